@@ -1,0 +1,1 @@
+//! Keys and ciphers: byte slices in, bytes out.

@@ -1,0 +1,19 @@
+//! Bytes to values and back: no I/O, no clock, no keys, no panics on any input.
+
+pub mod checksum;
+pub mod compression;
+pub mod consumer;
+pub mod duration;
+pub mod headers;
+pub mod legacy;
+pub mod limits;
+pub mod meta;
+pub mod names;
+pub mod record;
+pub mod schedule;
+pub mod seqset;
+pub mod sources;
+pub mod state;
+pub mod subject;
+pub mod timers;
+pub mod varint;

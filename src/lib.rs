@@ -1,0 +1,5 @@
+//! Recover, verify, salvage and embed NATS JetStream file stores.
+
+pub mod crypto;
+pub mod env;
+pub mod format;
