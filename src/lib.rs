@@ -3,3 +3,4 @@
 pub mod crypto;
 pub mod env;
 pub mod format;
+pub mod recovery;

@@ -1,0 +1,5 @@
+//! Bringing a stream back from its directory.
+pub mod actions;
+pub mod events;
+pub mod options;
+pub mod report;

@@ -1,0 +1,83 @@
+//! What the caller asks of recovery.
+
+use crate::crypto::{Cipher, ServerKey};
+
+/// How strict the judgement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Decide exactly as nats-server v2.15.2 does.
+    #[default]
+    Server,
+    /// Keep every record that verifies.
+    Salvage,
+}
+
+/// The server's keys, as far as the caller has them.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// The current JetStream key.
+    pub current: Option<ServerKey>,
+    /// The previous key, for stores written before a rotation.
+    pub previous: Option<ServerKey>,
+    /// The configured cipher; `None` tries what the files say.
+    pub cipher: Option<Cipher>,
+}
+
+/// What goes into the report beyond the state itself. Each costs time or memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collect {
+    /// The deleted sequences.
+    pub deleted: bool,
+    /// Messages per subject.
+    pub subjects: bool,
+    /// The content digest.
+    pub digest: bool,
+    /// TTL and schedule entries and source positions.
+    pub entries: bool,
+}
+
+/// Options of one examination or recovery.
+#[derive(Debug)]
+pub struct Options {
+    /// Strictness.
+    pub policy: Policy,
+    /// Ignore `index.db`, `thw.db`, `sched.db` and `sources.db`.
+    pub no_index: bool,
+    /// The clock for age and TTL decisions, nanoseconds since the Unix epoch.
+    pub now_ns: i64,
+    /// Whether age expiry is applied.
+    pub expire: bool,
+    /// Whether limits are enforced.
+    pub limits: bool,
+    /// Scan threads, at least 1.
+    pub threads: usize,
+    /// Read only what the server would read: a sound index is believed.
+    pub quick: bool,
+    /// Keys of an encrypted store.
+    pub keys: Keys,
+    /// The account name in the keys; `None` takes the directory above `streams`.
+    pub account: Option<Vec<u8>>,
+    /// Overrides the server's rule for how large a block may grow.
+    pub block_size: Option<u64>,
+    /// Extra report parts.
+    pub collect: Collect,
+}
+
+impl Options {
+    /// The server's decisions at the moment `now_ns`, with everything verified.
+    pub fn new(now_ns: i64) -> Self {
+        Options {
+            policy: Policy::Server,
+            no_index: false,
+            now_ns,
+            expire: true,
+            limits: true,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            quick: false,
+            keys: Keys::default(),
+            account: None,
+            block_size: None,
+            collect: Collect::default(),
+        }
+    }
+}
