@@ -45,3 +45,13 @@ pub const BLOCK_SIZE_MIN: u64 = 32_000;
 
 /// Block size of the raft group `_meta_` (file format reference, section 4).
 pub const BLOCK_SIZE_META_GROUP: u64 = 1024 * 1024;
+
+/// Most decoded bytes of one compression chunk (file format reference, section 5).
+pub const CHUNK_DECODED_MAX: usize = 4 * 1024 * 1024;
+
+/// The same in a stream that calls itself Snappy.
+pub const SNAPPY_CHUNK_DECODED_MAX: usize = 64 * 1024;
+
+/// Most decoded bytes of one compressed block. The format has no such bound; a block holds at most one record beyond
+/// [`BLOCK_SIZE_MAX`], and this leaves several times that room while a hostile file cannot ask for all of memory.
+pub const DECODED_BLOCK_MAX: usize = 256 * 1024 * 1024;
