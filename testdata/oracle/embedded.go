@@ -1,0 +1,3 @@
+package main
+
+func commandServer([]string) error { return errorString("later") }
