@@ -73,7 +73,7 @@ func (w *writer) run(q *question) error {
 		if r.name != q.Recipe {
 			continue
 		}
-		cfg := server.StreamConfig{Subjects: []string{"orders.>", "plan.>", "raw.*"}}
+		cfg := server.StreamConfig{Subjects: w.subjects()}
 		r.config(&cfg)
 		switch q.Compress {
 		case "":
@@ -108,6 +108,7 @@ func commandGenerate(op string, args []string) error {
 	set.Float64Var(&q.TTLShare, "ttl-share", 0, "big: share of messages with a TTL")
 	set.Float64Var(&q.DeleteShare, "delete-share", 0, "big: share of messages deleted")
 	set.Uint64Var(&q.Block, "block-size", 0, "block size")
+	set.StringVar(&q.Prefix, "prefix", "", "put before every subject")
 	positional := parse(set, args)
 	if op == "gen" {
 		var err error

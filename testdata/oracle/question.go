@@ -41,6 +41,7 @@ type sizing struct {
 	TTLShare    float64 `json:"ttl_share,omitempty"`
 	DeleteShare float64 `json:"delete_share,omitempty"`
 	Block       uint64  `json:"block,omitempty"`
+	Prefix      string  `json:"prefix,omitempty"` // put before every subject, so that streams of one account do not overlap
 }
 
 func (q *question) wantsDigest() bool { return q.Digest == nil || *q.Digest }

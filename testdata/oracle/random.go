@@ -23,7 +23,7 @@ func (w *writer) chance(percent int) bool { return w.random.IntN(100) < percent 
 
 // randomConfig draws a configuration the server accepts.
 func (w *writer) randomConfig() server.StreamConfig {
-	cfg := server.StreamConfig{Subjects: []string{"orders.>", "plan.>", "raw.*"}}
+	cfg := server.StreamConfig{Subjects: w.subjects()}
 	switch {
 	case w.chance(15):
 		cfg.Retention = server.InterestPolicy

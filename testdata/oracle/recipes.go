@@ -82,8 +82,8 @@ var plainRecipes = []recipe{
 		_, _ = w.s.Purge()
 	})},
 	{name: "purge-subject", about: "one subject purged, another purged but for two", block: 1024, config: plain, write: steps(filling(80, 60, 4), func(w *writer) {
-		_, _ = w.s.PurgeEx("orders.1", 0, 0)
-		_, _ = w.s.PurgeEx("orders.2", 0, 2)
+		_, _ = w.s.PurgeEx(w.prefix+"orders.1", 0, 0)
+		_, _ = w.s.PurgeEx(w.prefix+"orders.2", 0, 2)
 	})},
 	{name: "compact", about: "everything below a sequence dropped", block: 1024, config: plain, write: steps(filling(80, 60, 5), func(w *writer) {
 		_, _ = w.s.Compact(37)

@@ -29,7 +29,7 @@ var mixedRecipes = []recipe{
 			_, _ = w.s.RemoveMsg(w.pick())
 		}
 		_, _ = w.s.EraseMsg(w.pick())
-		_, _ = w.s.PurgeEx("orders.3", 0, 1)
+		_, _ = w.s.PurgeEx(w.prefix+"orders.3", 0, 1)
 		_ = w.s.SkipMsgs(w.last()+1, 4)
 		w.fill(20, 60, 6)
 		_, _ = w.s.Compact(9)
@@ -93,7 +93,7 @@ func scheduling(count int) func(w *writer) {
 	return func(w *writer) {
 		for i := range count {
 			headers := append([]string{}, scheduleForms[w.random.IntN(len(scheduleForms))]...)
-			w.put(fmt.Sprintf("plan.%d", w.random.IntN(12)), append(headers, "Nats-Schedule-Target: orders.0"), w.body(20), 0)
+			w.put(fmt.Sprintf("%splan.%d", w.prefix, w.random.IntN(12)), append(headers, "Nats-Schedule-Target: "+w.prefix+"orders.0"), w.body(20), 0)
 			if i%5 == 4 {
 				w.put(w.subject(5), nil, w.body(30), 0)
 			}
@@ -201,7 +201,7 @@ func big(w *writer, q *question) error {
 	}
 	names := make([]string, subjects)
 	for i := range names {
-		names[i] = fmt.Sprintf("orders.%d.created", i)
+		names[i] = fmt.Sprintf("%sorders.%d.created", w.prefix, i)
 	}
 	hdr := []byte("NATS/1.0\r\nNats-TTL: 2540400h\r\n\r\n")
 	for i := range count {

@@ -24,12 +24,13 @@ type writer struct {
 	keys  keys
 	block uint64
 	s     *store
+	// prefix stands before every subject.
+	prefix string
 
-	random   *rand.Rand
-	nowNs    int64
-	seen     int // blocks already looked at for compression
-	killed   bool
-	operated int
+	random *rand.Rand
+	nowNs  int64
+	seen   int // blocks already looked at for compression
+	killed bool
 }
 
 func newWriter(env *environment, q *question) (*writer, error) {
@@ -47,7 +48,7 @@ func newWriter(env *environment, q *question) (*writer, error) {
 	if _, err := os.Stat(filepath.Join(dir, "msgs")); err == nil {
 		return nil, fmt.Errorf("%s already holds a store", q.Out)
 	}
-	w := &writer{env: env, dir: dir, keys: k, nowNs: q.BaseNs, random: rand.New(rand.NewPCG(uint64(q.Seed), 0x6a657473616d))}
+	w := &writer{env: env, dir: dir, keys: k, nowNs: q.BaseNs, prefix: q.Prefix, random: rand.New(rand.NewPCG(uint64(q.Seed), 0x6a657473616d))}
 	if w.nowNs == 0 {
 		w.nowNs = defaultBaseNs
 	}
@@ -171,7 +172,14 @@ func (w *writer) body(size int) []byte {
 	return []byte(text.String()[:size])
 }
 
-func (w *writer) subject(count int) string { return fmt.Sprintf("orders.%d", w.random.IntN(count)) }
+func (w *writer) subject(count int) string {
+	return fmt.Sprintf("%sorders.%d", w.prefix, w.random.IntN(count))
+}
+
+// subjects is what a generated stream listens to.
+func (w *writer) subjects() []string {
+	return []string{w.prefix + "orders.>", w.prefix + "plan.>", w.prefix + "raw.*"}
+}
 
 // fill stores plain messages.
 func (w *writer) fill(count, size, subjects int) {
