@@ -18,6 +18,7 @@ import (
 const (
 	markPartial  = 'P'
 	markFinished = 'F'
+	markLeaving  = 'L' // finished, and the child ends: what a panic left behind must not touch the next answer
 )
 
 const maxLine = 1 << 30
@@ -43,6 +44,10 @@ func runChild(memoryMB uint64) error {
 			continue
 		}
 		result := env.answerOp(&q, func(a *answer) { emit(out, markPartial, a) })
+		if panicked(result) {
+			emit(out, markLeaving, result)
+			return nil
+		}
 		emit(out, markFinished, result)
 		tidyHeap()
 	}
@@ -58,6 +63,16 @@ func (env *environment) answerOp(q *question, partial func(*answer)) any {
 		return env.generate(q)
 	}
 	return &answer{ID: q.ID, Outcome: "error", Error: "unknown op " + strconv.Quote(q.Op), Log: []string{}}
+}
+
+func panicked(result any) bool {
+	switch r := result.(type) {
+	case *answer:
+		return r.Outcome == "panic" || r.reading != nil && r.ReadOutcome == "panic"
+	case *written:
+		return r.Outcome == "panic"
+	}
+	return false
 }
 
 func emit(out *bufio.Writer, mark byte, document any) {

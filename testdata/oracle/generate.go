@@ -40,6 +40,9 @@ func (env *environment) generate(q *question) any {
 		return result
 	}
 	result.State = stateOf(w.s, nil)
+	if len(result.State.Deleted) > 10_000 {
+		result.State.Deleted, result.State.DeletedOmitted = nil, true
+	}
 	if !w.killed {
 		w.stop()
 	}

@@ -92,6 +92,7 @@ func commandOpen(args []string) error {
 	set.Uint64Var(&q.BlockSize, "block-size", 0, "block size; default: the server's rule")
 	set.BoolVar(&q.Consumers, "consumers", false, "open the consumers as well")
 	set.BoolVar(&q.Replicated, "replicated", false, "allow more than one replica")
+	set.BoolVar(&q.Raw, "raw", false, "take the configuration as it is, without the server's check")
 	set.BoolVar(&q.CreatedNow, "created-now", false, "hand the present time to the store as time of creation, as the server does")
 	var err error
 	if q.Dir, err = one(parse(set, args), "directory"); err != nil {

@@ -51,7 +51,9 @@ func (env *environment) planStream(q *question) (p *plan, skip string, err error
 	if skip = repairConfig(&info.StreamConfig); skip != "" {
 		return p, skip, nil
 	}
-	if skip = env.checkConfig(&info.StreamConfig, k.account, q.Replicated); skip != "" {
+	if q.Raw {
+		skip = ""
+	} else if skip = env.checkConfig(&info.StreamConfig, k.account, q.Replicated); skip != "" {
 		if p.putBack != nil {
 			p.putBack()
 		}

@@ -22,6 +22,7 @@ type question struct {
 	Digest     *bool           `json:"digest,omitempty"` // default true
 	Consumers  bool            `json:"consumers,omitempty"`
 	Replicated bool            `json:"replicated,omitempty"` // allow more than one replica
+	Raw        bool            `json:"raw,omitempty"`        // take the configuration as it is, without the server's check
 	CreatedNow bool            `json:"created_now,omitempty"`
 	BlockSize  uint64          `json:"block_size,omitempty"`
 

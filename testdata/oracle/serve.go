@@ -144,6 +144,10 @@ func (d *desk) put(line []byte) []byte {
 				return d.bury(q.ID, partial, "")
 			case got[0] == markFinished:
 				return got[1:]
+			case got[0] == markLeaving:
+				d.worker.end()
+				d.worker = nil
+				return got[1:]
 			case got[0] == markPartial:
 				partial = bytes.TrimSpace(got[1:])
 			}
@@ -165,7 +169,7 @@ func (d *desk) bury(id json.RawMessage, partial []byte, outcome string) []byte {
 	} else {
 		w.end()
 	}
-	text := ""
+	text := "no answer within " + d.timeout.String()
 	if outcome == "" {
 		outcome, text = lastWords(w)
 	}
