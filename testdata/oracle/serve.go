@@ -19,6 +19,8 @@ type worker struct {
 	in     io.WriteCloser
 	lines  chan []byte // closed when the child's output ends
 	stderr *tail
+	// scratch holds the copies the child reads from, so that they go when it dies.
+	scratch string
 }
 
 // tail keeps the beginning of what a child says on its way out.
@@ -47,8 +49,13 @@ func startWorker(memoryMB uint64) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	scratch, err := os.MkdirTemp("", "oracle-")
+	if err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(self, "child", "--mem-mb", strconv.FormatUint(memoryMB, 10))
-	w := &worker{cmd: cmd, lines: make(chan []byte, 4), stderr: &tail{}}
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
+	w := &worker{cmd: cmd, lines: make(chan []byte, 4), stderr: &tail{}, scratch: scratch}
 	cmd.Stderr = w.stderr
 	if w.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -74,16 +81,22 @@ func startWorker(memoryMB uint64) (*worker, error) {
 	return w, nil
 }
 
-// end closes the child down, at once if it does not listen.
+// end closes the child down, at once.
 func (w *worker) end() {
-	_ = w.in.Close()
 	_ = w.cmd.Process.Kill()
+	w.wait()
+}
+
+// wait takes in the rest of a child that is about to be gone.
+func (w *worker) wait() {
+	_ = w.in.Close()
 	for range w.lines {
 	}
 	_ = w.cmd.Wait()
+	_ = os.RemoveAll(w.scratch)
 }
 
-// server of questions: one child at a time, a new one whenever it is gone.
+// desk puts questions to one child at a time, and takes a new one whenever it is gone.
 type desk struct {
 	memoryMB uint64
 	timeout  time.Duration
@@ -162,10 +175,7 @@ func (d *desk) bury(id json.RawMessage, partial []byte, outcome string) []byte {
 	w := d.worker
 	d.worker = nil
 	if outcome == "" {
-		_ = w.in.Close()
-		for range w.lines {
-		}
-		_ = w.cmd.Wait()
+		w.wait()
 	} else {
 		w.end()
 	}
