@@ -109,6 +109,8 @@ pub struct Disk<'a> {
     /// Where the blocks lie now, relative to the stream directory: `msgs`, or a staged directory
     /// that is about to become it.
     pub msgs: &'static str,
+    /// Side files that will be removed.
+    pub removed_files: Vec<String>,
     /// The whole message directory will be replaced by the blocks that are still there.
     pub replaced: bool,
     /// Blocks that were looked at.
@@ -118,7 +120,7 @@ pub struct Disk<'a> {
 impl<'a> Disk<'a> {
     /// Nothing is pending yet.
     pub fn new(files: StreamFiles<'a>, keys: StreamKeys<'a>) -> Self {
-        Disk { files, keys, msgs: "msgs", replaced: false, blocks: BTreeMap::new() }
+        Disk { files, keys, msgs: "msgs", removed_files: Vec::new(), replaced: false, blocks: BTreeMap::new() }
     }
 
     /// Path of block `number` as it lies.
@@ -197,6 +199,25 @@ impl<'a> Disk<'a> {
         }
         let tail = if compressed { decoded.tail } else { content::tail_of(&bytes) };
         Ok(Content { bytes, file_length, compressed, tail })
+    }
+}
+
+impl Disk<'_> {
+    /// The last 8 bytes of a block's decrypted file, whether or not it decompresses.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Missing`], [`Cause::Io`], [`Cause::Content`].
+    pub fn decrypted_tail(&mut self, number: u32) -> Result<[u8; 8], Cause> {
+        let path = self.block_path(number);
+        let files = self.files;
+        let cipher = self.block(number).cipher();
+        let mut bytes = Vec::new();
+        files.read_into(&path, &mut bytes).map_err(|fault| Cause::Io(fault.to_string()))?;
+        if let Some(cipher) = cipher {
+            cipher.apply(&mut bytes, 0).map_err(|_| Cause::Content(ContentFault::Keystream))?;
+        }
+        Ok(content::tail_of(&bytes))
     }
 }
 

@@ -21,6 +21,8 @@ use crate::format::checksum::HashKey;
 use crate::format::seqset::SeqSet;
 
 pub use disk::{BlockFile, BlockKey, Disk, StreamKeys};
+pub use load::{Lookup, convert_check};
+pub use remove::Removal;
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};
@@ -109,6 +111,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// Whether its range holds a sequence that is not deleted.
+    pub fn has_undeleted(&self) -> bool {
+        self.first.seq <= self.last.seq
+            && self.deleted.count_in(self.first.seq..=self.last.seq) <= self.last.seq - self.first.seq
+    }
+
     /// Takes over what a walk found.
     pub fn take_walk(&mut self, walked: Walked, raw_bytes: u64) {
         self.first = Edge { seq: walked.first_seq, ts: walked.first_ts };
