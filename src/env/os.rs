@@ -193,9 +193,8 @@ impl FileSystem for OsFileSystem {
         }
         self.create_dir_all(parent_of(dir), mode)?;
         let made = make_dir(dir, mode).and_then(|()| {
-            let made = File::open(dir);
             // Only systems that let directories be opened have owners to give them to.
-            made.map_or(Ok(()), |made| give_to_owner_of(&made, None, dir))
+            File::open(dir).map_or(Ok(()), |opened| give_to_owner_of(&opened, None, dir))
         });
         match made {
             // Someone else was faster.
