@@ -42,13 +42,29 @@ impl<'a> StickyReader<'a> {
         })
     }
 
+    /// Whether a read has failed.
+    pub(super) fn failed(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// The reader after the last value.
+    ///
+    /// # Errors
+    /// The first failure, if there was one.
+    pub(super) fn finish(self) -> Result<Reader<'a>, ReadFault> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(self.reader),
+        }
+    }
+
     /// The first failure, if there was one.
     pub(super) fn fault(&self) -> Option<&ReadFault> {
         self.fault.as_ref()
     }
 
-    /// The reader where the last successful read left it.
-    pub(super) fn reader(&mut self) -> &mut Reader<'a> {
-        &mut self.reader
+    /// Bytes not read yet.
+    pub(super) fn remaining(&self) -> usize {
+        self.reader.remaining()
     }
 }

@@ -258,13 +258,11 @@ impl SeqSet {
     }
 
     /// Every sequence, ascending.
-    #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         self.spans().flatten()
     }
 
     /// The maximal unbroken stretches, ascending.
-    #[must_use]
     pub fn spans(&self) -> Spans<'_> {
         Spans::new(self)
     }
