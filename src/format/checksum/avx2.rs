@@ -47,14 +47,14 @@ const MUL1: [u64; 4] = [
 ];
 
 /// Row `n` keeps the first `n` 32-bit words of a packet.
-static WORD_MASKS: [[u32; 8]; 8] = {
-    let mut masks = [[0; 8]; 8];
+static WORD_MASKS: [Packet; 8] = {
+    let mut masks = [[0; 32]; 8];
     let mut row = 0;
     while row < 8 {
-        let mut word = 0;
-        while word < row {
-            masks[row][word] = u32::MAX;
-            word += 1;
+        let mut byte = 0;
+        while byte < 4 * row {
+            masks[row][byte] = u8::MAX;
+            byte += 1;
         }
         row += 1;
     }
@@ -81,6 +81,12 @@ fn load(packet: &Packet) -> __m256i {
 fn load_half(half: &[u8; 16]) -> __m128i {
     // SAFETY: the reference covers the 16 bytes read, and this load has no alignment to keep.
     unsafe { _mm_loadu_si128(half.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn join_halves((low, high): (&[u8; 16], &[u8; 16])) -> __m256i {
+    _mm256_set_m128i(load_half(high), load_half(low))
 }
 
 #[inline]
@@ -127,10 +133,7 @@ fn tail_packet(lane: &Lane<'_>) -> __m256i {
             load(&copy)
         }
     };
-    let mask = WORD_MASKS[(length / 4) % 8];
-    // SAFETY: `mask` is 32 bytes long, and this load has no alignment to keep.
-    let mask = unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) };
-    let whole_words = _mm256_and_si256(bytes, mask);
+    let whole_words = _mm256_and_si256(bytes, load(&WORD_MASKS[(length / 4) % 8]));
     if length & 16 != 0 {
         let last = lane
             .tail
@@ -149,15 +152,12 @@ fn tail_packet(lane: &Lane<'_>) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn update_tail(state: &mut State, lane: &Lane<'_>) {
-    let packet = tail_packet(lane);
-    let length = lane.tail.len() as i32;
+fn begin_tail(state: &mut State, length: usize) {
+    let length = length as i32;
     let left = _mm256_set1_epi32(length);
-    let right = _mm256_set1_epi32(32 - length);
+    let low = _mm256_srlv_epi32(state.v1, _mm256_set1_epi32(32 - length));
     state.v0 = _mm256_add_epi32(state.v0, left);
-    let low = _mm256_srlv_epi32(state.v1, right);
     state.v1 = _mm256_or_si256(_mm256_sllv_epi32(state.v1, left), low);
-    update(state, packet);
 }
 
 #[inline]
@@ -171,13 +171,16 @@ fn update_all(states: &mut [State; LANE_COUNT], packets: [__m256i; LANE_COUNT]) 
 /// Takes in packets of all lanes in step as far as the shortest goes, and then the rest lane by lane.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn update_packets(states: &mut [State; LANE_COUNT], lanes: [&[Packet]; LANE_COUNT]) {
-    let common = lanes.iter().map(|packets| packets.len()).min().unwrap_or(0);
-    let [a, b, c, d] = lanes.map(|packets| packets.split_at(common));
-    for (((a, b), c), d) in a.0.iter().zip(b.0).zip(c.0).zip(d.0) {
+fn update_packets(states: &mut [State; LANE_COUNT], [a, b, c, d]: [&[Packet]; LANE_COUNT]) {
+    let common = a.len().min(b.len()).min(c.len()).min(d.len());
+    let (a, a_rest) = a.split_at(common);
+    let (b, b_rest) = b.split_at(common);
+    let (c, c_rest) = c.split_at(common);
+    let (d, d_rest) = d.split_at(common);
+    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
         update_all(states, [load(a), load(b), load(c), load(d)]);
     }
-    for (state, rest) in states.iter_mut().zip([a.1, b.1, c.1, d.1]) {
+    for (state, rest) in states.iter_mut().zip([a_rest, b_rest, c_rest, d_rest]) {
         for packet in rest {
             update(state, load(packet));
         }
@@ -223,26 +226,46 @@ fn hash(key: &[u64; 4], lanes: &[Lane<'_>; LANE_COUNT]) -> [u64; LANE_COUNT] {
     };
     let mut states = [start; LANE_COUNT];
 
-    if let [Some(a), Some(b), Some(c), Some(d)] = lanes.map(|lane| lane.first) {
-        let first = |(low, high)| _mm256_set_m128i(load_half(high), load_half(low));
-        update_all(&mut states, [first(a), first(b), first(c), first(d)]);
+    let [a, b, c, d] = lanes;
+    if let (Some(a), Some(b), Some(c), Some(d)) = (a.first, b.first, c.first, d.first) {
+        let packets = [
+            join_halves(a),
+            join_halves(b),
+            join_halves(c),
+            join_halves(d),
+        ];
+        update_all(&mut states, packets);
     } else {
         for (state, lane) in states.iter_mut().zip(lanes) {
-            if let Some((low, high)) = lane.first {
-                update(state, _mm256_set_m128i(load_half(high), load_half(low)));
+            if let Some(halves) = lane.first {
+                update(state, join_halves(halves));
             }
         }
     }
-    update_packets(&mut states, lanes.map(|lane| lane.scratch));
-    update_packets(&mut states, lanes.map(|lane| lane.body));
-    if lanes.iter().all(|lane| !lane.tail.is_empty()) {
+    if !(a.scratch.is_empty()
+        && b.scratch.is_empty()
+        && c.scratch.is_empty()
+        && d.scratch.is_empty())
+    {
+        update_packets(&mut states, [a.scratch, b.scratch, c.scratch, d.scratch]);
+    }
+    update_packets(&mut states, [a.body, b.body, c.body, d.body]);
+    if !(a.tail.is_empty() || b.tail.is_empty() || c.tail.is_empty() || d.tail.is_empty()) {
         for (state, lane) in states.iter_mut().zip(lanes) {
-            update_tail(state, lane);
+            begin_tail(state, lane.tail.len());
         }
+        let packets = [
+            tail_packet(a),
+            tail_packet(b),
+            tail_packet(c),
+            tail_packet(d),
+        ];
+        update_all(&mut states, packets);
     } else {
         for (state, lane) in states.iter_mut().zip(lanes) {
             if !lane.tail.is_empty() {
-                update_tail(state, lane);
+                begin_tail(state, lane.tail.len());
+                update(state, tail_packet(lane));
             }
         }
     }

@@ -46,6 +46,7 @@ pub(in crate::format) struct Covered<'a> {
     /// Headers and body, without the header length field.
     pub rest: &'a [u8],
     /// Everything from the subject to the checksum, with the header length field if there is one.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub contiguous: &'a [u8],
 }
 
@@ -199,6 +200,7 @@ impl RecordRef {
     }
 
     /// How many bytes the checksum covers.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(in crate::format) fn covered_length(&self) -> usize {
         let field = if self.has_headers {
