@@ -170,6 +170,14 @@ fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
+/// Reads `data` as `sources.db` and checks that what comes out can be written and read again.
+#[doc(hidden)]
+pub fn fuzz_one(data: &[u8]) {
+    if let Ok(file) = SourcesFile::decode(data) {
+        assert_eq!(SourcesFile::decode(&file.encode()), Ok(file));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::{btree_map, vec};
@@ -276,6 +284,14 @@ mod tests {
                 remaining: 0
             })
         );
+    }
+
+    #[test]
+    fn corpus_replays() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/sources");
+        for file in std::fs::read_dir(folder).unwrap() {
+            super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
+        }
     }
 
     proptest! {

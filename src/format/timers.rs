@@ -265,6 +265,19 @@ fn header(count: usize, stamp: u64) -> Vec<u8> {
     out
 }
 
+/// Reads `data` as either timer file and checks that what comes out can be written and read again.
+#[doc(hidden)]
+pub fn fuzz_one(data: &[u8]) {
+    if let Ok(mut file) = ExpiryFile::decode(data) {
+        file.entries = file.normalize();
+        assert_eq!(ExpiryFile::decode(&file.encode()), Ok(file));
+    }
+    if let Ok(file) = ScheduleFile::decode(data) {
+        let _ = file.normalize();
+        assert_eq!(ScheduleFile::decode(&file.encode()), Ok(file));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -439,6 +452,14 @@ mod tests {
         };
         let back = ScheduleFile::decode(&file.encode()).unwrap();
         assert_eq!(back.entries[0].subject.len(), 65_535);
+    }
+
+    #[test]
+    fn corpus_replays() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/timers");
+        for file in std::fs::read_dir(folder).unwrap() {
+            super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
+        }
     }
 
     proptest! {

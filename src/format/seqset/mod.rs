@@ -490,5 +490,24 @@ fn bit_of(sequence: u64) -> u64 {
     1 << (sequence % 64)
 }
 
+/// Reads `data` as an encoded set and checks that the set agrees with itself and can be written and read again.
+#[doc(hidden)]
+pub fn fuzz_one(data: &[u8]) {
+    let Ok(DecodedSet { set, length, .. }) = SeqSet::decode(data) else {
+        return;
+    };
+    assert!(length <= data.len());
+    assert!(set.iter().is_sorted());
+    assert_eq!(set.iter().count() as u64, set.len());
+    assert_eq!(set.iter().next(), set.first());
+    assert_eq!(set.iter().last(), set.last());
+    for span in set.spans() {
+        assert_eq!(set.span_end(*span.start()), Some(*span.end()));
+    }
+    let mut bytes = Vec::new();
+    assert_eq!(set.encode(&mut bytes, u64::MAX), Ok(()));
+    assert_eq!(SeqSet::decode(&bytes).map(|again| again.set), Ok(set));
+}
+
 #[cfg(test)]
 mod tests;

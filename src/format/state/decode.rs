@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{
     BlockEntry, HASH_LENGTH, STATE_MAGIC, STATE_VERSION, StateFile, SubjectEntry, SubjectTable,
-    is_valid_index_subject,
 };
 use crate::format::seqset::{DecodeError, SeqSet};
+use crate::format::subject;
 use crate::format::varint::{ReadFault, Reader};
 
 /// Fewest bytes a block entry takes: the seven numbers of version 1.
@@ -324,18 +324,18 @@ fn read_subjects(
         };
         let length = usize::try_from(length).map_err(|_| overrun.clone())?;
         let offset = reader.offset();
-        let subject = reader.bytes(length).map_err(|_| overrun)?;
+        let name = reader.bytes(length).map_err(|_| overrun)?;
         if length == 0 {
             continue;
         }
-        if !is_valid_index_subject(subject) {
+        if !subject::is_valid(name) {
             return Err(StateError::SubjectInvalid {
                 offset,
                 entry,
                 length,
             });
         }
-        match read_subject_numbers(reader, version, subject) {
+        match read_subject_numbers(reader, version, name) {
             Ok(read) => subjects.push(read),
             Err(fault) => failed = Some(fault),
         }

@@ -10,7 +10,7 @@ mod subjects;
 
 pub use decode::StateError;
 pub use encode::StateEncodeError;
-pub use subjects::{SubjectEntry, SubjectTable, is_valid_index_subject};
+pub use subjects::{SubjectEntry, SubjectTable};
 
 use super::seqset::SeqSet;
 
@@ -97,6 +97,22 @@ pub fn split_trailing_hash(file: &[u8]) -> Option<(&[u8], [u8; HASH_LENGTH])> {
     }
     file.split_last_chunk()
         .map(|(payload, hash)| (payload, *hash))
+}
+
+/// Reads `data` as a state file and checks that what comes out can be written and read again.
+#[doc(hidden)]
+pub fn fuzz_one(data: &[u8]) {
+    let Ok(mut state) = StateFile::decode(data) else {
+        return;
+    };
+    for block in &mut state.blocks {
+        let _ = block.message_count();
+        block.deleted_declared_count = u32::try_from(block.deleted.len()).unwrap_or_default();
+    }
+    let again = state
+        .encode(u64::MAX)
+        .map(|payload| StateFile::decode(&payload));
+    assert_eq!(again, Ok(Ok(state)));
 }
 
 #[cfg(test)]

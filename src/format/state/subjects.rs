@@ -104,26 +104,3 @@ impl<'a> FromIterator<SubjectEntry<'a>> for SubjectTable {
         table
     }
 }
-
-/// Whether a subject may stand in a state file; one that may not condemns the file.
-///
-/// Valid is UTF-8 without NUL and without the replacement character, in tokens that are neither empty nor hold a
-/// blank (space, tab, line feed, form feed, carriage return), with nothing after a token `>`. Wildcards are allowed.
-#[must_use]
-pub fn is_valid_index_subject(subject: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(subject) else {
-        return false;
-    };
-    let forbidden = |c: char| matches!(c, '\0' | ' ' | '\t' | '\n' | '\x0c' | '\r' | '\u{fffd}');
-    if text.contains(forbidden) {
-        return false;
-    }
-    let mut closed = false;
-    for token in text.split('.') {
-        if token.is_empty() || closed {
-            return false;
-        }
-        closed = token == ">";
-    }
-    true
-}

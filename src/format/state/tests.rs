@@ -227,37 +227,6 @@ fn a_wide_gap_is_refused_rather_than_written() {
     );
 }
 
-#[test]
-fn subjects_are_judged_as_the_server_does() {
-    for good in [
-        "a", "a.b", "a.*.c", "a.>", ">", "*", "ä.b>c", "a\u{7f}", "a\u{b}b",
-    ] {
-        assert!(is_valid_index_subject(good.as_bytes()), "{good:?}");
-    }
-    let bad = [
-        "",
-        ".",
-        "a.",
-        ".a",
-        "a..b",
-        ">.a",
-        "a.>.b",
-        " ",
-        "a b",
-        "a\t",
-        "a.\n",
-        "\x0c",
-        "a\rb",
-        "a\0",
-        "a\u{fffd}",
-    ];
-    for bad in bad {
-        assert!(!is_valid_index_subject(bad.as_bytes()), "{bad:?}");
-    }
-    assert!(!is_valid_index_subject(b"a\xff"));
-    assert!(!is_valid_index_subject(b"\xed\xa0\x80"));
-}
-
 prop_compose! {
     fn block(version: u8)(
         numbers in (any::<u32>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()),
@@ -330,6 +299,14 @@ fn state_file() -> impl Strategy<Value = StateFile> {
             }
         })
     })
+}
+
+#[test]
+fn corpus_replays() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/state");
+    for file in std::fs::read_dir(folder).unwrap() {
+        super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
+    }
 }
 
 proptest! {
