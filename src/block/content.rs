@@ -5,8 +5,8 @@ use std::fmt;
 use crate::crypto::BlockCipher;
 use crate::format::checksum::HashKey;
 use crate::format::compression::{self, CompressionFault, Framing};
-use crate::format::limits::{CHECKSUM_LENGTH, COLLIDING_RECORD_LENGTH};
-use crate::format::record;
+use crate::format::limits::CHECKSUM_LENGTH;
+use crate::format::record::RecordRef;
 
 /// Why the content of a block could not be had from its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,12 @@ pub enum ContentFault {
 impl fmt::Display for ContentFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ContentFault::Decompress(fault) => write!(f, "the compressed block does not decode: {fault}"),
-            ContentFault::Keystream => f.write_str("the block is longer than its cipher can address"),
+            ContentFault::Decompress(fault) => {
+                write!(f, "the compressed block does not decode: {fault}")
+            }
+            ContentFault::Keystream => {
+                f.write_str("the block is longer than its cipher can address")
+            }
         }
     }
 }
@@ -40,7 +44,10 @@ pub struct Decoded {
 /// The last 8 bytes of `bytes`, zeros where there are fewer.
 #[must_use]
 pub fn tail_of(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
-    bytes.last_chunk::<CHECKSUM_LENGTH>().copied().unwrap_or_default()
+    bytes
+        .last_chunk::<CHECKSUM_LENGTH>()
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Decrypts and decompresses a block in place: `file` holds the file's bytes on entry and its
@@ -63,7 +70,12 @@ pub fn decode(
     }
     let tail = tail_of(file);
     match compression::detect(file) {
-        Ok(Framing::Plain) => return Ok(Decoded { compressed: false, tail }),
+        Ok(Framing::Plain) => {
+            return Ok(Decoded {
+                compressed: false,
+                tail,
+            });
+        }
         Ok(Framing::S2 { .. }) => {}
         Err(fault) => return Err(ContentFault::Decompress(fault)),
     }
@@ -71,17 +83,25 @@ pub fn decode(
     match compression::decompress(file, spare) {
         Ok(()) => {
             std::mem::swap(file, spare);
-            Ok(Decoded { compressed: true, tail })
+            Ok(Decoded {
+                compressed: true,
+                tail,
+            })
         }
-        Err(_) if file.len() >= COLLIDING_RECORD_LENGTH && begins_with_good_record(file, hash_key) => {
-            Ok(Decoded { compressed: false, tail })
-        }
+        Err(_) if compression::is_plain_after_all(file, hash_key) => Ok(Decoded {
+            compressed: false,
+            tail,
+        }),
         Err(fault) => Err(ContentFault::Decompress(fault)),
     }
 }
 
-fn begins_with_good_record(bytes: &[u8], hash_key: &HashKey) -> bool {
-    record::parse_at(bytes, 0).is_ok_and(|record| {
-        record.headers_and_body(bytes).is_ok() && record.verify(bytes, hash_key).is_ok()
-    })
+/// Whether a parsed record's stored hash is the hash of what it covers.
+#[must_use]
+pub fn verifies(record: &RecordRef, content: &[u8], hash_key: &HashKey) -> bool {
+    let mut hashes = Vec::with_capacity(1);
+    hash_key.hash_run(content, std::slice::from_ref(record), &mut hashes);
+    record
+        .stored_hash(content)
+        .is_some_and(|stored| hashes.first() == Some(&stored))
 }

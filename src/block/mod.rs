@@ -4,6 +4,5 @@
 //! blocks, of state files or of stores.
 
 pub mod content;
-pub mod header_flags;
 pub mod slots;
 pub mod walk;

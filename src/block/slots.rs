@@ -4,11 +4,10 @@
 //! it insists that first, last and every erased record agree with what is known of the block;
 //! where they do not, the caller has to walk the block again.
 
+use crate::format::headers;
 use crate::format::limits::RECORD_HEADER_LENGTH;
 use crate::format::record::{self, RecordRef};
 use crate::format::seqset::SeqSet;
-
-use super::header_flags::HeaderFlags;
 
 /// One indexed record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +37,10 @@ impl BlockIndex {
     /// The slot of `seq`.
     #[must_use]
     pub fn find(&self, seq: u64) -> Option<Slot> {
-        let at = self.slots.binary_search_by_key(&seq, |slot| slot.seq).ok()?;
+        let at = self
+            .slots
+            .binary_search_by_key(&seq, |slot| slot.seq)
+            .ok()?;
         self.slots.get(at).copied()
     }
 }
@@ -60,12 +62,21 @@ pub enum IndexFault {
 /// # Errors
 ///
 /// [`IndexFault`]: the records do not agree with the bounds.
-pub fn index(content: &[u8], first_seq: u64, last_seq: u64, deleted: &mut SeqSet) -> Result<BlockIndex, IndexFault> {
+pub fn index(
+    content: &[u8],
+    first_seq: u64,
+    last_seq: u64,
+    deleted: &mut SeqSet,
+) -> Result<BlockIndex, IndexFault> {
     if first_seq > last_seq.wrapping_add(1) {
         return Err(IndexFault::BadRange);
     }
     let span = last_seq.wrapping_sub(first_seq).wrapping_add(1);
-    let mut out = BlockIndex { first_seq, span, ..BlockIndex::default() };
+    let mut out = BlockIndex {
+        first_seq,
+        span,
+        ..BlockIndex::default()
+    };
     let mut covered = 0_u64;
     let mut seen = 0_u64;
     let mut offset = 0_usize;
@@ -73,9 +84,10 @@ pub fn index(content: &[u8], first_seq: u64, last_seq: u64, deleted: &mut SeqSet
         if content.len() - offset < RECORD_HEADER_LENGTH {
             return Err(IndexFault::BadRecord(offset as u64));
         }
-        let record = record::parse_at(content, offset).map_err(|_| IndexFault::BadRecord(offset as u64))?;
-        offset += record.length as usize;
-        if record.is_tombstone() {
+        let record =
+            record::parse_at(content, offset).map_err(|_| IndexFault::BadRecord(offset as u64))?;
+        offset = record.end_offset();
+        if record.kind() == crate::format::record::RecordKind::Tombstone {
             continue;
         }
         let seq = record.sequence();
@@ -92,7 +104,10 @@ pub fn index(content: &[u8], first_seq: u64, last_seq: u64, deleted: &mut SeqSet
         }
         covered = slot + 1;
         take(&mut out, &record, seq, content);
-        if record.is_erased() && seq != 0 && !deleted.contains(seq) {
+        if (record.kind() == crate::format::record::RecordKind::Erased)
+            && seq != 0
+            && !deleted.contains(seq)
+        {
             return Err(IndexFault::Misaligned);
         }
     }
@@ -110,10 +125,49 @@ fn fill_gap(deleted: &mut SeqSet, from: u64, to: u64) {
 }
 
 fn take(out: &mut BlockIndex, record: &RecordRef, seq: u64, content: &[u8]) {
-    out.slots.push(Slot { seq, offset: u32::try_from(record.offset()).unwrap_or(u32::MAX) });
-    if record.has_headers {
-        let flags = HeaderFlags::of(record, content);
-        out.ttl_count += u64::from(flags.ttl);
-        out.schedule_count += u64::from(flags.schedule);
+    out.slots.push(Slot {
+        seq,
+        offset: u32::try_from(record.offset()).unwrap_or(u32::MAX),
+    });
+    if record.has_headers()
+        && let Ok((block, _)) = record.headers_and_body(content)
+    {
+        let (ttl, schedule) = timer_headers(block);
+        out.ttl_count += u64::from(ttl);
+        out.schedule_count += u64::from(schedule);
     }
+}
+
+/// Which of the headers that recovery counts a header block carries, with any value but an empty one.
+#[must_use]
+pub fn timer_headers(block: &[u8]) -> (bool, bool) {
+    let present = headers::present(block);
+    let holds = |name| headers::find(block, name).is_some_and(|value| !value.is_empty());
+    (
+        present.ttl && holds(headers::TTL),
+        present.schedule && holds(headers::SCHEDULE),
+    )
+}
+
+/// The widest step between the sequences of neighbouring records, hashes unchecked: what the server
+/// would size an index by.
+#[must_use]
+pub fn widest_jump(content: &[u8]) -> u64 {
+    let mut widest = 0;
+    let mut last = None;
+    let mut offset = 0;
+    while let Ok(record) = record::parse_at(content, offset) {
+        offset = record.end_offset();
+        if record.kind() == crate::format::record::RecordKind::Tombstone {
+            continue;
+        }
+        let seq = record.sequence();
+        if let Some(last) = last
+            && seq > last
+        {
+            widest = widest.max(seq - last);
+        }
+        last = Some(last.unwrap_or(0).max(seq));
+    }
+    widest
 }

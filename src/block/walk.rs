@@ -70,22 +70,32 @@ impl Sink for () {
 }
 
 /// Walks `content` from its start to its end or its first bad record.
-pub fn walk<S: Sink>(content: &[u8], hash_key: &HashKey, known: Known, run: &mut Run, sink: &mut S) -> Walked {
+pub fn walk<S: Sink>(
+    content: &[u8],
+    hash_key: &HashKey,
+    known: Known,
+    run: &mut Run,
+    sink: &mut S,
+) -> Walked {
     let mut walker = Walker::new(known);
     let mut runs = Runs::new(content, hash_key);
     while runs.next_run(run) {
-        for record in run.records() {
+        for record in &run.records {
             walker.record(record, content, sink);
         }
-        if let Some(record) = run.records().last() {
-            walker.out.checksum = record.stored_hash(content);
+        if let Some(record) = run.records.last() {
+            walker.out.checksum = record.stored_hash(content).map(u64::to_le_bytes);
         }
-        if let Some(fault) = run.fault() {
+        if let Some(fault) = &run.fault {
             walker.out.fault = Some(fault.clone());
             break;
         }
     }
-    let end = walker.out.fault.as_ref().map_or(content.len() as u64, RecordFault::offset);
+    let end = walker
+        .out
+        .fault
+        .as_ref()
+        .map_or(content.len(), RecordFault::offset) as u64;
     walker.finish(end)
 }
 
@@ -122,24 +132,30 @@ impl Walker {
 
     #[inline]
     fn record<S: Sink>(&mut self, record: &RecordRef, content: &[u8], sink: &mut S) {
-        if record.is_tombstone() {
+        if record.kind() == crate::format::record::RecordKind::Tombstone {
             // Bit 63 stays where both flags are set: the reference keeps it too.
-            let seq = record.sequence_without_tombstone_flag();
+            let seq = record.sequence_bits() & !(1 << 62);
             self.out.tombstones.push(seq);
-            if self.highest_tombstone.is_none_or(|(highest, _)| highest == 0 || seq > highest) {
-                self.highest_tombstone = Some((seq, record.timestamp_ns));
+            if self
+                .highest_tombstone
+                .is_none_or(|(highest, _)| highest == 0 || seq > highest)
+            {
+                self.highest_tombstone = Some((seq, record.timestamp_ns()));
             }
             return;
         }
-        let bits = record.sequence_bits;
-        if bits == 0 || record.is_erased() || bits < self.out.first_seq {
-            self.erased(record.sequence(), record.timestamp_ns);
+        let bits = record.sequence_bits();
+        if bits == 0
+            || (record.kind() == crate::format::record::RecordKind::Erased)
+            || bits < self.out.first_seq
+        {
+            self.erased(record.sequence(), record.timestamp_ns());
             return;
         }
         if !self.first_fixed {
             self.first_fixed = true;
             self.out.first_seq = bits;
-            self.out.first_ts = record.timestamp_ns;
+            self.out.first_ts = record.timestamp_ns();
         }
         if bits <= self.seen {
             self.out.backward_count += 1;
@@ -148,10 +164,10 @@ impl Walker {
         }
         if !self.has_deleted || !self.out.deleted.contains(bits) {
             self.out.messages += 1;
-            self.out.bytes += u64::from(record.length);
+            self.out.bytes += record.length() as u64;
             sink.message(record, content);
         }
-        self.advance(bits, record.timestamp_ns);
+        self.advance(bits, record.timestamp_ns());
     }
 
     fn erased(&mut self, seq: u64, timestamp_ns: i64) {

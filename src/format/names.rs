@@ -114,6 +114,17 @@ pub fn lax_block_number_unsigned(name: &[u8]) -> Option<u32> {
     u32::try_from(lax_decimal(lax_start(name)?)?).ok()
 }
 
+/// The number the server reads from the name of a key file: a decimal and `.key`, whatever follows.
+#[must_use]
+pub fn lax_key_number(name: &[u8]) -> Option<u32> {
+    let digits = name.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = name.split_at_checked(digits)?;
+    if !rest.starts_with(b".key") {
+        return None;
+    }
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
 /// A name ending in `.blk`, without leading white space. A line feed there stops the server's scan.
 fn lax_start(name: &[u8]) -> Option<&[u8]> {
     let mut rest = Some(name).filter(|name| name.ends_with(BLOCK_SUFFIX))?;

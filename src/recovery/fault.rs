@@ -50,12 +50,20 @@ pub struct Fault {
 impl Fault {
     /// A fault of block `number`.
     pub fn block(number: u32, cause: Cause) -> Self {
-        Fault { block: Some(number), seq: None, cause }
+        Fault {
+            block: Some(number),
+            seq: None,
+            cause,
+        }
     }
 
     /// A fault that concerns no single block.
     pub fn general(cause: Cause) -> Self {
-        Fault { block: None, seq: None, cause }
+        Fault {
+            block: None,
+            seq: None,
+            cause,
+        }
     }
 
     /// Adds the sequence concerned.
@@ -85,11 +93,19 @@ impl fmt::Display for Cause {
             Cause::Missing => f.write_str("the block file is not there"),
             Cause::Io(detail) | Cause::Other(detail) => f.write_str(detail),
             Cause::Content(fault) => fault.fmt(f),
-            Cause::KeySize { found } => write!(f, "its key file has {found} bytes, fewer than the 64 any key file has"),
+            Cause::KeySize { found } => write!(
+                f,
+                "its key file has {found} bytes, fewer than the 64 any key file has"
+            ),
             Cause::KeyInvalid => f.write_str("none of the keys given opens its key file"),
             Cause::BadRecord(fault) => fault.fmt(f),
-            Cause::Misaligned => f.write_str("its records disagree with the sequence range known of it"),
-            Cause::BadMessage { header_length: true, .. } => f.write_str("the message's header length does not fit its record"),
+            Cause::Misaligned => {
+                f.write_str("its records disagree with the sequence range known of it")
+            }
+            Cause::BadMessage {
+                header_length: true,
+                ..
+            } => f.write_str("the message's header length does not fit its record"),
             Cause::BadMessage { .. } => f.write_str("the message's checksum does not match"),
         }
     }

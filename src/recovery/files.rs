@@ -67,7 +67,9 @@ impl<'a> StreamFiles<'a> {
 
     /// Reads a small file whole.
     pub fn read(&self, relative: &str) -> Result<Vec<u8>, FileFault> {
-        self.fs.read(&self.path(relative), SIDE_FILE_MAX).map_err(fault)
+        self.fs
+            .read(&self.path(relative), SIDE_FILE_MAX)
+            .map_err(fault)
     }
 
     /// Reads a block into `buffer`, whose room is kept; returns the length read. A file that shrinks
@@ -75,8 +77,11 @@ impl<'a> StreamFiles<'a> {
     pub fn read_into(&self, relative: &str, buffer: &mut Vec<u8>) -> Result<(), FileFault> {
         let file = self.fs.open(&self.path(relative)).map_err(fault)?;
         let length = file.length().map_err(fault)?;
-        let length = usize::try_from(length)
-            .map_err(|_| FileFault::Failed(format!("{relative}: {length} bytes are more than this machine can hold")))?;
+        let length = usize::try_from(length).map_err(|_| {
+            FileFault::Failed(format!(
+                "{relative}: {length} bytes are more than this machine can hold"
+            ))
+        })?;
         buffer.clear();
         buffer
             .try_reserve(length)
@@ -84,7 +89,9 @@ impl<'a> StreamFiles<'a> {
         buffer.resize(length, 0);
         let mut filled = 0;
         while filled < length {
-            let Some(rest) = buffer.get_mut(filled..) else { break };
+            let Some(rest) = buffer.get_mut(filled..) else {
+                break;
+            };
             let read = file.read_at(filled as u64, rest).map_err(fault)?;
             if read == 0 {
                 break;
@@ -96,14 +103,24 @@ impl<'a> StreamFiles<'a> {
     }
 
     /// The last `N` bytes of a file of at least that length, and the file's length.
-    pub fn read_tail<const N: usize>(&self, relative: &str) -> Result<(u64, Option<[u8; N]>), FileFault> {
+    pub fn read_tail<const N: usize>(
+        &self,
+        relative: &str,
+    ) -> Result<(u64, Option<[u8; N]>), FileFault> {
         let file = self.fs.open(&self.path(relative)).map_err(fault)?;
         let length = file.length().map_err(fault)?;
-        let Some(at) = length.checked_sub(N as u64) else { return Ok((length, None)) };
+        let Some(at) = length.checked_sub(N as u64) else {
+            return Ok((length, None));
+        };
         let mut tail = [0_u8; N];
         let mut filled = 0;
         while filled < N {
-            let read = file.read_at(at + filled as u64, tail.get_mut(filled..).unwrap_or_default()).map_err(fault)?;
+            let read = file
+                .read_at(
+                    at + filled as u64,
+                    tail.get_mut(filled..).unwrap_or_default(),
+                )
+                .map_err(fault)?;
             if read == 0 {
                 return Ok((length, None));
             }
@@ -117,7 +134,11 @@ impl<'a> StreamFiles<'a> {
         let entries = self.fs.list(&self.path(relative)).map_err(fault)?;
         Ok(entries
             .into_iter()
-            .map(|entry| Name { is_dir: entry.kind == FileKind::Directory, length: entry.length, name: entry.name })
+            .map(|entry| Name {
+                is_dir: entry.kind == FileKind::Dir,
+                length: entry.length,
+                name: entry.name,
+            })
             .collect())
     }
 
@@ -132,10 +153,17 @@ impl<'a> StreamFiles<'a> {
 
     /// Length of a file.
     pub fn length(&self, relative: &str) -> Result<u64, FileFault> {
-        self.fs.metadata(&self.path(relative)).map(|metadata| metadata.length).map_err(fault)
+        self.fs
+            .metadata(&self.path(relative))
+            .map(|metadata| metadata.length)
+            .map_err(fault)
     }
 }
 
 fn fault(error: crate::env::IoError) -> FileFault {
-    if error.is_not_found() { FileFault::Missing } else { FileFault::Failed(error.to_string()) }
+    if error.is_not_found() {
+        FileFault::Missing
+    } else {
+        FileFault::Failed(error.to_string())
+    }
 }

@@ -18,7 +18,10 @@ use crate::format::state::{STATE_MINIMUM_LENGTH, StateError, StateFile, split_tr
 
 /// The rows of the decision table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "the rows are named by the recovery reference, section 2.1")]
+#[allow(
+    missing_docs,
+    reason = "the rows are named by the recovery reference, section 2.1"
+)]
 pub enum Row {
     D1,
     D2,
@@ -95,7 +98,10 @@ impl Row {
 
     /// Whether the server deletes the file.
     pub fn deletes_file(self) -> bool {
-        !matches!(self, Row::D1 | Row::D2 | Row::D5 | Row::D13 | Row::D14 | Row::D15 | Row::D16 | Row::D18)
+        !matches!(
+            self,
+            Row::D1 | Row::D2 | Row::D5 | Row::D13 | Row::D14 | Row::D15 | Row::D16 | Row::D18
+        )
     }
 
     /// Whether the totals of the file are remembered when it is given up.
@@ -121,7 +127,11 @@ pub enum FileVerdict {
 }
 
 fn rejected(row: Row, detail: impl Into<String>) -> FileVerdict {
-    FileVerdict::Rejected { row, detail: detail.into(), would_panic: false }
+    FileVerdict::Rejected {
+        row,
+        detail: detail.into(),
+        would_panic: false,
+    }
 }
 
 /// Judges the bytes of `index.db`: rows D1 to D11. Pure.
@@ -138,14 +148,24 @@ pub fn judge_file(
         Err(FileFault::Failed(detail)) => return rejected(Row::D2, detail.clone()),
     };
     if bytes.len() < STATE_MINIMUM_LENGTH {
-        return rejected(Row::D3, format!("{} bytes, at least {STATE_MINIMUM_LENGTH} expected", bytes.len()));
+        return rejected(
+            Row::D3,
+            format!(
+                "{} bytes, at least {STATE_MINIMUM_LENGTH} expected",
+                bytes.len()
+            ),
+        );
     }
     let Some((payload, stored)) = split_trailing_hash(bytes) else {
         return rejected(Row::D3, format!("{} bytes", bytes.len()));
     };
     let computed = stream_hash_key.hash64(&[payload]).to_le_bytes();
     if computed != stored {
-        let detail = format!("computed {:016x}, stored {:016x}", u64::from_be_bytes(computed), u64::from_be_bytes(stored));
+        let detail = format!(
+            "computed {:016x}, stored {:016x}",
+            u64::from_be_bytes(computed),
+            u64::from_be_bytes(stored)
+        );
         return rejected(Row::D4, detail);
     }
     let opened;
@@ -191,12 +211,18 @@ impl Model<'_> {
     /// [`Fault`] only where the server would crash on the file (H24).
     pub fn recover_from_index(&mut self, verdict: FileVerdict) -> Result<Row, Fault> {
         let state = match verdict {
-            FileVerdict::Rejected { row, detail, would_panic } => {
+            FileVerdict::Rejected {
+                row,
+                detail,
+                would_panic,
+            } => {
                 self.give_index_up(row, detail.clone());
                 if would_panic {
                     let detail = format!("the server crashes while it decodes index.db: {detail}");
                     self.event(Event::new(EventCode::OpenWouldCrash, detail).file("msgs/index.db"));
-                    return Err(Fault::general(Cause::Other("index.db ends inside a number the server does not check".into())));
+                    return Err(Fault::general(Cause::Other(
+                        "index.db ends inside a number the server does not check".into(),
+                    )));
                 }
                 return Ok(row);
             }
@@ -225,7 +251,11 @@ impl Model<'_> {
 
     /// Puts the decoded index in place; returns the totals over the installed blocks.
     fn install_index(&mut self, state: &StateFile) -> Totals {
-        for entry in state.subjects.iter().filter(|entry| !entry.subject.is_empty()) {
+        for entry in state
+            .subjects
+            .iter()
+            .filter(|entry| !entry.subject.is_empty())
+        {
             let totals = SubjectTotals {
                 total: entry.total,
                 first_block: entry.first_block,
@@ -243,8 +273,14 @@ impl Model<'_> {
                 continue;
             }
             let mut block = self.new_block(entry.number);
-            block.first = Edge { seq: entry.first_sequence, ts: entry.first_time_ns };
-            block.last = Edge { seq: entry.last_sequence, ts: entry.last_time_ns };
+            block.first = Edge {
+                seq: entry.first_sequence,
+                ts: entry.first_time_ns,
+            };
+            block.last = Edge {
+                seq: entry.last_sequence,
+                ts: entry.last_time_ns,
+            };
             block.messages = messages;
             block.bytes = entry.bytes;
             block.ttl_count = entry.ttl_count;
@@ -256,20 +292,39 @@ impl Model<'_> {
         self.totals = Totals {
             messages: state.messages,
             bytes: state.bytes,
-            first: Edge { seq: state.first_sequence, ts: state.first_time_ns },
-            last: Edge { seq: state.last_sequence, ts: state.last_time_ns },
+            first: Edge {
+                seq: state.first_sequence,
+                ts: state.first_time_ns,
+            },
+            last: Edge {
+                seq: state.last_sequence,
+                ts: state.last_time_ns,
+            },
         };
         over
     }
 
     /// Rows D12 to D18.
     fn hold_against_blocks(&mut self, state: &StateFile, listed: Totals) -> (Row, String) {
-        let Some(last) = self.blocks.last().filter(|block| block.number == state.last_block) else {
-            return (Row::D12, format!("it ends with block {}, which it does not list last", state.last_block));
+        let Some(last) = self
+            .blocks
+            .last()
+            .filter(|block| block.number == state.last_block)
+        else {
+            return (
+                Row::D12,
+                format!(
+                    "it ends with block {}, which it does not list last",
+                    state.last_block
+                ),
+            );
         };
         let number = last.number;
         let last_at = self.blocks.len() - 1;
-        if matches!(self.disk.files.exists(&self.disk.block_path(number)), Ok(false)) {
+        if matches!(
+            self.disk.files.exists(&self.disk.block_path(number)),
+            Ok(false)
+        ) {
             self.lose_block(last_at);
             return (Row::D13, format!("its last block, {number}, is not there"));
         }
@@ -292,17 +347,30 @@ impl Model<'_> {
                 Vec::new()
             }
         };
-        if let Some(extra) = on_disk.iter().copied().filter(|found| *found > state.last_block).min() {
-            return (Row::D15, format!("block {extra} lies behind its last block, {number}"));
+        if let Some(extra) = on_disk
+            .iter()
+            .copied()
+            .filter(|found| *found > state.last_block)
+            .min()
+        {
+            return (
+                Row::D15,
+                format!("block {extra} lies behind its last block, {number}"),
+            );
         }
         let mut missing = 0;
         for at in 0..self.blocks.len() {
-            let Some(number) = self.blocks.get(at).map(|block| block.number) else { continue };
+            let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+                continue;
+            };
             if !on_disk.contains(&number) {
                 missing += 1;
                 self.lose_block(at);
                 let detail = format!("block {number} is listed in the index and not there");
-                self.event(Event::new(EventCode::IndexBlockMissing, detail).file(format!("msgs/{number}.blk")));
+                self.event(
+                    Event::new(EventCode::IndexBlockMissing, detail)
+                        .file(format!("msgs/{number}.blk")),
+                );
             }
         }
         if missing > 0 {
@@ -311,7 +379,12 @@ impl Model<'_> {
         if !totals_agree(&self.totals, &listed) {
             let detail = format!(
                 "it counts {} messages, {} bytes up to {}; its blocks add up to {}, {} and {}",
-                self.totals.messages, self.totals.bytes, self.totals.last.seq, listed.messages, listed.bytes, listed.last.seq
+                self.totals.messages,
+                self.totals.bytes,
+                self.totals.last.seq,
+                listed.messages,
+                listed.bytes,
+                listed.last.seq
             );
             return (Row::D17, detail);
         }
@@ -347,15 +420,25 @@ impl Model<'_> {
             return Ok(tail);
         }
         self.load_key(at)?;
-        self.disk.content(number).map(|content| content.tail).or_else(|cause| match cause {
-            Cause::Content(_) => self.disk.decrypted_tail(number).map_err(|cause| Fault::block(number, cause)),
-            cause => Err(Fault::block(number, cause)),
-        })
+        self.disk
+            .content(number)
+            .map(|content| content.tail)
+            .or_else(|cause| match cause {
+                Cause::Content(_) => self
+                    .disk
+                    .decrypted_tail(number)
+                    .map_err(|cause| Fault::block(number, cause)),
+                cause => Err(Fault::block(number, cause)),
+            })
     }
 
     /// Block numbers of the directory listing, as the server reads names.
     pub fn listed_numbers(&self) -> Result<Vec<u32>, String> {
-        let entries = self.disk.files.list(self.disk.msgs).map_err(|fault| fault.to_string())?;
+        let entries = self
+            .disk
+            .files
+            .list(self.disk.msgs)
+            .map_err(|fault| fault.to_string())?;
         Ok(entries
             .iter()
             .filter_map(|entry| names::lax_block_number_unsigned(entry.name.as_encoded_bytes()))

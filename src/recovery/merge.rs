@@ -22,7 +22,9 @@ impl Model<'_> {
         let mut numbers = Vec::new();
         for entry in &entries {
             let name = entry.name.as_encoded_bytes();
-            let Some(number) = names::lax_block_number(name) else { continue };
+            let Some(number) = names::lax_block_number(name) else {
+                continue;
+            };
             if names::block_number(name).map(i64::from) != Some(number) {
                 let detail = format!("the server takes it for block {number}");
                 let file = format!("msgs/{}", entry.name.to_string_lossy());
@@ -75,13 +77,37 @@ impl Model<'_> {
         block.key_is_fresh = found.encrypt_anew.is_some();
         block.compressed = found.compressed;
         self.note_conversion(number, found.encrypt_anew);
-        let ScannedBlock { mut walked, legacy, file_length, content_length, ttl_count, schedule_count, misaligned, bad_headers, compressed, .. } = found;
+        let ScannedBlock {
+            mut walked,
+            legacy,
+            file_length,
+            content_length,
+            ttl_count,
+            schedule_count,
+            misaligned,
+            bad_headers,
+            compressed,
+            ..
+        } = found;
         if let Some(legacy) = legacy {
             self.note_legacy(number, &legacy);
             if legacy.accepted {
-                let fresh = (block.id, block.untracked, block.key_is_fresh, block.compressed);
-                block = Block { number, ..legacy.state };
-                (block.id, block.untracked, block.key_is_fresh, block.compressed) = fresh;
+                let fresh = (
+                    block.id,
+                    block.untracked,
+                    block.key_is_fresh,
+                    block.compressed,
+                );
+                block = Block {
+                    number,
+                    ..legacy.state
+                };
+                (
+                    block.id,
+                    block.untracked,
+                    block.key_is_fresh,
+                    block.compressed,
+                ) = fresh;
                 self.add_block(block);
                 let at = self.blocks.len() - 1;
                 self.populate_subjects(at)?;
@@ -89,7 +115,8 @@ impl Model<'_> {
             }
         }
         for (seq, offset) in bad_headers {
-            let detail = "its header length does not fit the record: it passes recovery and cannot be read";
+            let detail =
+                "its header length does not fit the record: it passes recovery and cannot be read";
             self.block_event(EventCode::HeaderLengthBad, number, Some(offset), detail);
             self.unreadable.push(seq);
         }
@@ -103,9 +130,17 @@ impl Model<'_> {
         let at = self.blocks.len() - 1;
         if let Some(fault) = fault {
             self.cut(number, end, compressed, &fault.to_string());
-            let seqs = lost_range.map(|(from, to)| (from..=to).collect()).unwrap_or_default();
-            let lost = Lost { seqs, bytes: content_length.saturating_sub(end) };
-            let detail = format!("{} bytes from offset {end} to the end of the block", lost.bytes);
+            let seqs = lost_range
+                .map(|(from, to)| (from..=to).collect())
+                .unwrap_or_default();
+            let lost = Lost {
+                seqs,
+                bytes: content_length.saturating_sub(end),
+            };
+            let detail = format!(
+                "{} bytes from offset {end} to the end of the block",
+                lost.bytes
+            );
             self.block_event(EventCode::LostData, number, Some(end), detail);
             self.add_lost(lost);
         }
@@ -115,8 +150,17 @@ impl Model<'_> {
     }
 
     /// What reading a block a second time, for its subjects, would have changed.
-    fn settle_taken(&mut self, at: usize, misaligned: bool, file_length: u64, compressed: bool, end: u64) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+    fn settle_taken(
+        &mut self,
+        at: usize,
+        misaligned: bool,
+        file_length: u64,
+        compressed: bool,
+        end: u64,
+    ) -> Result<(), Fault> {
+        let Some(block) = self.blocks.get_mut(at) else {
+            return Ok(());
+        };
         if block.messages == 0 || block.untracked {
             if block.untracked || block.messages == 0 {
                 block.ttl_count = 0;
@@ -135,13 +179,28 @@ impl Model<'_> {
 
     /// Loads a block and adds its live messages to the subject index.
     fn populate_subjects(&mut self, at: usize) -> Result<(), Fault> {
-        if self.blocks.get(at).is_none_or(|block| block.messages == 0 || block.untracked) {
+        if self
+            .blocks
+            .get(at)
+            .is_none_or(|block| block.messages == 0 || block.untracked)
+        {
             return Ok(());
         }
-        let Some((loaded, counts)) = self.block_subjects(at)? else { return Ok(()) };
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let Some((loaded, counts)) = self.block_subjects(at)? else {
+            return Ok(());
+        };
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+            return Ok(());
+        };
         counts.for_each(&loaded.content, |subject, total| {
-            self.subjects.add(subject, SubjectTotals { total, first_block: number, last_block: number });
+            self.subjects.add(
+                subject,
+                SubjectTotals {
+                    total,
+                    first_block: number,
+                    last_block: number,
+                },
+            );
         });
         Ok(())
     }
@@ -149,10 +208,16 @@ impl Model<'_> {
     fn note_conversion(&mut self, number: u32, encrypt_anew: Option<bool>) {
         let (code, kind, why) = match encrypt_anew {
             None => return,
-            Some(true) => (EventCode::BlockEncrypted, ActionKind::EncryptBlock, "the block is plain and a key is configured"),
-            Some(false) => {
-                (EventCode::BlockRekeyed, ActionKind::RekeyBlock, "the block is under an old key or another cipher")
-            }
+            Some(true) => (
+                EventCode::BlockEncrypted,
+                ActionKind::EncryptBlock,
+                "the block is plain and a key is configured",
+            ),
+            Some(false) => (
+                EventCode::BlockRekeyed,
+                ActionKind::RekeyBlock,
+                "the block is under an old key or another cipher",
+            ),
         };
         self.block_event(code, number, None, why);
         self.action(ActionKind::CreateKey, key_path(number), None, why);
@@ -168,18 +233,29 @@ impl Model<'_> {
         };
         self.event(event.file(file.clone()));
         if legacy.removed {
-            self.action(ActionKind::RemoveLegacyFile, file.clone(), None, legacy.detail.clone());
+            self.action(
+                ActionKind::RemoveLegacyFile,
+                file.clone(),
+                None,
+                legacy.detail.clone(),
+            );
             self.disk.removed_files.push(file);
         }
     }
 
     fn note_walk(&mut self, number: u32, walked: &crate::block::walk::Walked) {
         if walked.backward_count > 0 {
-            let detail = format!("{} records whose sequence does not rise are passed over", walked.backward_count);
+            let detail = format!(
+                "{} records whose sequence does not rise are passed over",
+                walked.backward_count
+            );
             self.block_event(EventCode::BlockSeqBackwards, number, None, detail);
         }
         if walked.gap_count > 0 {
-            let detail = format!("{} sequences without a record count as deleted", walked.gap_count);
+            let detail = format!(
+                "{} sequences without a record count as deleted",
+                walked.gap_count
+            );
             self.block_event(EventCode::BlockGapFilled, number, None, detail);
         }
     }
@@ -189,25 +265,36 @@ impl Model<'_> {
         let file = self.disk.block(number);
         file.removed = true;
         self.lossy = true;
-        let detail = format!("{cause}; the server deletes the block, and nothing tells what was in it");
+        let detail =
+            format!("{cause}; the server deletes the block, and nothing tells what was in it");
         self.block_event(EventCode::BlockRemovedBadKey, number, None, detail.clone());
         self.action(ActionKind::RemoveBlock, block_path(number), None, detail);
     }
 
     /// Adds the block at `at` to the totals, or drops it where nothing in it sets a sequence.
     fn merge_block(&mut self, at: usize) {
-        let Some(block) = self.blocks.get(at) else { return };
+        let Some(block) = self.blocks.get(at) else {
+            return;
+        };
         if block.first.seq == 0 {
             let number = block.number;
             let (why, had_bytes) = ("no record in it sets a sequence", block.raw_bytes > 0);
-            let severity = if had_bytes { Severity::Warn } else { Severity::Info };
-            let event = Event::new(EventCode::BlockRemovedEmpty, why).file(block_path(number)).severity(severity);
+            let severity = if had_bytes {
+                Severity::Warn
+            } else {
+                Severity::Info
+            };
+            let event = Event::new(EventCode::BlockRemovedEmpty, why)
+                .file(block_path(number))
+                .severity(severity);
             self.event(event);
             self.force_remove_block(at, why);
             return;
         }
         self.note_order(at);
-        let Some(block) = self.blocks.get_mut(at) else { return };
+        let Some(block) = self.blocks.get_mut(at) else {
+            return;
+        };
         let totals = &mut self.totals;
         if totals.messages == 0 {
             totals.first = Edge::default();
@@ -222,13 +309,18 @@ impl Model<'_> {
         totals.messages = totals.messages.wrapping_add(block.messages);
         totals.bytes = totals.bytes.wrapping_add(block.bytes);
         if block.messages == 0 {
-            block.first = Edge { seq: totals.last.seq.wrapping_add(1), ts: 0 };
+            block.first = Edge {
+                seq: totals.last.seq.wrapping_add(1),
+                ts: 0,
+            };
             block.last = super::model::on_disk(totals.last);
         }
     }
 
     fn note_order(&mut self, at: usize) {
-        let Some(block) = self.blocks.get(at) else { return };
+        let Some(block) = self.blocks.get(at) else {
+            return;
+        };
         let last = self.totals.last.seq;
         if self.totals.messages == 0 || block.messages == 0 || block.first.seq > last {
             return;
@@ -238,7 +330,10 @@ impl Model<'_> {
         } else {
             (EventCode::BlockOverlap, block.number)
         };
-        let detail = format!("it begins at {} although the blocks before it reach {last}", block.first.seq);
+        let detail = format!(
+            "it begins at {} although the blocks before it reach {last}",
+            block.first.seq
+        );
         self.block_event(code, number, None, detail);
     }
 
@@ -251,7 +346,11 @@ impl Model<'_> {
         if self.lost.is_some() {
             let last_at = self.blocks.len().saturating_sub(1);
             for at in (0..last_at).rev() {
-                if self.blocks.get(at).is_some_and(|block| block.messages == 0 && block.raw_bytes == 0) {
+                if self
+                    .blocks
+                    .get(at)
+                    .is_some_and(|block| block.messages == 0 && block.raw_bytes == 0)
+                {
                     self.force_remove_block(at, "it is empty, and data was lost");
                 }
             }
@@ -262,7 +361,9 @@ impl Model<'_> {
 
     /// Key files without a block go.
     fn sweep_orphan_keys(&mut self) {
-        let Ok(entries) = self.disk.files.list(self.disk.msgs) else { return };
+        let Ok(entries) = self.disk.files.list(self.disk.msgs) else {
+            return;
+        };
         for entry in entries {
             let name = entry.name.as_encoded_bytes();
             if !name.ends_with(b".key") {
@@ -273,8 +374,15 @@ impl Model<'_> {
                 continue;
             }
             let file = format!("msgs/{}", entry.name.to_string_lossy());
-            self.event(Event::new(EventCode::KeyOrphanRemoved, "no block uses it").file(file.clone()));
-            self.action(ActionKind::RemoveKey, file.clone(), None, "no block uses it");
+            self.event(
+                Event::new(EventCode::KeyOrphanRemoved, "no block uses it").file(file.clone()),
+            );
+            self.action(
+                ActionKind::RemoveKey,
+                file.clone(),
+                None,
+                "no block uses it",
+            );
             if !self.disk.removed_files.contains(&file) {
                 self.disk.removed_files.push(file);
             }
@@ -302,7 +410,10 @@ impl Model<'_> {
         self.append_tombstone(at, super::model::on_disk(prior.last))?;
         self.totals.last = prior.last;
         if self.totals.messages == 0 {
-            self.totals.first = Edge { seq: prior.last.seq.wrapping_add(1), ts: 0 };
+            self.totals.first = Edge {
+                seq: prior.last.seq.wrapping_add(1),
+                ts: 0,
+            };
         }
         Ok(())
     }

@@ -18,7 +18,8 @@ use crate::block::walk::{Known, Sink, Walked, walk};
 use crate::crypto::BlockCipher;
 use crate::format::checksum::HashKey;
 use crate::format::headers;
-use crate::format::legacy::{self, IdxOutcome};
+use crate::format::legacy;
+use crate::format::legacy::idx::IdxOutcome;
 use crate::format::record::{RecordRef, Run};
 
 /// What the scan goes by.
@@ -105,12 +106,15 @@ pub fn scan_blocks(
 ) -> Vec<Scanned> {
     let next = AtomicUsize::new(0);
     let finished = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Scanned>>> = Mutex::new((0..numbers.len()).map(|_| None).collect());
+    let results: Mutex<Vec<Option<Scanned>>> =
+        Mutex::new((0..numbers.len()).map(|_| None).collect());
     let work = || {
         let mut scanner = Scanner::new(rules, subjects);
         while !cancel.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(number) = numbers.get(at).copied() else { break };
+            let Some(number) = numbers.get(at).copied() else {
+                break;
+            };
             let outcome = scanner.scan(number);
             if let Some(slot) = results.lock().get_mut(at) {
                 *slot = Some(Scanned { number, outcome });
@@ -172,7 +176,9 @@ impl Sink for ScanSink<'_> {
 impl ScanSink<'_> {
     fn headers(&mut self, record: &RecordRef, content: &[u8]) {
         let Ok((block, _)) = record.headers_and_body(content) else {
-            self.seen.bad_headers.push((record.sequence(), record.offset() as u64));
+            self.seen
+                .bad_headers
+                .push((record.sequence(), record.offset() as u64));
             return;
         };
         let (ttl, schedule) = slots::timer_headers(block);
@@ -183,18 +189,36 @@ impl ScanSink<'_> {
 
 impl<'a> Scanner<'a> {
     fn new(rules: ScanRules<'a>, subjects: &'a SubjectTable) -> Self {
-        Scanner { rules, subjects, file: Vec::new(), spare: Vec::new(), run: Run::new(), local: BlockSubjects::default() }
+        Scanner {
+            rules,
+            subjects,
+            file: Vec::new(),
+            spare: Vec::new(),
+            run: Run::new(),
+            local: BlockSubjects::default(),
+        }
     }
 
     fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
-        let plain = |cause| ScanFault { cause, key_created: false };
-        let ScanRules { files, msgs, keys, tracked, .. } = self.rules;
-        files.read_into(&format!("{msgs}/{number}.blk"), &mut self.file).map_err(|fault| {
-            plain(match fault {
-                FileFault::Missing => Cause::Missing,
-                FileFault::Failed(detail) => Cause::Io(detail),
-            })
-        })?;
+        let plain = |cause| ScanFault {
+            cause,
+            key_created: false,
+        };
+        let ScanRules {
+            files,
+            msgs,
+            keys,
+            tracked,
+            ..
+        } = self.rules;
+        files
+            .read_into(&format!("{msgs}/{number}.blk"), &mut self.file)
+            .map_err(|fault| {
+                plain(match fault {
+                    FileFault::Missing => Cause::Missing,
+                    FileFault::Failed(detail) => Cause::Io(detail),
+                })
+            })?;
         let key = match keys.current {
             None => BlockKey::None,
             Some(_) => {
@@ -229,12 +253,23 @@ impl<'a> Scanner<'a> {
         let decoded = match decoded {
             Ok(decoded) => decoded,
             // A block its legacy index stands for is read only for its subjects.
-            Err(_) if accepted && !tracked => content::Decoded { compressed: true, tail },
+            Err(_) if accepted && !tracked => content::Decoded {
+                compressed: true,
+                tail,
+            },
             Err(fault) => return Err(failed(fault.into())),
         };
-        let known = legacy.as_ref().filter(|legacy| !legacy.accepted).map(known_of).unwrap_or_default();
+        let known = legacy
+            .as_ref()
+            .filter(|legacy| !legacy.accepted)
+            .map(known_of)
+            .unwrap_or_default();
         self.local.clear();
-        let mut sink = ScanSink { tracked: tracked && !accepted, local: &mut self.local, seen: Seen::default() };
+        let mut sink = ScanSink {
+            tracked: tracked && !accepted,
+            local: &mut self.local,
+            seen: Seen::default(),
+        };
         let walked = walk(&self.file, &hash_key, known, &mut self.run, &mut sink);
         let seen = sink.seen;
         let mut block = ScannedBlock {
@@ -266,9 +301,16 @@ impl<'a> Scanner<'a> {
         if block.walked.plain || block.walked.messages == 0 {
             return;
         }
-        let content = self.file.get(..block.walked.end as usize).unwrap_or(&self.file);
+        let content = self
+            .file
+            .get(..block.walked.end as usize)
+            .unwrap_or(&self.file);
         let mut deleted = block.walked.deleted.clone();
-        let Walked { first_seq, last_seq, .. } = block.walked;
+        let Walked {
+            first_seq,
+            last_seq,
+            ..
+        } = block.walked;
         match slots::index(content, first_seq, last_seq, &mut deleted) {
             Ok(index) => {
                 block.ttl_count = index.ttl_count;
@@ -279,7 +321,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn read_legacy(&mut self, number: u32, key: &BlockKey, file_length: u64, tail: [u8; 8]) -> Option<LegacyVerdict> {
+    fn read_legacy(
+        &mut self,
+        number: u32,
+        key: &BlockKey,
+        file_length: u64,
+        tail: [u8; 8],
+    ) -> Option<LegacyVerdict> {
         let ScanRules { files, msgs, .. } = self.rules;
         let bytes = files.read(&format!("{msgs}/{number}.idx")).ok()?;
         let opened = match key {
@@ -289,9 +337,11 @@ impl<'a> Scanner<'a> {
         let plain = match opened {
             None if matches!(key, BlockKey::Absent) => return None,
             None => bytes,
-            Some(opened) => crate::crypto::open_legacy_index(&bytes, &opened.seed, &opened.nonce).ok()?,
+            Some(opened) => {
+                crate::crypto::open_legacy_index(&bytes, &opened.seed, &opened.nonce).ok()?
+            }
         };
-        Some(judge_legacy(legacy::decode_idx(&plain), file_length, tail))
+        Some(judge_legacy(legacy::idx::decode(&plain), file_length, tail))
     }
 }
 
@@ -309,8 +359,14 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
         None => "its block has changed since it was written".to_owned(),
     };
     let state = Block {
-        first: Edge { seq: fields.first_sequence, ts: fields.first_time_ns },
-        last: Edge { seq: fields.last_sequence, ts: fields.last_time_ns },
+        first: Edge {
+            seq: fields.first_sequence,
+            ts: fields.first_time_ns,
+        },
+        last: Edge {
+            seq: fields.last_sequence,
+            ts: fields.last_time_ns,
+        },
         messages: fields.messages,
         bytes: fields.bytes,
         deleted: fields.deleted,
@@ -318,7 +374,12 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
         raw_bytes: file_length,
         ..Block::default()
     };
-    LegacyVerdict { accepted, removed: rejection.is_some_and(|fault| fault.deletes_file()), state, detail }
+    LegacyVerdict {
+        accepted,
+        removed: rejection.is_some_and(|fault| fault.deletes_file()),
+        state,
+        detail,
+    }
 }
 
 fn known_of(legacy: &LegacyVerdict) -> Known {

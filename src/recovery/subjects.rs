@@ -42,25 +42,40 @@ struct Shard {
 
 fn text<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
     let start = entry.start as usize;
-    bytes.get(start..start + usize::from(entry.length)).unwrap_or_default()
+    bytes
+        .get(start..start + usize::from(entry.length))
+        .unwrap_or_default()
 }
 
 impl Shard {
     fn find(&self, hash: u64, subject: &[u8]) -> Option<u32> {
-        let Shard { table, entries, bytes, .. } = self;
+        let Shard {
+            table,
+            entries,
+            bytes,
+            ..
+        } = self;
         table
-            .find(hash, |at| entries.get(*at as usize).is_some_and(|entry| text(bytes, entry) == subject))
+            .find(hash, |at| {
+                entries
+                    .get(*at as usize)
+                    .is_some_and(|entry| text(bytes, entry) == subject)
+            })
             .copied()
     }
 
     fn totals_mut(&mut self, hash: u64, subject: &[u8]) -> Option<&mut SubjectTotals> {
         let at = self.find(hash, subject)?;
-        self.entries.get_mut(at as usize).map(|entry| &mut entry.totals)
+        self.entries
+            .get_mut(at as usize)
+            .map(|entry| &mut entry.totals)
     }
 
     fn add(&mut self, hash: u64, subject: &[u8], added: SubjectTotals) {
         if let Some(at) = self.find(hash, subject) {
-            let Some(entry) = self.entries.get_mut(at as usize) else { return };
+            let Some(entry) = self.entries.get_mut(at as usize) else {
+                return;
+            };
             let known = &mut entry.totals;
             if known.total == 0 {
                 self.live_count += 1;
@@ -72,17 +87,30 @@ impl Shard {
             known.last_block = known.last_block.max(added.last_block);
             return;
         }
-        let (Ok(at), Ok(start), Ok(length)) =
-            (u32::try_from(self.entries.len()), u32::try_from(self.bytes.len()), u16::try_from(subject.len()))
-        else {
+        let (Ok(at), Ok(start), Ok(length)) = (
+            u32::try_from(self.entries.len()),
+            u32::try_from(self.bytes.len()),
+            u16::try_from(subject.len()),
+        ) else {
             return;
         };
         self.bytes.extend_from_slice(subject);
-        self.entries.push(Entry { start, length, totals: added });
+        self.entries.push(Entry {
+            start,
+            length,
+            totals: added,
+        });
         self.live_count += 1;
-        let Shard { table, entries, bytes, .. } = self;
+        let Shard {
+            table,
+            entries,
+            bytes,
+            ..
+        } = self;
         table.insert_unique(hash, at, |at| {
-            entries.get(*at as usize).map_or(0, |entry| hash_of(text(bytes, entry)))
+            entries
+                .get(*at as usize)
+                .map_or(0, |entry| hash_of(text(bytes, entry)))
         });
     }
 }
@@ -107,7 +135,9 @@ pub struct SubjectTable {
 
 impl Default for SubjectTable {
     fn default() -> Self {
-        SubjectTable { shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect() }
+        SubjectTable {
+            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+        }
     }
 }
 
@@ -123,7 +153,9 @@ impl SubjectTable {
     /// Puts totals as they are, replacing what is there: a later entry of an index wins.
     pub fn put(&mut self, subject: &[u8], totals: SubjectTotals) {
         let hash = hash_of(subject);
-        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else {
+            return;
+        };
         let shard = shard.get_mut();
         match shard.totals_mut(hash, subject) {
             Some(known) => *known = totals,
@@ -134,13 +166,27 @@ impl SubjectTable {
     /// Adds what one block holds; called by scan threads side by side.
     pub fn merge_block(&self, block: u32, local: &BlockSubjects, content: &[u8]) {
         let mut order: Vec<u32> = (0..local.entries.len() as u32).collect();
-        let shard_at = |at: &u32| local.entries.get(*at as usize).map_or(0, |entry| shard_of(entry.hash));
+        let shard_at = |at: &u32| {
+            local
+                .entries
+                .get(*at as usize)
+                .map_or(0, |entry| shard_of(entry.hash))
+        };
         order.sort_unstable_by_key(shard_at);
         for group in order.chunk_by(|a, b| shard_at(a) == shard_at(b)) {
-            let Some(shard) = group.first().and_then(|at| self.shards.get(shard_at(at))) else { continue };
+            let Some(shard) = group.first().and_then(|at| self.shards.get(shard_at(at))) else {
+                continue;
+            };
             let mut shard = shard.lock();
-            for entry in group.iter().filter_map(|at| local.entries.get(*at as usize)) {
-                let totals = SubjectTotals { total: u64::from(entry.count), first_block: block, last_block: block };
+            for entry in group
+                .iter()
+                .filter_map(|at| local.entries.get(*at as usize))
+            {
+                let totals = SubjectTotals {
+                    total: u64::from(entry.count),
+                    first_block: block,
+                    last_block: block,
+                };
                 shard.add(entry.hash, entry.subject(content), totals);
             }
         }
@@ -152,7 +198,9 @@ impl SubjectTable {
             return;
         }
         let hash = hash_of(subject);
-        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else {
+            return;
+        };
         let shard = shard.get_mut();
         if let Some(totals) = shard.totals_mut(hash, subject)
             && totals.total > 0
@@ -169,13 +217,19 @@ impl SubjectTable {
     pub fn get(&self, subject: &[u8]) -> Option<SubjectTotals> {
         let hash = hash_of(subject);
         let mut shard = self.shards.get(shard_of(hash))?.lock();
-        shard.totals_mut(hash, subject).copied().filter(|totals| totals.total > 0)
+        shard
+            .totals_mut(hash, subject)
+            .copied()
+            .filter(|totals| totals.total > 0)
     }
 
     /// Distinct subjects.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.lock().live_count).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().live_count)
+            .sum()
     }
 
     /// Whether there is no subject.
@@ -219,7 +273,9 @@ struct LocalEntry {
 impl LocalEntry {
     fn subject<'a>(&self, content: &'a [u8]) -> &'a [u8] {
         let start = self.start as usize;
-        content.get(start..start + usize::from(self.length)).unwrap_or_default()
+        content
+            .get(start..start + usize::from(self.length))
+            .unwrap_or_default()
     }
 }
 
@@ -264,7 +320,9 @@ impl BlockSubjects {
         let hash = hash_of(subject);
         let entries = &self.entries;
         let found = self.table.find(hash, |at| {
-            entries.get(*at as usize).is_some_and(|entry| entry.subject(content) == subject)
+            entries
+                .get(*at as usize)
+                .is_some_and(|entry| entry.subject(content) == subject)
         });
         if let Some(at) = found.copied() {
             self.last = at;
@@ -275,10 +333,17 @@ impl BlockSubjects {
         }
         let at = self.entries.len() as u32;
         let start = (record.offset() + crate::format::limits::RECORD_HEADER_LENGTH) as u32;
-        self.entries.push(LocalEntry { hash, start, length: record.subject_length, count: 1 });
+        self.entries.push(LocalEntry {
+            hash,
+            start,
+            length: record.subject_length() as u16,
+            count: 1,
+        });
         self.last = at;
         let entries = &self.entries;
-        self.table.insert_unique(hash, at, |at| entries.get(*at as usize).map_or(0, |entry| entry.hash));
+        self.table.insert_unique(hash, at, |at| {
+            entries.get(*at as usize).map_or(0, |entry| entry.hash)
+        });
     }
 
     /// Visits subject and count.

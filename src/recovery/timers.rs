@@ -9,7 +9,7 @@ use super::actions::ActionKind;
 use super::events::{Event, EventCode};
 use super::fault::Fault;
 use super::files::FileFault;
-use super::model::{Lookup, Loaded, Model};
+use super::model::{Loaded, Lookup, Model};
 use super::report::SourcePosition;
 use crate::format::headers::{self, StreamSource};
 use crate::format::record::RecordRef;
@@ -70,7 +70,9 @@ impl Schedules {
 
     /// `(subject, sequence, fires_ns)`, by subject.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64, i64)> {
-        self.by_subject.iter().map(|(subject, (seq, ns))| (subject.as_slice(), *seq, *ns))
+        self.by_subject
+            .iter()
+            .map(|(subject, (seq, ns))| (subject.as_slice(), *seq, *ns))
     }
 }
 
@@ -113,7 +115,11 @@ impl Timers {
 
     fn set_ttl(&mut self, seq: u64, expiry_ns: i64) {
         let Some(wheel) = &mut self.wheel else { return };
-        let slot = Expiry { expiry_ns, sequence: seq }.slot();
+        let slot = Expiry {
+            expiry_ns,
+            sequence: seq,
+        }
+        .slot();
         wheel.insert((slot, seq), expiry_ns);
     }
 
@@ -124,7 +130,14 @@ impl Timers {
             && ttl > 0
         {
             let expiry_ns = headers::expiry_ns(timestamp_ns, ttl);
-            wheel.remove(&(Expiry { expiry_ns, sequence: seq }.slot(), seq));
+            wheel.remove(&(
+                Expiry {
+                    expiry_ns,
+                    sequence: seq,
+                }
+                .slot(),
+                seq,
+            ));
         }
     }
 
@@ -139,27 +152,43 @@ impl Timers {
     pub fn encode(&self, stamp: u64) -> TimerFiles {
         TimerFiles {
             ttl: self.wheel.as_ref().map(|wheel| {
-                let entries =
-                    wheel.iter().map(|((_, seq), ns)| Expiry { expiry_ns: *ns, sequence: *seq }).collect();
+                let entries = wheel
+                    .iter()
+                    .map(|((_, seq), ns)| Expiry {
+                        expiry_ns: *ns,
+                        sequence: *seq,
+                    })
+                    .collect();
                 ExpiryFile { stamp, entries }.encode()
             }),
             schedules: self.schedules.as_ref().map(|schedules| {
                 let entries = schedules
                     .iter()
-                    .map(|(subject, sequence, next_ns)| Schedule { subject: subject.into(), next_ns, sequence })
+                    .map(|(subject, sequence, next_ns)| Schedule {
+                        subject: subject.into(),
+                        next_ns,
+                        sequence,
+                    })
                     .collect();
                 ScheduleFile { stamp, entries }.encode()
             }),
-            sources: self.sources.as_ref().filter(|sources| !sources.is_empty()).map(|sources| {
-                let entries = sources
-                    .iter()
-                    .map(|(key, position)| {
-                        let entry = SourceEntry { sequence: position.seq, identity: position.identity.clone() };
-                        (key.clone(), entry)
-                    })
-                    .collect();
-                SourcesFile { stamp, entries }.encode()
-            }),
+            sources: self
+                .sources
+                .as_ref()
+                .filter(|sources| !sources.is_empty())
+                .map(|sources| {
+                    let entries = sources
+                        .iter()
+                        .map(|(key, position)| {
+                            let entry = SourceEntry {
+                                sequence: position.seq,
+                                identity: position.identity.clone(),
+                            };
+                            (key.clone(), entry)
+                        })
+                        .collect();
+                    SourcesFile { stamp, entries }.encode()
+                }),
         }
     }
 }
@@ -187,7 +216,11 @@ struct Starts {
 
 impl Starts {
     fn lowest(&self) -> u64 {
-        [self.ttl, self.schedules, self.sources].into_iter().flatten().min().unwrap_or(u64::MAX)
+        [self.ttl, self.schedules, self.sources]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
     }
 }
 
@@ -197,10 +230,16 @@ struct Codes {
     outdated: EventCode,
 }
 
-const TTL_CODES: Codes =
-    Codes { read: EventCode::TtlReadFailed, decode: EventCode::TtlDecodeFailed, outdated: EventCode::TtlOutdated };
-const SCHEDULE_CODES: Codes =
-    Codes { read: EventCode::SchedReadFailed, decode: EventCode::SchedDecodeFailed, outdated: EventCode::SchedOutdated };
+const TTL_CODES: Codes = Codes {
+    read: EventCode::TtlReadFailed,
+    decode: EventCode::TtlDecodeFailed,
+    outdated: EventCode::TtlOutdated,
+};
+const SCHEDULE_CODES: Codes = Codes {
+    read: EventCode::SchedReadFailed,
+    decode: EventCode::SchedDecodeFailed,
+    outdated: EventCode::SchedOutdated,
+};
 const SOURCES_CODES: Codes = Codes {
     read: EventCode::SourcesReadFailed,
     decode: EventCode::SourcesDecodeFailed,
@@ -286,7 +325,13 @@ impl Model<'_> {
 
     fn recover_ttl_state(&mut self, rules: &TimerRules) -> u64 {
         let on_disk = format!("{}/thw.db", self.disk.msgs);
-        let file = self.read_timer_file(rules, "msgs/thw.db", &on_disk, &TTL_CODES, ExpiryFile::decode);
+        let file = self.read_timer_file(
+            rules,
+            "msgs/thw.db",
+            &on_disk,
+            &TTL_CODES,
+            ExpiryFile::decode,
+        );
         let mut wheel = BTreeMap::new();
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         for entry in file.iter().flat_map(|file| &file.entries) {
@@ -298,7 +343,13 @@ impl Model<'_> {
 
     fn recover_schedule_state(&mut self, rules: &TimerRules) -> u64 {
         let on_disk = format!("{}/sched.db", self.disk.msgs);
-        let file = self.read_timer_file(rules, "msgs/sched.db", &on_disk, &SCHEDULE_CODES, ScheduleFile::decode);
+        let file = self.read_timer_file(
+            rules,
+            "msgs/sched.db",
+            &on_disk,
+            &SCHEDULE_CODES,
+            ScheduleFile::decode,
+        );
         let mut schedules = Schedules::default();
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         for entry in file.iter().flat_map(|file| &file.entries) {
@@ -309,21 +360,33 @@ impl Model<'_> {
     }
 
     fn recover_source_state(&mut self, rules: &TimerRules, searched: &mut Vec<Vec<u8>>) -> u64 {
-        let file = self.read_timer_file(rules, "sources.db", "sources.db", &SOURCES_CODES, SourcesFile::decode);
+        let file = self.read_timer_file(
+            rules,
+            "sources.db",
+            "sources.db",
+            &SOURCES_CODES,
+            SourcesFile::decode,
+        );
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         let last = self.totals.last.seq;
         let mut start = stamp.max(self.totals.first.seq);
         if start <= last {
             searched.extend(rules.sources.iter().map(|source| source.key.clone()));
         } else if stamp > last.wrapping_add(1) {
-            let detail = format!("it speaks of messages up to {}, the stream ends at {last}", stamp.wrapping_sub(1));
+            let detail = format!(
+                "it speaks of messages up to {}, the stream ends at {last}",
+                stamp.wrapping_sub(1)
+            );
             self.event(Event::new(EventCode::SourcesAhead, detail).file("sources.db"));
         }
         let mut known = file.map(|file| file.entries).unwrap_or_default();
         let mut positions = BTreeMap::new();
         for source in &rules.sources {
             let position = match known.remove(&source.key) {
-                Some(entry) => SourcePosition { seq: entry.sequence, identity: entry.identity },
+                Some(entry) => SourcePosition {
+                    seq: entry.sequence,
+                    identity: entry.identity,
+                },
                 None => {
                     start = self.totals.first.seq;
                     if !searched.contains(&source.key) {
@@ -343,8 +406,12 @@ impl Model<'_> {
         let last = self.totals.last.seq;
         let mut seq = starts.lowest();
         while seq <= last {
-            let Some(at) = self.select_block(seq) else { break };
-            let Some(block) = self.blocks.get(at) else { break };
+            let Some(at) = self.select_block(seq) else {
+                break;
+            };
+            let Some(block) = self.blocks.get(at) else {
+                break;
+            };
             let block_last = block.last.seq;
             let due = |start: Option<u64>| start.is_some_and(|start| block_last >= start);
             let wanted = due(starts.sources)
@@ -361,12 +428,21 @@ impl Model<'_> {
         Ok(())
     }
 
-    fn scan_block_forward(&mut self, at: usize, rules: &TimerRules, starts: &Starts) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+    fn scan_block_forward(
+        &mut self,
+        at: usize,
+        rules: &TimerRules,
+        starts: &Starts,
+    ) -> Result<(), Fault> {
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         if block.first.seq > block.last.seq || block.messages == 0 && !block.has_undeleted() {
             return Ok(());
         }
-        let loaded = self.load(at).inspect_err(|fault| self.note_scan_fault(fault))?;
+        let loaded = self
+            .load(at)
+            .inspect_err(|fault| self.note_scan_fault(fault))?;
         for slot in &loaded.index.slots {
             let found = match self.lookup(at, &loaded, slot.seq) {
                 Ok(Lookup::Found(_, record)) => record,
@@ -391,7 +467,14 @@ impl Model<'_> {
         self.events.push(event);
     }
 
-    fn take_headers(&mut self, seq: u64, record: &RecordRef, loaded: &Rc<Loaded>, rules: &TimerRules, starts: &Starts) {
+    fn take_headers(
+        &mut self,
+        seq: u64,
+        record: &RecordRef,
+        loaded: &Rc<Loaded>,
+        rules: &TimerRules,
+        starts: &Starts,
+    ) {
         let (block, _) = record.headers_and_body(&loaded.content).unwrap_or_default();
         let present = headers::present(block);
         if !present.any() {
@@ -403,11 +486,13 @@ impl Model<'_> {
             && let Ok(ttl) = headers::message_ttl(block)
             && ttl > 0
         {
-            self.timers.set_ttl(seq, headers::expiry_ns(record.timestamp_ns(), ttl));
+            self.timers
+                .set_ttl(seq, headers::expiry_ns(record.timestamp_ns(), ttl));
         }
         if present.schedule
             && due(starts.schedules)
-            && let Some(fires_ns) = schedule::next_fire(block, record.timestamp_ns(), self.rules.now_ns)
+            && let Some(fires_ns) =
+                schedule::next_fire(block, record.timestamp_ns(), self.rules.now_ns)
             && let Some(schedules) = &mut self.timers.schedules
         {
             schedules.set(seq, record.subject(&loaded.content), fires_ns);
@@ -415,7 +500,11 @@ impl Model<'_> {
         if present.source && due(starts.sources) {
             for (key, position) in settled_by(headers::stream_source(block), &rules.sources) {
                 if starts.searched.contains(&key)
-                    && let Some(known) = self.timers.sources.as_mut().and_then(|sources| sources.get_mut(&key))
+                    && let Some(known) = self
+                        .timers
+                        .sources
+                        .as_mut()
+                        .and_then(|sources| sources.get_mut(&key))
                 {
                     *known = position;
                 }
@@ -427,15 +516,27 @@ impl Model<'_> {
     fn scan_sources_backward(&mut self, rules: &TimerRules, starts: Starts) -> Result<(), Fault> {
         let stop = starts.sources.unwrap_or_default();
         let mut searched = starts.searched;
-        let Some(newest) = self.select_block(self.totals.last.seq) else { return Ok(()) };
+        let Some(newest) = self.select_block(self.totals.last.seq) else {
+            return Ok(());
+        };
         for at in (0..=newest).rev() {
             if searched.is_empty() {
                 break;
             }
-            let loaded = self.load(at).inspect_err(|fault| self.note_scan_fault(fault))?;
-            let slots: Vec<u64> = loaded.index.slots.iter().rev().map(|slot| slot.seq).collect();
+            let loaded = self
+                .load(at)
+                .inspect_err(|fault| self.note_scan_fault(fault))?;
+            let slots: Vec<u64> = loaded
+                .index
+                .slots
+                .iter()
+                .rev()
+                .map(|slot| slot.seq)
+                .collect();
             for seq in slots {
-                let Ok(Lookup::Found(_, record)) = self.lookup(at, &loaded, seq) else { continue };
+                let Ok(Lookup::Found(_, record)) = self.lookup(at, &loaded, seq) else {
+                    continue;
+                };
                 if !is_searched(record.subject(&loaded.content), rules, &searched) {
                     continue;
                 }
@@ -465,19 +566,45 @@ fn is_searched(stored: &[u8], rules: &TimerRules, searched: &[Vec<u8>]) -> bool 
         .sources
         .iter()
         .filter(|source| searched.contains(&source.key))
-        .any(|source| source.filters.iter().any(|filter| subject::matches(stored, filter)))
+        .any(|source| {
+            source
+                .filters
+                .iter()
+                .any(|filter| subject::matches(stored, filter))
+        })
 }
 
 /// Which source keys a header settles, and at what position.
-fn settled_by(source: StreamSource<'_>, configured: &[ConfiguredSource]) -> Vec<(Vec<u8>, SourcePosition)> {
+fn settled_by(
+    source: StreamSource<'_>,
+    configured: &[ConfiguredSource],
+) -> Vec<(Vec<u8>, SourcePosition)> {
     match source {
-        StreamSource::Keyed { key, sequence, identity } => {
-            vec![(key, SourcePosition { seq: sequence, identity: identity.to_vec() })]
+        StreamSource::Keyed {
+            key,
+            sequence,
+            identity,
+        } => {
+            vec![(
+                key,
+                SourcePosition {
+                    seq: sequence,
+                    identity: identity.to_vec(),
+                },
+            )]
         }
         StreamSource::StreamName { name, sequence } => configured
             .iter()
             .filter(|source| source.legacy_names.iter().any(|known| known == name))
-            .map(|source| (source.key.clone(), SourcePosition { seq: sequence, identity: Vec::new() }))
+            .map(|source| {
+                (
+                    source.key.clone(),
+                    SourcePosition {
+                        seq: sequence,
+                        identity: Vec::new(),
+                    },
+                )
+            })
             .collect(),
         StreamSource::None => Vec::new(),
     }

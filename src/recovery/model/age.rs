@@ -64,9 +64,16 @@ impl Model<'_> {
     }
 
     /// The age limit runs through the block at `at`.
-    fn expire_within(&mut self, at: usize, oldest_ns: i64, expired: &mut Expired) -> Result<(), Fault> {
+    fn expire_within(
+        &mut self,
+        at: usize,
+        oldest_ns: i64,
+        expired: &mut Expired,
+    ) -> Result<(), Fault> {
         let loaded = self.load(at)?;
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         let (first, last) = (block.first.seq, block.last.seq);
         let mut wants_next_first = false;
         let mut seq = first;
@@ -88,7 +95,10 @@ impl Model<'_> {
             };
             if oldest_ns < found.timestamp_ns() {
                 if let Some(block) = self.blocks.get_mut(at) {
-                    block.first = Edge { seq, ts: found.timestamp_ns() };
+                    block.first = Edge {
+                        seq,
+                        ts: found.timestamp_ns(),
+                    };
                 }
                 wants_next_first = false;
                 break;
@@ -113,7 +123,9 @@ impl Model<'_> {
 
     /// Moves the block's first over the deleted span at `seq`; returns the sequence after it.
     fn skip_deleted(&mut self, at: usize, seq: u64, last: u64) -> u64 {
-        let Some(block) = self.blocks.get_mut(at) else { return seq + 1 };
+        let Some(block) = self.blocks.get_mut(at) else {
+            return seq + 1;
+        };
         let end = block.deleted.span_end(seq).unwrap_or(seq).min(last);
         block.deleted.remove_range(seq..=end);
         block.first.seq = end;
@@ -148,7 +160,11 @@ impl Model<'_> {
     }
 
     fn settle_expired(&mut self, expired: &Expired) -> Result<(), Fault> {
-        let gone: Vec<u32> = self.blocks.drain(..expired.blocks.min(self.blocks.len())).map(|block| block.id).collect();
+        let gone: Vec<u32> = self
+            .blocks
+            .drain(..expired.blocks.min(self.blocks.len()))
+            .map(|block| block.id)
+            .collect();
         for id in gone {
             self.forget_loaded(id);
         }
@@ -167,7 +183,11 @@ impl Model<'_> {
         }
         if expired.messages > 0 {
             self.dirty = true;
-            let code = if expired.blocks > 0 { EventCode::AgeExpiredBlocks } else { EventCode::AgeExpiredMsgs };
+            let code = if expired.blocks > 0 {
+                EventCode::AgeExpiredBlocks
+            } else {
+                EventCode::AgeExpiredMsgs
+            };
             let detail = format!(
                 "{} messages are older than the age limit; {} whole blocks go",
                 expired.messages, expired.blocks
@@ -192,7 +212,10 @@ impl Model<'_> {
             self.drop_lost(*seq);
         }
         if applied > 0 {
-            let detail = format!("{applied} of {} tombstones took a message away", tombstones.len());
+            let detail = format!(
+                "{applied} of {} tombstones took a message away",
+                tombstones.len()
+            );
             self.event(Event::new(EventCode::TombstoneApplied, detail));
         }
         Ok(())

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::block::content::{self, ContentFault};
-use crate::crypto::{BlockCipher, Cipher, KeyFileError, OpenedKeyFile, ServerKey, block_context, open_with_trials};
+use crate::crypto::{
+    BlockCipher, Cipher, KeyFileError, OpenedKeyFile, ServerKey, block_context, open_with_trials,
+};
 use crate::format::checksum::HashKey;
-use crate::recovery::actions::Piece;
+use crate::recovery::actions::{Change, Piece};
 use crate::recovery::fault::Cause;
 use crate::recovery::files::{FileFault, StreamFiles};
 
@@ -42,13 +44,30 @@ impl StreamKeys<'_> {
     /// # Errors
     ///
     /// [`Cause::KeySize`] and [`Cause::KeyInvalid`].
-    pub fn open_block_key(&self, number: u32, file: Result<Vec<u8>, FileFault>) -> Result<BlockKey, Cause> {
-        let Some(current) = self.current else { return Ok(BlockKey::None) };
-        let Ok(bytes) = file else { return Ok(BlockKey::Absent) };
+    pub fn open_block_key(
+        &self,
+        number: u32,
+        file: Result<Vec<u8>, FileFault>,
+    ) -> Result<BlockKey, Cause> {
+        let Some(current) = self.current else {
+            return Ok(BlockKey::None);
+        };
+        let Ok(bytes) = file else {
+            return Ok(BlockKey::Absent);
+        };
         let context = block_context(self.stream, number);
-        match open_with_trials(&bytes, current, self.previous, self.cipher, self.account, &context) {
+        match open_with_trials(
+            &bytes,
+            current,
+            self.previous,
+            self.cipher,
+            self.account,
+            &context,
+        ) {
             Ok(opened) => Ok(BlockKey::Opened(opened)),
-            Err(KeyFileError::TooShort { .. }) => Err(Cause::KeySize { found: bytes.len() as u64 }),
+            Err(KeyFileError::TooShort { .. }) => Err(Cause::KeySize {
+                found: bytes.len() as u64,
+            }),
             Err(_) => Err(Cause::KeyInvalid),
         }
     }
@@ -57,8 +76,12 @@ impl StreamKeys<'_> {
 /// One block file, as it lies and as it will be.
 #[derive(Debug, Clone, Default)]
 pub struct BlockFile {
-    /// Whether it lies on disk now.
+    /// Whether its content comes from the file on disk.
     pub on_disk: bool,
+    /// Whether there was a file of that name at the start.
+    pub was_on_disk: bool,
+    /// It lies compressed and would be cut at this decoded offset.
+    pub cut_compressed: Option<u64>,
     /// Its length will be set to this.
     pub set_length: Option<u64>,
     /// Its decoded content will be put together from these.
@@ -109,6 +132,8 @@ pub struct Disk<'a> {
     /// Where the blocks lie now, relative to the stream directory: `msgs`, or a staged directory
     /// that is about to become it.
     pub msgs: &'static str,
+    /// What has to happen first: purge staging.
+    pub staging: Vec<Change>,
     /// Side files that will be removed.
     pub removed_files: Vec<String>,
     /// The whole message directory will be replaced by the blocks that are still there.
@@ -120,7 +145,15 @@ pub struct Disk<'a> {
 impl<'a> Disk<'a> {
     /// Nothing is pending yet.
     pub fn new(files: StreamFiles<'a>, keys: StreamKeys<'a>) -> Self {
-        Disk { files, keys, msgs: "msgs", removed_files: Vec::new(), replaced: false, blocks: BTreeMap::new() }
+        Disk {
+            files,
+            keys,
+            msgs: "msgs",
+            staging: Vec::new(),
+            removed_files: Vec::new(),
+            replaced: false,
+            blocks: BTreeMap::new(),
+        }
     }
 
     /// Path of block `number` as it lies.
@@ -135,10 +168,22 @@ impl<'a> Disk<'a> {
 
     /// The overlay entry of block `number`.
     pub fn block(&mut self, number: u32) -> &mut BlockFile {
-        let Disk { files, msgs, blocks, .. } = self;
-        blocks.entry(number).or_insert_with(|| BlockFile {
-            on_disk: !matches!(files.length(&format!("{msgs}/{number}.blk")), Err(FileFault::Missing)),
-            ..BlockFile::default()
+        let Disk {
+            files,
+            msgs,
+            blocks,
+            ..
+        } = self;
+        blocks.entry(number).or_insert_with(|| {
+            let on_disk = !matches!(
+                files.length(&format!("{msgs}/{number}.blk")),
+                Err(FileFault::Missing)
+            );
+            BlockFile {
+                on_disk,
+                was_on_disk: on_disk,
+                ..BlockFile::default()
+            }
         })
     }
 
@@ -163,23 +208,34 @@ impl<'a> Disk<'a> {
     ///
     /// [`Cause::Missing`], [`Cause::Io`], [`Cause::Content`].
     pub fn content(&mut self, number: u32) -> Result<Content, Cause> {
+        let file = self.block(number).clone();
+        self.content_of(number, &file)
+    }
+
+    /// Reads a block through an overlay entry, without noting anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::content`].
+    pub fn content_of(&self, number: u32, block: &BlockFile) -> Result<Content, Cause> {
         let path = self.block_path(number);
         let hash_key = HashKey::for_block(self.keys.stream, number);
-        let files = self.files;
-        let block = self.block(number);
         if !block.exists() {
             return Err(Cause::Missing);
         }
         let mut bytes = Vec::new();
         if block.on_disk {
-            files.read_into(&path, &mut bytes).map_err(|fault| match fault {
-                FileFault::Missing => Cause::Missing,
-                FileFault::Failed(detail) => Cause::Io(detail),
-            })?;
+            self.files
+                .read_into(&path, &mut bytes)
+                .map_err(|fault| match fault {
+                    FileFault::Missing => Cause::Missing,
+                    FileFault::Failed(detail) => Cause::Io(detail),
+                })?;
         }
         let base_length = bytes.len() as u64;
         if let Some(length) = block.set_length {
-            let length = usize::try_from(length).map_err(|_| Cause::Io(format!("{path}: length {length}")))?;
+            let length = usize::try_from(length)
+                .map_err(|_| Cause::Io(format!("{path}: length {length}")))?;
             bytes.resize(length, 0);
         }
         let mut file_length = bytes.len() as u64;
@@ -197,8 +253,17 @@ impl<'a> Disk<'a> {
             bytes.extend_from_slice(&block.appended);
             file_length += block.appended.len() as u64;
         }
-        let tail = if compressed { decoded.tail } else { content::tail_of(&bytes) };
-        Ok(Content { bytes, file_length, compressed, tail })
+        let tail = if compressed {
+            decoded.tail
+        } else {
+            content::tail_of(&bytes)
+        };
+        Ok(Content {
+            bytes,
+            file_length,
+            compressed,
+            tail,
+        })
     }
 }
 
@@ -213,9 +278,13 @@ impl Disk<'_> {
         let files = self.files;
         let cipher = self.block(number).cipher();
         let mut bytes = Vec::new();
-        files.read_into(&path, &mut bytes).map_err(|fault| Cause::Io(fault.to_string()))?;
+        files
+            .read_into(&path, &mut bytes)
+            .map_err(|fault| Cause::Io(fault.to_string()))?;
         if let Some(cipher) = cipher {
-            cipher.apply(&mut bytes, 0).map_err(|_| Cause::Content(ContentFault::Keystream))?;
+            cipher
+                .apply(&mut bytes, 0)
+                .map_err(|_| Cause::Content(ContentFault::Keystream))?;
         }
         Ok(content::tail_of(&bytes))
     }

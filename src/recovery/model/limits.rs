@@ -19,7 +19,12 @@ impl Model<'_> {
     /// [`Fault`]: the server goes down on it.
     pub fn enforce_message_limit(&mut self) -> Result<(), Fault> {
         let limit = self.rules.max_messages;
-        self.enforce(limit, "messages", |totals| totals.messages, |block| block.messages)
+        self.enforce(
+            limit,
+            "messages",
+            |totals| totals.messages,
+            |block| block.messages,
+        )
     }
 
     /// Drops the oldest messages beyond the limit on bytes.
@@ -58,7 +63,8 @@ impl Model<'_> {
                 }
                 Removal::NoBlock => {
                     let seq = self.totals.first.seq;
-                    let detail = "no block holds the stream's first message while its limit is exceeded";
+                    let detail =
+                        "no block holds the stream's first message while its limit is exceeded";
                     return Err(Fault::general(Cause::Other(detail.into())).with_seq(seq));
                 }
             }
@@ -73,7 +79,9 @@ impl Model<'_> {
     fn purge_block(&mut self, at: usize) -> Result<(), Fault> {
         self.forget_block_subjects(at)?;
         self.forget_block_schedules(at)?;
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         self.totals.messages = self.totals.messages.saturating_sub(block.messages);
         self.totals.bytes = self.totals.bytes.saturating_sub(block.bytes);
         self.remove_block(at)?;
@@ -95,22 +103,29 @@ impl Model<'_> {
     }
 
     /// Live messages per subject of a block; `None` where it tracks none.
-    pub(super) fn block_subjects(
+    pub(in crate::recovery) fn block_subjects(
         &mut self,
         at: usize,
     ) -> Result<Option<(std::rc::Rc<super::Loaded>, BlockSubjects)>, Fault> {
-        if self.blocks.get(at).is_none_or(|block| block.untracked || block.messages == 0) {
+        if self
+            .blocks
+            .get(at)
+            .is_none_or(|block| block.untracked || block.messages == 0)
+        {
             return Ok(None);
         }
         let loaded = self.load(at)?;
         let mut counts = BlockSubjects::default();
-        let Some(block) = self.blocks.get(at) else { return Ok(None) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(None);
+        };
         for slot in &loaded.index.slots {
             if slot.seq < block.first.seq || block.deleted.contains(slot.seq) {
                 continue;
             }
-            if let Ok(record) = crate::format::record::parse_at(&loaded.content, slot.offset as usize)
-                && !record.is_erased()
+            if let Ok(record) =
+                crate::format::record::parse_at(&loaded.content, slot.offset as usize)
+                && !(record.kind() == crate::format::record::RecordKind::Erased)
             {
                 counts.count(&record, &loaded.content);
             }
@@ -119,18 +134,32 @@ impl Model<'_> {
     }
 
     fn forget_block_schedules(&mut self, at: usize) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         if !self.timers.has_schedules() || block.schedule_count == 0 {
             return Ok(());
         }
         let loaded = self.load(at)?;
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         let (first, last) = (block.first.seq, block.last.seq);
-        let seqs: Vec<u64> =
-            loaded.index.slots.iter().map(|slot| slot.seq).filter(|seq| (first..=last).contains(seq)).collect();
+        let seqs: Vec<u64> = loaded
+            .index
+            .slots
+            .iter()
+            .map(|slot| slot.seq)
+            .filter(|seq| (first..=last).contains(seq))
+            .collect();
         for seq in seqs {
-            let Lookup::Found(loaded, record) = self.lookup(at, &loaded, seq)? else { continue };
-            let headers = record.headers_and_body(&loaded.content).map(|(headers, _)| headers).unwrap_or_default();
+            let Lookup::Found(loaded, record) = self.lookup(at, &loaded, seq)? else {
+                continue;
+            };
+            let headers = record
+                .headers_and_body(&loaded.content)
+                .map(|(headers, _)| headers)
+                .unwrap_or_default();
             if schedule::is_scheduled(headers, self.rules.now_ns) {
                 self.timers.forget_schedule(seq);
             }
@@ -162,7 +191,8 @@ impl Model<'_> {
     pub fn enforce_subject_limit(&mut self) -> Result<(), Fault> {
         let limit = self.rules.max_messages_per_subject;
         let mut counted = 0_u64;
-        self.subjects.for_each(|_, totals| counted = counted.wrapping_add(totals.total));
+        self.subjects
+            .for_each(|_, totals| counted = counted.wrapping_add(totals.total));
         if counted != self.totals.messages {
             self.rebuild_subjects(counted)?;
         }
@@ -179,15 +209,20 @@ impl Model<'_> {
             return Ok(());
         }
         let before = self.totals.messages;
-        let mut numbers: Vec<u32> =
-            self.blocks.iter().map(|block| block.number).filter(|number| (first_block..=last_block).contains(number)).collect();
+        let mut numbers: Vec<u32> = self
+            .blocks
+            .iter()
+            .map(|block| block.number)
+            .filter(|number| (first_block..=last_block).contains(number))
+            .collect();
         numbers.sort_unstable();
         numbers.dedup();
         for number in numbers {
             self.trim_subjects_in_block(number, limit, &mut over)?;
         }
         let gone = before.saturating_sub(self.totals.messages);
-        let detail = format!("{gone} oldest messages go: subjects are limited to {limit} messages each");
+        let detail =
+            format!("{gone} oldest messages go: subjects are limited to {limit} messages each");
         self.event(Event::new(EventCode::LimitTrimmed, detail));
         Ok(())
     }
@@ -198,16 +233,25 @@ impl Model<'_> {
         limit: u64,
         over: &mut FxHashMap<Vec<u8>, u64>,
     ) -> Result<(), Fault> {
-        let Some(at) = self.blocks.iter().rposition(|block| block.number == number) else { return Ok(()) };
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(at) = self.blocks.iter().rposition(|block| block.number == number) else {
+            return Ok(());
+        };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         if block.untracked || block.messages == 0 {
             return Ok(());
         }
         let id = block.id;
         let loaded = self.load(at)?;
         for slot in &loaded.index.slots {
-            let Ok(record) = crate::format::record::parse_at(&loaded.content, slot.offset as usize) else { continue };
-            let Some(total) = over.get_mut(record.subject(&loaded.content)) else { continue };
+            let Ok(record) = crate::format::record::parse_at(&loaded.content, slot.offset as usize)
+            else {
+                continue;
+            };
+            let Some(total) = over.get_mut(record.subject(&loaded.content)) else {
+                continue;
+            };
             if *total <= limit {
                 continue;
             }
@@ -224,17 +268,31 @@ impl Model<'_> {
 
     /// The subject index and the totals disagree: both anew, from the blocks.
     fn rebuild_subjects(&mut self, counted: u64) -> Result<(), Fault> {
-        let detail = format!("the subject index counts {counted} messages, the stream {}", self.totals.messages);
+        let detail = format!(
+            "the subject index counts {counted} messages, the stream {}",
+            self.totals.messages
+        );
         self.event(Event::new(EventCode::SubjectTotalsSkew, detail));
         self.subjects.clear();
         for at in 0..self.blocks.len() {
             if let Some(lost) = self.rebuild(at)? {
                 self.add_lost(lost);
             }
-            let Some((loaded, counts)) = self.block_subjects(at)? else { continue };
-            let Some(number) = self.blocks.get(at).map(|block| block.number) else { continue };
+            let Some((loaded, counts)) = self.block_subjects(at)? else {
+                continue;
+            };
+            let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+                continue;
+            };
             counts.for_each(&loaded.content, |subject, total| {
-                self.subjects.add(subject, SubjectTotals { total, first_block: number, last_block: number });
+                self.subjects.add(
+                    subject,
+                    SubjectTotals {
+                        total,
+                        first_block: number,
+                        last_block: number,
+                    },
+                );
             });
         }
         self.recompute_totals();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Block, BlockKey, Edge, Loaded, LOADED_MAX, Model, block_path, key_path};
+use super::{Block, BlockKey, Edge, LOADED_MAX, Loaded, Model, block_path, key_path};
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault};
 use crate::block::walk::{Known, walk};
@@ -51,15 +51,21 @@ impl Model<'_> {
                 }
                 Err(cause) => return Err(Fault::block(number, cause)),
             };
-            let Some(block) = self.blocks.get_mut(at) else { break };
+            let Some(block) = self.blocks.get_mut(at) else {
+                break;
+            };
             block.raw_bytes = content.file_length;
+            block.compressed = content.compressed;
             let (first, last) = (block.first.seq, block.last.seq);
             match slots::index(&content.bytes, first, last, &mut block.deleted) {
                 Ok(index) => {
                     block.ttl_count = index.ttl_count;
                     block.schedule_count = index.schedule_count;
                     let id = block.id;
-                    let loaded = Rc::new(Loaded { content: content.bytes, index });
+                    let loaded = Rc::new(Loaded {
+                        content: content.bytes,
+                        index,
+                    });
                     self.keep_loaded(id, Rc::clone(&loaded));
                     // An empty block, or one that went out of step, is indexed anew each time.
                     return Ok(loaded);
@@ -76,9 +82,23 @@ impl Model<'_> {
 
     fn note_index_fault(&mut self, number: u32, fault: IndexFault, first: u64, last: u64) {
         let (code, offset, detail) = match fault {
-            IndexFault::BadRange => (EventCode::CacheRangeCorrupt, None, format!("block {number} claims first {first} beyond last {last}")),
-            IndexFault::BadRecord(offset) => (EventCode::CacheRecordCorrupt, Some(offset), format!("block {number} has a structurally bad record at offset {offset}")),
-            IndexFault::Misaligned => (EventCode::CacheRangeCorrupt, None, format!("the records of block {number} disagree with the range {first}..{last} known of it")),
+            IndexFault::BadRange => (
+                EventCode::CacheRangeCorrupt,
+                None,
+                format!("block {number} claims first {first} beyond last {last}"),
+            ),
+            IndexFault::BadRecord(offset) => (
+                EventCode::CacheRecordCorrupt,
+                Some(offset),
+                format!("block {number} has a structurally bad record at offset {offset}"),
+            ),
+            IndexFault::Misaligned => (
+                EventCode::CacheRangeCorrupt,
+                None,
+                format!(
+                    "the records of block {number} disagree with the range {first}..{last} known of it"
+                ),
+            ),
         };
         self.block_event(code, number, offset, detail);
     }
@@ -116,7 +136,9 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the block does not load or the message cannot be read.
     pub fn fetch(&mut self, at: usize, seq: u64) -> Result<Lookup, Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(Lookup::Gone) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(Lookup::Gone);
+        };
         if seq < block.first.seq || seq > block.last.seq || block.deleted.contains(seq) {
             return Ok(Lookup::Gone);
         }
@@ -130,24 +152,36 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the message cannot be read.
     pub fn lookup(&self, at: usize, loaded: &Rc<Loaded>, seq: u64) -> Result<Lookup, Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(Lookup::Gone) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(Lookup::Gone);
+        };
         let empty = block.last.seq == block.first.seq.wrapping_sub(1);
         if empty || seq < block.first.seq || seq > block.last.seq || block.deleted.contains(seq) {
             return Ok(Lookup::Gone);
         }
-        let Some(slot) = loaded.index.find(seq) else { return Ok(Lookup::Gone) };
+        let Some(slot) = loaded.index.find(seq) else {
+            return Ok(Lookup::Gone);
+        };
         let offset = u64::from(slot.offset);
         let fault = |header_length| {
-            Fault::block(block.number, Cause::BadMessage { offset, header_length }).with_seq(seq)
+            Fault::block(
+                block.number,
+                Cause::BadMessage {
+                    offset,
+                    header_length,
+                },
+            )
+            .with_seq(seq)
         };
-        let record = record::parse_at(&loaded.content, slot.offset as usize).map_err(|_| fault(false))?;
+        let record =
+            record::parse_at(&loaded.content, slot.offset as usize).map_err(|_| fault(false))?;
         if !verifies(&record, &loaded.content, &self.hash_key(block.number)) {
             return Err(fault(false));
         }
         if record.headers_and_body(&loaded.content).is_err() {
             return Err(fault(true));
         }
-        if record.is_erased() {
+        if record.kind() == crate::format::record::RecordKind::Erased {
             return Ok(Lookup::Gone);
         }
         Ok(Lookup::Found(Rc::clone(loaded), record))
@@ -169,8 +203,13 @@ impl Model<'_> {
     /// # Errors
     ///
     /// As [`Model::rebuild`].
-    pub fn rebuild_with_tombstones(&mut self, at: usize) -> Result<(Option<Lost>, Vec<u64>), Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok((None, Vec::new())) };
+    pub fn rebuild_with_tombstones(
+        &mut self,
+        at: usize,
+    ) -> Result<(Option<Lost>, Vec<u64>), Fault> {
+        let Some(block) = self.blocks.get(at) else {
+            return Ok((None, Vec::new()));
+        };
         let (number, id) = (block.number, block.id);
         self.forget_loaded(id);
         let content = match self.disk.content(number) {
@@ -179,7 +218,9 @@ impl Model<'_> {
             Err(cause) => return Err(Fault::block(number, cause)),
         };
         let hash_key = self.hash_key(number);
-        let Some(block) = self.blocks.get_mut(at) else { return Ok((None, Vec::new())) };
+        let Some(block) = self.blocks.get_mut(at) else {
+            return Ok((None, Vec::new()));
+        };
         let known = Known {
             first_seq: block.first.seq,
             first_ts: block.first.ts,
@@ -190,18 +231,38 @@ impl Model<'_> {
         let tombstones = std::mem::take(&mut walked.tombstones);
         let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost.take());
         block.take_walk(walked, content.bytes.len() as u64);
-        let Some(fault) = fault else { return Ok((None, tombstones)) };
+        let Some(fault) = fault else {
+            return Ok((None, tombstones));
+        };
         let lost_bytes = (content.bytes.len() as u64).saturating_sub(end);
         self.cut(number, end, content.compressed, &fault.to_string());
-        let seqs = lost_range.map(|(from, to)| (from..=to).collect()).unwrap_or_default();
-        Ok((Some(Lost { seqs, bytes: lost_bytes }), tombstones))
+        let seqs = lost_range
+            .map(|(from, to)| (from..=to).collect())
+            .unwrap_or_default();
+        Ok((
+            Some(Lost {
+                seqs,
+                bytes: lost_bytes,
+            }),
+            tombstones,
+        ))
     }
 
     /// Cuts a block's file at a decoded offset, as the server does, whatever the file's form.
     pub fn cut(&mut self, number: u32, offset: u64, compressed: bool, why: &str) {
         self.lossy = true;
-        self.block_event(EventCode::BlockBadRecord, number, Some(offset), why.to_owned());
-        self.action(ActionKind::TruncateBlock, block_path(number), Some(offset), why.to_owned());
+        self.block_event(
+            EventCode::BlockBadRecord,
+            number,
+            Some(offset),
+            why.to_owned(),
+        );
+        self.action(
+            ActionKind::TruncateBlock,
+            block_path(number),
+            Some(offset),
+            why.to_owned(),
+        );
         self.loaded.clear();
         let file = self.disk.block(number);
         if file.pieces.is_some() || !file.appended.is_empty() || file.encrypt_anew.is_some() {
@@ -217,13 +278,21 @@ impl Model<'_> {
                 "the server would cut the compressed file at the decoded offset and so destroy it",
             );
         }
-        self.disk.block(number).set_length = Some(offset);
+        let file = self.disk.block(number);
+        file.set_length = Some(offset);
+        file.cut_compressed = (compressed && offset > 0).then_some(offset);
     }
 
     fn cut_pending(&mut self, number: u32, offset: u64) {
         use crate::recovery::actions::Piece;
-        let Ok(content) = self.disk.content(number) else { return };
-        let keep = content.bytes.get(..offset as usize).unwrap_or(&content.bytes).to_vec();
+        let Ok(content) = self.disk.content(number) else {
+            return;
+        };
+        let keep = content
+            .bytes
+            .get(..offset as usize)
+            .unwrap_or(&content.bytes)
+            .to_vec();
         let file = self.disk.block(number);
         file.pieces = Some(vec![Piece::Literal(keep)]);
         file.appended.clear();
@@ -237,9 +306,14 @@ impl Model<'_> {
         }
         let mut seqs = Vec::new();
         if block.first.seq <= block.last.seq {
-            seqs.extend((block.first.seq..=block.last.seq).filter(|seq| !block.deleted.contains(*seq)));
+            seqs.extend(
+                (block.first.seq..=block.last.seq).filter(|seq| !block.deleted.contains(*seq)),
+            );
         }
-        let lost = Lost { seqs, bytes: block.bytes };
+        let lost = Lost {
+            seqs,
+            bytes: block.bytes,
+        };
         block.messages = 0;
         block.bytes = 0;
         block.raw_bytes = 0;
@@ -256,12 +330,17 @@ impl Model<'_> {
     ///
     /// [`Fault`] with [`Cause::KeySize`] or [`Cause::KeyInvalid`], or what the conversion met.
     pub fn load_key(&mut self, at: usize) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         let number = block.number;
         if self.disk.block(number).key.is_some() {
             return Ok(());
         }
-        let key = self.disk.block_key(number).map_err(|cause| Fault::block(number, cause))?;
+        let key = self
+            .disk
+            .block_key(number)
+            .map_err(|cause| Fault::block(number, cause))?;
         match key {
             BlockKey::None => Ok(()),
             BlockKey::Opened(opened) if !opened.converting => Ok(()),
@@ -273,14 +352,24 @@ impl Model<'_> {
     /// Walks a block under its old key (or none), without cutting, and marks it to be written under
     /// a fresh one. A conversion that fails leaves the block's key unknown, as the server does.
     fn convert(&mut self, at: usize, from_plain: bool) -> Result<(), Fault> {
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+            return Ok(());
+        };
         let result = self.convert_inner(at, from_plain);
         match &result {
             Ok(()) => {
                 let (code, kind, detail) = if from_plain {
-                    (EventCode::BlockEncrypted, ActionKind::EncryptBlock, "the block is plain and a key is configured")
+                    (
+                        EventCode::BlockEncrypted,
+                        ActionKind::EncryptBlock,
+                        "the block is plain and a key is configured",
+                    )
                 } else {
-                    (EventCode::BlockRekeyed, ActionKind::RekeyBlock, "the block is under an old key or another cipher")
+                    (
+                        EventCode::BlockRekeyed,
+                        ActionKind::RekeyBlock,
+                        "the block is under an old key or another cipher",
+                    )
                 };
                 self.block_event(code, number, None, detail);
                 self.action(ActionKind::CreateKey, key_path(number), None, detail);
@@ -290,7 +379,8 @@ impl Model<'_> {
                 }
             }
             Err(_) if from_plain => {
-                let detail = "the server leaves a fresh key beside a block that is not encrypted under it";
+                let detail =
+                    "the server leaves a fresh key beside a block that is not encrypted under it";
                 self.block_event(EventCode::BlockKeyCreated, number, None, detail);
             }
             Err(_) => {}
@@ -299,7 +389,9 @@ impl Model<'_> {
     }
 
     fn convert_inner(&mut self, at: usize, from_plain: bool) -> Result<(), Fault> {
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+            return Ok(());
+        };
         let content = match self.disk.content(number) {
             Ok(content) => content,
             // The reference ignores a failed read when it changes ciphers and goes on with nothing.
@@ -312,8 +404,11 @@ impl Model<'_> {
             Err(cause) => return Err(Fault::block(number, cause)),
         };
         let hash_key = self.hash_key(number);
-        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
-        convert_check(block, &content.bytes, &hash_key).map_err(|cause| Fault::block(number, cause))?;
+        let Some(block) = self.blocks.get_mut(at) else {
+            return Ok(());
+        };
+        convert_check(block, &content.bytes, &hash_key)
+            .map_err(|cause| Fault::block(number, cause))?;
         self.disk.block(number).encrypt_anew = Some(from_plain);
         Ok(())
     }
@@ -321,7 +416,11 @@ impl Model<'_> {
 
 /// What the server demands of a block before it writes it under another key: that it walks without a
 /// fault and indexes. The block takes over the walk's state either way.
-pub fn convert_check(block: &mut Block, content: &[u8], hash_key: &crate::format::checksum::HashKey) -> Result<(), Cause> {
+pub fn convert_check(
+    block: &mut Block,
+    content: &[u8],
+    hash_key: &crate::format::checksum::HashKey,
+) -> Result<(), Cause> {
     let known = Known {
         first_seq: block.first.seq,
         first_ts: block.first.ts,
@@ -334,6 +433,13 @@ pub fn convert_check(block: &mut Block, content: &[u8], hash_key: &crate::format
     if let Some(fault) = fault {
         return Err(Cause::BadRecord(fault));
     }
-    let Block { first: Edge { seq: first, .. }, last: Edge { seq: last, .. }, deleted, .. } = block;
-    slots::index(content, *first, *last, deleted).map(|_| ()).map_err(|_| Cause::Misaligned)
+    let Block {
+        first: Edge { seq: first, .. },
+        last: Edge { seq: last, .. },
+        deleted,
+        ..
+    } = block;
+    slots::index(content, *first, *last, deleted)
+        .map(|_| ())
+        .map_err(|_| Cause::Misaligned)
 }

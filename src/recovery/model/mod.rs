@@ -22,7 +22,7 @@ use crate::format::seqset::SeqSet;
 
 pub use disk::{BlockFile, BlockKey, Disk, StreamKeys};
 pub use load::{Lookup, convert_check};
-pub use remove::Removal;
+pub use remove::{Removal, on_disk};
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};
@@ -114,13 +114,20 @@ impl Block {
     /// Whether its range holds a sequence that is not deleted.
     pub fn has_undeleted(&self) -> bool {
         self.first.seq <= self.last.seq
-            && self.deleted.count_in(self.first.seq..=self.last.seq) <= self.last.seq - self.first.seq
+            && self.deleted.count_in(self.first.seq..=self.last.seq)
+                <= self.last.seq - self.first.seq
     }
 
     /// Takes over what a walk found.
     pub fn take_walk(&mut self, walked: Walked, raw_bytes: u64) {
-        self.first = Edge { seq: walked.first_seq, ts: walked.first_ts };
-        self.last = Edge { seq: walked.last_seq, ts: walked.last_ts };
+        self.first = Edge {
+            seq: walked.first_seq,
+            ts: walked.first_ts,
+        };
+        self.last = Edge {
+            seq: walked.last_seq,
+            ts: walked.last_ts,
+        };
         self.messages = walked.messages;
         self.bytes = walked.bytes;
         self.deleted = walked.deleted;
@@ -185,6 +192,8 @@ pub struct Model<'a> {
     pub actions: Vec<Action>,
     /// Messages that this recovery takes away although nothing asked for it.
     pub lossy: bool,
+    /// Live sequences that cannot be read although recovery passes them.
+    pub unreadable: Vec<u64>,
     next_id: u32,
     loaded: Vec<(u32, Rc<Loaded>)>,
     /// Rebuilds the server does on the side while it opens; they count once the open is through.
@@ -208,6 +217,7 @@ impl<'a> Model<'a> {
             events: Vec::new(),
             actions: Vec::new(),
             lossy: false,
+            unreadable: Vec::new(),
             next_id: 0,
             loaded: Vec::new(),
             late_rebuilds: Vec::new(),
@@ -227,7 +237,12 @@ impl<'a> Model<'a> {
     /// A fresh block object.
     pub fn new_block(&mut self, number: u32) -> Block {
         self.next_id += 1;
-        Block { id: self.next_id, number, untracked: self.untracked_now(), ..Block::default() }
+        Block {
+            id: self.next_id,
+            number,
+            untracked: self.untracked_now(),
+            ..Block::default()
+        }
     }
 
     /// Adds a block at the end; it becomes the active one.
@@ -305,11 +320,22 @@ impl<'a> Model<'a> {
 
     /// Recomputes the stream totals from the blocks.
     pub fn recompute_totals(&mut self) {
-        let mut totals = Totals { first: Edge { seq: 0, ..self.totals.first }, last: Edge { seq: 0, ..self.totals.last }, ..Totals::default() };
+        let mut totals = Totals {
+            first: Edge {
+                seq: 0,
+                ..self.totals.first
+            },
+            last: Edge {
+                seq: 0,
+                ..self.totals.last
+            },
+            ..Totals::default()
+        };
         for block in &self.blocks {
             totals.messages = totals.messages.wrapping_add(block.messages);
             totals.bytes = totals.bytes.wrapping_add(block.bytes);
-            if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0) {
+            if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0)
+            {
                 totals.first = block.first;
             }
             if block.last.seq >= totals.last.seq {
@@ -319,21 +345,66 @@ impl<'a> Model<'a> {
         self.totals = totals;
     }
 
+    /// Gives the index up: everything it set goes but what is lost; its totals are handed back.
+    pub fn start_over(&mut self) -> Totals {
+        self.subjects.clear();
+        self.blocks.clear();
+        self.loaded.clear();
+        self.late_rebuilds.clear();
+        std::mem::take(&mut self.totals)
+    }
+
+    /// What the server rebuilds on the side counts once its open call is through.
+    pub fn apply_late_rebuilds(&mut self) {
+        for lost in std::mem::take(&mut self.late_rebuilds) {
+            if let Some(lost) = lost {
+                self.add_lost(lost);
+            }
+            self.recompute_totals();
+        }
+    }
+
+    /// Whether the state counts `seq` as live.
+    pub fn holds(&self, seq: u64) -> bool {
+        self.select_block(seq)
+            .and_then(|at| self.blocks.get(at))
+            .is_some_and(|block| {
+                seq >= block.first.seq && seq <= block.last.seq && !block.deleted.contains(seq)
+            })
+    }
+
     /// Notes an event.
     pub fn event(&mut self, event: Event) {
         self.events.push(event);
     }
 
     /// Notes an event about a block.
-    pub fn block_event(&mut self, code: EventCode, number: u32, offset: Option<u64>, detail: impl Into<String>) {
+    pub fn block_event(
+        &mut self,
+        code: EventCode,
+        number: u32,
+        offset: Option<u64>,
+        detail: impl Into<String>,
+    ) {
         let mut event = Event::new(code, detail).file(block_path(number));
         event.offset = offset;
         self.events.push(event);
     }
 
     /// Notes an action.
-    pub fn action(&mut self, kind: ActionKind, file: impl Into<String>, offset: Option<u64>, detail: impl Into<String>) {
-        self.actions.push(Action { kind, file: file.into(), offset, detail: detail.into() });
+    pub fn action(
+        &mut self,
+        kind: ActionKind,
+        file: impl Into<String>,
+        offset: Option<u64>,
+        detail: impl Into<String>,
+    ) {
+        self.actions.push(Action {
+            kind,
+            file: file.into(),
+            offset,
+            detail: detail.into(),
+        });
     }
 }
 

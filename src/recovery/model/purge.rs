@@ -27,7 +27,9 @@ impl Model<'_> {
         }
         self.roll();
         let last = on_disk(self.totals.last);
-        let Some(mut block) = self.blocks.pop() else { return Ok(()) };
+        let Some(mut block) = self.blocks.pop() else {
+            return Ok(());
+        };
         block.first.seq = first;
         block.last = last;
         self.blocks = vec![block];

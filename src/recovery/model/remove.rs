@@ -1,9 +1,11 @@
 //! Taking messages and blocks away, and the markers that keep sequences from moving back.
 
-use super::{Block, Edge, Loaded, Model, block_path, key_path};
 use super::load::Lookup;
+use super::{Block, Edge, Loaded, Model, block_path, key_path};
 use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
-use crate::format::record::{NewRecord, RecordKind, RecordRef, Runs, Run, encode_record, record_length};
+use crate::format::record::{
+    NewRecord, RecordKind, RecordRef, Run, Runs, encode_record, record_length,
+};
 use crate::format::seqset::SeqSet;
 use crate::recovery::actions::{ActionKind, Piece};
 use crate::recovery::events::EventCode;
@@ -34,12 +36,16 @@ impl Model<'_> {
         if seq == 0 {
             return Ok(Removal::NoBlock);
         }
-        let Some(at) = self.select_block(seq) else { return Ok(Removal::NoBlock) };
+        let Some(at) = self.select_block(seq) else {
+            return Ok(Removal::NoBlock);
+        };
         self.remove_from_block(at, seq)
     }
 
     fn remove_from_block(&mut self, at: usize, seq: u64) -> Result<Removal, Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(Removal::NoBlock) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(Removal::NoBlock);
+        };
         if block.closed || seq < block.first.seq || block.deleted.contains(seq) {
             return Ok(Removal::AlreadyGone);
         }
@@ -48,7 +54,9 @@ impl Model<'_> {
             Lookup::Found(_, record) => record,
             Lookup::Gone => return Ok(Removal::AlreadyGone),
         };
-        let Some(block) = self.blocks.get(at) else { return Ok(Removal::NoBlock) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(Removal::NoBlock);
+        };
         let is_first = seq == block.first.seq;
         let empties = block.messages == 1;
         self.subtract(at, &record, &loaded, seq);
@@ -108,7 +116,9 @@ impl Model<'_> {
 
     /// Moves a block's first sequence past what is deleted and reads the time of the new first.
     pub fn move_block_first(&mut self, at: usize) {
-        let Some(block) = self.blocks.get_mut(at) else { return };
+        let Some(block) = self.blocks.get_mut(at) else {
+            return;
+        };
         let last = block.last.seq;
         let mut next = block.first.seq.wrapping_add(1);
         if next <= last && block.deleted.contains(next) {
@@ -129,7 +139,11 @@ impl Model<'_> {
     /// The time of a sequence, 0 where it cannot be read.
     fn time_of(&mut self, at: usize, seq: u64) -> i64 {
         let id = self.blocks.get(at).map(|block| block.id);
-        let at_hand = self.loaded.iter().find(|(known, _)| Some(*known) == id).map(|(_, loaded)| loaded.clone());
+        let at_hand = self
+            .loaded
+            .iter()
+            .find(|(known, _)| Some(*known) == id)
+            .map(|(_, loaded)| loaded.clone());
         if let Some(loaded) = at_hand
             && let Ok(Lookup::Found(_, record)) = self.lookup(at, &loaded, seq)
         {
@@ -148,7 +162,9 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the marker cannot be written.
     pub fn remove_block(&mut self, at: usize) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         let (id, last) = (block.id, block.last);
         if self.is_active(at) {
             self.roll();
@@ -156,7 +172,9 @@ impl Model<'_> {
         } else if last.seq == self.totals.last.seq {
             self.write_tombstone(last)?;
         }
-        let Some(at) = self.position(id) else { return Ok(()) };
+        let Some(at) = self.position(id) else {
+            return Ok(());
+        };
         if self.prior_tombstones(at) > 0 {
             return Ok(());
         }
@@ -184,7 +202,12 @@ impl Model<'_> {
         file.removed = true;
         self.action(ActionKind::RemoveBlock, block_path(block.number), None, why);
         if block.key_is_fresh {
-            self.action(ActionKind::RemoveKey, key_path(block.number), None, "its block goes");
+            self.action(
+                ActionKind::RemoveKey,
+                key_path(block.number),
+                None,
+                "its block goes",
+            );
         }
     }
 
@@ -215,12 +238,16 @@ impl Model<'_> {
 
     /// Finds the stream's first message after blocks or messages went, dropping leading empty blocks.
     pub fn select_next_first(&mut self) {
-        while self.blocks.len() > 1 && self.blocks.first().is_some_and(|block| block.messages == 0) {
+        while self.blocks.len() > 1 && self.blocks.first().is_some_and(|block| block.messages == 0)
+        {
             self.force_remove_block(0, "it leads the stream and holds no message");
         }
         self.totals.first = match self.blocks.first() {
             Some(block) => block.first,
-            None => Edge { seq: self.totals.last.seq.wrapping_add(1), ts: 0 },
+            None => Edge {
+                seq: self.totals.last.seq.wrapping_add(1),
+                ts: 0,
+            },
         };
     }
 
@@ -243,7 +270,12 @@ impl Model<'_> {
         } else {
             file.key = Some(super::BlockKey::None);
         }
-        self.action(ActionKind::CreateBlock, block_path(number), None, "records need a block to go to");
+        self.action(
+            ActionKind::CreateBlock,
+            block_path(number),
+            None,
+            "records need a block to go to",
+        );
         self.add_block(block);
     }
 
@@ -255,14 +287,19 @@ impl Model<'_> {
     pub fn write_tombstone(&mut self, marked: Edge) -> Result<(), Fault> {
         let length = RECORD_MIN_LENGTH as u64;
         let active = self.active.and_then(|(id, _)| self.position(id));
-        let full = active.and_then(|at| self.blocks.get(at)).is_none_or(|block| {
-            block.compressed || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
-        });
+        let full = active
+            .and_then(|at| self.blocks.get(at))
+            .is_none_or(|block| {
+                block.compressed
+                    || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
+            });
         if full {
             self.roll();
         }
         let Some(at) = self.active.and_then(|(id, _)| self.position(id)) else {
-            return Err(Fault::general(Cause::Other("there is no block to write to".into())));
+            return Err(Fault::general(Cause::Other(
+                "there is no block to write to".into(),
+            )));
         };
         self.append_tombstone(at, marked)
     }
@@ -274,22 +311,39 @@ impl Model<'_> {
     /// [`Fault`]: the block cannot be loaded.
     pub fn append_tombstone(&mut self, at: usize, marked: Edge) -> Result<(), Fault> {
         self.load(at)?;
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+            return Ok(());
+        };
         let hash_key = self.hash_key(number);
         let mut record = Vec::with_capacity(RECORD_MIN_LENGTH);
-        let new = NewRecord::Tombstone { sequence: marked.seq, timestamp_ns: marked.ts };
-        encode_record(&mut record, &hash_key, &new)
-            .map_err(|fault| Fault::block(number, Cause::Other(format!("a tombstone for {} cannot be encoded: {fault}", marked.seq))))?;
+        let new = NewRecord::Tombstone {
+            sequence: marked.seq,
+            timestamp_ns: marked.ts,
+        };
+        encode_record(&mut record, &hash_key, &new).map_err(|fault| {
+            Fault::block(
+                number,
+                Cause::Other(format!(
+                    "a tombstone for {} cannot be encoded: {fault}",
+                    marked.seq
+                )),
+            )
+        })?;
         let checksum = record.last_chunk::<8>().copied();
         let file = self.disk.block(number);
         file.appended.extend_from_slice(&record);
         file.removed = false;
-        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get_mut(at) else {
+            return Ok(());
+        };
         block.checksum = checksum;
         block.raw_bytes += record.len() as u64;
         if block.messages == 0 && marked.seq > block.last.seq {
             block.last = marked;
-            block.first = Edge { seq: marked.seq.wrapping_add(1), ts: 0 };
+            block.first = Edge {
+                seq: marked.seq.wrapping_add(1),
+                ts: 0,
+            };
         }
         let id = block.id;
         self.forget_loaded(id);
@@ -310,13 +364,20 @@ impl Model<'_> {
     /// [`Fault`]: the block does not load.
     pub fn rewrite(&mut self, at: usize) -> Result<(), Fault> {
         let loaded = self.load(at)?;
-        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get(at) else {
+            return Ok(());
+        };
         let (number, id, first, last) = (block.number, block.id, block.first, block.last);
         let Some(kept) = self.kept_ranges(at, &loaded) else {
-            return Err(Fault::block(number, Cause::Other("a record changed between scan and rewrite".into())));
+            return Err(Fault::block(
+                number,
+                Cause::Other("a record changed between scan and rewrite".into()),
+            ));
         };
         self.install_pieces(number, &loaded, &kept.ranges);
-        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+        let Some(block) = self.blocks.get_mut(at) else {
+            return Ok(());
+        };
         if let Some(seq) = kept.first {
             block.first.seq = seq;
         }
@@ -331,12 +392,20 @@ impl Model<'_> {
                 block.deleted.remove_range(edge.seq + 1..=last.seq);
             }
         } else {
-            block.last = Edge { seq: first.seq.wrapping_sub(1), ts: 0 };
+            block.last = Edge {
+                seq: first.seq.wrapping_sub(1),
+                ts: 0,
+            };
             block.deleted = SeqSet::new();
         }
         block.compressed = false;
         self.forget_loaded(id);
-        self.action(ActionKind::RewriteBlock, block_path(number), None, "more than half of it is dead records");
+        self.action(
+            ActionKind::RewriteBlock,
+            block_path(number),
+            None,
+            "more than half of it is dead records",
+        );
         Ok(())
     }
 
@@ -361,7 +430,10 @@ impl Model<'_> {
                             kept.keep(record);
                             kept.first.get_or_insert(bits);
                             if kept.last.is_none_or(|last| bits >= last.seq) {
-                                kept.last = Some(Edge { seq: bits, ts: record.timestamp_ns() });
+                                kept.last = Some(Edge {
+                                    seq: bits,
+                                    ts: record.timestamp_ns(),
+                                });
                             }
                         }
                     }
@@ -382,10 +454,16 @@ impl Model<'_> {
             .iter()
             .map(|(start, end)| {
                 if derived {
-                    let bytes = loaded.content.get(*start as usize..*end as usize).unwrap_or_default();
+                    let bytes = loaded
+                        .content
+                        .get(*start as usize..*end as usize)
+                        .unwrap_or_default();
                     Piece::Literal(bytes.to_vec())
                 } else {
-                    Piece::Kept { start: *start, end: *end }
+                    Piece::Kept {
+                        start: *start,
+                        end: *end,
+                    }
                 }
             })
             .collect();
@@ -404,13 +482,19 @@ impl Model<'_> {
             Removal::Removed => EventCode::TombstoneApplied,
             _ => return,
         };
-        self.event(crate::recovery::events::Event::new(code, format!("message {seq} had been deleted")).seq(seq));
+        self.event(
+            crate::recovery::events::Event::new(code, format!("message {seq} had been deleted"))
+                .seq(seq),
+        );
     }
 }
 
 /// "No time" inside the store is 0; in a record it is the zero time in nanoseconds.
 pub fn on_disk(edge: Edge) -> Edge {
-    Edge { seq: edge.seq, ts: if edge.ts == 0 { ZERO_TIME_NS } else { edge.ts } }
+    Edge {
+        seq: edge.seq,
+        ts: if edge.ts == 0 { ZERO_TIME_NS } else { edge.ts },
+    }
 }
 
 /// The sequence a tombstone is about; the erased flag stays in it where both are set.

@@ -1,0 +1,371 @@
+//! One store, from its files to a judged state: the steps of the server's open call, in its order.
+//!
+//! 1. purge staging left by a crash, 2. the fast path through `index.db`, 3. else every block, and
+//! the last sequence the index knew, 4. TTLs, schedules and sources, 5. tombstones, 6. limits on
+//! messages and bytes, 7. age, 8. the limit per subject, 9. the configured first sequence. Then what
+//! the server does not do: 10. verify every record, 11. digest.
+//!
+//! Nothing is written here. What has to change comes out as a list.
+
+use std::sync::atomic::AtomicBool;
+
+use super::actions::{ActionKind, Change};
+use super::events::{Event, EventCode};
+use super::fault::{Cause, Fault};
+use super::files::{FileFault, StreamFiles};
+use super::index::{FileVerdict, Row, judge_file};
+use super::model::{Disk, Model, Rules, StreamKeys};
+use super::report::{Refusal, Source};
+use super::scan::{ScanRules, scan_blocks};
+use super::timers::TimerRules;
+use super::verify::Verifier;
+use crate::crypto::{Cipher, Seed};
+use crate::format::checksum::HashKey;
+use crate::format::names;
+
+/// How far a long examination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Blocks done.
+    pub done: usize,
+    /// Blocks in all.
+    pub total: usize,
+}
+
+/// The long phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading every block because the index is of no use.
+    Scan,
+    /// Verifying every record under a sound index.
+    Verify,
+}
+
+/// Watches an examination and may stop it.
+pub struct Watch<'a> {
+    /// Called as blocks are finished, from any thread.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// Set to stop early.
+    pub cancel: &'a AtomicBool,
+}
+
+/// What the steps need to know of one store.
+pub struct StoreSetup<'a> {
+    /// Configuration.
+    pub rules: Rules,
+    /// Which timers apply.
+    pub timers: TimerRules,
+    /// Keys.
+    pub keys: StreamKeys<'a>,
+    /// The stream's asset key, where `meta.key` gave one.
+    pub asset_key: Option<(Seed, Cipher)>,
+    /// Scan threads.
+    pub threads: usize,
+    /// Whether `index.db` is to be ignored.
+    pub no_index: bool,
+    /// Whether a sound index is believed without reading the blocks.
+    pub quick: bool,
+    /// Whether the digest is wanted.
+    pub digest: bool,
+}
+
+/// A store that opens.
+pub struct Opened<'a> {
+    /// The store as it would be.
+    pub model: Model<'a>,
+    /// Where the state came from.
+    pub source: Source,
+    /// Live sequences that cannot be read.
+    pub unreadable: Vec<u64>,
+    /// The digest, where wanted.
+    pub digest: Option<[u8; 32]>,
+    /// What has to change on disk.
+    pub changes: Vec<Change>,
+}
+
+/// A store that does not.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why, for the exit code.
+    pub refusal: Refusal,
+    /// The cause.
+    pub fault: Fault,
+    /// Everything seen up to then.
+    pub events: Vec<Event>,
+}
+
+/// Runs the steps.
+///
+/// # Errors
+///
+/// [`Refused`]: the server's open call would fail or crash, or a file could not be read.
+pub fn open<'a>(
+    files: StreamFiles<'a>,
+    setup: StoreSetup<'a>,
+    watch: &Watch<'_>,
+) -> Result<Opened<'a>, Box<Refused>> {
+    let StoreSetup {
+        rules,
+        timers,
+        keys,
+        asset_key,
+        threads,
+        no_index,
+        quick,
+        digest,
+    } = setup;
+    let mut model = Model::new(rules, Disk::new(files, keys));
+    let steps = Steps {
+        threads,
+        no_index,
+        asset_key,
+        watch,
+    };
+    let source = match steps.load(&mut model) {
+        Ok(source) => source,
+        Err((refusal, fault)) => return Err(refuse(model, refusal, fault)),
+    };
+    if let Err(fault) = after_load(&mut model, &timers) {
+        return Err(refuse(model, Refusal::ServerDown, fault));
+    }
+    let first_seq = model.totals.first.seq;
+    model.apply_late_rebuilds();
+    if model.rules.first_seq > 0
+        && first_seq < model.rules.first_seq
+        && let Err(fault) = model.purge_to_first_seq()
+    {
+        return Err(refuse(model, Refusal::OpenFails, fault));
+    }
+    let mut unreadable = std::mem::take(&mut model.unreadable);
+    if source == Source::Index && !quick {
+        unreadable = verify(&mut model, threads, watch);
+    }
+    unreadable.retain(|seq| model.holds(*seq));
+    let digest = digest.then(|| Verifier::new(&model).digest(&model.blocks));
+    match model.changes() {
+        Ok(changes) => Ok(Opened {
+            model,
+            source,
+            unreadable,
+            digest,
+            changes,
+        }),
+        Err(fault) => Err(refuse(model, Refusal::Io, fault)),
+    }
+}
+
+struct Steps<'w> {
+    threads: usize,
+    no_index: bool,
+    asset_key: Option<(Seed, Cipher)>,
+    watch: &'w Watch<'w>,
+}
+
+impl Steps<'_> {
+    /// Steps 1 to 3.
+    fn load(&self, model: &mut Model<'_>) -> Result<Source, (Refusal, Fault)> {
+        recover_purge(model).map_err(|fault| (refusal_of(&fault), fault))?;
+        let file = if self.no_index {
+            Err(FileFault::Missing)
+        } else {
+            model
+                .disk
+                .files
+                .read(&format!("{}/index.db", model.disk.msgs))
+        };
+        let hash_key = HashKey::for_stream(&model.rules.name);
+        let asset_key = self
+            .asset_key
+            .as_ref()
+            .map(|(seed, cipher)| (seed, *cipher));
+        let verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key);
+        let row = model
+            .recover_from_index(verdict)
+            .map_err(|fault| (Refusal::ServerDown, fault))?;
+        if row == Row::D18 {
+            return Ok(Source::Index);
+        }
+        let prior = model.start_over();
+        self.read_blocks(model)
+            .map_err(|fault| (refusal_of(&fault), fault))?;
+        model
+            .restore_prior_last(&prior)
+            .map_err(|fault| (Refusal::OpenFails, fault))?;
+        Ok(Source::Blocks)
+    }
+
+    fn read_blocks(&self, model: &mut Model<'_>) -> Result<(), Fault> {
+        let numbers = model.block_numbers()?;
+        let total = numbers.len();
+        let rules = ScanRules {
+            files: model.disk.files,
+            msgs: model.disk.msgs,
+            keys: model.disk.keys,
+            tracked: model.rules.tracks_subjects,
+            threads: self.threads,
+        };
+        let mut distinct = numbers.clone();
+        distinct.dedup();
+        distinct.retain(|number| {
+            !model
+                .disk
+                .blocks
+                .get(number)
+                .is_some_and(|file| file.removed)
+        });
+        let watch = self.watch;
+        let done = move |done| {
+            (watch.progress)(Progress {
+                phase: Phase::Scan,
+                done,
+                total,
+            })
+        };
+        let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
+        if distinct.len() < numbers.len() {
+            return Err(Fault::general(Cause::Other(
+                "two names stand for one block, which the server would read twice; leave one of them".into(),
+            )));
+        }
+        model.merge_blocks(scanned)
+    }
+}
+
+/// Which refusal a failed load amounts to: the device's and the keys' are for the caller to mend.
+fn refusal_of(fault: &Fault) -> Refusal {
+    match fault.cause {
+        Cause::Io(_) => Refusal::Io,
+        _ => Refusal::OpenFails,
+    }
+}
+
+fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> {
+    let code = match refusal {
+        Refusal::ServerDown => EventCode::OpenWouldCrash,
+        Refusal::OpenFails => EventCode::ServerWouldDeleteStream,
+        _ => EventCode::IoError,
+    };
+    let mut event = Event::new(code, fault.to_string());
+    event.file = fault.file();
+    event.offset = fault.offset();
+    event.seq = fault.seq;
+    model.events.push(event);
+    Box::new(Refused {
+        refusal,
+        fault,
+        events: model.events,
+    })
+}
+
+/// Step 1: a purge that was under way is finished or taken back.
+fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
+    let files = model.disk.files;
+    let staged = match files.list("__new_msgs__") {
+        Ok(staged) => Some(staged),
+        Err(FileFault::Missing) => None,
+        Err(FileFault::Failed(detail)) => return Err(Fault::general(Cause::Io(detail))),
+    };
+    let mut changes = Vec::new();
+    let remove = |path: &str| Change::RemoveTree {
+        path: path.to_owned(),
+    };
+    match staged {
+        Some(staged)
+            if staged
+                .iter()
+                .any(|entry| entry.name.as_encoded_bytes().ends_with(b".blk")) =>
+        {
+            let detail = "a purge had staged its marker block: the old messages go, the marker takes their place";
+            model.event(Event::new(EventCode::PurgeCompleted, detail).file("__new_msgs__"));
+            model.action(ActionKind::CompletePurge, "msgs", None, detail);
+            model.lossy |= staged_marker_is_doubtful(model, &staged);
+            changes.push(remove("msgs"));
+            changes.push(Change::Rename {
+                from: "__new_msgs__".into(),
+                to: "msgs".into(),
+            });
+            model.disk.msgs = "__new_msgs__";
+        }
+        Some(staged) => {
+            let detail =
+                "a purge had not got as far as its marker block: what it began is taken back";
+            model.event(Event::new(EventCode::PurgeRolledBack, detail).file("__new_msgs__"));
+            model.action(ActionKind::RollBackPurge, "__new_msgs__", None, detail);
+            for entry in &staged {
+                if let Some(number) = names::lax_key_number(entry.name.as_encoded_bytes()) {
+                    model.disk.block(number).removed = true;
+                }
+            }
+            changes.push(remove("__new_msgs__"));
+            model.disk.staging = changes;
+            return Ok(());
+        }
+        None => {}
+    }
+    if matches!(files.exists("__msgs__"), Ok(true)) {
+        model.action(
+            ActionKind::RemovePurged,
+            "__msgs__",
+            None,
+            "purged messages that were still being deleted",
+        );
+        changes.push(remove("__msgs__"));
+    }
+    model.disk.staging = changes;
+    Ok(())
+}
+
+/// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
+fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[super::files::Name]) -> bool {
+    let sound = staged.iter().any(|entry| {
+        names::block_number(entry.name.as_encoded_bytes()).is_some_and(|number| {
+            let hash_key = HashKey::for_block(&model.rules.name, number);
+            let path = format!("__new_msgs__/{number}.blk");
+            model.disk.keys.current.is_some()
+                || model.disk.files.read(&path).is_ok_and(|bytes| {
+                    crate::format::record::parse_at(&bytes, 0).is_ok_and(|record| {
+                        crate::block::content::verifies(&record, &bytes, &hash_key)
+                    })
+                })
+        })
+    });
+    !sound
+}
+
+/// Steps 4 to 8.
+fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
+    model.recover_timers(timers)?;
+    model.apply_tombstones()?;
+    if model.rules.limits {
+        model.enforce_message_limit()?;
+        model.enforce_byte_limit()?;
+    }
+    if model.rules.expire && model.rules.max_age_ns != 0 {
+        model.expire_by_age()?;
+    }
+    if model.rules.limits && model.rules.max_messages_per_subject > 0 {
+        model.enforce_subject_limit()?;
+    }
+    Ok(())
+}
+
+fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> {
+    let total = model.blocks.len();
+    let done = |done| {
+        (watch.progress)(Progress {
+            phase: Phase::Verify,
+            done,
+            total,
+        })
+    };
+    let views = Verifier::new(model).verify_all(&model.blocks, threads, &done, watch.cancel);
+    let mut unreadable = Vec::new();
+    for view in views {
+        unreadable.extend(view.unreadable);
+        model.events.extend(view.events);
+    }
+    unreadable.sort_unstable();
+    unreadable
+}

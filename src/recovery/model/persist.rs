@@ -1,0 +1,307 @@
+//! From the model back to files: the net changes, in an order that survives a crash between any two.
+
+use super::disk::BlockFile;
+use super::{BlockKey, Model, block_path, key_path};
+use crate::crypto::block_context;
+use crate::format::state::{BlockEntry, STATE_VERSION, StateFile, SubjectEntry, SubjectTable};
+use crate::recovery::actions::{ActionKind, Change, Piece};
+use crate::recovery::events::{Event, EventCode};
+use crate::recovery::fault::Fault;
+use crate::recovery::index::{totals_agree, totals_over};
+
+/// Deleted sets are written in nodes of 2,048 sequences; a set that would take more bytes than this
+/// is not written at all, and the index with it.
+const DELETED_SET_MAX: u64 = 1 << 30;
+
+impl Model<'_> {
+    /// Everything that has to happen on disk, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the index cannot be put together because a block cannot be read.
+    pub fn changes(&mut self) -> Result<Vec<Change>, Fault> {
+        let mut changes = std::mem::take(&mut self.disk.staging);
+        let index = self.index_changes()?;
+        let files: Vec<(u32, BlockFile)> = self
+            .disk
+            .blocks
+            .iter()
+            .map(|(number, file)| (*number, file.clone()))
+            .collect();
+        // Blocks that come before blocks that go: a crash in between repeats the work.
+        for (number, file) in files.iter().filter(|(_, file)| file.exists()) {
+            self.block_changes(*number, file, &mut changes);
+        }
+        for (number, file) in files
+            .iter()
+            .filter(|(_, file)| file.removed && file.was_on_disk)
+        {
+            changes.push(Change::RemoveFile {
+                path: block_path(*number),
+            });
+            if file.encrypt_anew.is_some() {
+                changes.push(Change::RemoveFile {
+                    path: key_path(*number),
+                });
+            }
+        }
+        if self.disk.replaced {
+            self.remove_everything_else(&files, &mut changes);
+        }
+        let rewritten = |path: &str| {
+            index.iter().any(|change| match change {
+                Change::Write { path: written, .. } | Change::WriteSealed { path: written, .. } => {
+                    written == path
+                }
+                _ => false,
+            })
+        };
+        for path in &self.disk.removed_files {
+            if !rewritten(path) {
+                changes.push(Change::RemoveFile { path: path.clone() });
+            }
+        }
+        self.legacy_changes(&mut changes);
+        changes.extend(index);
+        Ok(changes)
+    }
+
+    fn block_changes(&self, number: u32, file: &BlockFile, changes: &mut Vec<Change>) {
+        let encrypted = self.disk.keys.current.is_some()
+            && (file.encrypt_anew.is_some() || matches!(file.key, Some(BlockKey::Opened(_))));
+        let pieces = match (&file.pieces, file.cut_compressed, file.encrypt_anew) {
+            (Some(pieces), _, _) => Some(pieces.clone()),
+            // The server would cut the compressed file at a decoded offset; the records before the
+            // damage are written plain instead.
+            (None, Some(end), _) => Some(vec![Piece::Kept { start: 0, end }]),
+            (None, None, Some(_)) => Some(vec![Piece::Kept {
+                start: 0,
+                end: u64::MAX,
+            }]),
+            (None, None, None) => None,
+        };
+        if let Some(mut pieces) = pieces {
+            if file.encrypt_anew.is_some() {
+                changes.push(Change::NewKey {
+                    path: key_path(number),
+                    context: block_context(self.disk.keys.stream, number),
+                    cipher: self.disk.keys.cipher,
+                });
+            }
+            if !file.appended.is_empty() {
+                pieces.push(Piece::Literal(file.appended.clone()));
+            }
+            changes.push(Change::WriteBlock {
+                number,
+                pieces,
+                encrypted,
+            });
+            return;
+        }
+        if let Some(length) = file.set_length {
+            changes.push(Change::SetLength {
+                path: block_path(number),
+                length,
+            });
+        }
+        if !file.appended.is_empty() {
+            let offset = match file.set_length {
+                Some(length) => length,
+                None => self
+                    .disk
+                    .files
+                    .length(&self.disk.block_path(number))
+                    .unwrap_or_default(),
+            };
+            let records = file.appended.clone();
+            changes.push(Change::AppendRecords {
+                number,
+                offset,
+                records,
+                encrypted,
+            });
+        }
+    }
+
+    /// The purge keeps nothing but the blocks made since.
+    fn remove_everything_else(&self, files: &[(u32, BlockFile)], changes: &mut Vec<Change>) {
+        let Ok(entries) = self.disk.files.list(self.disk.msgs) else {
+            return;
+        };
+        let kept = |path: &str| {
+            files
+                .iter()
+                .filter(|(_, file)| file.exists())
+                .any(|(number, _)| path == block_path(*number) || path == key_path(*number))
+        };
+        for entry in entries {
+            let path = format!("msgs/{}", entry.name.to_string_lossy());
+            let gone = |change: &Change| matches!(change, Change::RemoveFile { path: known } if *known == path);
+            if kept(&path) || changes.iter().any(gone) {
+                continue;
+            }
+            changes.push(if entry.is_dir {
+                Change::RemoveTree { path }
+            } else {
+                Change::RemoveFile { path }
+            });
+        }
+    }
+
+    /// `.idx` and `.fss` of old releases go after every successful open.
+    fn legacy_changes(&mut self, changes: &mut Vec<Change>) {
+        if self.disk.replaced {
+            return;
+        }
+        let Ok(entries) = self.disk.files.list(self.disk.msgs) else {
+            return;
+        };
+        for entry in entries {
+            let name = entry.name.to_string_lossy();
+            if entry.is_dir || !(name.ends_with(".idx") || name.ends_with(".fss")) {
+                continue;
+            }
+            let path = format!("msgs/{name}");
+            if self.disk.removed_files.contains(&path) {
+                continue;
+            }
+            let detail = "servers since 2.10 have no use for it";
+            self.event(Event::new(EventCode::LegacyMetaRemoved, detail).file(path.clone()));
+            self.action(ActionKind::RemoveLegacyFile, path.clone(), None, detail);
+            changes.push(Change::RemoveFile { path });
+        }
+    }
+
+    /// `index.db` and what is written with it, where anything changed.
+    fn index_changes(&mut self) -> Result<Vec<Change>, Fault> {
+        if !self.dirty {
+            return Ok(Vec::new());
+        }
+        let listed = totals_over(&self.blocks);
+        if !totals_agree(&self.totals, &listed) {
+            let detail = format!(
+                "no index is written: the stream counts {} messages, its blocks {}",
+                self.totals.messages, listed.messages
+            );
+            self.event(Event::new(EventCode::IndexTotalsMismatch, detail));
+            return Ok(Vec::new());
+        }
+        let state = self.state_file()?;
+        let bytes = match state.encode(DELETED_SET_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.event(Event::new(
+                    EventCode::IndexTotalsMismatch,
+                    format!("no index is written: {error}"),
+                ));
+                return Ok(Vec::new());
+            }
+        };
+        let mut changes = Vec::new();
+        let timers = self.timers.encode(self.totals.last.seq.wrapping_add(1));
+        let files = [
+            ("msgs/thw.db", timers.ttl),
+            ("msgs/sched.db", timers.schedules),
+            ("sources.db", timers.sources),
+        ];
+        for (path, bytes) in files {
+            if let Some(bytes) = bytes {
+                self.action(
+                    ActionKind::WriteTimerFile,
+                    path,
+                    None,
+                    "as of the recovered state",
+                );
+                changes.push(Change::Write {
+                    path: path.to_owned(),
+                    bytes,
+                });
+            }
+        }
+        self.action(
+            ActionKind::WriteIndex,
+            "msgs/index.db",
+            None,
+            "so that the next start takes the fast path",
+        );
+        let sealed = self.disk.keys.current.is_some();
+        changes.push(Change::WriteSealed {
+            path: "msgs/index.db".to_owned(),
+            bytes,
+            sealed,
+            hashed: true,
+        });
+        Ok(changes)
+    }
+
+    /// The state as `index.db` holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the last block's hash cannot be read.
+    pub fn state_file(&mut self) -> Result<StateFile, Fault> {
+        let mut subjects = SubjectTable::new();
+        self.subjects.for_each(|subject, totals| {
+            subjects.push(SubjectEntry {
+                subject,
+                total: totals.total,
+                first_block: totals.first_block,
+                last_block: totals.last_block,
+            });
+        });
+        let blocks = self
+            .blocks
+            .iter()
+            .map(|block| BlockEntry {
+                number: block.number,
+                bytes: block.bytes,
+                first_sequence: block.first.seq,
+                first_time_ns: block.first.ts,
+                last_sequence: block.last.seq,
+                last_time_ns: block.last.ts,
+                deleted_count: block.deleted.len(),
+                ttl_count: block.ttl_count,
+                schedule_count: block.schedule_count,
+                deleted: block.deleted.clone(),
+                deleted_declared_count: u32::try_from(block.deleted.len()).unwrap_or(u32::MAX),
+            })
+            .collect();
+        let (last_block, last_record_hash) = match self.blocks.last() {
+            Some(block) => (block.number, block.checksum),
+            None => (0, None),
+        };
+        let last_record_hash = match last_record_hash {
+            Some(hash) => hash,
+            None => self.tail_of_block(last_block)?,
+        };
+        let (first, last) = (self.totals.first, self.totals.last);
+        Ok(StateFile {
+            version: STATE_VERSION,
+            messages: self.totals.messages,
+            bytes: self.totals.bytes,
+            first_sequence: first.seq,
+            first_time_ns: first.ts,
+            last_sequence: last.seq,
+            last_time_ns: last.ts,
+            subjects,
+            blocks,
+            last_block,
+            last_record_hash,
+        })
+    }
+
+    fn tail_of_block(&mut self, number: u32) -> Result<[u8; 8], Fault> {
+        use crate::recovery::fault::Cause;
+        if let Some(at) = self.blocks.iter().position(|block| block.number == number) {
+            // The key may not have been needed so far.
+            if self.load_key(at).is_err() {
+                return Ok([0; 8]);
+            }
+        }
+        match self.disk.content(number) {
+            Ok(content) => Ok(content.tail),
+            Err(Cause::Missing) => Ok([0; 8]),
+            Err(_) => Ok(self.disk.decrypted_tail(number).unwrap_or_default()),
+        }
+    }
+}

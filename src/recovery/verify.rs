@@ -1,0 +1,339 @@
+//! Reading every message the way the server would, without its side effects: which live messages do
+//! not verify, and the digest of those that do.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use super::events::{Event, EventCode};
+use super::fault::Cause;
+use super::model::{Block, BlockFile, Disk, Model};
+use crate::block::content::verifies;
+use crate::block::slots::{self, IndexFault, Slot};
+use crate::block::walk::{Known, walk};
+use crate::format::checksum::HashKey;
+use crate::format::record::{self, Run};
+
+/// A slot index with room for this many sequences more than it has records makes the server
+/// allocate gigabytes when it first reads the block (H37).
+const CRASHING_SPAN: u64 = 1 << 30;
+
+/// How often the server walks and reads a block again before it gives up.
+const LOAD_TRIES: u32 = 8;
+
+/// A block as reading sees it.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Decoded content.
+    pub content: Vec<u8>,
+    /// Live records that verify, by rising sequence.
+    pub readable: Vec<Slot>,
+    /// Sequences counted as live that do not.
+    pub unreadable: Vec<u64>,
+    /// What was seen.
+    pub events: Vec<Event>,
+}
+
+/// Blocks to verify, and what is known of the disk.
+pub struct Verifier<'a, 'b> {
+    disk: &'b Disk<'a>,
+    stream: &'b [u8],
+}
+
+impl<'a, 'b> Verifier<'a, 'b> {
+    /// A verifier over the model's pending files.
+    pub fn new(model: &'b Model<'a>) -> Self {
+        Verifier {
+            disk: &model.disk,
+            stream: &model.rules.name,
+        }
+    }
+
+    fn file_of(&self, number: u32) -> BlockFile {
+        let mut file = self
+            .disk
+            .blocks
+            .get(&number)
+            .cloned()
+            .unwrap_or_else(|| BlockFile {
+                on_disk: true,
+                was_on_disk: true,
+                ..BlockFile::default()
+            });
+        if file.key.is_none() {
+            let bytes = self.disk.files.read(&self.disk.key_path(number));
+            file.key = self.disk.keys.open_block_key(number, bytes).ok();
+        }
+        file
+    }
+
+    /// Reads one block, every record of it.
+    pub fn view(&self, block: &Block, want_content: bool) -> View {
+        let mut view = View::default();
+        let path = format!("msgs/{}.blk", block.number);
+        let file = self.file_of(block.number);
+        if file.key.is_none() {
+            view.events.push(
+                Event::new(
+                    EventCode::KeyBad,
+                    "none of the keys given opens its key file",
+                )
+                .file(&path),
+            );
+            view.unreadable = live_seqs(block);
+            return view;
+        }
+        let content = match self.disk.content_of(block.number, &file) {
+            Ok(content) => content,
+            Err(cause) => {
+                let code = match cause {
+                    Cause::Content(_) => EventCode::BlockDecompressFailed,
+                    _ => EventCode::BlockLoadFailed,
+                };
+                view.events
+                    .push(Event::new(code, cause.to_string()).file(&path));
+                view.unreadable = live_seqs(block);
+                return view;
+            }
+        };
+        let hash_key = HashKey::for_block(self.stream, block.number);
+        if !want_content && self.sound(block, &content.bytes, &hash_key) {
+            return view;
+        }
+        self.read_records(block, &path, content.bytes, &hash_key, &mut view);
+        view
+    }
+
+    /// The common case: the records walk without a fault to exactly what is known of the block.
+    fn sound(&self, block: &Block, content: &[u8], hash_key: &HashKey) -> bool {
+        let mut headers = HeaderCheck(true);
+        let walked = walk(
+            content,
+            hash_key,
+            Known::default(),
+            &mut Run::new(),
+            &mut headers,
+        );
+        walked.fault.is_none()
+            && walked.plain
+            && headers.0
+            && walked.first_seq == block.first.seq
+            && walked.last_seq == block.last.seq
+            && walked.messages == block.messages
+            && walked.deleted.len() == block.deleted.len()
+    }
+
+    fn read_records(
+        &self,
+        block: &Block,
+        path: &str,
+        content: Vec<u8>,
+        hash_key: &HashKey,
+        view: &mut View,
+    ) {
+        let mut seen = block.clone();
+        let mut content = content;
+        let mut index = None;
+        for _ in 0..LOAD_TRIES {
+            match slots::index(&content, seen.first.seq, seen.last.seq, &mut seen.deleted) {
+                Ok(found) => {
+                    index = Some(found);
+                    break;
+                }
+                Err(fault) => {
+                    note_index_fault(&seen, path, &content, fault, view);
+                    content = rebuilt(&mut seen, content, hash_key);
+                }
+            }
+        }
+        let live = live_seqs(block);
+        let Some(index) = index else {
+            view.unreadable = live;
+            return;
+        };
+        for seq in live {
+            let slot = index
+                .find(seq)
+                .filter(|_| seq >= seen.first.seq && !seen.deleted.contains(seq));
+            match slot {
+                Some(slot) if readable(&content, slot, hash_key, path, view) => {
+                    view.readable.push(slot)
+                }
+                Some(_) => view.unreadable.push(seq),
+                None => {
+                    let detail = "the index counts it, the block has no record of it";
+                    view.events.push(
+                        Event::new(EventCode::RecordUnreadable, detail)
+                            .file(path)
+                            .seq(seq),
+                    );
+                    view.unreadable.push(seq);
+                }
+            }
+        }
+        view.content = content;
+    }
+
+    /// Verifies `blocks` side by side; views come back without content, in block order.
+    pub fn verify_all(
+        &self,
+        blocks: &[Block],
+        threads: usize,
+        done: &(dyn Fn(usize) + Sync),
+        cancel: &AtomicBool,
+    ) -> Vec<View> {
+        let next = AtomicUsize::new(0);
+        let finished = AtomicUsize::new(0);
+        let results: Mutex<Vec<Option<View>>> = Mutex::new(blocks.iter().map(|_| None).collect());
+        let work = || {
+            while !cancel.load(Ordering::Relaxed) {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(block) = blocks.get(at) else { break };
+                let mut view = self.view(block, false);
+                view.content = Vec::new();
+                view.readable = Vec::new();
+                if let Some(slot) = results.lock().get_mut(at) {
+                    *slot = Some(view);
+                }
+                done(finished.fetch_add(1, Ordering::Relaxed) + 1);
+            }
+        };
+        let joined = crossbeam::thread::scope(|scope| {
+            for _ in 0..threads.clamp(1, blocks.len().max(1)) {
+                scope.spawn(|_| work());
+            }
+        });
+        if let Err(panic) = joined {
+            std::panic::resume_unwind(panic);
+        }
+        results.into_inner().into_iter().flatten().collect()
+    }
+
+    /// SHA-256 over every live message that verifies, in sequence order: sequence, time, then subject,
+    /// headers and body, each behind its length.
+    pub fn digest(&self, blocks: &[Block]) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        let mut next = 0_u64;
+        for block in blocks {
+            let view = self.view(block, true);
+            for slot in view.readable.iter().filter(|slot| slot.seq >= next) {
+                feed(&mut hasher, &view.content, *slot);
+            }
+            next = next.max(block.last.seq.wrapping_add(1));
+        }
+        hasher.finalize().into()
+    }
+}
+
+struct HeaderCheck(bool);
+
+impl crate::block::walk::Sink for HeaderCheck {
+    #[inline]
+    fn message(&mut self, record: &record::RecordRef, content: &[u8]) {
+        if record.has_headers() && record.headers_and_body(content).is_err() {
+            self.0 = false;
+        }
+    }
+}
+
+fn feed(hasher: &mut Sha256, content: &[u8], slot: Slot) {
+    let Ok(record) = record::parse_at(content, slot.offset as usize) else {
+        return;
+    };
+    let Ok((headers, body)) = record.headers_and_body(content) else {
+        return;
+    };
+    hasher.update(slot.seq.to_le_bytes());
+    hasher.update(record.timestamp_ns().to_le_bytes());
+    for part in [record.subject(content), headers, body] {
+        hasher.update((part.len() as u32).to_le_bytes());
+        hasher.update(part);
+    }
+}
+
+fn live_seqs(block: &Block) -> Vec<u64> {
+    let mut live = Vec::new();
+    let mut seq = block.first.seq.max(1);
+    while seq <= block.last.seq {
+        if block.deleted.contains(seq) {
+            seq = block.deleted.span_end(seq).unwrap_or(seq);
+        } else {
+            live.push(seq);
+            // A state that claims more than its messages is bounded by what it claims to hold.
+            if live.len() as u64 >= block.messages {
+                break;
+            }
+        }
+        match seq.checked_add(1) {
+            Some(next) => seq = next,
+            None => break,
+        }
+    }
+    live
+}
+
+fn readable(content: &[u8], slot: Slot, hash_key: &HashKey, path: &str, view: &mut View) -> bool {
+    let offset = u64::from(slot.offset);
+    let Ok(record) = record::parse_at(content, slot.offset as usize) else {
+        return false;
+    };
+    if record.kind() == crate::format::record::RecordKind::Erased {
+        return false;
+    }
+    let (code, detail) = if !verifies(&record, content, hash_key) {
+        (EventCode::RecordUnreadable, "its checksum does not match")
+    } else if record.headers_and_body(content).is_err() {
+        (
+            EventCode::HeaderLengthBad,
+            "its header length does not fit the record",
+        )
+    } else {
+        return true;
+    };
+    view.events.push(
+        Event::new(code, detail)
+            .file(path)
+            .offset(offset)
+            .seq(slot.seq),
+    );
+    false
+}
+
+fn note_index_fault(block: &Block, path: &str, content: &[u8], fault: IndexFault, view: &mut View) {
+    let spans = slots::widest_jump(content);
+    if spans > CRASHING_SPAN {
+        let detail = format!(
+            "a record's sequence jumps by {spans}; the server would allocate {} bytes when it first reads the block",
+            spans.saturating_mul(4)
+        );
+        view.events
+            .push(Event::new(EventCode::ReadWouldCrash, detail).file(path));
+    }
+    let (code, offset) = match fault {
+        IndexFault::BadRange | IndexFault::Misaligned => (EventCode::CacheRangeCorrupt, None),
+        IndexFault::BadRecord(offset) => (EventCode::CacheRecordCorrupt, Some(offset)),
+    };
+    let detail = format!(
+        "its records do not agree with the range {}..{} the index gives; reading it, the server would walk it anew and cut it",
+        block.first.seq, block.last.seq
+    );
+    let mut event = Event::new(code, detail).file(path);
+    event.offset = offset;
+    view.events.push(event);
+}
+
+/// The block after the server's rebuilding walk; the content is cut where the walk ends.
+fn rebuilt(block: &mut Block, mut content: Vec<u8>, hash_key: &HashKey) -> Vec<u8> {
+    let known = Known {
+        first_seq: block.first.seq,
+        first_ts: block.first.ts,
+        last_seq: block.last.seq,
+        deleted: std::mem::take(&mut block.deleted),
+    };
+    let walked = walk(&content, hash_key, known, &mut Run::new(), &mut ());
+    let end = walked.end as usize;
+    block.take_walk(walked, content.len() as u64);
+    content.truncate(end);
+    content
+}
