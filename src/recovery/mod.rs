@@ -9,8 +9,13 @@ mod index;
 mod merge;
 mod model;
 pub mod options;
+mod quick_setup;
 pub mod report;
 mod scan;
+mod session;
 mod subjects;
 mod timers;
 mod verify;
+
+pub use engine::{Phase, Progress, Watch};
+pub use session::{StreamDir, examine};

@@ -115,6 +115,9 @@ impl Shard {
     }
 }
 
+/// The reference's subject tree uses this byte as its own mark and never holds a subject with it.
+const UNINDEXED_BYTE: u8 = 0x7F;
+
 fn hash_of(subject: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(subject);
@@ -152,6 +155,9 @@ impl SubjectTable {
 
     /// Puts totals as they are, replacing what is there: a later entry of an index wins.
     pub fn put(&mut self, subject: &[u8], totals: SubjectTotals) {
+        if subject.contains(&UNINDEXED_BYTE) {
+            return;
+        }
         let hash = hash_of(subject);
         let Some(shard) = self.shards.get_mut(shard_of(hash)) else {
             return;
@@ -329,6 +335,9 @@ impl BlockSubjects {
             if let Some(entry) = self.entries.get_mut(at as usize) {
                 entry.count += 1;
             }
+            return;
+        }
+        if subject.contains(&UNINDEXED_BYTE) {
             return;
         }
         let at = self.entries.len() as u32;

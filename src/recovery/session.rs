@@ -1,0 +1,178 @@
+//! One stream as a caller sees it: examine it, recover it.
+
+use std::path::PathBuf;
+
+use super::actions::Change;
+use super::engine::{self, Opened, Refused, Watch};
+use super::events::{Event, EventCode, Severity};
+use super::files::StreamFiles;
+use super::model::{Model, Totals};
+use super::options::{Collect, Options};
+use super::report::{Lost, Outcome, Refusal, ScheduleReport, Source, State, StreamReport, TtlReport};
+use crate::env::FileSystem;
+
+/// One stream directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamDir {
+    /// Account, where the path shows one.
+    pub account: Option<String>,
+    /// Directory name.
+    pub name: String,
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+/// A judged stream: the report, and what applying it would change.
+pub(super) struct Examined {
+    pub report: StreamReport,
+    pub changes: Vec<Change>,
+}
+
+/// Scans and judges one stream. Nothing on disk changes.
+pub fn examine(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> StreamReport {
+    judge(fs, stream, options, watch).report
+}
+
+pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Examined {
+    let files = StreamFiles::new(fs, &stream.dir);
+    let account = options.account.clone().or_else(|| stream.account.clone().map(String::into_bytes)).unwrap_or_default();
+    let mut report = blank_report(stream);
+    let parts = match super::quick_setup::setup(files, stream, options, &account) {
+        Ok(parts) => parts,
+        Err((refusal, event)) => {
+            report.refusal = Some(refusal);
+            report.events.push(event);
+            return Examined { report, changes: Vec::new() };
+        }
+    };
+    match engine::open(files, parts, watch) {
+        Ok(opened) => fill(report, opened, options.collect),
+        Err(refused) => {
+            let Refused { refusal, events, .. } = *refused;
+            report.refusal = Some(refusal);
+            report.events.extend(events);
+            Examined { report, changes: Vec::new() }
+        }
+    }
+}
+
+fn blank_report(stream: &StreamDir) -> StreamReport {
+    StreamReport {
+        account: stream.account.clone(),
+        name: stream.name.clone(),
+        dir: stream.dir.display().to_string(),
+        outcome: Outcome::Refused,
+        refusal: None,
+        source: None,
+        state: None,
+        subjects: None,
+        digest: None,
+        unreadable: Vec::new(),
+        ttl: None,
+        schedules: None,
+        sources: None,
+        consumers: Vec::new(),
+        events: Vec::new(),
+        actions: Vec::new(),
+        loses_messages: false,
+    }
+}
+
+fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Examined {
+    let Opened { mut model, source, unreadable, digest, changes } = opened;
+    report.source = Some(source);
+    report.state = Some(state_of(&model, collect));
+    report.digest = digest;
+    report.subjects = collect.subjects.then(|| {
+        let mut subjects = std::collections::BTreeMap::new();
+        model.subjects.for_each(|subject, totals| {
+            subjects.insert(subject.to_vec(), totals.total);
+        });
+        subjects
+    });
+    report.ttl = model.timers.ttl_count().map(|count| TtlReport {
+        count,
+        entries: collect.entries.then(|| model.timers.ttl_entries()).flatten(),
+    });
+    report.schedules = model.timers.schedules().map(|schedules| ScheduleReport {
+        count: schedules.len(),
+        entries: collect
+            .entries
+            .then(|| schedules.iter().map(|(subject, seq, ns)| (subject.to_vec(), seq, ns)).collect()),
+    });
+    report.sources = if collect.entries { model.timers.sources().cloned() } else { None };
+    report.loses_messages = model.lossy || model.lost.is_some();
+    if report.loses_messages && model.lost.is_some() {
+        note_loss(&mut model);
+    }
+    report.events.append(&mut model.events);
+    report.actions.append(&mut model.actions);
+    report.unreadable = unreadable;
+    report.outcome = outcome_of(&report, source);
+    Examined { report, changes }
+}
+
+fn note_loss(model: &mut Model<'_>) {
+    if let Some(Lost { seqs, bytes }) = model.lost.clone() {
+        let detail = format!("{} known sequences and {bytes} bytes in all", seqs.len());
+        model.event(Event::new(EventCode::LostData, detail));
+    }
+}
+
+fn outcome_of(report: &StreamReport, source: Source) -> Outcome {
+    let _ = source;
+    if report.loses_messages || !report.unreadable.is_empty() {
+        return Outcome::Damaged;
+    }
+    if report.events.iter().any(|event| event.severity >= Severity::Warn) {
+        return Outcome::Recovered;
+    }
+    Outcome::Clean
+}
+
+/// The state as the server reports it right after its open call.
+fn state_of(model: &Model<'_>, collect: Collect) -> State {
+    let Totals { messages, bytes, first, last } = model.totals;
+    let time = |ts: i64| (ts != 0).then_some(ts);
+    let (deleted_count, spans) = deleted_of(model);
+    State {
+        messages,
+        bytes,
+        first_seq: first.seq,
+        first_time_ns: time(first.ts),
+        last_seq: last.seq,
+        last_time_ns: time(last.ts),
+        subject_count: model.subjects.len(),
+        deleted_count,
+        deleted: collect.deleted.then(|| expand(spans)),
+        lost: model.lost.clone(),
+    }
+}
+
+/// Deleted sequences as spans: gaps before and between blocks, and what the blocks list.
+fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
+    let Totals { messages, first, last, .. } = model.totals;
+    let missing = last.seq.wrapping_sub(first.seq).wrapping_add(1).wrapping_sub(messages);
+    if missing == 0 || missing > i64::MAX as u64 {
+        return (0, Vec::new());
+    }
+    let mut spans = Vec::new();
+    let mut current = first.seq;
+    for block in &model.blocks {
+        if block.first.seq > current {
+            spans.push((current, block.first.seq - 1));
+        }
+        if block.last.seq >= current {
+            current = block.last.seq.wrapping_add(1);
+        }
+        spans.extend(block.deleted.spans().map(|span| (*span.start(), *span.end())));
+    }
+    let count = spans.iter().map(|(from, to)| to - from + 1).sum();
+    (count, spans)
+}
+
+fn expand(spans: Vec<(u64, u64)>) -> Vec<u64> {
+    let mut out: Vec<u64> = spans.into_iter().flat_map(|(from, to)| from..=to).collect();
+    out.sort_unstable();
+    out
+}
