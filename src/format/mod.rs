@@ -14,6 +14,7 @@ pub mod schedule;
 pub mod seqset;
 pub mod sources;
 pub mod state;
+mod sticky;
 pub mod subject;
 pub mod timers;
 pub mod varint;

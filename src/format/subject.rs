@@ -1,1 +1,129 @@
-//! subject
+//! Subjects: which are valid, and which a filter selects.
+//!
+//! A subject is tokens separated by dots. In a filter, the token `*` stands for any one token and a last token `>` for
+//! one or more.
+
+const SEPARATOR: u8 = b'.';
+const ONE_TOKEN: &[u8] = b"*";
+const REST: &[u8] = b">";
+
+/// Whether a subject found in a state file is acceptable there; one that is not makes recovery reject the file.
+///
+/// Rejected are: the empty subject, an empty token, anything behind a token `>`, a space, tab, carriage return, line
+/// feed or form feed, a NUL, and bytes that are not UTF-8 or spell U+FFFD. Wildcards are not.
+#[must_use]
+pub fn is_valid(subject: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(subject) else {
+        return false;
+    };
+    let unwanted = |c: char| matches!(c, '\0' | ' ' | '\t' | '\r' | '\n' | '\u{c}' | '\u{fffd}');
+    if text.contains(unwanted) {
+        return false;
+    }
+    let mut closed = false;
+    subject.split(|&byte| byte == SEPARATOR).all(|token| {
+        let sound = !token.is_empty() && !closed;
+        closed = token == REST;
+        sound
+    })
+}
+
+/// Whether no token of a subject is a wildcard.
+#[must_use]
+pub fn is_literal(subject: &[u8]) -> bool {
+    !subject
+        .split(|&byte| byte == SEPARATOR)
+        .any(|token| token == ONE_TOKEN || token == REST)
+}
+
+/// Whether `filter` selects `subject`. The subject is taken literally, wildcards in it included.
+#[must_use]
+pub fn matches(subject: &[u8], filter: &[u8]) -> bool {
+    let mut tokens = subject.split(|&byte| byte == SEPARATOR);
+    let mut wanted = filter.split(|&byte| byte == SEPARATOR).peekable();
+    while let Some(want) = wanted.next() {
+        let Some(token) = tokens.next() else {
+            return false;
+        };
+        if want == REST && wanted.peek().is_none() {
+            return true;
+        }
+        if want != ONE_TOKEN && want != token {
+            return false;
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn validity() {
+        for subject in ["a", "a.b", "*", ">", "a.>", "a.*.b", "a>.b", "é.ü", "$JS.x"] {
+            assert!(is_valid(subject.as_bytes()), "{subject}");
+        }
+        let invalid = [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            ">.a",
+            "a.>.b",
+            " ",
+            "a b",
+            "a\t",
+            "\r",
+            "a\nb",
+            "a.\u{c}",
+            "a\0b",
+            "a\u{fffd}",
+        ];
+        for subject in invalid {
+            assert!(!is_valid(subject.as_bytes()), "{subject:?}");
+        }
+        assert!(!is_valid(b"a\xff"));
+    }
+
+    #[test]
+    fn filters() {
+        for (subject, filter, selected) in [
+            ("a.b", "a.b", true),
+            ("a.b", "a.c", false),
+            ("a.b", "a", false),
+            ("a", "a.b", false),
+            ("a.b", "a.*", true),
+            ("a.b", "*", false),
+            ("a.b", "*.*", true),
+            ("a.b.c", "a.>", true),
+            ("a", "a.>", false),
+            ("a", ">", true),
+            ("a.b.c", "*.b.>", true),
+            ("a.b.c", "a.>.c", false),
+            ("a.>", "a.b", false),
+            ("a.*", "a.b", false),
+            ("ab", "a*", false),
+            ("a*", "a*", true),
+        ] {
+            assert_eq!(
+                matches(subject.as_bytes(), filter.as_bytes()),
+                selected,
+                "{subject} {filter}"
+            );
+        }
+        assert!(is_literal(b"a.b*") && !is_literal(b"a.*") && !is_literal(b">"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_valid_literal_subject_selects_itself(subject: Vec<u8>) {
+            if is_valid(&subject) && is_literal(&subject) {
+                prop_assert!(matches(&subject, &subject));
+            }
+            prop_assert!(matches(&subject, b">"));
+        }
+    }
+}

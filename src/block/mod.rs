@@ -1,0 +1,9 @@
+//! One block: from file bytes to judged records.
+//!
+//! This room owns the order file bytes → decrypt → decompress → records. It knows nothing of other
+//! blocks, of state files or of stores.
+
+pub mod content;
+pub mod header_flags;
+pub mod slots;
+pub mod walk;

@@ -1,0 +1,119 @@
+//! The block index: which record of a loaded block holds which sequence.
+//!
+//! Answers for the reference's indexing of a block for reads. It checks structure but no hash, and
+//! it insists that first, last and every erased record agree with what is known of the block;
+//! where they do not, the caller has to walk the block again.
+
+use crate::format::limits::RECORD_HEADER_LENGTH;
+use crate::format::record::{self, RecordRef};
+use crate::format::seqset::SeqSet;
+
+use super::header_flags::HeaderFlags;
+
+/// One indexed record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Its sequence.
+    pub seq: u64,
+    /// Its offset in the decoded content.
+    pub offset: u32,
+}
+
+/// The index of one loaded block.
+#[derive(Debug, Clone, Default)]
+pub struct BlockIndex {
+    /// Records by rising sequence. A sequence between two slots is deleted.
+    pub slots: Vec<Slot>,
+    /// The sequence the first slot position stands for: the block's first when it was indexed.
+    pub first_seq: u64,
+    /// Positions covered: last − first + 1.
+    pub span: u64,
+    /// Records with a TTL header, valid or not.
+    pub ttl_count: u64,
+    /// Records with a schedule header, valid or not.
+    pub schedule_count: u64,
+}
+
+impl BlockIndex {
+    /// The slot of `seq`.
+    #[must_use]
+    pub fn find(&self, seq: u64) -> Option<Slot> {
+        let at = self.slots.binary_search_by_key(&seq, |slot| slot.seq).ok()?;
+        self.slots.get(at).copied()
+    }
+}
+
+/// Why a block does not index under the bounds known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexFault {
+    /// First lies beyond last + 1.
+    BadRange,
+    /// A record is structurally bad, at this offset.
+    BadRecord(u64),
+    /// First, last or the deleted set disagree with the records.
+    Misaligned,
+}
+
+/// Indexes `content` for a block that is known to span `first_seq..=last_seq` with `deleted` inside.
+/// Sequences without a record are added to `deleted`, also when indexing fails later.
+///
+/// # Errors
+///
+/// [`IndexFault`]: the records do not agree with the bounds.
+pub fn index(content: &[u8], first_seq: u64, last_seq: u64, deleted: &mut SeqSet) -> Result<BlockIndex, IndexFault> {
+    if first_seq > last_seq.wrapping_add(1) {
+        return Err(IndexFault::BadRange);
+    }
+    let span = last_seq.wrapping_sub(first_seq).wrapping_add(1);
+    let mut out = BlockIndex { first_seq, span, ..BlockIndex::default() };
+    let mut covered = 0_u64;
+    let mut seen = 0_u64;
+    let mut offset = 0_usize;
+    while offset < content.len() {
+        if content.len() - offset < RECORD_HEADER_LENGTH {
+            return Err(IndexFault::BadRecord(offset as u64));
+        }
+        let record = record::parse_at(content, offset).map_err(|_| IndexFault::BadRecord(offset as u64))?;
+        offset += record.length as usize;
+        if record.is_tombstone() {
+            continue;
+        }
+        let seq = record.sequence();
+        if seq <= seen || seq < first_seq {
+            continue;
+        }
+        if seen == 0 && seq != first_seq {
+            return Err(IndexFault::Misaligned);
+        }
+        seen = seq;
+        let slot = seq - first_seq;
+        if slot != covered {
+            fill_gap(deleted, first_seq.wrapping_add(covered), seq);
+        }
+        covered = slot + 1;
+        take(&mut out, &record, seq, content);
+        if record.is_erased() && seq != 0 && !deleted.contains(seq) {
+            return Err(IndexFault::Misaligned);
+        }
+    }
+    if covered != span || (seen > 0 && seen != last_seq) {
+        return Err(IndexFault::Misaligned);
+    }
+    Ok(out)
+}
+
+fn fill_gap(deleted: &mut SeqSet, from: u64, to: u64) {
+    let from = from.max(1);
+    if from < to {
+        deleted.insert_range(from..=to - 1);
+    }
+}
+
+fn take(out: &mut BlockIndex, record: &RecordRef, seq: u64, content: &[u8]) {
+    out.slots.push(Slot { seq, offset: u32::try_from(record.offset()).unwrap_or(u32::MAX) });
+    if record.has_headers {
+        let flags = HeaderFlags::of(record, content);
+        out.ttl_count += u64::from(flags.ttl);
+        out.schedule_count += u64::from(flags.schedule);
+    }
+}

@@ -1,0 +1,220 @@
+//! The rebuilding walk over one block's records: what a block holds, judged record by record.
+//!
+//! Answers for the reference's rebuild of a block from its bytes, without its side effects: where
+//! the reference cuts the file, the walk reports a fault and the offset.
+
+use crate::format::checksum::HashKey;
+use crate::format::record::{RecordFault, RecordRef, Run, Runs};
+use crate::format::seqset::SeqSet;
+
+/// What is known of a block before the walk: nothing, or what a legacy `.idx` said of it.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// First sequence, 0 where unknown.
+    pub first_seq: u64,
+    /// Its time.
+    pub first_ts: i64,
+    /// Last sequence, 0 where unknown.
+    pub last_seq: u64,
+    /// Sequences known to be deleted.
+    pub deleted: SeqSet,
+}
+
+/// The state of a block as its records tell it.
+#[derive(Debug, Clone, Default)]
+pub struct Walked {
+    /// First sequence; 0 where nothing sets one.
+    pub first_seq: u64,
+    /// Its time, nanoseconds; 0 where there is none.
+    pub first_ts: i64,
+    /// Last sequence.
+    pub last_seq: u64,
+    /// Its time, nanoseconds.
+    pub last_ts: i64,
+    /// Live messages.
+    pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Deleted sequences inside the block's range (and, after skip records, sometimes below it).
+    pub deleted: SeqSet,
+    /// Tombstones in file order: sequence, with whatever flag bits are left in it.
+    pub tombstones: Vec<u64>,
+    /// Hash of the last good record, if there was one.
+    pub checksum: Option<[u8; 8]>,
+    /// The first bad record, where the walk ended early.
+    pub fault: Option<RecordFault>,
+    /// Where the walk ended: the fault's offset, or the length of the content.
+    pub end: u64,
+    /// Sequences that went missing with the tail, where something knew of them.
+    pub lost: Option<(u64, u64)>,
+    /// Whether the records were the plain case: sequences strictly rising, nothing erased and
+    /// nothing known beforehand, so that indexing the block can only confirm the walk.
+    pub plain: bool,
+    /// Records whose sequence did not rise.
+    pub backward_count: u64,
+    /// Erased or skipped records seen.
+    pub erased_count: u64,
+    /// Sequences filled into the deleted set because no record stands for them.
+    pub gap_count: u64,
+}
+
+/// Receives the records of a walk as they are judged.
+pub trait Sink {
+    /// A live message that counts. `content` is the block's decoded content.
+    fn message(&mut self, record: &RecordRef, content: &[u8]);
+}
+
+/// A sink that wants nothing.
+impl Sink for () {
+    fn message(&mut self, _record: &RecordRef, _content: &[u8]) {}
+}
+
+/// Walks `content` from its start to its end or its first bad record.
+pub fn walk<S: Sink>(content: &[u8], hash_key: &HashKey, known: Known, run: &mut Run, sink: &mut S) -> Walked {
+    let mut walker = Walker::new(known);
+    let mut runs = Runs::new(content, hash_key);
+    while runs.next_run(run) {
+        for record in run.records() {
+            walker.record(record, content, sink);
+        }
+        if let Some(record) = run.records().last() {
+            walker.out.checksum = record.stored_hash(content);
+        }
+        if let Some(fault) = run.fault() {
+            walker.out.fault = Some(fault.clone());
+            break;
+        }
+    }
+    let end = walker.out.fault.as_ref().map_or(content.len() as u64, RecordFault::offset);
+    walker.finish(end)
+}
+
+struct Walker {
+    out: Walked,
+    known_last_seq: u64,
+    /// Whether this walk has fixed the first sequence.
+    first_fixed: bool,
+    /// Highest sequence seen in this walk.
+    seen: u64,
+    has_deleted: bool,
+    highest_tombstone: Option<(u64, i64)>,
+}
+
+impl Walker {
+    fn new(known: Known) -> Self {
+        let has_deleted = !known.deleted.is_empty();
+        let plain = known.first_seq == 0 && !has_deleted;
+        Walker {
+            known_last_seq: known.last_seq,
+            first_fixed: false,
+            seen: 0,
+            has_deleted,
+            highest_tombstone: None,
+            out: Walked {
+                first_seq: known.first_seq,
+                first_ts: known.first_ts,
+                deleted: known.deleted,
+                plain,
+                ..Walked::default()
+            },
+        }
+    }
+
+    #[inline]
+    fn record<S: Sink>(&mut self, record: &RecordRef, content: &[u8], sink: &mut S) {
+        if record.is_tombstone() {
+            // Bit 63 stays where both flags are set: the reference keeps it too.
+            let seq = record.sequence_without_tombstone_flag();
+            self.out.tombstones.push(seq);
+            if self.highest_tombstone.is_none_or(|(highest, _)| highest == 0 || seq > highest) {
+                self.highest_tombstone = Some((seq, record.timestamp_ns));
+            }
+            return;
+        }
+        let bits = record.sequence_bits;
+        if bits == 0 || record.is_erased() || bits < self.out.first_seq {
+            self.erased(record.sequence(), record.timestamp_ns);
+            return;
+        }
+        if !self.first_fixed {
+            self.first_fixed = true;
+            self.out.first_seq = bits;
+            self.out.first_ts = record.timestamp_ns;
+        }
+        if bits <= self.seen {
+            self.out.backward_count += 1;
+            self.out.plain = false;
+            return;
+        }
+        if !self.has_deleted || !self.out.deleted.contains(bits) {
+            self.out.messages += 1;
+            self.out.bytes += u64::from(record.length);
+            sink.message(record, content);
+        }
+        self.advance(bits, record.timestamp_ns);
+    }
+
+    fn erased(&mut self, seq: u64, timestamp_ns: i64) {
+        self.out.erased_count += 1;
+        self.out.plain = false;
+        if seq < self.out.first_seq {
+            return;
+        }
+        self.advance(seq, timestamp_ns);
+        if self.out.messages == 0 {
+            self.out.first_seq = seq.wrapping_add(1);
+            self.out.first_ts = 0;
+        } else if seq != 0 {
+            self.out.deleted.insert(seq);
+            self.has_deleted = true;
+        }
+    }
+
+    /// Sequences only ever move up; what a step passes over is deleted.
+    #[inline]
+    fn advance(&mut self, seq: u64, timestamp_ns: i64) {
+        if seq <= self.seen {
+            return;
+        }
+        if self.seen > 0 && seq != self.seen + 1 && self.out.messages != 0 {
+            self.out.deleted.insert_range(self.seen + 1..=seq - 1);
+            self.out.gap_count += seq - self.seen - 1;
+            self.has_deleted = true;
+        }
+        self.seen = seq;
+        self.out.last_seq = seq;
+        self.out.last_ts = timestamp_ns;
+    }
+
+    fn finish(mut self, end: u64) -> Walked {
+        self.out.end = end;
+        if self.out.fault.is_some() && self.known_last_seq > self.out.last_seq {
+            self.out.lost = Some((self.out.last_seq + 1, self.known_last_seq));
+        }
+        if self.out.messages == 0 {
+            self.out.plain = false;
+            self.settle_empty();
+        }
+        self.out
+    }
+
+    /// A block without messages still remembers where the stream stood.
+    fn settle_empty(&mut self) {
+        let out = &mut self.out;
+        if out.first_seq > 0 {
+            out.last_seq = out.first_seq - 1;
+            return;
+        }
+        match self.highest_tombstone {
+            Some((seq, timestamp_ns)) if seq > 0 => {
+                out.first_seq = seq.wrapping_add(1);
+                out.first_ts = 0;
+                if out.last_seq == 0 {
+                    out.last_seq = seq;
+                    out.last_ts = timestamp_ns;
+                }
+            }
+            _ => {}
+        }
+    }
+}

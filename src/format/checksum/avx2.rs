@@ -1,0 +1,250 @@
+//! The HighwayHash-64 update in AVX2, several independent hashes side by side.
+//!
+//! One hash alone waits for its own multiplications most of the time; interleaving hides that wait. This is the only
+//! file of the crate with `unsafe` code, and it has two kinds of it: the call into code compiled for AVX2, made
+//! only once the processor is known to have it, and unaligned loads through references to enough bytes.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_loadu_si128, _mm256_add_epi32,
+    _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_si128, _mm256_insert_epi32,
+    _mm256_loadu_si256, _mm256_mul_epu32, _mm256_or_si256, _mm256_permutevar8x32_epi32,
+    _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_shuffle_epi8,
+    _mm256_shuffle_epi32, _mm256_sllv_epi32, _mm256_srli_epi64, _mm256_srlv_epi32,
+    _mm256_xor_si256,
+};
+
+use super::lanes::{LANE_COUNT, Lane, Packet};
+
+/// Proof that the processor has AVX2.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel(());
+
+impl Kernel {
+    /// `None` on processors without AVX2.
+    pub(super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+
+    /// HighwayHash-64 of every lane under one key.
+    pub(super) fn hash(self, key: &[u64; 4], lanes: &[Lane<'_>; LANE_COUNT]) -> [u64; LANE_COUNT] {
+        // SAFETY: `hash` needs AVX2 and nothing else, and a `Kernel` exists only where `detect` found it.
+        unsafe { hash(key, lanes) }
+    }
+}
+
+const MUL0: [u64; 4] = [
+    0xdbe6_d5d5_fe4c_ce2f,
+    0xa409_3822_299f_31d0,
+    0x1319_8a2e_0370_7344,
+    0x243f_6a88_85a3_08d3,
+];
+const MUL1: [u64; 4] = [
+    0x3bd3_9e10_cb0e_f593,
+    0xc0ac_f169_b5f1_8a8c,
+    0xbe54_66cf_34e9_0c6c,
+    0x4528_21e6_38d0_1377,
+];
+
+/// Row `n` keeps the first `n` 32-bit words of a packet.
+static WORD_MASKS: [[u32; 8]; 8] = {
+    let mut masks = [[0; 8]; 8];
+    let mut row = 0;
+    while row < 8 {
+        let mut word = 0;
+        while word < row {
+            masks[row][word] = u32::MAX;
+            word += 1;
+        }
+        row += 1;
+    }
+    masks
+};
+
+#[derive(Clone, Copy)]
+struct State {
+    v0: __m256i,
+    v1: __m256i,
+    mul0: __m256i,
+    mul1: __m256i,
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(packet: &Packet) -> __m256i {
+    // SAFETY: the reference covers the 32 bytes read, and this load has no alignment to keep.
+    unsafe { _mm256_loadu_si256(packet.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_half(half: &[u8; 16]) -> __m128i {
+    // SAFETY: the reference covers the 16 bytes read, and this load has no alignment to keep.
+    unsafe { _mm_loadu_si128(half.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn words(words: [u64; 4]) -> __m256i {
+    let [a, b, c, d] = words.map(u64::cast_signed);
+    _mm256_set_epi64x(d, c, b, a)
+}
+
+/// Interleaves the bytes of each 64-bit pair so that low and high multiplication results mix.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn zipper(value: __m256i) -> __m256i {
+    const LOW: i64 = 0x000f_010e_0502_0c03;
+    const HIGH: i64 = 0x0708_0609_0d0a_040b;
+    _mm256_shuffle_epi8(value, _mm256_set_epi64x(HIGH, LOW, HIGH, LOW))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn update(state: &mut State, packet: __m256i) {
+    state.v1 = _mm256_add_epi64(state.v1, _mm256_add_epi64(packet, state.mul0));
+    let product = _mm256_mul_epu32(state.v1, _mm256_srli_epi64::<32>(state.v0));
+    state.mul0 = _mm256_xor_si256(state.mul0, product);
+    state.v0 = _mm256_add_epi64(state.v0, state.mul1);
+    let product = _mm256_mul_epu32(state.v0, _mm256_srli_epi64::<32>(state.v1));
+    state.mul1 = _mm256_xor_si256(state.mul1, product);
+    state.v0 = _mm256_add_epi64(state.v0, zipper(state.v1));
+    state.v1 = _mm256_add_epi64(state.v1, zipper(state.v0));
+}
+
+/// The packet that stands for a remainder of 1 to 31 bytes, and its length.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn tail_packet(lane: &Lane<'_>) -> __m256i {
+    let length = lane.tail.len();
+    let bytes = match lane.tail_window {
+        Some(window) => load(window),
+        None => {
+            let mut copy = [0; 32];
+            for (target, source) in copy.iter_mut().zip(lane.tail) {
+                *target = *source;
+            }
+            load(&copy)
+        }
+    };
+    let mask = WORD_MASKS[(length / 4) % 8];
+    // SAFETY: `mask` is 32 bytes long, and this load has no alignment to keep.
+    let mask = unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) };
+    let whole_words = _mm256_and_si256(bytes, mask);
+    if length & 16 != 0 {
+        let last = lane
+            .tail
+            .last_chunk()
+            .map_or(0, |word| i32::from_le_bytes(*word));
+        return _mm256_insert_epi32::<7>(whole_words, last);
+    }
+    let odd = match lane.tail.as_chunks::<4>().1 {
+        [] => 0,
+        [a] => i32::from_le_bytes([*a, *a, *a, 0]),
+        [a, b] => i32::from_le_bytes([*a, *b, *b, 0]),
+        [a, b, c, ..] => i32::from_le_bytes([*a, *b, *c, 0]),
+    };
+    _mm256_insert_epi32::<4>(whole_words, odd)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn update_tail(state: &mut State, lane: &Lane<'_>) {
+    let packet = tail_packet(lane);
+    let length = lane.tail.len() as i32;
+    let left = _mm256_set1_epi32(length);
+    let right = _mm256_set1_epi32(32 - length);
+    state.v0 = _mm256_add_epi32(state.v0, left);
+    let low = _mm256_srlv_epi32(state.v1, right);
+    state.v1 = _mm256_or_si256(_mm256_sllv_epi32(state.v1, left), low);
+    update(state, packet);
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn update_all(states: &mut [State; LANE_COUNT], packets: [__m256i; LANE_COUNT]) {
+    for (state, packet) in states.iter_mut().zip(packets) {
+        update(state, packet);
+    }
+}
+
+/// Takes in packets of all lanes in step as far as the shortest goes, and then the rest lane by lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn update_packets(states: &mut [State; LANE_COUNT], lanes: [&[Packet]; LANE_COUNT]) {
+    let common = lanes.iter().map(|packets| packets.len()).min().unwrap_or(0);
+    let [a, b, c, d] = lanes.map(|packets| packets.split_at(common));
+    for (((a, b), c), d) in a.0.iter().zip(b.0).zip(c.0).zip(d.0) {
+        update_all(states, [load(a), load(b), load(c), load(d)]);
+    }
+    for (state, rest) in states.iter_mut().zip([a.1, b.1, c.1, d.1]) {
+        for packet in rest {
+            update(state, load(packet));
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn finish(mut states: [State; LANE_COUNT]) -> [u64; LANE_COUNT] {
+    let crosswise = _mm256_setr_epi32(5, 4, 7, 6, 1, 0, 3, 2);
+    for _ in 0..4 {
+        for state in &mut states {
+            update(state, _mm256_permutevar8x32_epi32(state.v0, crosswise));
+        }
+    }
+    let mut hashes = [0; LANE_COUNT];
+    for (hash, state) in hashes.iter_mut().zip(states) {
+        let sum = _mm_add_epi64(
+            _mm_add_epi64(
+                _mm256_castsi256_si128(state.v0),
+                _mm256_castsi256_si128(state.v1),
+            ),
+            _mm_add_epi64(
+                _mm256_castsi256_si128(state.mul0),
+                _mm256_castsi256_si128(state.mul1),
+            ),
+        );
+        *hash = _mm_cvtsi128_si64(sum).cast_unsigned();
+    }
+    hashes
+}
+
+#[target_feature(enable = "avx2")]
+fn hash(key: &[u64; 4], lanes: &[Lane<'_>; LANE_COUNT]) -> [u64; LANE_COUNT] {
+    let (key, mul0, mul1) = (words(*key), words(MUL0), words(MUL1));
+    // Swaps the halves of every 64-bit word.
+    let rotated = _mm256_shuffle_epi32::<0b10_11_00_01>(key);
+    let start = State {
+        v0: _mm256_xor_si256(mul0, key),
+        v1: _mm256_xor_si256(mul1, rotated),
+        mul0,
+        mul1,
+    };
+    let mut states = [start; LANE_COUNT];
+
+    if let [Some(a), Some(b), Some(c), Some(d)] = lanes.map(|lane| lane.first) {
+        let first = |(low, high)| _mm256_set_m128i(load_half(high), load_half(low));
+        update_all(&mut states, [first(a), first(b), first(c), first(d)]);
+    } else {
+        for (state, lane) in states.iter_mut().zip(lanes) {
+            if let Some((low, high)) = lane.first {
+                update(state, _mm256_set_m128i(load_half(high), load_half(low)));
+            }
+        }
+    }
+    update_packets(&mut states, lanes.map(|lane| lane.scratch));
+    update_packets(&mut states, lanes.map(|lane| lane.body));
+    if lanes.iter().all(|lane| !lane.tail.is_empty()) {
+        for (state, lane) in states.iter_mut().zip(lanes) {
+            update_tail(state, lane);
+        }
+    } else {
+        for (state, lane) in states.iter_mut().zip(lanes) {
+            if !lane.tail.is_empty() {
+                update_tail(state, lane);
+            }
+        }
+    }
+    finish(states)
+}

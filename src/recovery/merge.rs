@@ -1,0 +1,315 @@
+//! From scanned blocks to a stream: the merge, in block order.
+
+use super::actions::ActionKind;
+use super::events::{Event, EventCode, Severity};
+use super::fault::{Cause, Fault};
+use super::model::{Block, Edge, Model, Totals, block_path, key_path};
+use super::report::Lost;
+use super::scan::{Scanned, ScannedBlock};
+use super::subjects::SubjectTotals;
+use crate::format::names;
+
+impl Model<'_> {
+    /// Block numbers to recover, as the server reads the directory: ascending, and a number twice
+    /// where two names spell it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the directory cannot be listed, or a name stands for no block at all.
+    pub fn block_numbers(&mut self) -> Result<Vec<u32>, Fault> {
+        let listing = self.disk.files.list(self.disk.msgs);
+        let entries = listing.map_err(|fault| Fault::general(Cause::Io(fault.to_string())))?;
+        let mut numbers = Vec::new();
+        for entry in &entries {
+            let name = entry.name.as_encoded_bytes();
+            let Some(number) = names::lax_block_number(name) else { continue };
+            if names::block_number(name).map(i64::from) != Some(number) {
+                let detail = format!("the server takes it for block {number}");
+                let file = format!("msgs/{}", entry.name.to_string_lossy());
+                self.event(Event::new(EventCode::BlockNameAmbiguous, detail).file(file));
+            }
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        // The server cuts the number to 32 bits, whatever it is.
+        Ok(numbers.into_iter().map(|number| number as u32).collect())
+    }
+
+    /// Puts the scanned blocks together, in the order given.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the server's open fails on a block.
+    pub fn merge_blocks(&mut self, scanned: Vec<Scanned>) -> Result<(), Fault> {
+        for Scanned { number, outcome } in scanned {
+            match outcome {
+                Ok(found) => {
+                    let at = self.take_block(number, found)?;
+                    self.merge_block(at);
+                }
+                Err(fault) if matches!(fault.cause, Cause::KeySize { .. } | Cause::KeyInvalid) => {
+                    self.drop_keyless_block(number, &fault.cause);
+                }
+                Err(fault) => {
+                    if fault.key_created {
+                        let detail = "the server leaves a fresh key beside a block it takes for plain; at the next start the block is noise and goes";
+                        self.block_event(EventCode::BlockKeyCreated, number, None, detail);
+                    }
+                    return Err(Fault::block(number, fault.cause));
+                }
+            }
+        }
+        self.settle_after_merge()
+    }
+
+    /// Makes a block of what its scan found.
+    fn take_block(&mut self, number: u32, found: ScannedBlock) -> Result<usize, Fault> {
+        if !self.disk.block(number).exists() {
+            // A second name for a block that its first name already did away with.
+            return Err(Fault::block(number, Cause::Missing));
+        }
+        let mut block = self.new_block(number);
+        let file = self.disk.block(number);
+        file.key = Some(found.key.clone());
+        file.encrypt_anew = found.encrypt_anew;
+        block.key_is_fresh = found.encrypt_anew.is_some();
+        block.compressed = found.compressed;
+        self.note_conversion(number, found.encrypt_anew);
+        let ScannedBlock { mut walked, legacy, file_length, content_length, ttl_count, schedule_count, misaligned, bad_headers, compressed, .. } = found;
+        if let Some(legacy) = legacy {
+            self.note_legacy(number, &legacy);
+            if legacy.accepted {
+                let fresh = (block.id, block.untracked, block.key_is_fresh, block.compressed);
+                block = Block { number, ..legacy.state };
+                (block.id, block.untracked, block.key_is_fresh, block.compressed) = fresh;
+                self.add_block(block);
+                let at = self.blocks.len() - 1;
+                self.populate_subjects(at)?;
+                return Ok(at);
+            }
+        }
+        for (seq, offset) in bad_headers {
+            let detail = "its header length does not fit the record: it passes recovery and cannot be read";
+            self.block_event(EventCode::HeaderLengthBad, number, Some(offset), detail);
+            self.unreadable.push(seq);
+        }
+        self.note_walk(number, &walked);
+        let tombstones = std::mem::take(&mut walked.tombstones);
+        let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost);
+        block.take_walk(walked, content_length);
+        block.ttl_count = ttl_count;
+        block.schedule_count = schedule_count;
+        self.add_block(block);
+        let at = self.blocks.len() - 1;
+        if let Some(fault) = fault {
+            self.cut(number, end, compressed, &fault.to_string());
+            let seqs = lost_range.map(|(from, to)| (from..=to).collect()).unwrap_or_default();
+            let lost = Lost { seqs, bytes: content_length.saturating_sub(end) };
+            let detail = format!("{} bytes from offset {end} to the end of the block", lost.bytes);
+            self.block_event(EventCode::LostData, number, Some(end), detail);
+            self.add_lost(lost);
+        }
+        self.tombstones.extend(tombstones);
+        self.settle_taken(at, misaligned, file_length, compressed, end)?;
+        Ok(at)
+    }
+
+    /// What reading a block a second time, for its subjects, would have changed.
+    fn settle_taken(&mut self, at: usize, misaligned: bool, file_length: u64, compressed: bool, end: u64) -> Result<(), Fault> {
+        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+        if block.messages == 0 || block.untracked {
+            if block.untracked || block.messages == 0 {
+                block.ttl_count = 0;
+                block.schedule_count = 0;
+            }
+            return Ok(());
+        }
+        let number = block.number;
+        let cut = self.disk.block(number).set_length.is_some();
+        if misaligned || (cut && compressed) {
+            return self.populate_subjects(at);
+        }
+        block_raw(self.blocks.get_mut(at), if cut { end } else { file_length });
+        Ok(())
+    }
+
+    /// Loads a block and adds its live messages to the subject index.
+    fn populate_subjects(&mut self, at: usize) -> Result<(), Fault> {
+        if self.blocks.get(at).is_none_or(|block| block.messages == 0 || block.untracked) {
+            return Ok(());
+        }
+        let Some((loaded, counts)) = self.block_subjects(at)? else { return Ok(()) };
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        counts.for_each(&loaded.content, |subject, total| {
+            self.subjects.add(subject, SubjectTotals { total, first_block: number, last_block: number });
+        });
+        Ok(())
+    }
+
+    fn note_conversion(&mut self, number: u32, encrypt_anew: Option<bool>) {
+        let (code, kind, why) = match encrypt_anew {
+            None => return,
+            Some(true) => (EventCode::BlockEncrypted, ActionKind::EncryptBlock, "the block is plain and a key is configured"),
+            Some(false) => {
+                (EventCode::BlockRekeyed, ActionKind::RekeyBlock, "the block is under an old key or another cipher")
+            }
+        };
+        self.block_event(code, number, None, why);
+        self.action(ActionKind::CreateKey, key_path(number), None, why);
+        self.action(kind, block_path(number), None, why);
+    }
+
+    fn note_legacy(&mut self, number: u32, legacy: &super::scan::LegacyVerdict) {
+        let file = format!("msgs/{number}.idx");
+        let event = if legacy.accepted {
+            Event::new(EventCode::LegacyIdxUsed, "it stands for its block")
+        } else {
+            Event::new(EventCode::LegacyIdxRejected, legacy.detail.clone())
+        };
+        self.event(event.file(file.clone()));
+        if legacy.removed {
+            self.action(ActionKind::RemoveLegacyFile, file.clone(), None, legacy.detail.clone());
+            self.disk.removed_files.push(file);
+        }
+    }
+
+    fn note_walk(&mut self, number: u32, walked: &crate::block::walk::Walked) {
+        if walked.backward_count > 0 {
+            let detail = format!("{} records whose sequence does not rise are passed over", walked.backward_count);
+            self.block_event(EventCode::BlockSeqBackwards, number, None, detail);
+        }
+        if walked.gap_count > 0 {
+            let detail = format!("{} sequences without a record count as deleted", walked.gap_count);
+            self.block_event(EventCode::BlockGapFilled, number, None, detail);
+        }
+    }
+
+    /// A block whose key file is unusable goes, with everything in it.
+    fn drop_keyless_block(&mut self, number: u32, cause: &Cause) {
+        let file = self.disk.block(number);
+        file.removed = true;
+        self.lossy = true;
+        let detail = format!("{cause}; the server deletes the block, and nothing tells what was in it");
+        self.block_event(EventCode::BlockRemovedBadKey, number, None, detail.clone());
+        self.action(ActionKind::RemoveBlock, block_path(number), None, detail);
+    }
+
+    /// Adds the block at `at` to the totals, or drops it where nothing in it sets a sequence.
+    fn merge_block(&mut self, at: usize) {
+        let Some(block) = self.blocks.get(at) else { return };
+        if block.first.seq == 0 {
+            let number = block.number;
+            let (why, had_bytes) = ("no record in it sets a sequence", block.raw_bytes > 0);
+            let severity = if had_bytes { Severity::Warn } else { Severity::Info };
+            let event = Event::new(EventCode::BlockRemovedEmpty, why).file(block_path(number)).severity(severity);
+            self.event(event);
+            self.force_remove_block(at, why);
+            return;
+        }
+        self.note_order(at);
+        let Some(block) = self.blocks.get_mut(at) else { return };
+        let totals = &mut self.totals;
+        if totals.messages == 0 {
+            totals.first = Edge::default();
+            totals.last = Edge::default();
+        }
+        if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0) {
+            totals.first = block.first;
+        }
+        if block.last.seq >= totals.last.seq {
+            totals.last = block.last;
+        }
+        totals.messages = totals.messages.wrapping_add(block.messages);
+        totals.bytes = totals.bytes.wrapping_add(block.bytes);
+        if block.messages == 0 {
+            block.first = Edge { seq: totals.last.seq.wrapping_add(1), ts: 0 };
+            block.last = super::model::on_disk(totals.last);
+        }
+    }
+
+    fn note_order(&mut self, at: usize) {
+        let Some(block) = self.blocks.get(at) else { return };
+        let last = self.totals.last.seq;
+        if self.totals.messages == 0 || block.messages == 0 || block.first.seq > last {
+            return;
+        }
+        let (code, number) = if block.last.seq < self.totals.first.seq {
+            (EventCode::BlockOrderInverted, block.number)
+        } else {
+            (EventCode::BlockOverlap, block.number)
+        };
+        let detail = format!("it begins at {} although the blocks before it reach {last}", block.first.seq);
+        self.block_event(code, number, None, detail);
+    }
+
+    fn settle_after_merge(&mut self) -> Result<(), Fault> {
+        if self.blocks.is_empty() {
+            self.roll();
+        } else {
+            self.active = self.blocks.last().map(|block| (block.id, block.number));
+        }
+        if self.lost.is_some() {
+            let last_at = self.blocks.len().saturating_sub(1);
+            for at in (0..last_at).rev() {
+                if self.blocks.get(at).is_some_and(|block| block.messages == 0 && block.raw_bytes == 0) {
+                    self.force_remove_block(at, "it is empty, and data was lost");
+                }
+            }
+        }
+        self.sweep_orphan_keys();
+        Ok(())
+    }
+
+    /// Key files without a block go.
+    fn sweep_orphan_keys(&mut self) {
+        let Ok(entries) = self.disk.files.list(self.disk.msgs) else { return };
+        for entry in entries {
+            let name = entry.name.as_encoded_bytes();
+            if !name.ends_with(b".key") {
+                continue;
+            }
+            let number = names::lax_key_number(name);
+            if number.is_some_and(|number| self.blocks.iter().any(|block| block.number == number)) {
+                continue;
+            }
+            let file = format!("msgs/{}", entry.name.to_string_lossy());
+            self.event(Event::new(EventCode::KeyOrphanRemoved, "no block uses it").file(file.clone()));
+            self.action(ActionKind::RemoveKey, file.clone(), None, "no block uses it");
+            if !self.disk.removed_files.contains(&file) {
+                self.disk.removed_files.push(file);
+            }
+        }
+    }
+
+    /// After the blocks were read because the index was given up: the last sequence the index knew of
+    /// is remembered where the blocks have lost it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the marker cannot be written.
+    pub fn restore_prior_last(&mut self, prior: &Totals) -> Result<(), Fault> {
+        self.dirty = true;
+        if prior.last.seq <= self.totals.last.seq || self.rules.async_flush {
+            return Ok(());
+        }
+        let detail = format!(
+            "the index knew of messages up to {}, the blocks end at {}",
+            prior.last.seq, self.totals.last.seq
+        );
+        self.event(Event::new(EventCode::PriorLastSeqRestored, detail).seq(prior.last.seq));
+        self.roll();
+        let at = self.blocks.len() - 1;
+        self.append_tombstone(at, super::model::on_disk(prior.last))?;
+        self.totals.last = prior.last;
+        if self.totals.messages == 0 {
+            self.totals.first = Edge { seq: prior.last.seq.wrapping_add(1), ts: 0 };
+        }
+        Ok(())
+    }
+}
+
+fn block_raw(block: Option<&mut Block>, raw_bytes: u64) {
+    if let Some(block) = block {
+        block.raw_bytes = raw_bytes;
+    }
+}

@@ -1,0 +1,200 @@
+//! Age at open: whole blocks by their last time, then the block the limit runs through.
+
+use std::rc::Rc;
+
+use super::load::Lookup;
+use super::remove::Removal;
+use super::{Edge, Loaded, Model};
+use crate::format::record::record_length;
+use crate::recovery::events::{Event, EventCode};
+use crate::recovery::fault::Fault;
+
+#[derive(Default)]
+struct Expired {
+    messages: u64,
+    bytes: u64,
+    blocks: usize,
+    /// What the active block ended with, where it went too.
+    active_last: Option<Edge>,
+}
+
+impl Model<'_> {
+    /// Drops what is older than the age limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the server goes down on it.
+    pub fn expire_by_age(&mut self) -> Result<(), Fault> {
+        if self.totals.messages == 0 || self.rules.delete_markers {
+            return Ok(());
+        }
+        let oldest_ns = self.rules.now_ns.wrapping_sub(self.rules.max_age_ns);
+        let mut expired = Expired::default();
+        let mut at = 0;
+        while let Some(block) = self.blocks.get(at) {
+            if oldest_ns < block.first.ts {
+                break;
+            }
+            if block.last.ts <= oldest_ns {
+                expired.messages += block.messages;
+                expired.bytes += block.bytes;
+                self.expire_block(at, &mut expired)?;
+                at += 1;
+                continue;
+            }
+            self.expire_within(at, oldest_ns, &mut expired)?;
+            break;
+        }
+        self.settle_expired(&expired)
+    }
+
+    /// Everything in the block at `at` is too old.
+    fn expire_block(&mut self, at: usize, expired: &mut Expired) -> Result<(), Fault> {
+        if self.is_active(at) {
+            expired.active_last = self.blocks.get(at).map(|block| block.last);
+        }
+        self.forget_block_subjects(at)?;
+        if let Some(block) = self.blocks.get_mut(at) {
+            block.closed = true;
+            let block = block.clone();
+            self.remove_block_file(&block, "all its messages are older than the age limit");
+        }
+        expired.blocks += 1;
+        Ok(())
+    }
+
+    /// The age limit runs through the block at `at`.
+    fn expire_within(&mut self, at: usize, oldest_ns: i64, expired: &mut Expired) -> Result<(), Fault> {
+        let loaded = self.load(at)?;
+        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let (first, last) = (block.first.seq, block.last.seq);
+        let mut wants_next_first = false;
+        let mut seq = first;
+        while seq <= last && seq != 0 {
+            let found = match self.lookup(at, &loaded, seq) {
+                Ok(Lookup::Gone) => {
+                    // Deleted sequences come in spans; the first moves to the end of one at once.
+                    let next = self.skip_deleted(at, seq, last);
+                    wants_next_first = true;
+                    seq = next;
+                    continue;
+                }
+                Ok(Lookup::Found(_, record)) => record,
+                Err(_) => {
+                    self.set_first_seq(at, seq);
+                    wants_next_first = true;
+                    break;
+                }
+            };
+            if oldest_ns < found.timestamp_ns() {
+                if let Some(block) = self.blocks.get_mut(at) {
+                    block.first = Edge { seq, ts: found.timestamp_ns() };
+                }
+                wants_next_first = false;
+                break;
+            }
+            wants_next_first |= self.expire_message(at, &loaded, &found, seq, expired);
+            seq += 1;
+        }
+        if wants_next_first {
+            self.move_block_first(at);
+        }
+        if self.blocks.get(at).is_some_and(|block| block.messages == 0) {
+            self.expire_block(at, expired)?;
+        }
+        Ok(())
+    }
+
+    fn set_first_seq(&mut self, at: usize, seq: u64) {
+        if let Some(block) = self.blocks.get_mut(at) {
+            block.first.seq = seq;
+        }
+    }
+
+    /// Moves the block's first over the deleted span at `seq`; returns the sequence after it.
+    fn skip_deleted(&mut self, at: usize, seq: u64, last: u64) -> u64 {
+        let Some(block) = self.blocks.get_mut(at) else { return seq + 1 };
+        let end = block.deleted.span_end(seq).unwrap_or(seq).min(last);
+        block.deleted.remove_range(seq..=end);
+        block.first.seq = end;
+        end + 1
+    }
+
+    fn expire_message(
+        &mut self,
+        at: usize,
+        loaded: &Rc<Loaded>,
+        record: &crate::format::record::RecordRef,
+        seq: u64,
+        expired: &mut Expired,
+    ) -> bool {
+        let subject = record.subject(&loaded.content);
+        let (headers, body) = record.headers_and_body(&loaded.content).unwrap_or_default();
+        let mut counted = false;
+        if let Some(block) = self.blocks.get_mut(at)
+            && block.messages > 0
+        {
+            block.first.seq = seq;
+            let size = record_length(subject.len(), headers.len(), body.len()) as u64;
+            let size = size.min(block.bytes);
+            block.bytes -= size;
+            block.messages -= 1;
+            expired.bytes += size;
+            expired.messages += 1;
+            counted = true;
+        }
+        self.subjects.remove_one(subject);
+        counted
+    }
+
+    fn settle_expired(&mut self, expired: &Expired) -> Result<(), Fault> {
+        let gone: Vec<u32> = self.blocks.drain(..expired.blocks.min(self.blocks.len())).map(|block| block.id).collect();
+        for id in gone {
+            self.forget_loaded(id);
+        }
+        if expired.blocks > 0 {
+            self.active = self.blocks.last().map(|block| (block.id, block.number));
+        }
+        self.totals.messages = self.totals.messages.saturating_sub(expired.messages);
+        self.totals.bytes = self.totals.bytes.saturating_sub(expired.bytes);
+        self.select_next_first();
+        if self.active.is_none()
+            && let Some(last) = expired.active_last.filter(|last| last.seq != 0)
+        {
+            self.roll();
+            self.write_tombstone(last)?;
+            self.subjects.clear();
+        }
+        if expired.messages > 0 {
+            self.dirty = true;
+            let code = if expired.blocks > 0 { EventCode::AgeExpiredBlocks } else { EventCode::AgeExpiredMsgs };
+            let detail = format!(
+                "{} messages are older than the age limit; {} whole blocks go",
+                expired.messages, expired.blocks
+            );
+            self.event(Event::new(code, detail));
+        }
+        Ok(())
+    }
+
+    /// Applies the tombstones collected while the blocks were read.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the server goes down on it.
+    pub fn apply_tombstones(&mut self) -> Result<(), Fault> {
+        let tombstones = std::mem::take(&mut self.tombstones);
+        let mut applied = 0_u64;
+        for seq in &tombstones {
+            if self.remove_message(*seq)? == Removal::Removed {
+                applied += 1;
+            }
+            self.drop_lost(*seq);
+        }
+        if applied > 0 {
+            let detail = format!("{applied} of {} tombstones took a message away", tombstones.len());
+            self.event(Event::new(EventCode::TombstoneApplied, detail));
+        }
+        Ok(())
+    }
+}

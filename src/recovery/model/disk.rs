@@ -1,0 +1,243 @@
+//! The overlay: block files as they will be, while they still lie as they were.
+
+use std::collections::BTreeMap;
+
+use crate::block::content::{self, ContentFault};
+use crate::crypto::{BlockCipher, Cipher, KeyFileError, OpenedKeyFile, ServerKey, block_context, open_with_trials};
+use crate::format::checksum::HashKey;
+use crate::recovery::actions::Piece;
+use crate::recovery::fault::Cause;
+use crate::recovery::files::{FileFault, StreamFiles};
+
+/// The keys that apply to one stream.
+#[derive(Clone, Copy)]
+pub struct StreamKeys<'a> {
+    /// Account name in the key derivation.
+    pub account: &'a [u8],
+    /// Stream name in the key derivation.
+    pub stream: &'a [u8],
+    /// The current server key; `None` for a plain store.
+    pub current: Option<&'a ServerKey>,
+    /// The previous server key.
+    pub previous: Option<&'a ServerKey>,
+    /// The configured cipher.
+    pub cipher: Cipher,
+}
+
+/// What a block's key file came to.
+#[derive(Debug, Clone)]
+pub enum BlockKey {
+    /// No key is configured: blocks are plain.
+    None,
+    /// The key file opens.
+    Opened(OpenedKeyFile),
+    /// A key is configured and the key file is not readable: the server takes the block for plain,
+    /// makes a key and encrypts it.
+    Absent,
+}
+
+impl StreamKeys<'_> {
+    /// Opens the key file of block `number`.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::KeySize`] and [`Cause::KeyInvalid`].
+    pub fn open_block_key(&self, number: u32, file: Result<Vec<u8>, FileFault>) -> Result<BlockKey, Cause> {
+        let Some(current) = self.current else { return Ok(BlockKey::None) };
+        let Ok(bytes) = file else { return Ok(BlockKey::Absent) };
+        let context = block_context(self.stream, number);
+        match open_with_trials(&bytes, current, self.previous, self.cipher, self.account, &context) {
+            Ok(opened) => Ok(BlockKey::Opened(opened)),
+            Err(KeyFileError::TooShort { .. }) => Err(Cause::KeySize { found: bytes.len() as u64 }),
+            Err(_) => Err(Cause::KeyInvalid),
+        }
+    }
+}
+
+/// One block file, as it lies and as it will be.
+#[derive(Debug, Clone, Default)]
+pub struct BlockFile {
+    /// Whether it lies on disk now.
+    pub on_disk: bool,
+    /// Its length will be set to this.
+    pub set_length: Option<u64>,
+    /// Its decoded content will be put together from these.
+    pub pieces: Option<Vec<Piece>>,
+    /// Records that will be appended.
+    pub appended: Vec<u8>,
+    /// It will be removed.
+    pub removed: bool,
+    /// Its key, once looked at.
+    pub key: Option<BlockKey>,
+    /// It will be written anew under a fresh key; `true`: decompressed on the way.
+    pub encrypt_anew: Option<bool>,
+}
+
+impl BlockFile {
+    /// Whether there will be a file.
+    pub fn exists(&self) -> bool {
+        !self.removed && (self.on_disk || self.pieces.is_some() || !self.appended.is_empty())
+    }
+
+    fn cipher(&self) -> Option<BlockCipher> {
+        match &self.key {
+            Some(BlockKey::Opened(opened)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            _ => None,
+        }
+    }
+}
+
+/// What reading a block through the overlay gave.
+#[derive(Debug)]
+pub struct Content {
+    /// Decoded records.
+    pub bytes: Vec<u8>,
+    /// Length of the file they are in.
+    pub file_length: u64,
+    /// Whether that file is compressed.
+    pub compressed: bool,
+    /// Last 8 bytes of the decrypted file.
+    pub tail: [u8; 8],
+}
+
+/// The pending state of a stream's files.
+pub struct Disk<'a> {
+    /// The files as they lie.
+    pub files: StreamFiles<'a>,
+    /// Keys.
+    pub keys: StreamKeys<'a>,
+    /// Where the blocks lie now, relative to the stream directory: `msgs`, or a staged directory
+    /// that is about to become it.
+    pub msgs: &'static str,
+    /// Side files that will be removed.
+    pub removed_files: Vec<String>,
+    /// The whole message directory will be replaced by the blocks that are still there.
+    pub replaced: bool,
+    /// Blocks that were looked at.
+    pub blocks: BTreeMap<u32, BlockFile>,
+}
+
+impl<'a> Disk<'a> {
+    /// Nothing is pending yet.
+    pub fn new(files: StreamFiles<'a>, keys: StreamKeys<'a>) -> Self {
+        Disk { files, keys, msgs: "msgs", removed_files: Vec::new(), replaced: false, blocks: BTreeMap::new() }
+    }
+
+    /// Path of block `number` as it lies.
+    pub fn block_path(&self, number: u32) -> String {
+        format!("{}/{number}.blk", self.msgs)
+    }
+
+    /// Path of its key file as it lies.
+    pub fn key_path(&self, number: u32) -> String {
+        format!("{}/{number}.key", self.msgs)
+    }
+
+    /// The overlay entry of block `number`.
+    pub fn block(&mut self, number: u32) -> &mut BlockFile {
+        let Disk { files, msgs, blocks, .. } = self;
+        blocks.entry(number).or_insert_with(|| BlockFile {
+            on_disk: !matches!(files.length(&format!("{msgs}/{number}.blk")), Err(FileFault::Missing)),
+            ..BlockFile::default()
+        })
+    }
+
+    /// The key of block `number`, looked at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::KeySize`] and [`Cause::KeyInvalid`].
+    pub fn block_key(&mut self, number: u32) -> Result<BlockKey, Cause> {
+        if let Some(key) = &self.block(number).key {
+            return Ok(key.clone());
+        }
+        let file = self.files.read(&self.key_path(number));
+        let key = self.keys.open_block_key(number, file)?;
+        self.block(number).key = Some(key.clone());
+        Ok(key)
+    }
+
+    /// Reads a block through the overlay.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Missing`], [`Cause::Io`], [`Cause::Content`].
+    pub fn content(&mut self, number: u32) -> Result<Content, Cause> {
+        let path = self.block_path(number);
+        let hash_key = HashKey::for_block(self.keys.stream, number);
+        let files = self.files;
+        let block = self.block(number);
+        if !block.exists() {
+            return Err(Cause::Missing);
+        }
+        let mut bytes = Vec::new();
+        if block.on_disk {
+            files.read_into(&path, &mut bytes).map_err(|fault| match fault {
+                FileFault::Missing => Cause::Missing,
+                FileFault::Failed(detail) => Cause::Io(detail),
+            })?;
+        }
+        let base_length = bytes.len() as u64;
+        if let Some(length) = block.set_length {
+            let length = usize::try_from(length).map_err(|_| Cause::Io(format!("{path}: length {length}")))?;
+            bytes.resize(length, 0);
+        }
+        let mut file_length = bytes.len() as u64;
+        let mut spare = Vec::new();
+        let decoded = content::decode(&mut bytes, &mut spare, block.cipher().as_ref(), &hash_key)?;
+        let mut compressed = decoded.compressed && block.encrypt_anew != Some(true);
+        if let Some(pieces) = &block.pieces {
+            bytes = assemble(pieces, &bytes);
+            compressed = false;
+            file_length = bytes.len() as u64;
+        } else if !compressed && base_length != bytes.len() as u64 {
+            file_length = bytes.len() as u64;
+        }
+        if !block.appended.is_empty() {
+            bytes.extend_from_slice(&block.appended);
+            file_length += block.appended.len() as u64;
+        }
+        let tail = if compressed { decoded.tail } else { content::tail_of(&bytes) };
+        Ok(Content { bytes, file_length, compressed, tail })
+    }
+}
+
+impl Disk<'_> {
+    /// The last 8 bytes of a block's decrypted file, whether or not it decompresses.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Missing`], [`Cause::Io`], [`Cause::Content`].
+    pub fn decrypted_tail(&mut self, number: u32) -> Result<[u8; 8], Cause> {
+        let path = self.block_path(number);
+        let files = self.files;
+        let cipher = self.block(number).cipher();
+        let mut bytes = Vec::new();
+        files.read_into(&path, &mut bytes).map_err(|fault| Cause::Io(fault.to_string()))?;
+        if let Some(cipher) = cipher {
+            cipher.apply(&mut bytes, 0).map_err(|_| Cause::Content(ContentFault::Keystream))?;
+        }
+        Ok(content::tail_of(&bytes))
+    }
+}
+
+/// Puts a block's new content together.
+pub fn assemble(pieces: &[Piece], content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Kept { start, end } => {
+                let range = (*start as usize)..(*end as usize);
+                out.extend_from_slice(content.get(range).unwrap_or_default());
+            }
+            Piece::Literal(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+    out
+}
+
+impl From<ContentFault> for Cause {
+    fn from(fault: ContentFault) -> Self {
+        Cause::Content(fault)
+    }
+}

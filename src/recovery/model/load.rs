@@ -1,0 +1,339 @@
+//! Loading blocks: keys, content, index, and the rebuilding walk when they disagree.
+
+use std::rc::Rc;
+
+use super::{Block, BlockKey, Edge, Loaded, LOADED_MAX, Model, block_path, key_path};
+use crate::block::content::verifies;
+use crate::block::slots::{self, IndexFault};
+use crate::block::walk::{Known, walk};
+use crate::format::record::{self, RecordRef, Run};
+use crate::format::seqset::SeqSet;
+use crate::recovery::actions::ActionKind;
+use crate::recovery::events::EventCode;
+use crate::recovery::fault::{Cause, Fault};
+use crate::recovery::report::Lost;
+
+/// How often a block that does not index is walked and read again before the server gives up.
+const LOAD_TRIES: u32 = 8;
+
+/// What looking a sequence up in a block gave.
+#[derive(Debug)]
+pub enum Lookup {
+    /// The record, in this loaded block.
+    Found(Rc<Loaded>, RecordRef),
+    /// The sequence is deleted, or outside the block.
+    Gone,
+}
+
+impl Model<'_> {
+    /// The block at `at`, loaded and indexed; loads it if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the block does not load. What the walk learnt meanwhile stays.
+    pub fn load(&mut self, at: usize) -> Result<Rc<Loaded>, Fault> {
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+            return Err(Fault::general(Cause::Missing));
+        };
+        self.load_key(at)?;
+        for _ in 0..LOAD_TRIES {
+            if let Some(loaded) = self.loaded_at_hand(at) {
+                return Ok(loaded);
+            }
+            let content = match self.disk.content(number) {
+                Ok(content) => content,
+                Err(Cause::Missing) => {
+                    let lost = self.rebuild(at)?;
+                    if lost.is_some() {
+                        self.late_rebuilds.push(lost);
+                    }
+                    return Err(Fault::block(number, Cause::Missing));
+                }
+                Err(cause) => return Err(Fault::block(number, cause)),
+            };
+            let Some(block) = self.blocks.get_mut(at) else { break };
+            block.raw_bytes = content.file_length;
+            let (first, last) = (block.first.seq, block.last.seq);
+            match slots::index(&content.bytes, first, last, &mut block.deleted) {
+                Ok(index) => {
+                    block.ttl_count = index.ttl_count;
+                    block.schedule_count = index.schedule_count;
+                    let id = block.id;
+                    let loaded = Rc::new(Loaded { content: content.bytes, index });
+                    self.keep_loaded(id, Rc::clone(&loaded));
+                    // An empty block, or one that went out of step, is indexed anew each time.
+                    return Ok(loaded);
+                }
+                Err(fault) => {
+                    self.note_index_fault(number, fault, first, last);
+                    let lost = self.rebuild(at)?;
+                    self.late_rebuilds.push(lost);
+                }
+            }
+        }
+        Err(Fault::block(number, Cause::Misaligned))
+    }
+
+    fn note_index_fault(&mut self, number: u32, fault: IndexFault, first: u64, last: u64) {
+        let (code, offset, detail) = match fault {
+            IndexFault::BadRange => (EventCode::CacheRangeCorrupt, None, format!("block {number} claims first {first} beyond last {last}")),
+            IndexFault::BadRecord(offset) => (EventCode::CacheRecordCorrupt, Some(offset), format!("block {number} has a structurally bad record at offset {offset}")),
+            IndexFault::Misaligned => (EventCode::CacheRangeCorrupt, None, format!("the records of block {number} disagree with the range {first}..{last} known of it")),
+        };
+        self.block_event(code, number, offset, detail);
+    }
+
+    fn keep_loaded(&mut self, id: u32, loaded: Rc<Loaded>) {
+        self.loaded.retain(|(known, _)| *known != id);
+        while self.loaded.len() >= LOADED_MAX {
+            self.loaded.remove(0);
+        }
+        self.loaded.push((id, loaded));
+    }
+
+    /// Forgets a loaded block: its file or its bounds changed.
+    pub fn forget_loaded(&mut self, id: u32) {
+        self.loaded.retain(|(known, _)| *known != id);
+    }
+
+    /// A loaded block serves while its index covers exactly what the block says of itself now.
+    pub fn loaded_at_hand(&self, at: usize) -> Option<Rc<Loaded>> {
+        let block = self.blocks.get(at)?;
+        let (_, loaded) = self.loaded.iter().find(|(id, _)| *id == block.id)?;
+        if loaded.index.first_seq == 0 || loaded.content.is_empty() {
+            return None;
+        }
+        let entries = block
+            .messages
+            .wrapping_add(block.deleted.len())
+            .wrapping_add(block.first.seq.wrapping_sub(loaded.index.first_seq));
+        (entries == loaded.index.span).then(|| Rc::clone(loaded))
+    }
+
+    /// Looks up a sequence of the block at `at`, loading it if need be, and verifies its record.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the block does not load or the message cannot be read.
+    pub fn fetch(&mut self, at: usize, seq: u64) -> Result<Lookup, Fault> {
+        let Some(block) = self.blocks.get(at) else { return Ok(Lookup::Gone) };
+        if seq < block.first.seq || seq > block.last.seq || block.deleted.contains(seq) {
+            return Ok(Lookup::Gone);
+        }
+        let loaded = self.load(at)?;
+        self.lookup(at, &loaded, seq)
+    }
+
+    /// Looks up a sequence in a loaded block.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the message cannot be read.
+    pub fn lookup(&self, at: usize, loaded: &Rc<Loaded>, seq: u64) -> Result<Lookup, Fault> {
+        let Some(block) = self.blocks.get(at) else { return Ok(Lookup::Gone) };
+        let empty = block.last.seq == block.first.seq.wrapping_sub(1);
+        if empty || seq < block.first.seq || seq > block.last.seq || block.deleted.contains(seq) {
+            return Ok(Lookup::Gone);
+        }
+        let Some(slot) = loaded.index.find(seq) else { return Ok(Lookup::Gone) };
+        let offset = u64::from(slot.offset);
+        let fault = |header_length| {
+            Fault::block(block.number, Cause::BadMessage { offset, header_length }).with_seq(seq)
+        };
+        let record = record::parse_at(&loaded.content, slot.offset as usize).map_err(|_| fault(false))?;
+        if !verifies(&record, &loaded.content, &self.hash_key(block.number)) {
+            return Err(fault(false));
+        }
+        if record.headers_and_body(&loaded.content).is_err() {
+            return Err(fault(true));
+        }
+        if record.is_erased() {
+            return Ok(Lookup::Gone);
+        }
+        Ok(Lookup::Found(Rc::clone(loaded), record))
+    }
+
+    /// Walks the block at `at` anew, cutting its file at the first bad record. Returns what that
+    /// lost; tombstones it met go to `self.tombstones` only where the caller asks
+    /// ([`Model::rebuild_with_tombstones`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the content cannot be had.
+    pub fn rebuild(&mut self, at: usize) -> Result<Option<Lost>, Fault> {
+        self.rebuild_with_tombstones(at).map(|(lost, _)| lost)
+    }
+
+    /// As [`Model::rebuild`], with the tombstones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::rebuild`].
+    pub fn rebuild_with_tombstones(&mut self, at: usize) -> Result<(Option<Lost>, Vec<u64>), Fault> {
+        let Some(block) = self.blocks.get(at) else { return Ok((None, Vec::new())) };
+        let (number, id) = (block.number, block.id);
+        self.forget_loaded(id);
+        let content = match self.disk.content(number) {
+            Ok(content) if !content.bytes.is_empty() || content.file_length > 0 => content,
+            Ok(_) | Err(Cause::Missing) => return Ok((self.declare_empty(at), Vec::new())),
+            Err(cause) => return Err(Fault::block(number, cause)),
+        };
+        let hash_key = self.hash_key(number);
+        let Some(block) = self.blocks.get_mut(at) else { return Ok((None, Vec::new())) };
+        let known = Known {
+            first_seq: block.first.seq,
+            first_ts: block.first.ts,
+            last_seq: block.last.seq,
+            deleted: std::mem::take(&mut block.deleted),
+        };
+        let mut walked = walk(&content.bytes, &hash_key, known, &mut Run::new(), &mut ());
+        let tombstones = std::mem::take(&mut walked.tombstones);
+        let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost.take());
+        block.take_walk(walked, content.bytes.len() as u64);
+        let Some(fault) = fault else { return Ok((None, tombstones)) };
+        let lost_bytes = (content.bytes.len() as u64).saturating_sub(end);
+        self.cut(number, end, content.compressed, &fault.to_string());
+        let seqs = lost_range.map(|(from, to)| (from..=to).collect()).unwrap_or_default();
+        Ok((Some(Lost { seqs, bytes: lost_bytes }), tombstones))
+    }
+
+    /// Cuts a block's file at a decoded offset, as the server does, whatever the file's form.
+    pub fn cut(&mut self, number: u32, offset: u64, compressed: bool, why: &str) {
+        self.lossy = true;
+        self.block_event(EventCode::BlockBadRecord, number, Some(offset), why.to_owned());
+        self.action(ActionKind::TruncateBlock, block_path(number), Some(offset), why.to_owned());
+        self.loaded.clear();
+        let file = self.disk.block(number);
+        if file.pieces.is_some() || !file.appended.is_empty() || file.encrypt_anew.is_some() {
+            // A rewritten or extended block is plain in the overlay: cut what it will hold.
+            self.cut_pending(number, offset);
+            return;
+        }
+        if compressed && offset > 0 {
+            self.block_event(
+                EventCode::BlockTruncateSkipped,
+                number,
+                Some(offset),
+                "the server would cut the compressed file at the decoded offset and so destroy it",
+            );
+        }
+        self.disk.block(number).set_length = Some(offset);
+    }
+
+    fn cut_pending(&mut self, number: u32, offset: u64) {
+        use crate::recovery::actions::Piece;
+        let Ok(content) = self.disk.content(number) else { return };
+        let keep = content.bytes.get(..offset as usize).unwrap_or(&content.bytes).to_vec();
+        let file = self.disk.block(number);
+        file.pieces = Some(vec![Piece::Literal(keep)]);
+        file.appended.clear();
+    }
+
+    /// A block whose file is gone or empty: everything it held is lost, its place is kept.
+    fn declare_empty(&mut self, at: usize) -> Option<Lost> {
+        let block = self.blocks.get_mut(at)?;
+        if block.messages == 0 {
+            return None;
+        }
+        let mut seqs = Vec::new();
+        if block.first.seq <= block.last.seq {
+            seqs.extend((block.first.seq..=block.last.seq).filter(|seq| !block.deleted.contains(*seq)));
+        }
+        let lost = Lost { seqs, bytes: block.bytes };
+        block.messages = 0;
+        block.bytes = 0;
+        block.raw_bytes = 0;
+        block.deleted = SeqSet::new();
+        block.first.seq = block.last.seq.wrapping_add(1);
+        self.lossy = true;
+        Some(lost)
+    }
+
+    /// Makes sure the key of the block at `at` is known, converting the block where its key calls
+    /// for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] with [`Cause::KeySize`] or [`Cause::KeyInvalid`], or what the conversion met.
+    pub fn load_key(&mut self, at: usize) -> Result<(), Fault> {
+        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let number = block.number;
+        if self.disk.block(number).key.is_some() {
+            return Ok(());
+        }
+        let key = self.disk.block_key(number).map_err(|cause| Fault::block(number, cause))?;
+        match key {
+            BlockKey::None => Ok(()),
+            BlockKey::Opened(opened) if !opened.converting => Ok(()),
+            BlockKey::Opened(_) => self.convert(at, false),
+            BlockKey::Absent => self.convert(at, true),
+        }
+    }
+
+    /// Walks a block under its old key (or none), without cutting, and marks it to be written under
+    /// a fresh one. A conversion that fails leaves the block's key unknown, as the server does.
+    fn convert(&mut self, at: usize, from_plain: bool) -> Result<(), Fault> {
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let result = self.convert_inner(at, from_plain);
+        match &result {
+            Ok(()) => {
+                let (code, kind, detail) = if from_plain {
+                    (EventCode::BlockEncrypted, ActionKind::EncryptBlock, "the block is plain and a key is configured")
+                } else {
+                    (EventCode::BlockRekeyed, ActionKind::RekeyBlock, "the block is under an old key or another cipher")
+                };
+                self.block_event(code, number, None, detail);
+                self.action(ActionKind::CreateKey, key_path(number), None, detail);
+                self.action(kind, block_path(number), None, detail);
+                if let Some(block) = self.blocks.get_mut(at) {
+                    block.key_is_fresh = true;
+                }
+            }
+            Err(_) if from_plain => {
+                let detail = "the server leaves a fresh key beside a block that is not encrypted under it";
+                self.block_event(EventCode::BlockKeyCreated, number, None, detail);
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn convert_inner(&mut self, at: usize, from_plain: bool) -> Result<(), Fault> {
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let content = match self.disk.content(number) {
+            Ok(content) => content,
+            // The reference ignores a failed read when it changes ciphers and goes on with nothing.
+            Err(Cause::Missing | Cause::Io(_)) if !from_plain => super::disk::Content {
+                bytes: Vec::new(),
+                file_length: 0,
+                compressed: false,
+                tail: [0; 8],
+            },
+            Err(cause) => return Err(Fault::block(number, cause)),
+        };
+        let hash_key = self.hash_key(number);
+        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+        convert_check(block, &content.bytes, &hash_key).map_err(|cause| Fault::block(number, cause))?;
+        self.disk.block(number).encrypt_anew = Some(from_plain);
+        Ok(())
+    }
+}
+
+/// What the server demands of a block before it writes it under another key: that it walks without a
+/// fault and indexes. The block takes over the walk's state either way.
+pub fn convert_check(block: &mut Block, content: &[u8], hash_key: &crate::format::checksum::HashKey) -> Result<(), Cause> {
+    let known = Known {
+        first_seq: block.first.seq,
+        first_ts: block.first.ts,
+        last_seq: block.last.seq,
+        deleted: std::mem::take(&mut block.deleted),
+    };
+    let mut walked = walk(content, hash_key, known, &mut Run::new(), &mut ());
+    let fault = walked.fault.take();
+    block.take_walk(walked, content.len() as u64);
+    if let Some(fault) = fault {
+        return Err(Cause::BadRecord(fault));
+    }
+    let Block { first: Edge { seq: first, .. }, last: Edge { seq: last, .. }, deleted, .. } = block;
+    slots::index(content, *first, *last, deleted).map(|_| ()).map_err(|_| Cause::Misaligned)
+}

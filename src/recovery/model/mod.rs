@@ -1,0 +1,348 @@
+//! The store as recovery holds it: a model of what the server would have in memory, worked on
+//! step by step, while the disk stays as it is.
+//!
+//! Every step that would change a file changes the [`Disk`] instead, an overlay of pending changes
+//! over the files. Steps that read a block read it through that overlay. So the whole judgement
+//! can be made, printed and refused before a byte moves.
+
+mod age;
+mod disk;
+mod limits;
+mod load;
+mod persist;
+mod purge;
+mod remove;
+
+use std::rc::Rc;
+
+use crate::block::slots::BlockIndex;
+use crate::block::walk::Walked;
+use crate::format::checksum::HashKey;
+use crate::format::seqset::SeqSet;
+
+pub use disk::{BlockFile, BlockKey, Disk, StreamKeys};
+pub use load::{Lookup, convert_check};
+pub use remove::Removal;
+
+use super::actions::{Action, ActionKind};
+use super::events::{Event, EventCode};
+use super::report::Lost;
+use super::subjects::SubjectTable;
+use super::timers::Timers;
+
+/// What of the configuration recovery goes by, resolved.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Stream name.
+    pub name: Vec<u8>,
+    /// Whether subjects are tracked whatever the index says: subjects, a mirror or sources are
+    /// configured.
+    pub tracks_subjects: bool,
+    /// Whether excess old messages are dropped (discard old).
+    pub discard_old: bool,
+    /// Limit on messages, 0 for none.
+    pub max_messages: u64,
+    /// Limit on bytes, 0 for none.
+    pub max_bytes: u64,
+    /// Limit on messages per subject, 0 for none.
+    pub max_messages_per_subject: u64,
+    /// Age limit in nanoseconds, 0 for none.
+    pub max_age_ns: i64,
+    /// Whether delete markers are configured: age is then left alone at open.
+    pub delete_markers: bool,
+    /// Configured first sequence, 0 for none.
+    pub first_seq: u64,
+    /// Whether writes are flushed asynchronously (replicas, or persist mode async).
+    pub async_flush: bool,
+    /// How large a block may grow.
+    pub block_size: u64,
+    /// Clock for age decisions.
+    pub now_ns: i64,
+    /// Whether age expiry is applied.
+    pub expire: bool,
+    /// Whether limits are enforced.
+    pub limits: bool,
+}
+
+/// Sequence and time, the time 0 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Edge {
+    /// Sequence.
+    pub seq: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub ts: i64,
+}
+
+/// A block as the store sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Block {
+    /// Identity in the model; numbers can repeat.
+    pub id: u32,
+    /// Number in the file name.
+    pub number: u32,
+    /// First sequence and time.
+    pub first: Edge,
+    /// Last sequence and time.
+    pub last: Edge,
+    /// Live messages.
+    pub messages: u64,
+    /// Bytes of live records.
+    pub bytes: u64,
+    /// Raw size: what the server believes the file holds.
+    pub raw_bytes: u64,
+    /// Live bytes at the last rewrite, 0 before the first.
+    pub rewritten_bytes: u64,
+    /// Deleted sequences.
+    pub deleted: SeqSet,
+    /// Hash of the last record, where known.
+    pub checksum: Option<[u8; 8]>,
+    /// Records with a TTL header.
+    pub ttl_count: u64,
+    /// Records with a schedule header.
+    pub schedule_count: u64,
+    /// Whether its subjects go untracked.
+    pub untracked: bool,
+    /// Whether its key was made by this very open, and goes with the block.
+    pub key_is_fresh: bool,
+    /// Whether the block is gone.
+    pub closed: bool,
+    /// Whether the file lay compressed on disk.
+    pub compressed: bool,
+}
+
+impl Block {
+    /// Whether its range holds a sequence that is not deleted.
+    pub fn has_undeleted(&self) -> bool {
+        self.first.seq <= self.last.seq
+            && self.deleted.count_in(self.first.seq..=self.last.seq) <= self.last.seq - self.first.seq
+    }
+
+    /// Takes over what a walk found.
+    pub fn take_walk(&mut self, walked: Walked, raw_bytes: u64) {
+        self.first = Edge { seq: walked.first_seq, ts: walked.first_ts };
+        self.last = Edge { seq: walked.last_seq, ts: walked.last_ts };
+        self.messages = walked.messages;
+        self.bytes = walked.bytes;
+        self.deleted = walked.deleted;
+        self.raw_bytes = raw_bytes;
+        if walked.checksum.is_some() {
+            self.checksum = walked.checksum;
+        }
+    }
+}
+
+/// Totals of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Live messages.
+    pub messages: u64,
+    /// Bytes of live records.
+    pub bytes: u64,
+    /// First sequence and time.
+    pub first: Edge,
+    /// Last sequence and time.
+    pub last: Edge,
+}
+
+/// A loaded block.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Decoded content.
+    pub content: Vec<u8>,
+    /// Its index.
+    pub index: BlockIndex,
+}
+
+/// Loaded blocks kept at hand. Two are enough for the ways recovery walks a store.
+const LOADED_MAX: usize = 2;
+
+/// The store.
+pub struct Model<'a> {
+    /// Configuration.
+    pub rules: Rules,
+    /// The files, with what is about to change.
+    pub disk: Disk<'a>,
+    /// Blocks in order.
+    pub blocks: Vec<Block>,
+    /// Number of the block object that was last in line, even after it is gone: the next block's
+    /// number follows it.
+    pub active: Option<(u32, u32)>,
+    /// Totals.
+    pub totals: Totals,
+    /// Subject index.
+    pub subjects: SubjectTable,
+    /// What is lost.
+    pub lost: Option<Lost>,
+    /// Collected tombstones, in order.
+    pub tombstones: Vec<u64>,
+    /// Whether `index.db` has to be written.
+    pub dirty: bool,
+    /// TTL wheel, schedules, source positions.
+    pub timers: Timers,
+    /// What was seen.
+    pub events: Vec<Event>,
+    /// What was decided.
+    pub actions: Vec<Action>,
+    /// Messages that this recovery takes away although nothing asked for it.
+    pub lossy: bool,
+    next_id: u32,
+    loaded: Vec<(u32, Rc<Loaded>)>,
+    /// Rebuilds the server does on the side while it opens; they count once the open is through.
+    late_rebuilds: Vec<Option<Lost>>,
+}
+
+impl<'a> Model<'a> {
+    /// An empty store over `disk`.
+    pub fn new(rules: Rules, disk: Disk<'a>) -> Self {
+        Model {
+            rules,
+            disk,
+            blocks: Vec::new(),
+            active: None,
+            totals: Totals::default(),
+            subjects: SubjectTable::default(),
+            lost: None,
+            tombstones: Vec::new(),
+            dirty: false,
+            timers: Timers::default(),
+            events: Vec::new(),
+            actions: Vec::new(),
+            lossy: false,
+            next_id: 0,
+            loaded: Vec::new(),
+            late_rebuilds: Vec::new(),
+        }
+    }
+
+    /// The hash key of block `number`.
+    pub fn hash_key(&self, number: u32) -> HashKey {
+        HashKey::for_block(&self.rules.name, number)
+    }
+
+    /// Whether a block made now leaves its subjects untracked.
+    pub fn untracked_now(&self) -> bool {
+        !self.rules.tracks_subjects && self.subjects.is_empty()
+    }
+
+    /// A fresh block object.
+    pub fn new_block(&mut self, number: u32) -> Block {
+        self.next_id += 1;
+        Block { id: self.next_id, number, untracked: self.untracked_now(), ..Block::default() }
+    }
+
+    /// Adds a block at the end; it becomes the active one.
+    pub fn add_block(&mut self, block: Block) {
+        self.active = Some((block.id, block.number));
+        self.blocks.push(block);
+    }
+
+    /// Position of the block with this identity.
+    pub fn position(&self, id: u32) -> Option<usize> {
+        self.blocks.iter().position(|block| block.id == id)
+    }
+
+    /// Whether the block at `at` is the active one.
+    pub fn is_active(&self, at: usize) -> bool {
+        let id = self.blocks.get(at).map(|block| block.id);
+        id.is_some() && self.active.map(|(active, _)| active) == id
+    }
+
+    /// The block a sequence would be found in, as the server selects it: by last sequence, in line
+    /// for few blocks and by bisection for many.
+    pub fn select_block(&self, seq: u64) -> Option<usize> {
+        const BISECT_FROM: usize = 33;
+        let totals = &self.totals;
+        if seq < totals.first.seq || seq > totals.last.seq || totals.messages == 0 {
+            return None;
+        }
+        if self.blocks.len() < BISECT_FROM {
+            return self.blocks.iter().position(|block| seq <= block.last.seq);
+        }
+        let (mut low, mut high) = (0, self.blocks.len());
+        while low < high {
+            let middle = (low + high - 1) / 2;
+            let block = self.blocks.get(middle)?;
+            if seq > block.last.seq {
+                low = middle + 1;
+            } else if seq < block.first.seq {
+                let before = middle.checked_sub(1).and_then(|at| self.blocks.get(at));
+                if before.is_none_or(|before| seq > before.last.seq) {
+                    return Some(middle);
+                }
+                high = middle;
+            } else {
+                return Some(middle);
+            }
+        }
+        None
+    }
+
+    /// Adds lost data the way the server does: bytes count only with a sequence not yet listed.
+    pub fn add_lost(&mut self, added: Lost) {
+        let Some(lost) = &mut self.lost else {
+            self.lost = Some(added);
+            return;
+        };
+        let before = lost.seqs.len();
+        lost.seqs.extend(added.seqs);
+        lost.seqs.sort_unstable();
+        lost.seqs.dedup();
+        if lost.seqs.len() > before {
+            lost.bytes += added.bytes;
+        }
+    }
+
+    /// Takes a sequence off the lost list; an emptied list is no list.
+    pub fn drop_lost(&mut self, seq: u64) {
+        let Some(lost) = &mut self.lost else { return };
+        if let Ok(at) = lost.seqs.binary_search(&seq) {
+            lost.seqs.remove(at);
+            if lost.seqs.is_empty() {
+                self.lost = None;
+            }
+        }
+    }
+
+    /// Recomputes the stream totals from the blocks.
+    pub fn recompute_totals(&mut self) {
+        let mut totals = Totals { first: Edge { seq: 0, ..self.totals.first }, last: Edge { seq: 0, ..self.totals.last }, ..Totals::default() };
+        for block in &self.blocks {
+            totals.messages = totals.messages.wrapping_add(block.messages);
+            totals.bytes = totals.bytes.wrapping_add(block.bytes);
+            if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0) {
+                totals.first = block.first;
+            }
+            if block.last.seq >= totals.last.seq {
+                totals.last = block.last;
+            }
+        }
+        self.totals = totals;
+    }
+
+    /// Notes an event.
+    pub fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Notes an event about a block.
+    pub fn block_event(&mut self, code: EventCode, number: u32, offset: Option<u64>, detail: impl Into<String>) {
+        let mut event = Event::new(code, detail).file(block_path(number));
+        event.offset = offset;
+        self.events.push(event);
+    }
+
+    /// Notes an action.
+    pub fn action(&mut self, kind: ActionKind, file: impl Into<String>, offset: Option<u64>, detail: impl Into<String>) {
+        self.actions.push(Action { kind, file: file.into(), offset, detail: detail.into() });
+    }
+}
+
+/// `msgs/N.blk`.
+pub fn block_path(number: u32) -> String {
+    format!("msgs/{number}.blk")
+}
+
+/// `msgs/N.key`.
+pub fn key_path(number: u32) -> String {
+    format!("msgs/{number}.key")
+}

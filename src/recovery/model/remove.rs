@@ -1,0 +1,438 @@
+//! Taking messages and blocks away, and the markers that keep sequences from moving back.
+
+use super::{Block, Edge, Loaded, Model, block_path, key_path};
+use super::load::Lookup;
+use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
+use crate::format::record::{NewRecord, RecordKind, RecordRef, Runs, Run, encode_record, record_length};
+use crate::format::seqset::SeqSet;
+use crate::recovery::actions::{ActionKind, Piece};
+use crate::recovery::events::EventCode;
+use crate::recovery::fault::{Cause, Fault};
+
+/// A block is rewritten on the spot only above this raw size.
+const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
+
+/// What removing one message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone now.
+    Removed,
+    /// It was gone before.
+    AlreadyGone,
+    /// No block covers the sequence.
+    NoBlock,
+}
+
+impl Model<'_> {
+    /// Removes a message the way limits do: without a tombstone of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: its block does not load, the record does not verify, or what follows from the
+    /// removal fails.
+    pub fn remove_message(&mut self, seq: u64) -> Result<Removal, Fault> {
+        if seq == 0 {
+            return Ok(Removal::NoBlock);
+        }
+        let Some(at) = self.select_block(seq) else { return Ok(Removal::NoBlock) };
+        self.remove_from_block(at, seq)
+    }
+
+    fn remove_from_block(&mut self, at: usize, seq: u64) -> Result<Removal, Fault> {
+        let Some(block) = self.blocks.get(at) else { return Ok(Removal::NoBlock) };
+        if block.closed || seq < block.first.seq || block.deleted.contains(seq) {
+            return Ok(Removal::AlreadyGone);
+        }
+        let loaded = self.load(at)?;
+        let record = match self.lookup(at, &loaded, seq)? {
+            Lookup::Found(_, record) => record,
+            Lookup::Gone => return Ok(Removal::AlreadyGone),
+        };
+        let Some(block) = self.blocks.get(at) else { return Ok(Removal::NoBlock) };
+        let is_first = seq == block.first.seq;
+        let empties = block.messages == 1;
+        self.subtract(at, &record, &loaded, seq);
+        drop(loaded);
+        if is_first {
+            self.move_block_first(at);
+            if !empties
+                && seq == self.totals.first.seq
+                && let Some(block) = self.blocks.get(at)
+            {
+                self.totals.first = block.first;
+            }
+        } else if !empties {
+            if let Some(block) = self.blocks.get_mut(at) {
+                block.deleted.insert(seq);
+            }
+            if !self.is_active(at) && self.wants_rewrite(at) {
+                self.rewrite(at)?;
+            }
+        }
+        if empties {
+            let was_stream_first = seq == self.totals.first.seq;
+            self.remove_block(at)?;
+            if was_stream_first {
+                self.select_next_first();
+            }
+        }
+        Ok(Removal::Removed)
+    }
+
+    /// Takes one message out of every total.
+    fn subtract(&mut self, at: usize, record: &RecordRef, loaded: &Loaded, seq: u64) {
+        let subject = record.subject(&loaded.content);
+        let (headers, body) = record.headers_and_body(&loaded.content).unwrap_or_default();
+        let size = record_length(subject.len(), headers.len(), body.len()) as u64;
+        self.totals.messages = self.totals.messages.saturating_sub(1);
+        self.totals.bytes = self.totals.bytes.saturating_sub(size);
+        let mut untracked = true;
+        if let Some(block) = self.blocks.get_mut(at) {
+            block.messages = block.messages.saturating_sub(1);
+            block.bytes = block.bytes.saturating_sub(size);
+            untracked = block.untracked;
+        }
+        self.dirty = true;
+        let _ = untracked;
+        self.subjects.remove_one(subject);
+        self.timers.forget_ttl(seq, record.timestamp_ns(), headers);
+    }
+
+    fn wants_rewrite(&self, at: usize) -> bool {
+        self.blocks.get(at).is_some_and(|block| {
+            block.raw_bytes > REWRITE_RAW_MIN
+                && block.bytes * 2 < block.raw_bytes
+                && (block.rewritten_bytes == 0 || block.bytes * 2 < block.rewritten_bytes)
+        })
+    }
+
+    /// Moves a block's first sequence past what is deleted and reads the time of the new first.
+    pub fn move_block_first(&mut self, at: usize) {
+        let Some(block) = self.blocks.get_mut(at) else { return };
+        let last = block.last.seq;
+        let mut next = block.first.seq.wrapping_add(1);
+        if next <= last && block.deleted.contains(next) {
+            let end = block.deleted.span_end(next).unwrap_or(next).min(last);
+            block.deleted.remove_range(next..=end);
+            next = end.wrapping_add(1);
+        }
+        block.first = Edge { seq: next, ts: 0 };
+        if next > last {
+            return;
+        }
+        let ts = self.time_of(at, next);
+        if let Some(block) = self.blocks.get_mut(at) {
+            block.first.ts = ts;
+        }
+    }
+
+    /// The time of a sequence, 0 where it cannot be read.
+    fn time_of(&mut self, at: usize, seq: u64) -> i64 {
+        let id = self.blocks.get(at).map(|block| block.id);
+        let at_hand = self.loaded.iter().find(|(known, _)| Some(*known) == id).map(|(_, loaded)| loaded.clone());
+        if let Some(loaded) = at_hand
+            && let Ok(Lookup::Found(_, record)) = self.lookup(at, &loaded, seq)
+        {
+            return record.timestamp_ns();
+        }
+        match self.fetch(at, seq) {
+            Ok(Lookup::Found(_, record)) => record.timestamp_ns(),
+            _ => 0,
+        }
+    }
+
+    /// Removes an emptied block: with a marker for the last sequence where it held that, and not at
+    /// all while it carries tombstones that still matter.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the marker cannot be written.
+    pub fn remove_block(&mut self, at: usize) -> Result<(), Fault> {
+        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let (id, last) = (block.id, block.last);
+        if self.is_active(at) {
+            self.roll();
+            self.write_tombstone(last)?;
+        } else if last.seq == self.totals.last.seq {
+            self.write_tombstone(last)?;
+        }
+        let Some(at) = self.position(id) else { return Ok(()) };
+        if self.prior_tombstones(at) > 0 {
+            return Ok(());
+        }
+        self.force_remove_block(at, "every message in it is gone");
+        Ok(())
+    }
+
+    /// Removes a block whatever it holds.
+    pub fn force_remove_block(&mut self, at: usize, why: &str) {
+        if at >= self.blocks.len() {
+            return;
+        }
+        let block = self.blocks.remove(at);
+        self.forget_loaded(block.id);
+        self.remove_block_file(&block, why);
+        self.dirty = true;
+    }
+
+    /// Marks a block's file for removal, and its key if this open made it.
+    pub fn remove_block_file(&mut self, block: &Block, why: &str) {
+        let file = self.disk.block(block.number);
+        if !file.exists() {
+            return;
+        }
+        file.removed = true;
+        self.action(ActionKind::RemoveBlock, block_path(block.number), None, why);
+        if block.key_is_fresh {
+            self.action(ActionKind::RemoveKey, key_path(block.number), None, "its block goes");
+        }
+    }
+
+    /// Tombstones in a block for messages before it that the stream still has to know about.
+    fn prior_tombstones(&mut self, at: usize) -> u64 {
+        let Ok(loaded) = self.load(at) else { return 0 };
+        let stream_first = self.totals.first.seq;
+        let (mut first, mut count) = (0_u64, 0_u64);
+        let mut runs = Runs::unverified(&loaded.content);
+        let mut run = Run::new();
+        while runs.next_run(&mut run) {
+            for record in &run.records {
+                match record.kind() {
+                    RecordKind::Tombstone => {
+                        let seq = tombstone_target(record);
+                        count += u64::from(seq >= stream_first && (first == 0 || seq < first));
+                    }
+                    RecordKind::Message if first == 0 => first = record.sequence(),
+                    _ => {}
+                }
+            }
+            if run.fault.is_some() {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Finds the stream's first message after blocks or messages went, dropping leading empty blocks.
+    pub fn select_next_first(&mut self) {
+        while self.blocks.len() > 1 && self.blocks.first().is_some_and(|block| block.messages == 0) {
+            self.force_remove_block(0, "it leads the stream and holds no message");
+        }
+        self.totals.first = match self.blocks.first() {
+            Some(block) => block.first,
+            None => Edge { seq: self.totals.last.seq.wrapping_add(1), ts: 0 },
+        };
+    }
+
+    /// Opens a new active block behind the last one.
+    pub fn roll(&mut self) {
+        let number = self.active.map_or(1, |(_, number)| number.wrapping_add(1));
+        let mut block = self.new_block(number);
+        block.first.seq = self.totals.last.seq.wrapping_add(1);
+        block.last.seq = self.totals.last.seq;
+        block.key_is_fresh = self.disk.keys.current.is_some();
+        let file = self.disk.block(number);
+        file.removed = false;
+        file.on_disk = false;
+        file.pieces = Some(Vec::new());
+        file.appended.clear();
+        file.set_length = None;
+        if block.key_is_fresh {
+            file.encrypt_anew = Some(true);
+            file.key = Some(super::BlockKey::Absent);
+        } else {
+            file.key = Some(super::BlockKey::None);
+        }
+        self.action(ActionKind::CreateBlock, block_path(number), None, "records need a block to go to");
+        self.add_block(block);
+    }
+
+    /// Appends a tombstone to the active block, rolling where it is full.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the active block cannot be loaded.
+    pub fn write_tombstone(&mut self, marked: Edge) -> Result<(), Fault> {
+        let length = RECORD_MIN_LENGTH as u64;
+        let active = self.active.and_then(|(id, _)| self.position(id));
+        let full = active.and_then(|at| self.blocks.get(at)).is_none_or(|block| {
+            block.compressed || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
+        });
+        if full {
+            self.roll();
+        }
+        let Some(at) = self.active.and_then(|(id, _)| self.position(id)) else {
+            return Err(Fault::general(Cause::Other("there is no block to write to".into())));
+        };
+        self.append_tombstone(at, marked)
+    }
+
+    /// Appends a tombstone to the block at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the block cannot be loaded.
+    pub fn append_tombstone(&mut self, at: usize, marked: Edge) -> Result<(), Fault> {
+        self.load(at)?;
+        let Some(number) = self.blocks.get(at).map(|block| block.number) else { return Ok(()) };
+        let hash_key = self.hash_key(number);
+        let mut record = Vec::with_capacity(RECORD_MIN_LENGTH);
+        let new = NewRecord::Tombstone { sequence: marked.seq, timestamp_ns: marked.ts };
+        encode_record(&mut record, &hash_key, &new)
+            .map_err(|fault| Fault::block(number, Cause::Other(format!("a tombstone for {} cannot be encoded: {fault}", marked.seq))))?;
+        let checksum = record.last_chunk::<8>().copied();
+        let file = self.disk.block(number);
+        file.appended.extend_from_slice(&record);
+        file.removed = false;
+        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+        block.checksum = checksum;
+        block.raw_bytes += record.len() as u64;
+        if block.messages == 0 && marked.seq > block.last.seq {
+            block.last = marked;
+            block.first = Edge { seq: marked.seq.wrapping_add(1), ts: 0 };
+        }
+        let id = block.id;
+        self.forget_loaded(id);
+        self.dirty = true;
+        self.action(
+            ActionKind::AppendTombstone,
+            block_path(number),
+            None,
+            format!("so that sequence {} is remembered as gone", marked.seq),
+        );
+        Ok(())
+    }
+
+    /// Rewrites a block without its dead records.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the block does not load.
+    pub fn rewrite(&mut self, at: usize) -> Result<(), Fault> {
+        let loaded = self.load(at)?;
+        let Some(block) = self.blocks.get(at) else { return Ok(()) };
+        let (number, id, first, last) = (block.number, block.id, block.first, block.last);
+        let Some(kept) = self.kept_ranges(at, &loaded) else {
+            return Err(Fault::block(number, Cause::Other("a record changed between scan and rewrite".into())));
+        };
+        self.install_pieces(number, &loaded, &kept.ranges);
+        let Some(block) = self.blocks.get_mut(at) else { return Ok(()) };
+        if let Some(seq) = kept.first {
+            block.first.seq = seq;
+        }
+        block.raw_bytes = kept.length;
+        block.rewritten_bytes = block.bytes;
+        if let Some(edge) = kept.last {
+            block.last = edge;
+            if block.first.seq > first.seq {
+                block.deleted.remove_range(first.seq..=block.first.seq - 1);
+            }
+            if edge.seq < last.seq {
+                block.deleted.remove_range(edge.seq + 1..=last.seq);
+            }
+        } else {
+            block.last = Edge { seq: first.seq.wrapping_sub(1), ts: 0 };
+            block.deleted = SeqSet::new();
+        }
+        block.compressed = false;
+        self.forget_loaded(id);
+        self.action(ActionKind::RewriteBlock, block_path(number), None, "more than half of it is dead records");
+        Ok(())
+    }
+
+    fn kept_ranges(&self, at: usize, loaded: &Loaded) -> Option<Kept> {
+        let block = self.blocks.get(at)?;
+        let mut kept = Kept::default();
+        let mut runs = Runs::unverified(&loaded.content);
+        let mut run = Run::new();
+        while runs.next_run(&mut run) {
+            for record in &run.records {
+                let bits = record.sequence_bits();
+                match record.kind() {
+                    RecordKind::Erased => {}
+                    RecordKind::Tombstone => {
+                        let seq = tombstone_target(record);
+                        if bits >> 63 == 0 && seq < block.first.seq {
+                            kept.keep(record);
+                        }
+                    }
+                    RecordKind::Message => {
+                        if bits >= block.first.seq && !block.deleted.contains(bits) {
+                            kept.keep(record);
+                            kept.first.get_or_insert(bits);
+                            if kept.last.is_none_or(|last| bits >= last.seq) {
+                                kept.last = Some(Edge { seq: bits, ts: record.timestamp_ns() });
+                            }
+                        }
+                    }
+                }
+            }
+            if run.fault.is_some() {
+                return None;
+            }
+        }
+        Some(kept)
+    }
+
+    /// Makes the block's pending content the given ranges of its present decoded content.
+    fn install_pieces(&mut self, number: u32, loaded: &Loaded, ranges: &[(u64, u64)]) {
+        let file = self.disk.block(number);
+        let derived = file.pieces.is_some() || !file.appended.is_empty();
+        let pieces = ranges
+            .iter()
+            .map(|(start, end)| {
+                if derived {
+                    let bytes = loaded.content.get(*start as usize..*end as usize).unwrap_or_default();
+                    Piece::Literal(bytes.to_vec())
+                } else {
+                    Piece::Kept { start: *start, end: *end }
+                }
+            })
+            .collect();
+        file.pieces = Some(pieces);
+        file.appended.clear();
+    }
+
+    /// The stream's last edge with "no time" spelled the way records spell it.
+    pub fn last_edge_on_disk(&self) -> Edge {
+        on_disk(self.totals.last)
+    }
+
+    /// Notes that a tombstone found its target, or did not.
+    pub fn note_tombstone(&mut self, seq: u64, removal: Removal) {
+        let code = match removal {
+            Removal::Removed => EventCode::TombstoneApplied,
+            _ => return,
+        };
+        self.event(crate::recovery::events::Event::new(code, format!("message {seq} had been deleted")).seq(seq));
+    }
+}
+
+/// "No time" inside the store is 0; in a record it is the zero time in nanoseconds.
+pub fn on_disk(edge: Edge) -> Edge {
+    Edge { seq: edge.seq, ts: if edge.ts == 0 { ZERO_TIME_NS } else { edge.ts } }
+}
+
+/// The sequence a tombstone is about; the erased flag stays in it where both are set.
+pub fn tombstone_target(record: &RecordRef) -> u64 {
+    record.sequence_bits() & !(1 << 62)
+}
+
+#[derive(Default)]
+struct Kept {
+    ranges: Vec<(u64, u64)>,
+    length: u64,
+    first: Option<u64>,
+    last: Option<Edge>,
+}
+
+impl Kept {
+    fn keep(&mut self, record: &RecordRef) {
+        let (start, end) = (record.offset() as u64, record.end_offset() as u64);
+        self.length += end - start;
+        match self.ranges.last_mut() {
+            Some((_, last_end)) if *last_end == start => *last_end = end,
+            _ => self.ranges.push((start, end)),
+        }
+    }
+}

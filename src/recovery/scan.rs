@@ -1,0 +1,331 @@
+//! The parallel scan: every block read once, each giving everything recovery wants of it.
+//!
+//! Threads take blocks off a shared counter, so that a slow block holds nobody up; results are put
+//! in block order, so that any number of threads gives the same answer. A thread owns two buffers
+//! of one block each; memory does not grow with the store.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::fault::Cause;
+use super::files::{FileFault, StreamFiles};
+use super::model::{Block, BlockKey, Edge, StreamKeys, convert_check};
+use super::subjects::{BlockSubjects, SubjectTable};
+use crate::block::content::{self, decode};
+use crate::block::slots;
+use crate::block::walk::{Known, Sink, Walked, walk};
+use crate::crypto::BlockCipher;
+use crate::format::checksum::HashKey;
+use crate::format::headers;
+use crate::format::legacy::{self, IdxOutcome};
+use crate::format::record::{RecordRef, Run};
+
+/// What the scan goes by.
+#[derive(Clone, Copy)]
+pub struct ScanRules<'a> {
+    /// The files.
+    pub files: StreamFiles<'a>,
+    /// Where the blocks lie.
+    pub msgs: &'a str,
+    /// Keys.
+    pub keys: StreamKeys<'a>,
+    /// Whether subjects are tracked.
+    pub tracked: bool,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// One block, scanned.
+#[derive(Debug)]
+pub struct Scanned {
+    /// Its number.
+    pub number: u32,
+    /// The outcome.
+    pub outcome: Result<ScannedBlock, ScanFault>,
+}
+
+/// Why a block could not be scanned.
+#[derive(Debug, Clone)]
+pub struct ScanFault {
+    /// What went wrong.
+    pub cause: Cause,
+    /// Whether the server has put a fresh key beside the block by then (H5, H6).
+    pub key_created: bool,
+}
+
+/// What a block's records say.
+#[derive(Debug)]
+pub struct ScannedBlock {
+    /// Its key.
+    pub key: BlockKey,
+    /// Whether it has to be written under a fresh key; `true` where it was plain.
+    pub encrypt_anew: Option<bool>,
+    /// The walk.
+    pub walked: Walked,
+    /// What a legacy index said, where there is one.
+    pub legacy: Option<LegacyVerdict>,
+    /// Length of the file.
+    pub file_length: u64,
+    /// Length of the decoded content.
+    pub content_length: u64,
+    /// Whether the file is compressed.
+    pub compressed: bool,
+    /// Records with a TTL header.
+    pub ttl_count: u64,
+    /// Records with a schedule header.
+    pub schedule_count: u64,
+    /// Live messages whose header length is bad: sequence and offset.
+    pub bad_headers: Vec<(u64, u64)>,
+    /// Whether indexing the block as walked would fail, so that it has to be loaded the slow way.
+    pub misaligned: bool,
+}
+
+/// What the legacy index of a block came to.
+#[derive(Debug, Clone)]
+pub struct LegacyVerdict {
+    /// It stands for the block, which is then not walked.
+    pub accepted: bool,
+    /// The server removes the file at once.
+    pub removed: bool,
+    /// The state it gives.
+    pub state: Block,
+    /// Why it does not stand.
+    pub detail: String,
+}
+
+/// Scans blocks side by side. `subjects` receives the totals of every block that verifies; `done` is
+/// called with the number of blocks finished; a set `cancel` ends the scan early.
+pub fn scan_blocks(
+    rules: ScanRules<'_>,
+    numbers: &[u32],
+    subjects: &SubjectTable,
+    done: &(dyn Fn(usize) + Sync),
+    cancel: &AtomicBool,
+) -> Vec<Scanned> {
+    let next = AtomicUsize::new(0);
+    let finished = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Scanned>>> = Mutex::new((0..numbers.len()).map(|_| None).collect());
+    let work = || {
+        let mut scanner = Scanner::new(rules, subjects);
+        while !cancel.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(number) = numbers.get(at).copied() else { break };
+            let outcome = scanner.scan(number);
+            if let Some(slot) = results.lock().get_mut(at) {
+                *slot = Some(Scanned { number, outcome });
+            }
+            done(finished.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    let threads = rules.threads.clamp(1, numbers.len().max(1));
+    if threads == 1 {
+        work();
+    } else {
+        // A thread that panicked is our own mistake: it is passed on, not swallowed.
+        let joined = crossbeam::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|_| work());
+            }
+        });
+        if let Err(panic) = joined {
+            std::panic::resume_unwind(panic);
+        }
+    }
+    results.into_inner().into_iter().flatten().collect()
+}
+
+struct Scanner<'a> {
+    rules: ScanRules<'a>,
+    subjects: &'a SubjectTable,
+    file: Vec<u8>,
+    spare: Vec<u8>,
+    run: Run,
+    local: BlockSubjects,
+}
+
+#[derive(Default)]
+struct Seen {
+    ttl_count: u64,
+    schedule_count: u64,
+    bad_headers: Vec<(u64, u64)>,
+}
+
+struct ScanSink<'a> {
+    tracked: bool,
+    local: &'a mut BlockSubjects,
+    seen: Seen,
+}
+
+impl Sink for ScanSink<'_> {
+    #[inline]
+    fn message(&mut self, record: &RecordRef, content: &[u8]) {
+        if self.tracked {
+            self.local.count(record, content);
+        }
+        if record.has_headers() {
+            self.headers(record, content);
+        }
+    }
+}
+
+impl ScanSink<'_> {
+    fn headers(&mut self, record: &RecordRef, content: &[u8]) {
+        let Ok((block, _)) = record.headers_and_body(content) else {
+            self.seen.bad_headers.push((record.sequence(), record.offset() as u64));
+            return;
+        };
+        let (ttl, schedule) = slots::timer_headers(block);
+        self.seen.ttl_count += u64::from(ttl);
+        self.seen.schedule_count += u64::from(schedule);
+    }
+}
+
+impl<'a> Scanner<'a> {
+    fn new(rules: ScanRules<'a>, subjects: &'a SubjectTable) -> Self {
+        Scanner { rules, subjects, file: Vec::new(), spare: Vec::new(), run: Run::new(), local: BlockSubjects::default() }
+    }
+
+    fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
+        let plain = |cause| ScanFault { cause, key_created: false };
+        let ScanRules { files, msgs, keys, tracked, .. } = self.rules;
+        files.read_into(&format!("{msgs}/{number}.blk"), &mut self.file).map_err(|fault| {
+            plain(match fault {
+                FileFault::Missing => Cause::Missing,
+                FileFault::Failed(detail) => Cause::Io(detail),
+            })
+        })?;
+        let key = match keys.current {
+            None => BlockKey::None,
+            Some(_) => {
+                let file = files.read(&format!("{msgs}/{number}.key"));
+                keys.open_block_key(number, file).map_err(plain)?
+            }
+        };
+        let key_created = matches!(key, BlockKey::Absent);
+        let failed = |cause| ScanFault { cause, key_created };
+        let hash_key = HashKey::for_block(keys.stream, number);
+        let file_length = self.file.len() as u64;
+        let cipher = match &key {
+            BlockKey::Opened(opened) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            _ => None,
+        };
+        let decoded = decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key);
+        let tail = match &decoded {
+            Ok(decoded) => decoded.tail,
+            Err(_) => content::tail_of(&self.file),
+        };
+        let encrypt_anew = match &key {
+            BlockKey::Absent => Some(true),
+            BlockKey::Opened(opened) if opened.converting => Some(false),
+            _ => None,
+        };
+        if encrypt_anew.is_some() {
+            decoded.clone().map_err(|fault| failed(fault.into()))?;
+            convert_check(&mut Block::default(), &self.file, &hash_key).map_err(failed)?;
+        }
+        let legacy = self.read_legacy(number, &key, file_length, tail);
+        let accepted = legacy.as_ref().is_some_and(|legacy| legacy.accepted);
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            // A block its legacy index stands for is read only for its subjects.
+            Err(_) if accepted && !tracked => content::Decoded { compressed: true, tail },
+            Err(fault) => return Err(failed(fault.into())),
+        };
+        let known = legacy.as_ref().filter(|legacy| !legacy.accepted).map(known_of).unwrap_or_default();
+        self.local.clear();
+        let mut sink = ScanSink { tracked: tracked && !accepted, local: &mut self.local, seen: Seen::default() };
+        let walked = walk(&self.file, &hash_key, known, &mut self.run, &mut sink);
+        let seen = sink.seen;
+        let mut block = ScannedBlock {
+            key,
+            encrypt_anew,
+            walked,
+            legacy,
+            file_length,
+            content_length: self.file.len() as u64,
+            compressed: decoded.compressed,
+            ttl_count: seen.ttl_count,
+            schedule_count: seen.schedule_count,
+            bad_headers: seen.bad_headers,
+            misaligned: false,
+        };
+        if accepted {
+            block.misaligned = true;
+        } else {
+            self.check_alignment(&mut block);
+            if tracked && !block.misaligned && block.walked.messages > 0 {
+                self.subjects.merge_block(number, &self.local, &self.file);
+            }
+        }
+        Ok(block)
+    }
+
+    /// A plain walk indexes by construction; anything else is indexed to be sure.
+    fn check_alignment(&self, block: &mut ScannedBlock) {
+        if block.walked.plain || block.walked.messages == 0 {
+            return;
+        }
+        let content = self.file.get(..block.walked.end as usize).unwrap_or(&self.file);
+        let mut deleted = block.walked.deleted.clone();
+        let Walked { first_seq, last_seq, .. } = block.walked;
+        match slots::index(content, first_seq, last_seq, &mut deleted) {
+            Ok(index) => {
+                block.ttl_count = index.ttl_count;
+                block.schedule_count = index.schedule_count;
+                block.walked.deleted = deleted;
+            }
+            Err(_) => block.misaligned = true,
+        }
+    }
+
+    fn read_legacy(&mut self, number: u32, key: &BlockKey, file_length: u64, tail: [u8; 8]) -> Option<LegacyVerdict> {
+        let ScanRules { files, msgs, .. } = self.rules;
+        let bytes = files.read(&format!("{msgs}/{number}.idx")).ok()?;
+        let opened = match key {
+            BlockKey::Opened(opened) => Some(opened),
+            _ => None,
+        };
+        let plain = match opened {
+            None if matches!(key, BlockKey::Absent) => return None,
+            None => bytes,
+            Some(opened) => crate::crypto::open_legacy_index(&bytes, &opened.seed, &opened.nonce).ok()?,
+        };
+        Some(judge_legacy(legacy::decode_idx(&plain), file_length, tail))
+    }
+}
+
+fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyVerdict {
+    let (fields, rejection) = match outcome {
+        IdxOutcome::Candidate(fields) => (fields, None),
+        IdxOutcome::Rejected { reason, partial } => (partial, Some(reason)),
+    };
+    let checksum = fields.last_record_hash;
+    let stands = (file_length == 0 && fields.messages == 0) || checksum.unwrap_or_default() == tail;
+    let accepted = rejection.is_none() && stands;
+    let detail = match &rejection {
+        Some(rejection) => rejection.to_string(),
+        None if accepted => String::new(),
+        None => "its block has changed since it was written".to_owned(),
+    };
+    let state = Block {
+        first: Edge { seq: fields.first_sequence, ts: fields.first_time_ns },
+        last: Edge { seq: fields.last_sequence, ts: fields.last_time_ns },
+        messages: fields.messages,
+        bytes: fields.bytes,
+        deleted: fields.deleted,
+        checksum,
+        raw_bytes: file_length,
+        ..Block::default()
+    };
+    LegacyVerdict { accepted, removed: rejection.is_some_and(|fault| fault.deletes_file()), state, detail }
+}
+
+fn known_of(legacy: &LegacyVerdict) -> Known {
+    Known {
+        first_seq: legacy.state.first.seq,
+        first_ts: legacy.state.first.ts,
+        last_seq: legacy.state.last.seq,
+        deleted: legacy.state.deleted.clone(),
+    }
+}

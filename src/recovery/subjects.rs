@@ -1,0 +1,290 @@
+//! The subject index of a stream: per subject how many live messages, and between which blocks.
+//!
+//! Filled by all scan threads at once and then owned by the model. Millions of subjects are
+//! ordinary, so an entry costs its bytes, 24 bytes and a few bytes of hash table, nothing more.
+
+use std::hash::Hasher;
+
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use rustc_hash::FxHasher;
+
+use crate::format::record::RecordRef;
+
+/// Shards let scan threads merge their blocks without waiting for each other. A power of two.
+const SHARD_COUNT: usize = 64;
+
+/// Totals of one subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubjectTotals {
+    /// Live messages.
+    pub total: u64,
+    /// Lowest block that may hold one.
+    pub first_block: u32,
+    /// Highest block that may hold one.
+    pub last_block: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    start: u32,
+    length: u16,
+    totals: SubjectTotals,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    table: HashTable<u32>,
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+    live_count: u64,
+}
+
+fn text<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
+    let start = entry.start as usize;
+    bytes.get(start..start + usize::from(entry.length)).unwrap_or_default()
+}
+
+impl Shard {
+    fn find(&self, hash: u64, subject: &[u8]) -> Option<u32> {
+        let Shard { table, entries, bytes, .. } = self;
+        table
+            .find(hash, |at| entries.get(*at as usize).is_some_and(|entry| text(bytes, entry) == subject))
+            .copied()
+    }
+
+    fn totals_mut(&mut self, hash: u64, subject: &[u8]) -> Option<&mut SubjectTotals> {
+        let at = self.find(hash, subject)?;
+        self.entries.get_mut(at as usize).map(|entry| &mut entry.totals)
+    }
+
+    fn add(&mut self, hash: u64, subject: &[u8], added: SubjectTotals) {
+        if let Some(at) = self.find(hash, subject) {
+            let Some(entry) = self.entries.get_mut(at as usize) else { return };
+            let known = &mut entry.totals;
+            if known.total == 0 {
+                self.live_count += 1;
+                *known = added;
+                return;
+            }
+            known.total = known.total.wrapping_add(added.total);
+            known.first_block = known.first_block.min(added.first_block);
+            known.last_block = known.last_block.max(added.last_block);
+            return;
+        }
+        let (Ok(at), Ok(start), Ok(length)) =
+            (u32::try_from(self.entries.len()), u32::try_from(self.bytes.len()), u16::try_from(subject.len()))
+        else {
+            return;
+        };
+        self.bytes.extend_from_slice(subject);
+        self.entries.push(Entry { start, length, totals: added });
+        self.live_count += 1;
+        let Shard { table, entries, bytes, .. } = self;
+        table.insert_unique(hash, at, |at| {
+            entries.get(*at as usize).map_or(0, |entry| hash_of(text(bytes, entry)))
+        });
+    }
+}
+
+fn hash_of(subject: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(subject);
+    // The table takes its bucket from the low bits and its tag from the top ones, the shard from
+    // the middle; one more multiplication spreads short subjects over all of them.
+    hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARD_COUNT
+}
+
+/// The subject index.
+#[derive(Debug)]
+pub struct SubjectTable {
+    shards: Vec<Mutex<Shard>>,
+}
+
+impl Default for SubjectTable {
+    fn default() -> Self {
+        SubjectTable { shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl SubjectTable {
+    /// Adds totals of a subject; a zero total adds nothing.
+    pub fn add(&mut self, subject: &[u8], totals: SubjectTotals) {
+        let hash = hash_of(subject);
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
+            shard.get_mut().add(hash, subject, totals);
+        }
+    }
+
+    /// Puts totals as they are, replacing what is there: a later entry of an index wins.
+    pub fn put(&mut self, subject: &[u8], totals: SubjectTotals) {
+        let hash = hash_of(subject);
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
+        let shard = shard.get_mut();
+        match shard.totals_mut(hash, subject) {
+            Some(known) => *known = totals,
+            None => shard.add(hash, subject, totals),
+        }
+    }
+
+    /// Adds what one block holds; called by scan threads side by side.
+    pub fn merge_block(&self, block: u32, local: &BlockSubjects, content: &[u8]) {
+        let mut order: Vec<u32> = (0..local.entries.len() as u32).collect();
+        let shard_at = |at: &u32| local.entries.get(*at as usize).map_or(0, |entry| shard_of(entry.hash));
+        order.sort_unstable_by_key(shard_at);
+        for group in order.chunk_by(|a, b| shard_at(a) == shard_at(b)) {
+            let Some(shard) = group.first().and_then(|at| self.shards.get(shard_at(at))) else { continue };
+            let mut shard = shard.lock();
+            for entry in group.iter().filter_map(|at| local.entries.get(*at as usize)) {
+                let totals = SubjectTotals { total: u64::from(entry.count), first_block: block, last_block: block };
+                shard.add(entry.hash, entry.subject(content), totals);
+            }
+        }
+    }
+
+    /// Takes one message of a subject away; the subject goes with its last one.
+    pub fn remove_one(&mut self, subject: &[u8]) {
+        if subject.is_empty() {
+            return;
+        }
+        let hash = hash_of(subject);
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
+        let shard = shard.get_mut();
+        if let Some(totals) = shard.totals_mut(hash, subject)
+            && totals.total > 0
+        {
+            totals.total -= 1;
+            if totals.total == 0 {
+                shard.live_count -= 1;
+            }
+        }
+    }
+
+    /// Totals of a subject, if it has any.
+    #[must_use]
+    pub fn get(&self, subject: &[u8]) -> Option<SubjectTotals> {
+        let hash = hash_of(subject);
+        let mut shard = self.shards.get(shard_of(hash))?.lock();
+        shard.totals_mut(hash, subject).copied().filter(|totals| totals.total > 0)
+    }
+
+    /// Distinct subjects.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().live_count).sum()
+    }
+
+    /// Whether there is no subject.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Visits every subject, in no particular order.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], SubjectTotals)) {
+        for shard in &self.shards {
+            let shard = shard.lock();
+            for entry in shard.entries.iter().filter(|entry| entry.totals.total > 0) {
+                visit(text(&shard.bytes, entry), entry.totals);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = SubjectTable::default();
+    }
+}
+
+/// The subjects of one block while it is scanned. Subjects stay in the block's content.
+#[derive(Debug, Default)]
+pub struct BlockSubjects {
+    table: HashTable<u32>,
+    entries: Vec<LocalEntry>,
+    last: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LocalEntry {
+    hash: u64,
+    start: u32,
+    length: u16,
+    count: u32,
+}
+
+impl LocalEntry {
+    fn subject<'a>(&self, content: &'a [u8]) -> &'a [u8] {
+        let start = self.start as usize;
+        content.get(start..start + usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+impl BlockSubjects {
+    /// Forgets everything but keeps the room.
+    pub fn clear(&mut self) {
+        self.table.clear();
+        self.entries.clear();
+        self.last = 0;
+    }
+
+    /// Distinct subjects.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Counts a message. Messages without a subject are not counted.
+    #[inline]
+    pub fn count(&mut self, record: &RecordRef, content: &[u8]) {
+        let subject = record.subject(content);
+        if subject.is_empty() {
+            return;
+        }
+        // Runs of one subject are common; they need no hash.
+        if let Some(entry) = self.entries.get_mut(self.last as usize)
+            && entry.subject(content) == subject
+        {
+            entry.count += 1;
+            return;
+        }
+        self.count_hashed(record, subject, content);
+    }
+
+    fn count_hashed(&mut self, record: &RecordRef, subject: &[u8], content: &[u8]) {
+        let hash = hash_of(subject);
+        let entries = &self.entries;
+        let found = self.table.find(hash, |at| {
+            entries.get(*at as usize).is_some_and(|entry| entry.subject(content) == subject)
+        });
+        if let Some(at) = found.copied() {
+            self.last = at;
+            if let Some(entry) = self.entries.get_mut(at as usize) {
+                entry.count += 1;
+            }
+            return;
+        }
+        let at = self.entries.len() as u32;
+        let start = (record.offset() + crate::format::limits::RECORD_HEADER_LENGTH) as u32;
+        self.entries.push(LocalEntry { hash, start, length: record.subject_length, count: 1 });
+        self.last = at;
+        let entries = &self.entries;
+        self.table.insert_unique(hash, at, |at| entries.get(*at as usize).map_or(0, |entry| entry.hash));
+    }
+
+    /// Visits subject and count.
+    pub fn for_each(&self, content: &[u8], mut visit: impl FnMut(&[u8], u64)) {
+        for entry in &self.entries {
+            visit(entry.subject(content), u64::from(entry.count));
+        }
+    }
+}

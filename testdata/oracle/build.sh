@@ -1,0 +1,13 @@
+#!/bin/sh
+# Builds the oracle into ${CARGO_TARGET_DIR:-target}/oracle/oracle of the repository. Go's own cache makes a repeat quick.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=${CARGO_TARGET_DIR:-target}
+case $target in
+/*) ;;
+*) target=$root/$target ;;
+esac
+mkdir -p "$target/oracle"
+cd "$here"
+exec go build -trimpath -o "$target/oracle/oracle" .

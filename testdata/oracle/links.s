@@ -1,0 +1,1 @@
+// Empty on purpose: it lets the package declare functions without a body.

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+type timing struct {
+	OpenNs    []int64 `json:"open_ns"`
+	PeakRSSKB uint64  `json:"peak_rss_kb"`
+	Messages  uint64  `json:"messages"`
+	Bytes     uint64  `json:"bytes"`
+	Procs     int     `json:"procs"`
+}
+
+// commandTime opens a store again and again, closing it without writing.
+func commandTime(args []string) error {
+	q := &question{}
+	set := flag.NewFlagSet("time", flag.ExitOnError)
+	keyFlags(set, q)
+	runs := set.Int("runs", 5, "how often to open")
+	noIndex := set.Bool("no-index", false, "delete index.db, thw.db, sched.db and sources.db before each open; DIR is changed")
+	keepTimers := set.Bool("keep-timers", false, "with --no-index: delete index.db only")
+	set.StringVar(&q.Name, "name", "", "stream name; default: the name of DIR")
+	var err error
+	if q.Dir, err = one(parse(set, args), "directory"); err != nil {
+		return err
+	}
+	env, err := newEnvironment()
+	if err != nil {
+		return err
+	}
+	result := timing{Procs: runtime.GOMAXPROCS(0)}
+	for range *runs {
+		if *noIndex {
+			removeIndexes(q.Dir, *keepTimers)
+		}
+		p, skip, err := env.planStream(q)
+		if err != nil {
+			return err
+		} else if skip != "" {
+			return errorString("skipped: " + skip)
+		}
+		runtime.GC()
+		begin := time.Now()
+		s, err := env.open(p)
+		result.OpenNs = append(result.OpenNs, time.Since(begin).Nanoseconds())
+		if err != nil {
+			return err
+		}
+		var st server.StreamState
+		s.FastState(&st)
+		result.Messages, result.Bytes = st.Msgs, st.Bytes
+		s.abandon()
+	}
+	result.PeakRSSKB = peakRSS()
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+type errorString string
+
+func (e errorString) Error() string { return string(e) }
+
+func removeIndexes(dir string, keepTimers bool) {
+	_ = os.Remove(filepath.Join(dir, "msgs", "index.db"))
+	if !keepTimers {
+		for _, name := range []string{"msgs/thw.db", "msgs/sched.db", "sources.db"} {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+	}
+}
+
+// peakRSS is the largest resident size of this process so far, in KiB.
+func peakRSS() uint64 {
+	content, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for _, line := range strings.Split(string(content), "\n") {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
+			return kb
+		}
+	}
+	return 0
+}
