@@ -1,5 +1,10 @@
 //! The `jetsam` command: arguments, then options, then work, then an exit code.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the command is where clock, environment and key files come from"
+)]
+
 mod args;
 mod cat;
 mod check;
