@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+mod text;
+
 /// How much an event matters to the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -28,10 +30,10 @@ impl Severity {
 }
 
 macro_rules! event_codes {
-    ($($variant:ident, $code:literal, $severity:ident, $meaning:literal, $advice:literal;)*) => {
+    ($($variant:ident, $code:literal, $severity:ident;)*) => {
         /// The stable code of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[allow(missing_docs, reason = "each variant is documented by its meaning in the table")]
+        #[allow(missing_docs, reason = "each variant is documented by EventCode::meaning")]
         pub enum EventCode { $($variant,)* }
 
         impl EventCode {
@@ -47,144 +49,144 @@ macro_rules! event_codes {
             pub fn severity(self) -> Severity {
                 match self { $(EventCode::$variant => Severity::$severity,)* }
             }
-
-            /// What it means, in one sentence.
-            pub fn meaning(self) -> &'static str {
-                match self { $(EventCode::$variant => $meaning,)* }
-            }
-
-            /// What to do about it, in one sentence; empty where nothing needs doing.
-            pub fn advice(self) -> &'static str {
-                match self { $(EventCode::$variant => $advice,)* }
-            }
         }
     };
 }
 
 event_codes! {
-    IndexUnreadable, "index-unreadable", Warn, "", "";
-    IndexTooShort, "index-too-short", Warn, "", "";
-    IndexHashMismatch, "index-hash-mismatch", Warn, "", "";
-    IndexDecryptFailed, "index-decrypt-failed", Warn, "", "";
-    IndexBadVersion, "index-bad-version", Warn, "", "";
-    IndexSubjectCount, "index-subject-count", Warn, "", "";
-    IndexSubjectOverrun, "index-subject-overrun", Warn, "", "";
-    IndexSubjectInvalid, "index-subject-invalid", Warn, "", "";
-    IndexBlockCount, "index-block-count", Warn, "", "";
-    IndexBlockListTruncated, "index-block-list-truncated", Warn, "", "";
-    IndexDmapInvalid, "index-dmap-invalid", Warn, "", "";
-    IndexTailMissing, "index-tail-missing", Warn, "", "";
-    IndexLastBlockMismatch, "index-last-block-mismatch", Warn, "", "";
-    IndexLastBlockMissing, "index-last-block-missing", Error, "", "";
-    IndexStaleLastRecord, "index-stale-last-record", Warn, "", "";
-    IndexStaleExtraBlocks, "index-stale-extra-blocks", Warn, "", "";
-    IndexBlockMissing, "index-block-missing", Error, "", "";
-    IndexTotalsMismatch, "index-totals-mismatch", Warn, "", "";
-    IndexRejected, "index-rejected", Warn, "", "";
-    IndexRemoved, "index-removed", Info, "", "";
-    IndexAbsent, "index-absent", Info, "", "";
-    PriorLastSeqRestored, "prior-last-seq-restored", Info, "", "";
-    BlockBadRecord, "block-bad-record", Error, "", "";
-    BlockTruncated, "block-truncated", Warn, "", "";
-    BlockTruncateSkipped, "block-truncate-skipped", Warn, "", "";
-    BlockRemovedEmpty, "block-removed-empty", Info, "", "";
-    BlockRemovedBadKey, "block-removed-bad-key", Error, "", "";
-    BlockRemovedLost, "block-removed-lost", Error, "", "";
-    BlockDecompressFailed, "block-decompress-failed", Error, "", "";
-    BlockSeqBackwards, "block-seq-backwards", Warn, "", "";
-    BlockGapFilled, "block-gap-filled", Info, "", "";
-    BlockOverlap, "block-overlap", Warn, "", "";
-    BlockOrderInverted, "block-order-inverted", Warn, "", "";
-    BlockNameAmbiguous, "block-name-ambiguous", Warn, "", "";
-    BlockOrphanFile, "block-orphan-file", Warn, "", "";
-    BlockKeyCreated, "block-key-created", Info, "", "";
-    BlockEncrypted, "block-encrypted", Info, "", "";
-    BlockRekeyed, "block-rekeyed", Info, "", "";
-    KeyOrphanRemoved, "key-orphan-removed", Info, "", "";
-    LegacyIdxUsed, "legacy-idx-used", Info, "", "";
-    LegacyIdxRejected, "legacy-idx-rejected", Warn, "", "";
-    LegacyMetaRemoved, "legacy-meta-removed", Info, "", "";
-    LostData, "lost-data", Error, "", "";
-    TombstoneApplied, "tombstone-applied", Info, "", "";
-    TombstoneNoTarget, "tombstone-no-target", Info, "", "";
-    PurgeCompleted, "purge-completed", Info, "", "";
-    PurgeRolledBack, "purge-rolled-back", Warn, "", "";
-    TtlReadFailed, "ttl-read-failed", Warn, "", "";
-    SchedReadFailed, "sched-read-failed", Warn, "", "";
-    SourcesReadFailed, "sources-read-failed", Warn, "", "";
-    TtlDecodeFailed, "ttl-decode-failed", Warn, "", "";
-    SchedDecodeFailed, "sched-decode-failed", Warn, "", "";
-    SourcesDecodeFailed, "sources-decode-failed", Warn, "", "";
-    TtlOutdated, "ttl-outdated", Info, "", "";
-    SchedOutdated, "sched-outdated", Info, "", "";
-    SourcesOutdated, "sources-outdated", Info, "", "";
-    PermsgLoadFailed, "permsg-load-failed", Warn, "", "";
-    SourcesAhead, "sources-ahead", Warn, "", "";
-    SourcesUnconfigured, "sources-unconfigured", Warn, "", "";
-    OpenWouldCrash, "open-would-crash", Error, "", "";
-    ReadWouldCrash, "read-would-crash", Error, "", "";
-    SubjectTotalsSkew, "subject-totals-skew", Warn, "", "";
-    CacheRangeCorrupt, "cache-range-corrupt", Warn, "", "";
-    CacheRecordCorrupt, "cache-record-corrupt", Warn, "", "";
-    BlockLoadFailed, "block-load-failed", Warn, "", "";
-    AgeExpiredBlocks, "age-expired-blocks", Info, "", "";
-    AgeExpiredMsgs, "age-expired-msgs", Info, "", "";
-    LimitTrimmed, "limit-trimmed", Info, "", "";
-    FirstSeqPurged, "first-seq-purged", Info, "", "";
-    StreamMetaMissing, "stream-meta-missing", Error, "", "";
-    StreamMetaUnreadable, "stream-meta-unreadable", Error, "", "";
-    StreamSumMissing, "stream-sum-missing", Error, "", "";
-    StreamSumUnreadable, "stream-sum-unreadable", Error, "", "";
-    StreamSumMismatch, "stream-sum-mismatch", Error, "", "";
-    StreamKeyShort, "stream-key-short", Error, "", "";
-    StreamMetaDecryptFailed, "stream-meta-decrypt-failed", Error, "", "";
-    StreamMetaJson, "stream-meta-json", Error, "", "";
-    StreamUnsupported, "stream-unsupported", Warn, "", "";
-    StreamStrictJson, "stream-strict-json", Warn, "", "";
-    StreamSubjectRepaired, "stream-subject-repaired", Warn, "", "";
-    StreamSubjectInvalid, "stream-subject-invalid", Warn, "", "";
-    StreamMirrorSubjects, "stream-mirror-subjects", Warn, "", "";
-    StreamEncrypting, "stream-encrypting", Info, "", "";
-    StreamRekeying, "stream-rekeying", Info, "", "";
-    StreamOpenFailed, "stream-open-failed", Error, "", "";
-    StreamKeyNotRestored, "stream-key-not-restored", Warn, "", "";
-    StreamDirRemoved, "stream-dir-removed", Error, "", "";
-    ConsumerDirRemoved, "consumer-dir-removed", Warn, "", "";
-    StreamCreatedChanged, "stream-created-changed", Warn, "", "";
-    ConsumerMetaMissing, "consumer-meta-missing", Warn, "", "";
-    ConsumerMetaUnreadable, "consumer-meta-unreadable", Error, "", "";
-    ConsumerSumMissing, "consumer-sum-missing", Warn, "", "";
-    ConsumerMetaDecryptFailed, "consumer-meta-decrypt-failed", Error, "", "";
-    ConsumerMetaJson, "consumer-meta-json", Warn, "", "";
-    ConsumerUnsupported, "consumer-unsupported", Warn, "", "";
-    ConsumerStrictJson, "consumer-strict-json", Warn, "", "";
-    ConsumerStreamStopped, "consumer-stream-stopped", Warn, "", "";
-    ConsumerAddFailed, "consumer-add-failed", Warn, "", "";
-    ConsumerAheadOfStream, "consumer-ahead-of-stream", Warn, "", "";
-    ConsumerSumMismatch, "consumer-sum-mismatch", Warn, "", "";
-    HeaderLengthBad, "header-length-bad", Error, "", "";
-    RecordUnreadable, "record-unreadable", Error, "", "";
-    LossNeedsConsent, "loss-needs-consent", Error, "", "";
-    ServerWouldDeleteStream, "server-would-delete-stream", Error, "", "";
-    ServerWouldCrash, "server-would-crash", Error, "", "";
-    ServerWouldSkipStream, "server-would-skip-stream", Warn, "", "";
-    ConsumerStateCorrupt, "consumer-state-corrupt", Error, "", "";
-    ConsumerStateEmpty, "consumer-state-empty", Warn, "", "";
-    ConsumerDisabled, "consumer-disabled", Warn, "", "";
-    BlockUnlisted, "block-unlisted", Warn, "", "";
-    IndexWritten, "index-written", Info, "", "";
-    StoreBusy, "store-busy", Error, "", "";
-    IoError, "io-error", Error, "", "";
-    StreamRefused, "stream-refused", Error, "", "";
-    LastBlockCompressed, "last-block-compressed", Warn, "", "";
-    KeyMissing, "key-missing", Error, "", "";
-    KeyBad, "key-bad", Error, "", "";
-    LeftOverFile, "left-over-file", Info, "", "";
-    StreamHalfDeleted, "stream-half-deleted", Info, "", "";
-    BatchPending, "batch-pending", Info, "", "";
-    BlockLastSeqRegressed, "block-last-seq-regressed", Warn, "", "";
-    ReadChangedUnderneath, "read-changed-underneath", Warn, "", "";
-    ReplicasUnsupported, "replicas-unsupported", Warn, "", "";
+    IndexUnreadable, "index-unreadable", Warn;
+    IndexTooShort, "index-too-short", Warn;
+    IndexHashMismatch, "index-hash-mismatch", Warn;
+    IndexDecryptFailed, "index-decrypt-failed", Warn;
+    IndexBadVersion, "index-bad-version", Warn;
+    IndexSubjectCount, "index-subject-count", Warn;
+    IndexSubjectOverrun, "index-subject-overrun", Warn;
+    IndexSubjectInvalid, "index-subject-invalid", Warn;
+    IndexBlockCount, "index-block-count", Warn;
+    IndexBlockListTruncated, "index-block-list-truncated", Warn;
+    IndexDmapInvalid, "index-dmap-invalid", Warn;
+    IndexTailMissing, "index-tail-missing", Warn;
+    IndexLastBlockMismatch, "index-last-block-mismatch", Warn;
+    IndexLastBlockMissing, "index-last-block-missing", Error;
+    IndexStaleLastRecord, "index-stale-last-record", Warn;
+    IndexStaleExtraBlocks, "index-stale-extra-blocks", Warn;
+    IndexBlockMissing, "index-block-missing", Error;
+    IndexTotalsMismatch, "index-totals-mismatch", Warn;
+    IndexRejected, "index-rejected", Warn;
+    IndexRemoved, "index-removed", Info;
+    IndexAbsent, "index-absent", Info;
+    PriorLastSeqRestored, "prior-last-seq-restored", Info;
+    BlockBadRecord, "block-bad-record", Error;
+    BlockTruncated, "block-truncated", Warn;
+    BlockTruncateSkipped, "block-truncate-skipped", Warn;
+    BlockRemovedEmpty, "block-removed-empty", Info;
+    BlockRemovedBadKey, "block-removed-bad-key", Error;
+    BlockRemovedLost, "block-removed-lost", Error;
+    BlockDecompressFailed, "block-decompress-failed", Error;
+    BlockSeqBackwards, "block-seq-backwards", Warn;
+    BlockGapFilled, "block-gap-filled", Info;
+    BlockOverlap, "block-overlap", Warn;
+    BlockOrderInverted, "block-order-inverted", Warn;
+    BlockNameAmbiguous, "block-name-ambiguous", Warn;
+    BlockOrphanFile, "block-orphan-file", Warn;
+    BlockKeyCreated, "block-key-created", Info;
+    BlockEncrypted, "block-encrypted", Info;
+    BlockRekeyed, "block-rekeyed", Info;
+    KeyOrphanRemoved, "key-orphan-removed", Info;
+    LegacyIdxUsed, "legacy-idx-used", Info;
+    LegacyIdxRejected, "legacy-idx-rejected", Warn;
+    LegacyMetaRemoved, "legacy-meta-removed", Info;
+    LostData, "lost-data", Error;
+    TombstoneApplied, "tombstone-applied", Info;
+    TombstoneNoTarget, "tombstone-no-target", Info;
+    PurgeCompleted, "purge-completed", Info;
+    PurgeRolledBack, "purge-rolled-back", Warn;
+    TtlReadFailed, "ttl-read-failed", Warn;
+    SchedReadFailed, "sched-read-failed", Warn;
+    SourcesReadFailed, "sources-read-failed", Warn;
+    TtlDecodeFailed, "ttl-decode-failed", Warn;
+    SchedDecodeFailed, "sched-decode-failed", Warn;
+    SourcesDecodeFailed, "sources-decode-failed", Warn;
+    TtlOutdated, "ttl-outdated", Info;
+    SchedOutdated, "sched-outdated", Info;
+    SourcesOutdated, "sources-outdated", Info;
+    PermsgNoBlock, "permsg-no-block", Warn;
+    PermsgLoadFailed, "permsg-load-failed", Warn;
+    SourcesAhead, "sources-ahead", Warn;
+    SourcesUnconfigured, "sources-unconfigured", Warn;
+    OpenWouldCrash, "open-would-crash", Error;
+    ReadWouldCrash, "read-would-crash", Error;
+    SubjectTotalsSkew, "subject-totals-skew", Warn;
+    CacheRangeCorrupt, "cache-range-corrupt", Warn;
+    CacheRecordCorrupt, "cache-record-corrupt", Warn;
+    BlockLoadFailed, "block-load-failed", Warn;
+    AgeExpiredBlocks, "age-expired-blocks", Info;
+    AgeExpiredMsgs, "age-expired-msgs", Info;
+    LimitTrimmed, "limit-trimmed", Info;
+    FirstSeqPurged, "first-seq-purged", Info;
+    StreamMetaMissing, "stream-meta-missing", Error;
+    StreamMetaUnreadable, "stream-meta-unreadable", Error;
+    StreamSumMissing, "stream-sum-missing", Error;
+    StreamSumUnreadable, "stream-sum-unreadable", Error;
+    StreamSumMismatch, "stream-sum-mismatch", Error;
+    StreamKeyShort, "stream-key-short", Error;
+    StreamMetaDecryptFailed, "stream-meta-decrypt-failed", Error;
+    StreamMetaJson, "stream-meta-json", Error;
+    StreamUnsupported, "stream-unsupported", Warn;
+    StreamStrictJson, "stream-strict-json", Warn;
+    StreamSubjectRepaired, "stream-subject-repaired", Warn;
+    StreamSubjectInvalid, "stream-subject-invalid", Warn;
+    StreamMirrorSubjects, "stream-mirror-subjects", Warn;
+    StreamEncrypting, "stream-encrypting", Info;
+    StreamRekeying, "stream-rekeying", Info;
+    StreamOpenFailed, "stream-open-failed", Error;
+    StreamCreatedChanged, "stream-created-changed", Warn;
+    ConsumerMetaMissing, "consumer-meta-missing", Warn;
+    ConsumerMetaUnreadable, "consumer-meta-unreadable", Error;
+    ConsumerSumMissing, "consumer-sum-missing", Warn;
+    ConsumerMetaDecryptFailed, "consumer-meta-decrypt-failed", Error;
+    ConsumerMetaJson, "consumer-meta-json", Warn;
+    ConsumerUnsupported, "consumer-unsupported", Warn;
+    ConsumerStrictJson, "consumer-strict-json", Warn;
+    ConsumerStreamStopped, "consumer-stream-stopped", Warn;
+    ConsumerAddFailed, "consumer-add-failed", Warn;
+    ConsumerAheadOfStream, "consumer-ahead-of-stream", Warn;
+    ConsumerSumMismatch, "consumer-sum-mismatch", Warn;
+    HeaderLengthBad, "header-length-bad", Error;
+    RecordUnreadable, "record-unreadable", Error;
+    LossNeedsConsent, "loss-needs-consent", Error;
+    ServerWouldDeleteStream, "server-would-delete-stream", Error;
+    ServerWouldCrash, "server-would-crash", Error;
+    ServerWouldSkipStream, "server-would-skip-stream", Warn;
+    ConsumerStateCorrupt, "consumer-state-corrupt", Error;
+    ConsumerStateEmpty, "consumer-state-empty", Warn;
+    ConsumerDisabled, "consumer-disabled", Warn;
+    BlockUnlisted, "block-unlisted", Warn;
+    IndexWritten, "index-written", Info;
+    StoreBusy, "store-busy", Error;
+    IoError, "io-error", Error;
+    StreamRefused, "stream-refused", Error;
+    LastBlockCompressed, "last-block-compressed", Warn;
+    KeyMissing, "key-missing", Error;
+    KeyBad, "key-bad", Error;
+    LeftOverFile, "left-over-file", Info;
+    StreamHalfDeleted, "stream-half-deleted", Info;
+    BatchPending, "batch-pending", Info;
+    BlockLastSeqRegressed, "block-last-seq-regressed", Warn;
+    ReadChangedUnderneath, "read-changed-underneath", Warn;
+    ReplicasUnsupported, "replicas-unsupported", Warn;
+}
+
+impl EventCode {
+    /// What it means, in one or two sentences.
+    pub fn meaning(self) -> &'static str {
+        text::of(self).0
+    }
+
+    /// What to do about it; empty where nothing needs doing.
+    pub fn advice(self) -> &'static str {
+        text::of(self).1
+    }
 }
 
 impl fmt::Display for EventCode {

@@ -1,0 +1,287 @@
+//! `jetsam cat`: print messages.
+//!
+//! `text` is for people: a line with sequence, time, subject and size, the headers, the body;
+//! bytes that would steer a terminal are escaped. `json` is an object a line, with the fields of
+//! the server's own stored message (`subject`, `seq`, `time`, `hdrs` and `data` in base64, `hdrs`
+//! absent where there are none) after `account` and `stream`. `raw` is the bodies, byte for byte,
+//! with nothing between them.
+
+use std::io;
+
+use crate::console::Sink;
+use crate::engine::{EngineError, Item, Message, StreamDir, Want};
+use crate::resolve::{CatFormat, CatQuery, Command};
+use crate::session::{self, Session};
+use crate::signals::INTERRUPTED;
+use crate::units;
+
+/// Exit code where messages are counted but cannot be read.
+const UNREADABLE: u8 = 4;
+
+/// Prints the messages asked for; returns the exit code.
+pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -> io::Result<u8> {
+    let worker = session.worker;
+    let streams = match worker.engine.find_streams(&command.path) {
+        Ok(streams) => streams,
+        Err(error) => {
+            session.console.remark(&units::printable(error.message()));
+            return Ok(session::exit_code(&error));
+        }
+    };
+    let mut left = query.limit.unwrap_or(u64::MAX);
+    let mut exit = 0;
+    for stream in &streams {
+        if left == 0 || session.console.out.closed() {
+            break;
+        }
+        if worker.gate.interrupted() {
+            return Ok(INTERRUPTED);
+        }
+        let mut printer = Printer {
+            out: session.console.out,
+            err: session.console.err,
+            stream,
+            query,
+            left,
+            unreadable: false,
+            failed: None,
+        };
+        let result = worker
+            .engine
+            .messages(stream, &command.options, query.range, &mut |item| {
+                printer.visit(item)
+            });
+        left = printer.left;
+        if let Some(error) = printer.failed {
+            return Err(error);
+        }
+        if printer.unreadable {
+            exit = exit.max(UNREADABLE);
+        }
+        if let Err(error) = result {
+            exit = exit.max(failed(session, stream, &error));
+        }
+    }
+    session.console.out.flush()?;
+    Ok(exit)
+}
+
+fn failed(session: &mut Session<'_, '_>, stream: &StreamDir, error: &EngineError) -> u8 {
+    let text = format!("{}: {}", stream.name, error.message());
+    session.console.remark(&units::printable(&text));
+    session::exit_code(error)
+}
+
+struct Printer<'a> {
+    out: &'a mut dyn Sink,
+    err: &'a mut dyn Sink,
+    stream: &'a StreamDir,
+    query: &'a CatQuery,
+    left: u64,
+    unreadable: bool,
+    failed: Option<io::Error>,
+}
+
+impl Printer<'_> {
+    fn visit(&mut self, item: Item<'_>) -> Want {
+        let message = match item {
+            Item::Message(message) => message,
+            Item::Unreadable { seq, detail } => {
+                self.unreadable = true;
+                let text = format!("{}: sequence {seq}: {detail}", self.stream.name);
+                let _ = writeln!(self.err, "jetsam: {}", units::printable(&text));
+                return Want::More;
+            }
+        };
+        if !self.wanted(&message) {
+            return Want::More;
+        }
+        let result = match self.query.format {
+            CatFormat::Text => text(self.out, &message),
+            CatFormat::Json => json(self.out, self.stream, &message),
+            CatFormat::Raw => self.out.write_all(message.body),
+        };
+        if let Err(error) = result {
+            self.failed = Some(error);
+            return Want::Stop;
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 || self.out.closed() {
+            Want::Stop
+        } else {
+            Want::More
+        }
+    }
+
+    fn wanted(&self, message: &Message<'_>) -> bool {
+        let query = self.query;
+        query
+            .from_ns
+            .is_none_or(|from| message.timestamp_ns >= from)
+            && query.to_ns.is_none_or(|to| message.timestamp_ns <= to)
+            && query
+                .subject
+                .as_ref()
+                .is_none_or(|filter| matches(filter, message.subject))
+    }
+}
+
+fn text(out: &mut dyn Sink, message: &Message<'_>) -> io::Result<()> {
+    let subject = units::printable(&units::text(message.subject));
+    writeln!(
+        out,
+        "[{}] {} {subject} ({})",
+        message.seq,
+        units::rfc3339(Some(message.timestamp_ns)),
+        units::bytes(message.body.len() as u64)
+    )?;
+    let headers = units::text(message.headers);
+    for line in headers.split("\r\n").filter(|line| !line.is_empty()) {
+        writeln!(out, "{}", units::printable(line))?;
+    }
+    if !message.headers.is_empty() {
+        writeln!(out)?;
+    }
+    let body = units::printable_lines(&units::text(message.body));
+    writeln!(out, "{}\n", body.trim_end_matches('\n'))
+}
+
+#[derive(serde::Serialize)]
+struct MessageJson<'a> {
+    account: Option<&'a str>,
+    stream: &'a str,
+    subject: String,
+    seq: u64,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hdrs: Option<String>,
+    data: String,
+}
+
+fn json(out: &mut dyn Sink, stream: &StreamDir, message: &Message<'_>) -> io::Result<()> {
+    let line = MessageJson {
+        account: stream.account.as_deref(),
+        stream: &stream.name,
+        subject: units::text(message.subject),
+        seq: message.seq,
+        time: units::rfc3339(Some(message.timestamp_ns)),
+        hdrs: (!message.headers.is_empty()).then(|| units::base64(message.headers)),
+        data: units::base64(message.body),
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n")
+}
+
+/// Whether a subject matches a filter: `*` is one token, `>` at the end is one or more.
+fn matches(filter: &[u8], subject: &[u8]) -> bool {
+    let mut tokens = subject.split(|&byte| byte == b'.');
+    let mut wanted = filter.split(|&byte| byte == b'.').peekable();
+    while let Some(want) = wanted.next() {
+        let Some(token) = tokens.next() else {
+            return false;
+        };
+        if want == b">" && wanted.peek().is_none() {
+            return true;
+        }
+        if want != b"*" && want != token {
+            return false;
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Fake;
+    use crate::testing::run;
+
+    fn fake() -> Fake {
+        Fake {
+            messages: vec![
+                (1, b"orders.1", b"one\x1b\n"),
+                (2, b"orders.2", b"\xfftwo"),
+                (5, b"audit", b""),
+            ],
+            ..Fake::default()
+        }
+    }
+
+    #[test]
+    fn text_is_for_people() {
+        let want = "\
+[1] 1970-01-01T00:00:01Z orders.1 (5 B)
+one\\u{1b}
+
+[2] 1970-01-01T00:00:02Z orders.2 (4 B)
+NATS/1.0
+K: v
+
+\\xfftwo
+
+[5] 1970-01-01T00:00:05Z audit (0 B)
+
+
+";
+        let ran = run("cat D", &fake());
+        assert_eq!((ran.exit, ran.out.as_str()), (0, want));
+    }
+
+    #[test]
+    fn json_is_an_object_a_line() {
+        let want = "\
+{\"account\":null,\"stream\":\"S\",\"subject\":\"orders.2\",\"seq\":2,\"time\":\"1970-01-01T00:00:02Z\",\
+\"hdrs\":\"TkFUUy8xLjANCks6IHYNCg0K\",\"data\":\"/3R3bw==\"}
+{\"account\":null,\"stream\":\"S\",\"subject\":\"audit\",\"seq\":5,\"time\":\"1970-01-01T00:00:05Z\",\
+\"data\":\"\"}
+";
+        assert_eq!(run("cat D --json --from 2", &fake()).out, want);
+        assert_eq!(run("cat D --format json --seq 2-9", &fake()).out, want);
+    }
+
+    #[test]
+    fn raw_is_the_bodies_alone() {
+        let ran = run("cat D --format raw --seq 1", &fake());
+        assert_eq!(ran.out, "one\x1b\n");
+    }
+
+    #[test]
+    fn filters_and_limits() {
+        let count = |line: &str| run(line, &fake()).out.lines().count();
+        assert_eq!(count("cat D --json"), 3);
+        assert_eq!(count("cat D --json --limit 2"), 2);
+        assert_eq!(count("cat D --json --limit 0"), 0);
+        assert_eq!(count("cat D --json --subject orders.*"), 2);
+        assert_eq!(
+            count("cat D --json --from 1970-01-01T00:00:02Z --to 1970-01-01T00:00:03Z"),
+            1
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_counted() {
+        let mut fake = fake();
+        fake.messages.push((6, b"", b""));
+        let ran = run("cat D --json", &fake);
+        assert_eq!((ran.exit, ran.out.lines().count()), (4, 3));
+        assert_eq!(ran.err, "jetsam: S: sequence 6: msgs/1.blk at offset 5\n");
+    }
+
+    #[test]
+    fn subjects_match_as_in_nats() {
+        let cases: [(&[u8], &[u8], bool); 9] = [
+            (b"a.b", b"a.b", true),
+            (b"a.b", b"a.b.c", false),
+            (b"a.*", b"a.b", true),
+            (b"a.*", b"a", false),
+            (b"*.b", b"a.b", true),
+            (b"a.>", b"a.b.c", true),
+            (b"a.>", b"a", false),
+            (b">", b"a", true),
+            (b"a.*.c", b"a.b.d", false),
+        ];
+        for (filter, subject, want) in cases {
+            assert_eq!(matches(filter, subject), want, "{filter:?} {subject:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the command asks of the library, as one seam: the verbs are tested against a stand-in.
+
+#![allow(dead_code, reason = "the library constructs the rest once it is wired")]
+
+use std::path::{Path, PathBuf};
+
+use jetsam::recovery::options::Options;
+use jetsam::recovery::report::StreamReport;
+
+/// One stream found below the path that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamDir {
+    /// Account directory, where the path shows one.
+    pub account: Option<String>,
+    /// The stream directory.
+    pub dir: PathBuf,
+    /// Its name: the directory's.
+    pub name: String,
+}
+
+/// Something that stops a verb before, or instead of, a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineError {
+    /// The path holds no store: wrong usage.
+    NotAStore(String),
+    /// A file or directory could not be read or written, a key is missing, the store is busy:
+    /// the caller can help.
+    Unreadable(String),
+}
+
+impl EngineError {
+    /// The sentence for the operator.
+    pub fn message(&self) -> &str {
+        match self {
+            EngineError::NotAStore(message) | EngineError::Unreadable(message) => message,
+        }
+    }
+}
+
+/// How far the work on one stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// The parts of the work that matter to someone who waits, or interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading: may stop at any moment.
+    Scan,
+    /// Writing: reported before the first change, and must be allowed to finish.
+    Apply,
+}
+
+/// How progress is told; called from any thread.
+pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// What `recover` may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoverOptions {
+    /// Go on where messages would be lost.
+    pub accept_loss: bool,
+    /// Put every byte aside before it is changed.
+    pub undo: bool,
+}
+
+/// What `undo` did to one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UndoReport {
+    /// Whether there was anything put aside.
+    pub found: bool,
+    /// Files brought back, relative to the stream directory.
+    pub restored: Vec<String>,
+    /// Files removed that the recovery had made.
+    pub removed: Vec<String>,
+}
+
+/// Sequences to read, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeqRange {
+    /// First sequence.
+    pub first: u64,
+    /// Last sequence.
+    pub last: u64,
+}
+
+/// One live message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Sequence.
+    pub seq: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    /// Subject.
+    pub subject: &'a [u8],
+    /// Header block; empty where there is none.
+    pub headers: &'a [u8],
+    /// Body.
+    pub body: &'a [u8],
+}
+
+/// What reading a stream yields, in sequence order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A message that verifies.
+    Message(Message<'a>),
+    /// A sequence that is counted but whose record does not verify.
+    Unreadable {
+        /// The sequence.
+        seq: u64,
+        /// Where and why.
+        detail: String,
+    },
+}
+
+/// Whether a reader wants more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Go on.
+    More,
+    /// Enough.
+    Stop,
+}
+
+/// The library, as the command sees it.
+pub trait Engine {
+    /// The streams below `path`, in a stable order.
+    fn find_streams(&self, path: &Path) -> Result<Vec<StreamDir>, EngineError>;
+
+    /// Scans and judges without writing.
+    fn examine(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        on_progress: OnProgress<'_>,
+    ) -> StreamReport;
+
+    /// Scans, judges and applies.
+    fn recover(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        recover: RecoverOptions,
+        on_progress: OnProgress<'_>,
+    ) -> StreamReport;
+
+    /// Brings back what the last recovery put aside.
+    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError>;
+
+    /// Visits the live messages of `range` until the visitor has enough.
+    fn messages(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        range: SeqRange,
+        visit: &mut dyn FnMut(Item<'_>) -> Want,
+    ) -> Result<(), EngineError>;
+}

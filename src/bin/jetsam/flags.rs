@@ -1,0 +1,339 @@
+//! The verbs and flags there are, as data: the parser, the help and the hints read it.
+
+/// What the command is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Look, never write.
+    Check,
+    /// Do what opening the store does.
+    Recover,
+    /// Copy out what verifies.
+    Salvage,
+    /// The same from several copies.
+    Merge,
+    /// Foretell a server's start.
+    Preflight,
+    /// Take the last recovery back.
+    Undo,
+    /// Print messages.
+    Cat,
+}
+
+impl Verb {
+    /// In the order of the help.
+    pub const ALL: [Verb; 7] = [
+        Verb::Check,
+        Verb::Recover,
+        Verb::Undo,
+        Verb::Cat,
+        Verb::Salvage,
+        Verb::Merge,
+        Verb::Preflight,
+    ];
+
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Check => "check",
+            Verb::Recover => "recover",
+            Verb::Salvage => "salvage",
+            Verb::Merge => "merge",
+            Verb::Preflight => "preflight",
+            Verb::Undo => "undo",
+            Verb::Cat => "cat",
+        }
+    }
+
+    /// The verb of that name.
+    pub fn from_name(name: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    /// One line for the help.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Verb::Check => "scan, judge and report; never writes",
+            Verb::Recover => "do what opening the store does: scan, judge, apply, report",
+            Verb::Salvage => "copy everything that still verifies into a new store (not built yet)",
+            Verb::Merge => "salvage from several copies of one stream (not built yet)",
+            Verb::Preflight => "foretell what a server would do when it starts (not built yet)",
+            Verb::Undo => "bring back, byte for byte, what the last recover put aside",
+            Verb::Cat => "print messages; never writes",
+        }
+    }
+}
+
+/// One flag.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// Name without the dashes.
+    pub long: &'static str,
+    /// One-letter form.
+    pub short: Option<char>,
+    /// What its value is called in the help; `None` for a switch.
+    pub value: Option<&'static str>,
+    /// The verbs that take it; empty where all do.
+    pub verbs: &'static [Verb],
+    /// One line for the help.
+    pub help: &'static str,
+}
+
+const fn switch(long: &'static str, verbs: &'static [Verb], help: &'static str) -> Flag {
+    Flag {
+        long,
+        short: None,
+        value: None,
+        verbs,
+        help,
+    }
+}
+
+const fn value(
+    long: &'static str,
+    value: &'static str,
+    verbs: &'static [Verb],
+    help: &'static str,
+) -> Flag {
+    Flag {
+        long,
+        short: None,
+        value: Some(value),
+        verbs,
+        help,
+    }
+}
+
+const fn short(letter: char, flag: Flag) -> Flag {
+    Flag {
+        short: Some(letter),
+        ..flag
+    }
+}
+
+const ALL: &[Verb] = &[];
+const COPYING: &[Verb] = &[Verb::Salvage, Verb::Merge];
+
+/// Every flag but help and version.
+pub const FLAGS: &[Flag] = &[
+    switch(
+        "quick",
+        &[Verb::Check],
+        "read only what the server would: believe a sound index.db",
+    ),
+    switch(
+        "dry-run",
+        &[Verb::Recover],
+        "print the same actions and write nothing",
+    ),
+    switch(
+        "accept-loss",
+        &[Verb::Recover],
+        "go on where messages would be lost",
+    ),
+    switch(
+        "no-undo",
+        &[Verb::Recover],
+        "do not put aside what is changed or removed",
+    ),
+    value("seq", "N[-M]", &[Verb::Cat], "one sequence, or a range"),
+    value(
+        "from",
+        "SEQ|TIME",
+        &[Verb::Cat],
+        "first sequence, or earliest time (RFC 3339)",
+    ),
+    value(
+        "to",
+        "SEQ|TIME",
+        &[Verb::Cat],
+        "last sequence, or latest time (RFC 3339)",
+    ),
+    value(
+        "subject",
+        "FILTER",
+        &[Verb::Cat],
+        "only subjects that match; * and > as usual",
+    ),
+    value("limit", "N", &[Verb::Cat], "stop after so many messages"),
+    value(
+        "format",
+        "text|json|raw",
+        &[Verb::Cat],
+        "default text; json: an object a line; raw: bodies",
+    ),
+    value("out", "DIR", COPYING, "where the new store goes"),
+    switch("plaintext", COPYING, "do not encrypt the new store"),
+    value(
+        "server",
+        "LINE",
+        &[Verb::Preflight],
+        "the server line to foretell, such as 2.15",
+    ),
+    short(
+        'j',
+        switch("json", ALL, "one JSON document on stdout, text on stderr"),
+    ),
+    value(
+        "policy",
+        "server|salvage",
+        ALL,
+        "server: decide as nats-server does (default); salvage: keep what verifies",
+    ),
+    switch(
+        "no-index",
+        ALL,
+        "ignore index.db, thw.db, sched.db, sources.db: read the blocks",
+    ),
+    value(
+        "now",
+        "TIME",
+        ALL,
+        "the clock for expiry (RFC 3339); default: the system clock",
+    ),
+    switch("no-expire", ALL, "skip age and TTL expiry"),
+    switch("no-limits", ALL, "skip the enforcement of limits"),
+    value(
+        "threads",
+        "N",
+        ALL,
+        "scan threads; default: the number of cores",
+    ),
+    value(
+        "key-env",
+        "VAR",
+        ALL,
+        "environment variable with the server's JetStream key",
+    ),
+    value(
+        "key-file",
+        "FILE",
+        ALL,
+        "file with the server's JetStream key",
+    ),
+    value(
+        "prev-key-env",
+        "VAR",
+        ALL,
+        "environment variable with the previous key",
+    ),
+    value("prev-key-file", "FILE", ALL, "file with the previous key"),
+    short(
+        'c',
+        value(
+            "config",
+            "FILE",
+            ALL,
+            "take keys, cipher and store_dir from a nats-server configuration",
+        ),
+    ),
+    value(
+        "account",
+        "NAME",
+        ALL,
+        "account name in the keys; default: the directory above streams",
+    ),
+    value(
+        "cipher",
+        "auto|chacha|aes",
+        ALL,
+        "default auto: what the files say",
+    ),
+    value(
+        "block-size",
+        "BYTES",
+        ALL,
+        "what a rebuilt block may grow to, such as 8MiB",
+    ),
+    switch("deleted", ALL, "report the deleted sequences"),
+    switch("subjects", ALL, "report the messages per subject"),
+    switch("digest", ALL, "report the SHA-256 over the content"),
+    switch(
+        "entries",
+        ALL,
+        "report TTL and schedule entries and source positions",
+    ),
+    switch(
+        "progress",
+        ALL,
+        "show progress even where stderr is no terminal",
+    ),
+    switch("no-progress", ALL, "never show progress"),
+];
+
+/// Flags people may expect from the server's configuration, and must not use: a key on the command
+/// line can be read by everyone on the machine and stays in the shell's history.
+pub const KEY_VALUES: [&str; 8] = [
+    "key",
+    "ek",
+    "encryption-key",
+    "encryption_key",
+    "prev-key",
+    "prev_key",
+    "prev-ek",
+    "password",
+];
+
+/// The flag of that name.
+pub fn by_long(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.long == name)
+}
+
+/// The flag of that letter.
+pub fn by_short(letter: char) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.short == Some(letter))
+}
+
+/// The known word nearest to `word`, if it is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A flag nobody types is not a slip of one we know.
+    if word.len() > 40 {
+        return None;
+    }
+    known
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_unique() {
+        let mut names = std::collections::BTreeSet::new();
+        for flag in FLAGS {
+            assert!(names.insert(flag.long), "{}", flag.long);
+            assert!(!KEY_VALUES.contains(&flag.long));
+        }
+    }
+
+    #[test]
+    fn slips_are_recognised() {
+        let flags = || FLAGS.iter().map(|flag| flag.long);
+        assert_eq!(nearest("jsn", flags()), Some("json"));
+        assert_eq!(nearest("no-expires", flags()), Some("no-expire"));
+        assert_eq!(nearest("acceptloss", flags()), Some("accept-loss"));
+        assert_eq!(nearest("frobnicate", flags()), None);
+        assert_eq!(
+            nearest("chekc", Verb::ALL.iter().map(|verb| verb.name())),
+            Some("check")
+        );
+    }
+}

@@ -1,0 +1,465 @@
+//! From what was typed to what is meant: values read, keys fetched, contradictions refused.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use jetsam::crypto::{Cipher, ServerKey};
+use jetsam::recovery::options::{Collect, Keys, Options, Policy};
+use jiff::Timestamp;
+
+use crate::args::{RawArgs, Usage};
+use crate::config;
+use crate::engine::{RecoverOptions, SeqRange};
+use crate::flags::Verb;
+use crate::units;
+
+/// The largest block the server makes.
+const BLOCK_SIZE_MAX: u64 = 8 << 20;
+/// More threads than this is a slip.
+const THREADS_MAX: usize = 1024;
+
+/// Everything a verb needs.
+#[derive(Debug)]
+pub struct Command {
+    /// The path as given.
+    pub path: PathBuf,
+    /// JSON instead of tables.
+    pub json: bool,
+    /// Whether progress was asked for or refused.
+    pub progress: Option<bool>,
+    /// Options for the library.
+    pub options: Options,
+    /// What to do.
+    pub task: Task,
+}
+
+/// The verbs that are built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// `check`.
+    Check,
+    /// `recover`; without options a dry run.
+    Recover(Option<RecoverOptions>),
+    /// `undo`.
+    Undo,
+    /// `cat`.
+    Cat(CatQuery),
+}
+
+/// Which messages, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatQuery {
+    /// Sequences.
+    pub range: SeqRange,
+    /// Earliest time, nanoseconds since the Unix epoch.
+    pub from_ns: Option<i64>,
+    /// Latest time.
+    pub to_ns: Option<i64>,
+    /// Subject filter.
+    pub subject: Option<Vec<u8>>,
+    /// At most so many messages.
+    pub limit: Option<u64>,
+    /// Form.
+    pub format: CatFormat,
+}
+
+/// Forms of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+    /// Bodies and nothing else.
+    Raw,
+}
+
+/// The world outside the arguments.
+pub struct Surroundings<'a> {
+    /// Looks an environment variable up.
+    pub variable: &'a dyn Fn(&OsStr) -> Option<OsString>,
+    /// The system clock.
+    pub now_ns: i64,
+}
+
+/// Makes a command of raw arguments.
+pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command, Usage> {
+    if matches!(raw.verb, Verb::Salvage | Verb::Merge | Verb::Preflight) {
+        return usage(format!(
+            "`jetsam {}` is not built yet in this version",
+            raw.verb.name()
+        ));
+    }
+    let config = match raw.get("config") {
+        Some(file) => config::read(Path::new(file), surroundings.variable)?,
+        None => config::Settings::default(),
+    };
+    let path = path(raw, config.store_dir.clone())?;
+    let options = options(raw, config, surroundings)?;
+    let task = task(raw)?;
+    if options.policy == Policy::Salvage && matches!(task, Task::Recover(_)) {
+        return usage(
+            "recover decides as the server does; to keep every record that verifies, copy them \
+             into a new store with `jetsam salvage PATH --out DIR`",
+        );
+    }
+    Ok(Command {
+        path,
+        json: raw.has("json"),
+        progress: raw.last_of("progress", "no-progress"),
+        options,
+        task,
+    })
+}
+
+fn usage<T>(message: impl Into<String>) -> Result<T, Usage> {
+    Err(Usage(message.into()))
+}
+
+fn path(raw: &RawArgs, store_dir: Option<PathBuf>) -> Result<PathBuf, Usage> {
+    match (raw.operands.as_slice(), store_dir) {
+        ([path], _) if path.is_empty() => usage("PATH is empty"),
+        ([path], _) => Ok(path.into()),
+        ([], Some(store_dir)) => Ok(store_dir),
+        ([], None) if raw.has("config") => {
+            usage("the configuration names no store_dir, so PATH is needed")
+        }
+        ([], None) => {
+            usage("PATH is missing: a stream directory, or a directory that holds streams")
+        }
+        (_, _) => usage(format!("`jetsam {}` takes one PATH", raw.verb.name())),
+    }
+}
+
+fn options(
+    raw: &RawArgs,
+    config: config::Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Options, Usage> {
+    let mut options = Options::new(match text(raw, "now")? {
+        Some(time) => parse_time("now", time)?,
+        None => surroundings.now_ns,
+    });
+    options.policy = match text(raw, "policy")? {
+        None | Some("server") => Policy::Server,
+        Some("salvage") => Policy::Salvage,
+        Some(other) => return usage(format!("--policy is server or salvage, not {other:?}")),
+    };
+    options.no_index = raw.has("no-index");
+    options.expire = !raw.has("no-expire");
+    options.limits = !raw.has("no-limits");
+    options.quick = raw.has("quick");
+    if let Some(threads) = text(raw, "threads")? {
+        options.threads = match threads.parse() {
+            Ok(threads @ 1..=THREADS_MAX) => threads,
+            _ => return usage(format!("--threads is a number from 1 to {THREADS_MAX}")),
+        };
+    }
+    if let Some(size) = text(raw, "block-size")? {
+        options.block_size = match units::parse_bytes(size) {
+            Some(bytes @ 1..=BLOCK_SIZE_MAX) => Some(bytes),
+            _ => return usage("--block-size is a size up to 8MiB, such as 32000, 512KiB or 1M"),
+        };
+    }
+    options.account = raw
+        .get("account")
+        .map(|name| name.as_encoded_bytes().to_vec());
+    if options.account.as_ref().is_some_and(Vec::is_empty) {
+        return usage("--account is empty");
+    }
+    options.keys = keys(raw, config, surroundings)?;
+    options.collect = Collect {
+        deleted: raw.has("deleted"),
+        subjects: raw.has("subjects"),
+        digest: raw.has("digest"),
+        entries: raw.has("entries"),
+    };
+    Ok(options)
+}
+
+fn keys(
+    raw: &RawArgs,
+    config: config::Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Keys, Usage> {
+    let cipher = match text(raw, "cipher")? {
+        None => config.cipher,
+        Some("auto") => None,
+        Some(name) => match Cipher::from_name(name) {
+            Some(cipher) => Some(cipher),
+            None => return usage(format!("--cipher is auto, chacha or aes, not {name:?}")),
+        },
+    };
+    Ok(Keys {
+        current: key(raw, "key-env", "key-file", surroundings)?.or(config.key),
+        previous: key(raw, "prev-key-env", "prev-key-file", surroundings)?.or(config.previous_key),
+        cipher,
+    })
+}
+
+/// Fetches one key. What is said about failures never holds any of the key.
+fn key(
+    raw: &RawArgs,
+    variable_flag: &str,
+    file_flag: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<ServerKey>, Usage> {
+    let (bytes, from) = match (raw.get(variable_flag), raw.get(file_flag)) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return usage(format!(
+                "--{variable_flag} and --{file_flag} exclude each other"
+            ));
+        }
+        (Some(name), None) => {
+            let from = format!("the environment variable {}", name.display());
+            match (surroundings.variable)(name) {
+                Some(value) => (value.into_encoded_bytes(), from),
+                None => return usage(format!("--{variable_flag}: {from} is not set")),
+            }
+        }
+        (None, Some(file)) => {
+            let from = format!("the key file {}", file.display());
+            match std::fs::read(file) {
+                Ok(bytes) => (without_newline(bytes), from),
+                Err(error) => return usage(format!("--{file_flag}: {from}: {error}")),
+            }
+        }
+    };
+    if bytes.is_empty() {
+        return usage(format!("{from} is empty"));
+    }
+    Ok(Some(ServerKey::new(bytes)))
+}
+
+/// Editors end a file with a newline that is no part of the key.
+fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    bytes
+}
+
+fn task(raw: &RawArgs) -> Result<Task, Usage> {
+    Ok(match raw.verb {
+        Verb::Recover if raw.has("dry-run") => Task::Recover(None),
+        Verb::Recover => Task::Recover(Some(RecoverOptions {
+            accept_loss: raw.has("accept-loss"),
+            undo: !raw.has("no-undo"),
+        })),
+        Verb::Undo => Task::Undo,
+        Verb::Cat => Task::Cat(cat_query(raw)?),
+        _ => Task::Check,
+    })
+}
+
+fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
+    let mut query = CatQuery {
+        range: SeqRange {
+            first: 0,
+            last: u64::MAX,
+        },
+        from_ns: None,
+        to_ns: None,
+        subject: raw
+            .get("subject")
+            .map(|subject| subject.as_encoded_bytes().to_vec()),
+        limit: None,
+        format: match text(raw, "format")? {
+            None if raw.has("json") => CatFormat::Json,
+            None | Some("text") => CatFormat::Text,
+            Some("json") => CatFormat::Json,
+            Some("raw") => CatFormat::Raw,
+            Some(other) => return usage(format!("--format is text, json or raw, not {other:?}")),
+        },
+    };
+    if raw.has("json") && query.format != CatFormat::Json {
+        return usage("--json and another --format exclude each other");
+    }
+    if let Some(range) = text(raw, "seq")? {
+        if raw.has("from") || raw.has("to") {
+            return usage("--seq and --from or --to exclude each other");
+        }
+        query.range = match parse_range(range) {
+            Some(range) => range,
+            None => {
+                return usage(format!(
+                    "--seq is a sequence or a range such as 5-9, not {range:?}"
+                ));
+            }
+        };
+    }
+    if let Some(from) = text(raw, "from")? {
+        match from.parse() {
+            Ok(seq) => query.range.first = seq,
+            Err(_) => query.from_ns = Some(parse_time("from", from)?),
+        }
+    }
+    if let Some(to) = text(raw, "to")? {
+        match to.parse() {
+            Ok(seq) => query.range.last = seq,
+            Err(_) => query.to_ns = Some(parse_time("to", to)?),
+        }
+    }
+    if let Some(limit) = text(raw, "limit")? {
+        query.limit = match limit.parse() {
+            Ok(limit) => Some(limit),
+            Err(_) => return usage(format!("--limit is a number, not {limit:?}")),
+        };
+    }
+    Ok(query)
+}
+
+/// `5`, `5-9`, `5-`.
+fn parse_range(text: &str) -> Option<SeqRange> {
+    let (first, last) = match text.split_once('-') {
+        None => {
+            let seq = text.parse().ok()?;
+            (seq, seq)
+        }
+        Some((first, "")) => (first.parse().ok()?, u64::MAX),
+        Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
+    };
+    (first <= last).then_some(SeqRange { first, last })
+}
+
+fn parse_time(flag: &str, text: &str) -> Result<i64, Usage> {
+    let time = text.parse::<Timestamp>().ok();
+    match time.and_then(|time| i64::try_from(time.as_nanosecond()).ok()) {
+        Some(ns) => Ok(ns),
+        None => usage(format!(
+            "--{flag} needs a time such as 2026-01-02T03:04:05Z, not {text:?}"
+        )),
+    }
+}
+
+fn text<'a>(raw: &'a RawArgs, flag: &str) -> Result<Option<&'a str>, Usage> {
+    match raw.get(flag).map(OsStr::to_str) {
+        None => Ok(None),
+        Some(Some(text)) => Ok(Some(text)),
+        Some(None) => usage(format!("the value of --{flag} is not text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Invocation, parse};
+
+    fn resolve(line: &str) -> Result<Command, String> {
+        let args = line.split_whitespace().map(OsString::from);
+        let Invocation::Work(raw) = parse(args).map_err(|usage| usage.0)? else {
+            panic!("{line:?} is no work")
+        };
+        let variable = |name: &OsStr| (name == "JS_KEY").then(|| OsString::from("s3cret"));
+        let surroundings = Surroundings {
+            variable: &variable,
+            now_ns: 7,
+        };
+        super::resolve(&raw, &surroundings).map_err(|usage| usage.0)
+    }
+
+    fn cat(line: &str) -> CatQuery {
+        match resolve(line).expect(line).task {
+            Task::Cat(query) => query,
+            other => panic!("{line:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_flags_reach_the_options() {
+        let command = resolve(
+            "check D --no-index --no-expire --no-limits --threads 3 --quick --block-size 1M \
+             --account A --cipher aes --key-env JS_KEY --deleted --digest --now 1970-01-01T00:00:01Z",
+        )
+        .unwrap();
+        let options = command.options;
+        assert!(options.no_index && !options.expire && !options.limits && options.quick);
+        assert_eq!((options.threads, options.block_size), (3, Some(1 << 20)));
+        assert_eq!(options.account.as_deref(), Some(&b"A"[..]));
+        assert_eq!(options.keys.cipher, Some(Cipher::Aes));
+        assert!(options.keys.current.is_some() && options.keys.previous.is_none());
+        assert!(options.collect.deleted && options.collect.digest && !options.collect.subjects);
+        assert_eq!(options.now_ns, 1_000_000_000);
+        assert_eq!(resolve("check D").unwrap().options.now_ns, 7);
+    }
+
+    #[test]
+    fn recover_asks_before_it_loses_anything() {
+        let task = |line: &str| resolve(line).unwrap().task;
+        assert_eq!(
+            task("recover D"),
+            Task::Recover(Some(RecoverOptions {
+                accept_loss: false,
+                undo: true
+            }))
+        );
+        assert_eq!(
+            task("recover D --accept-loss --no-undo"),
+            Task::Recover(Some(RecoverOptions {
+                accept_loss: true,
+                undo: false
+            }))
+        );
+        assert_eq!(
+            task("recover D --accept-loss --dry-run"),
+            Task::Recover(None)
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_reason() {
+        let cases = [
+            ("check", "PATH is missing"),
+            ("check A B", "takes one PATH"),
+            ("recover D --policy salvage", "jetsam salvage"),
+            ("check D --policy lax", "server or salvage"),
+            ("check D --threads 0", "from 1 to"),
+            ("check D --block-size 9MiB", "up to 8MiB"),
+            ("check D --block-size 0", "up to 8MiB"),
+            ("check D --now yesterday", "2026-01-02T03:04:05Z"),
+            ("check D --now 9999-01-01T00:00:00Z", "2026-01-02T03:04:05Z"),
+            ("check D --key-env NOT_SET", "is not set"),
+            ("check D --key-env A --key-file B", "exclude each other"),
+            ("check D --key-file /nowhere/at/all", "/nowhere/at/all"),
+            ("check D --cipher rot13", "auto, chacha or aes"),
+            ("cat D --seq 9-5", "5-9"),
+            ("cat D --seq 5 --from 3", "exclude each other"),
+            ("cat D --format yaml", "text, json or raw"),
+            ("cat D --json --format raw", "exclude each other"),
+            ("salvage D --out E", "not built yet"),
+            ("merge D E --out F", "not built yet"),
+            ("preflight D --server 2.15", "not built yet"),
+        ];
+        for (line, want) in cases {
+            let message = resolve(line).map(|_| ()).expect_err(line);
+            assert!(message.contains(want), "{line}: {message}");
+            assert!(!message.contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn a_key_file_loses_one_newline() {
+        assert_eq!(without_newline(b"key\n".to_vec()), b"key");
+        assert_eq!(without_newline(b"key\r\n".to_vec()), b"key");
+        assert_eq!(without_newline(b"key\n\n".to_vec()), b"key\n");
+        assert_eq!(without_newline(b" key ".to_vec()), b" key ");
+    }
+
+    #[test]
+    fn cat_takes_sequences_and_times() {
+        let range = |first, last| SeqRange { first, last };
+        assert_eq!(cat("cat D").range, range(0, u64::MAX));
+        assert_eq!(cat("cat D --seq 5").range, range(5, 5));
+        assert_eq!(cat("cat D --seq 5-9").range, range(5, 9));
+        assert_eq!(cat("cat D --seq 5-").range, range(5, u64::MAX));
+        assert_eq!(cat("cat D --from 3 --to 4").range, range(3, 4));
+        let query = cat("cat D --from 1970-01-01T00:00:02Z --limit 3 --subject a.* --json");
+        assert_eq!((query.from_ns, query.to_ns), (Some(2_000_000_000), None));
+        assert_eq!((query.limit, query.format), (Some(3), CatFormat::Json));
+        assert_eq!(query.subject.as_deref(), Some(&b"a.*"[..]));
+    }
+}

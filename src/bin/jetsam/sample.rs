@@ -1,0 +1,235 @@
+//! Reports and a stand-in engine for the tests of the command.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jetsam::recovery::actions::{Action, ActionKind};
+use jetsam::recovery::events::{Event, EventCode};
+use jetsam::recovery::options::Options;
+use jetsam::recovery::report::{
+    ConsumerReport, Lost, Outcome, Refusal, ScheduleReport, Source, SourcePosition, State,
+    StreamReport, TtlReport,
+};
+
+use crate::engine::{
+    Engine, EngineError, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, StreamDir,
+    UndoReport, Want,
+};
+
+/// An empty stream with nothing wrong.
+pub fn clean() -> StreamReport {
+    StreamReport {
+        account: None,
+        name: "ORDERS".into(),
+        dir: "/data/ORDERS".into(),
+        outcome: Outcome::Clean,
+        refusal: None,
+        source: Some(Source::Index),
+        state: Some(State::default()),
+        subjects: None,
+        digest: None,
+        unreadable: Vec::new(),
+        ttl: None,
+        schedules: None,
+        sources: None,
+        consumers: Vec::new(),
+        events: Vec::new(),
+        actions: Vec::new(),
+        loses_messages: false,
+    }
+}
+
+/// A stream with something of everything.
+pub fn damaged() -> StreamReport {
+    StreamReport {
+        account: Some("A".into()),
+        dir: "/data/A/streams/ORDERS".into(),
+        outcome: Outcome::Damaged,
+        source: Some(Source::Blocks),
+        state: Some(State {
+            messages: 1_234_567,
+            bytes: 12 << 20,
+            first_seq: 1,
+            first_time_ns: Some(1_767_323_045_120_000_000),
+            last_seq: 1_234_570,
+            last_time_ns: Some(1_767_323_046_000_000_000),
+            subject_count: 2,
+            deleted_count: 3,
+            deleted: Some(vec![2, 5, 6]),
+            lost: Some(Lost {
+                seqs: vec![7, 8],
+                bytes: 99,
+            }),
+        }),
+        subjects: Some(BTreeMap::from([
+            (b"orders.1".to_vec(), 3),
+            (b"orders.\xff".to_vec(), 1),
+        ])),
+        digest: Some([0xab; 32]),
+        unreadable: vec![12],
+        ttl: Some(TtlReport {
+            count: 1,
+            entries: Some(vec![(3, 1_000_000_000)]),
+        }),
+        schedules: Some(ScheduleReport {
+            count: 1,
+            entries: Some(vec![(b"orders.1".to_vec(), 4, 5)]),
+        }),
+        sources: Some(BTreeMap::from([(
+            b"S 1".to_vec(),
+            SourcePosition {
+                seq: 9,
+                identity: b"id".to_vec(),
+            },
+        )])),
+        consumers: vec![ConsumerReport {
+            name: "C".into(),
+            outcome: "ok",
+            delivered: (1, 2),
+            ack_floor: (3, 4),
+            pending_count: 5,
+            redelivered_count: 6,
+        }],
+        events: vec![
+            Event::new(EventCode::IndexHashMismatch, "stored 1, computed 2").file("msgs/index.db"),
+            Event::new(EventCode::BlockBadRecord, "hash differs")
+                .file("msgs/3.blk")
+                .offset(999_827)
+                .seq(12),
+        ],
+        actions: vec![Action {
+            kind: ActionKind::TruncateBlock,
+            file: "msgs/3.blk".into(),
+            offset: Some(999_827),
+            detail: "first bad record".into(),
+        }],
+        loses_messages: true,
+        ..clean()
+    }
+}
+
+/// A stream that cannot be opened for want of a key.
+pub fn refused() -> StreamReport {
+    StreamReport {
+        name: "SECRET".into(),
+        outcome: Outcome::Refused,
+        refusal: Some(Refusal::NeedsKey),
+        source: None,
+        state: None,
+        events: vec![Event::new(EventCode::KeyMissing, "meta.key is present")],
+        ..clean()
+    }
+}
+
+/// A stand-in for the library.
+#[derive(Default)]
+pub struct Fake {
+    /// What examine and recover answer, by stream.
+    pub reports: Vec<StreamReport>,
+    /// Why no streams are found.
+    pub error: Option<EngineError>,
+    /// Messages: sequence, subject, body; an empty subject is an unreadable one.
+    pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
+    /// What undo answers.
+    pub undo: UndoReport,
+}
+
+impl Fake {
+    fn report(&self, stream: &StreamDir) -> StreamReport {
+        let found = self
+            .reports
+            .iter()
+            .find(|report| report.name == stream.name && report.account == stream.account);
+        found.cloned().unwrap_or_else(clean)
+    }
+}
+
+impl Engine for Fake {
+    fn find_streams(&self, path: &Path) -> Result<Vec<StreamDir>, EngineError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let dir = |report: &StreamReport| StreamDir {
+            account: report.account.clone(),
+            dir: path.join(&report.name),
+            name: report.name.clone(),
+        };
+        Ok(match self.reports.as_slice() {
+            [] => vec![StreamDir {
+                account: None,
+                dir: PathBuf::from(path),
+                name: "S".into(),
+            }],
+            reports => reports.iter().map(dir).collect(),
+        })
+    }
+
+    fn examine(
+        &self,
+        stream: &StreamDir,
+        _options: &Options,
+        on_progress: OnProgress<'_>,
+    ) -> StreamReport {
+        on_progress(Progress {
+            phase: Phase::Scan,
+            done: 1,
+            total: 2,
+        });
+        self.report(stream)
+    }
+
+    fn recover(
+        &self,
+        stream: &StreamDir,
+        _options: &Options,
+        _recover: RecoverOptions,
+        on_progress: OnProgress<'_>,
+    ) -> StreamReport {
+        on_progress(Progress {
+            phase: Phase::Apply,
+            done: 0,
+            total: 1,
+        });
+        self.report(stream)
+    }
+
+    fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
+        Ok(self.undo.clone())
+    }
+
+    fn messages(
+        &self,
+        _stream: &StreamDir,
+        _options: &Options,
+        range: SeqRange,
+        visit: &mut dyn FnMut(Item<'_>) -> Want,
+    ) -> Result<(), EngineError> {
+        for &(seq, subject, body) in &self.messages {
+            if seq < range.first || seq > range.last {
+                continue;
+            }
+            let item = if subject.is_empty() {
+                Item::Unreadable {
+                    seq,
+                    detail: "msgs/1.blk at offset 5".into(),
+                }
+            } else {
+                Item::Message(crate::engine::Message {
+                    seq,
+                    timestamp_ns: seq as i64 * 1_000_000_000,
+                    subject,
+                    headers: if seq == 2 {
+                        b"NATS/1.0\r\nK: v\r\n\r\n"
+                    } else {
+                        b""
+                    },
+                    body,
+                })
+            };
+            if visit(item) == Want::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

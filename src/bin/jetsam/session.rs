@@ -1,0 +1,296 @@
+//! What the verbs share: finding the streams, going through them, telling the outcome.
+
+use std::io;
+use std::time::Instant;
+
+use jetsam::recovery::options::Policy;
+use jetsam::recovery::report::StreamReport;
+
+use crate::console::Console;
+use crate::details::{self, Tense};
+use crate::engine::{Engine, EngineError, OnProgress, Phase, Progress, StreamDir};
+use crate::json::{Document, Stream};
+use crate::progress::{Meter, Mode};
+use crate::resolve::Command;
+use crate::signals::{Gate, INTERRUPTED};
+use crate::verdict::{self, Run};
+use crate::{table, units};
+
+/// A run of the command.
+pub struct Session<'w, 'c> {
+    /// The library and what watches over it.
+    pub worker: Worker<'w>,
+    /// Where text goes.
+    pub console: Console<'c>,
+}
+
+/// Does the work on one stream after the other.
+#[derive(Clone, Copy)]
+pub struct Worker<'a> {
+    /// The library.
+    pub engine: &'a dyn Engine,
+    /// Guards against interruption.
+    pub gate: &'a Gate,
+    /// How progress is shown.
+    pub progress: Mode,
+}
+
+/// What a verb asks of the library for one stream.
+pub type Work<'a> = &'a dyn Fn(&dyn Engine, &StreamDir, OnProgress<'_>) -> StreamReport;
+
+impl Worker<'_> {
+    /// Works on one stream, with progress, and a gate before the first change.
+    fn one(self, stream: &StreamDir, work: Work<'_>) -> StreamReport {
+        let meter = Meter::new(self.progress, &stream.name);
+        let on_progress = |progress: Progress| {
+            if progress.phase == Phase::Apply {
+                self.gate.begin_writing();
+            }
+            meter.update(progress);
+        };
+        let report = work(self.engine, stream, &on_progress);
+        self.gate.end_writing();
+        report
+    }
+}
+
+/// The exit code for an error of the library.
+pub fn exit_code(error: &EngineError) -> u8 {
+    match error {
+        EngineError::NotAStore(_) => 16,
+        EngineError::Unreadable(_) => 8,
+    }
+}
+
+/// Goes through the streams with `work` and reports on them; returns the exit code.
+pub fn report(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    run: Run,
+    work: Work<'_>,
+) -> io::Result<u8> {
+    let streams = match session.worker.engine.find_streams(&command.path) {
+        Ok(streams) => streams,
+        Err(error) => {
+            return failed(session, command, Some(command.options.policy), &error);
+        }
+    };
+    if command.json {
+        as_json(session, command, run, &streams, work)
+    } else {
+        as_text(session, command, run, &streams, work)
+    }
+}
+
+/// Tells why there is nothing to work on; returns the exit code.
+pub fn failed(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    policy: Option<Policy>,
+    error: &EngineError,
+) -> io::Result<u8> {
+    let exit = exit_code(error);
+    session.console.remark(&units::printable(error.message()));
+    if command.json {
+        let document = Document::begin(session.console.out, &command.path, policy)?;
+        document.end(exit, Some(error.message()))?;
+    }
+    Ok(exit)
+}
+
+fn as_json(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    run: Run,
+    streams: &[StreamDir],
+    work: Work<'_>,
+) -> io::Result<u8> {
+    let collect = command.options.collect;
+    let policy = Some(command.options.policy);
+    let mut document = Document::begin(session.console.out, &command.path, policy)?;
+    let mut exit = 0;
+    // The reports are not kept, so that memory is bounded by the largest stream.
+    for stream in streams {
+        let report = session.worker.one(stream, work);
+        document.stream(&Stream {
+            report: &report,
+            collect,
+        })?;
+        if report.exit_code() > 0 {
+            let verdict = verdict::line(std::slice::from_ref(&report), run);
+            let name = units::printable(&report.name);
+            let _ = writeln!(session.console.err, "jetsam: {name}: {verdict}");
+        }
+        exit = exit.max(report.exit_code());
+        if session.worker.gate.interrupted() {
+            exit = INTERRUPTED;
+            break;
+        }
+    }
+    document.end(exit, None)?;
+    Ok(exit)
+}
+
+fn as_text(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    run: Run,
+    streams: &[StreamDir],
+    work: Work<'_>,
+) -> io::Result<u8> {
+    let started = Instant::now();
+    let mut reports = Vec::with_capacity(streams.len());
+    let mut interrupted = false;
+    for stream in streams {
+        reports.push(session.worker.one(stream, work));
+        if session.worker.gate.interrupted() {
+            interrupted = true;
+            break;
+        }
+    }
+    let heading = heading(command, run, reports.len(), started);
+    let text = text(&reports, run, &heading, session.console.style);
+    session.console.out.write_all(text.as_bytes())?;
+    session.console.out.flush()?;
+    if interrupted {
+        session
+            .console
+            .remark("interrupted; the remaining streams were not looked at");
+        return Ok(INTERRUPTED);
+    }
+    Ok(reports
+        .iter()
+        .map(StreamReport::exit_code)
+        .max()
+        .unwrap_or(0))
+}
+
+fn heading(command: &Command, run: Run, count: usize, started: Instant) -> String {
+    let verb = match run {
+        Run::Look => "Checked",
+        Run::Recover => "Recovered",
+    };
+    let streams = match count {
+        1 => "1 stream".to_owned(),
+        n => format!("{} streams", units::count(n as u64)),
+    };
+    let policy = match command.options.policy {
+        Policy::Server => "",
+        Policy::Salvage => ", keeping every record that verifies",
+    };
+    format!(
+        "{verb} {streams} under {} in {}{policy}",
+        units::printable(&command.path.to_string_lossy()),
+        units::duration(started.elapsed())
+    )
+}
+
+fn text(reports: &[StreamReport], run: Run, heading: &str, style: crate::console::Style) -> String {
+    let mut text = format!("{heading}\n\n");
+    if !reports.is_empty() {
+        text.push_str(&style.borders(&table::summary(reports)));
+        for report in reports {
+            let tense = if verdict::was_applied(report, run) {
+                Tense::Done
+            } else {
+                Tense::Planned
+            };
+            text.push_str(&details::stream(report, tense, style));
+        }
+        text.push('\n');
+    }
+    let worst = reports
+        .iter()
+        .map(StreamReport::exit_code)
+        .max()
+        .unwrap_or(0);
+    let color = match worst {
+        0 => 32,
+        1 => 33,
+        _ => 31,
+    };
+    text.push_str(&style.paint(color, &verdict::line(reports, run)));
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, Fake};
+    use crate::testing::{Ran, run};
+
+    #[test]
+    fn the_worst_stream_decides_the_exit_code() {
+        let fake = Fake {
+            reports: vec![sample::clean(), sample::refused(), sample::damaged()],
+            ..Fake::default()
+        };
+        let Ran { exit, out, .. } = run("check D", &fake);
+        assert_eq!(exit, 8);
+        assert!(out.starts_with("Checked 3 streams under D in "), "{out}");
+        assert!(
+            out.contains("3 streams: 1 clean, 1 damaged, 1 refused; worst is SECRET"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn json_leaves_nothing_else_on_stdout() {
+        let fake = Fake {
+            reports: vec![sample::clean(), sample::damaged()],
+            ..Fake::default()
+        };
+        let Ran { exit, out, err } = run("check --json D", &fake);
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((exit, &document["exit"]), (4, &serde_json::json!(4)));
+        assert_eq!(document["streams"].as_array().unwrap().len(), 2);
+        assert_eq!(document["path"], "D");
+        assert_eq!(
+            err,
+            "jetsam: ORDERS: 3 messages lost or unreadable: run `jetsam salvage`\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_told_in_the_document_too() {
+        for (error, want) in [
+            (EngineError::Unreadable("D: no such directory".into()), 8),
+            (EngineError::NotAStore("D holds no streams".into()), 16),
+        ] {
+            let message = error.message().to_owned();
+            let fake = Fake {
+                error: Some(error),
+                ..Fake::default()
+            };
+            let ran = run("check --json D", &fake);
+            let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+            assert_eq!(
+                (ran.exit, &document["error"]),
+                (want, &serde_json::json!(message))
+            );
+            assert_eq!(ran.err, format!("jetsam: {message}\n"));
+            let ran = run("recover D", &fake);
+            assert_eq!((ran.exit, ran.out.as_str()), (want, ""));
+        }
+    }
+
+    #[test]
+    fn recover_tells_done_from_planned() {
+        let fake = Fake {
+            reports: vec![sample::damaged()],
+            ..Fake::default()
+        };
+        assert!(run("recover D", &fake).out.contains("\n  Done:\n"));
+        assert!(
+            run("recover --dry-run D", &fake)
+                .out
+                .contains("\n  Planned, not done:\n")
+        );
+        assert!(
+            run("check D", &fake)
+                .out
+                .contains("\n  Planned, not done:\n")
+        );
+    }
+}

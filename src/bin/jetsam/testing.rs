@@ -1,0 +1,55 @@
+//! Runs a command line against a stand-in engine, as the tests of every verb do.
+
+use std::ffi::OsString;
+
+use crate::args::{Invocation, parse};
+use crate::console::{Console, Style};
+use crate::progress::Mode;
+use crate::resolve::{Surroundings, resolve};
+use crate::sample::Fake;
+use crate::session::{Session, Worker};
+use crate::signals::Gate;
+
+/// What a run left behind.
+pub struct Ran {
+    /// Exit code.
+    pub exit: u8,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Runs `line` without the program's name.
+pub fn run(line: &str, fake: &Fake) -> Ran {
+    let args = line.split_whitespace().map(OsString::from);
+    let Ok(Invocation::Work(raw)) = parse(args) else {
+        panic!("{line:?} is no work")
+    };
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        now_ns: 0,
+    };
+    let command = resolve(&raw, &surroundings).expect(line);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let gate = Gate::default();
+    let mut session = Session {
+        worker: Worker {
+            engine: fake,
+            gate: &gate,
+            progress: Mode::Off,
+        },
+        console: Console {
+            out: &mut out,
+            err: &mut err,
+            style: Style::PLAIN,
+        },
+    };
+    let exit = crate::work(&mut session, &command).expect("writing to memory");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran {
+        exit,
+        out: text(out),
+        err: text(err),
+    }
+}

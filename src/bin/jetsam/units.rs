@@ -1,0 +1,272 @@
+//! How numbers, times and names are written for people, and names for JSON.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+/// The time the server's JSON shows where there is none.
+pub const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
+/// `1234567` as `1,234,567`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in binary units: `12 MiB`, `1.5 KiB`, `17 B`.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would print as 1024.0.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let text = format!("{value:.1}");
+    format!(
+        "{} {}",
+        text.strip_suffix(".0").unwrap_or(&text),
+        UNITS[unit]
+    )
+}
+
+/// `3ms`, `1.50s`, `2m3s`, `1d2h3m4s`.
+pub fn duration(elapsed: std::time::Duration) -> String {
+    let seconds = elapsed.as_secs();
+    if seconds == 0 && elapsed.as_millis() < 1000 {
+        return format!("{}ms", elapsed.as_millis());
+    }
+    if seconds < 60 {
+        return format!("{}.{:02}s", seconds, elapsed.subsec_millis() / 10);
+    }
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let mut text = String::new();
+    if days > 0 {
+        let _ = write!(text, "{days}d");
+    }
+    if seconds >= 3600 {
+        let _ = write!(text, "{hours}h");
+    }
+    let _ = write!(text, "{}m{}s", seconds / 60 % 60, seconds % 60);
+    text
+}
+
+/// RFC 3339 in UTC with nanoseconds, trailing zeros trimmed, as the server writes it.
+pub fn rfc3339(time_ns: Option<i64>) -> String {
+    time_ns
+        .and_then(|ns| Timestamp::from_nanosecond(i128::from(ns)).ok())
+        .map_or_else(|| NO_TIME.to_owned(), |time| time.to_string())
+}
+
+/// Local time, `2006-01-02 15:04:05`.
+pub fn local_time(time_ns: i64) -> String {
+    Timestamp::from_nanosecond(i128::from(time_ns)).map_or_else(
+        |_| NO_TIME.to_owned(),
+        |time| {
+            let zone = jiff::tz::TimeZone::system();
+            time.to_zoned(zone)
+                .strftime("%Y-%m-%d %H:%M:%S")
+                .to_string()
+        },
+    )
+}
+
+/// Bytes as text: bytes that are not UTF-8 become `\xNN`, all else stays as it is.
+pub fn text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Text that is safe on a terminal: control characters become escapes.
+pub fn printable(text: &str) -> String {
+    escape_controls(text, |_| false)
+}
+
+/// The same for message bodies, which may have lines and tabs.
+pub fn printable_lines(text: &str) -> String {
+    escape_controls(text, |c| c == '\n' || c == '\t')
+}
+
+fn escape_controls(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !keep(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Standard base64 with padding.
+pub fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let mut word = [0u8; 4];
+        word[1..=group.len()].copy_from_slice(group);
+        let word = u32::from_be_bytes(word);
+        for i in 0..4 {
+            if i <= group.len() {
+                let six = (word >> (18 - 6 * i)) & 63;
+                text.push(char::from(ALPHABET[six as usize]));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Reads `32000`, `8MiB`, `8M`, `64k`: binary units, as the `nats` command takes them.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    digits.trim_end().parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn counts_have_commas() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
+        for (n, want) in cases {
+            assert_eq!(count(n), want);
+        }
+        assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn sizes_are_binary_with_one_digit_at_most() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (12 << 20, "12 MiB"),
+            ((1 << 20) - 1, "1 MiB"),
+            (u64::MAX, "16 EiB"),
+        ];
+        for (n, want) in cases {
+            assert_eq!(bytes(n), want);
+        }
+    }
+
+    #[test]
+    fn durations_read_like_the_nats_command() {
+        let cases = [
+            (3, "3ms"),
+            (1500, "1.50s"),
+            (59_999, "59.99s"),
+            (123_000, "2m3s"),
+            (3_600_000, "1h0m0s"),
+            (93_784_000, "1d2h3m4s"),
+        ];
+        for (ms, want) in cases {
+            assert_eq!(duration(Duration::from_millis(ms)), want);
+        }
+    }
+
+    #[test]
+    fn times_are_trimmed_like_the_server_does() {
+        assert_eq!(rfc3339(None), "0001-01-01T00:00:00Z");
+        assert_eq!(rfc3339(Some(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            rfc3339(Some(1_767_323_045_123_456_789)),
+            "2026-01-02T03:04:05.123456789Z"
+        );
+        assert_eq!(
+            rfc3339(Some(1_767_323_045_120_000_000)),
+            "2026-01-02T03:04:05.12Z"
+        );
+        assert_eq!(
+            rfc3339(Some(-6_795_364_578_871_345_152)),
+            "1754-08-30T22:43:41.128654848Z"
+        );
+        assert_eq!(rfc3339(Some(i64::MIN)), "1677-09-21T00:12:43.145224192Z");
+    }
+
+    #[test]
+    fn names_survive_bytes_that_are_not_text() {
+        assert_eq!(text(b"orders.\xff.\xc3\xa4"), "orders.\\xff.\u{e4}");
+        assert_eq!(text(b"plain\\x"), "plain\\x");
+        assert_eq!(printable("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
+        assert_eq!(printable_lines("a\x1b\n\tb"), "a\\u{1b}\n\tb");
+    }
+
+    #[test]
+    fn base64_pads() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"", ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foobar", "Zm9vYmFy"),
+            (b"\xff\xfe\xfd", "//79"),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(base64(bytes), want);
+        }
+        assert_eq!(hex(&[0, 0xab]), "00ab");
+    }
+
+    #[test]
+    fn sizes_are_read_in_binary_units() {
+        let cases = [
+            ("32000", Some(32_000)),
+            ("8MiB", Some(8 << 20)),
+            ("1M", Some(1 << 20)),
+            ("64 k", Some(64 << 10)),
+            ("", None),
+            ("M", None),
+            ("-1", None),
+            ("1.5M", None),
+            ("8 apples", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615k", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse_bytes(text), want, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Events of the stream, its consumers and the verdict on it.
+
+use super::super::EventCode::*;
+use super::{CONSUMER_AGAIN, COPY_FIRST, GIVE_KEYS, META_BACKUP, Text};
+
+/// The stream as a whole.
+pub(super) const STREAM: &[Text] = &[
+    (
+        StreamMetaMissing,
+        "The stream's configuration, meta.inf, is missing; the server leaves the stream out.",
+        META_BACKUP,
+    ),
+    (
+        StreamMetaUnreadable,
+        "The stream's configuration, meta.inf, could not be read; the server leaves the stream \
+         out.",
+        "Check its permissions and the disk.",
+    ),
+    (
+        StreamSumMissing,
+        "The checksum of the stream's configuration, meta.sum, is missing; the server leaves \
+         the stream out.",
+        META_BACKUP,
+    ),
+    (
+        StreamSumUnreadable,
+        "The checksum of the stream's configuration, meta.sum, could not be read; the server \
+         leaves the stream out.",
+        "Check its permissions and the disk.",
+    ),
+    (
+        StreamSumMismatch,
+        "The stream's configuration, meta.inf, does not match its checksum, meta.sum; the \
+         server leaves the stream out. A renamed directory or an edited file suffices.",
+        "If the directory was renamed, give it its old name back; otherwise put both files \
+         back from a backup or a replica.",
+    ),
+    (
+        StreamKeyShort,
+        "The stream's key file, meta.key, is too short to hold a key; the server leaves the \
+         stream out.",
+        "Put the key file back from a backup. A key file from another replica does not fit.",
+    ),
+    (
+        StreamMetaDecryptFailed,
+        "The stream's configuration is encrypted and does not open; the server leaves the \
+         stream out.",
+        GIVE_KEYS,
+    ),
+    (
+        StreamMetaJson,
+        "The stream's configuration, meta.inf, is not valid JSON; the server leaves the stream \
+         out.",
+        META_BACKUP,
+    ),
+    (
+        StreamUnsupported,
+        "The stream uses features that need a newer server than 2.15.",
+        "Start it with the server line that wrote it.",
+    ),
+    (
+        StreamStrictJson,
+        "The stream's configuration has fields that 2.15 does not know; a newer server \
+         probably wrote it. A server standing alone shows the stream as offline.",
+        "Start it with the server line that wrote it.",
+    ),
+    (
+        StreamSubjectRepaired,
+        "A subject in the stream's configuration has blanks around it; the server strips them.",
+        "",
+    ),
+    (
+        StreamSubjectInvalid,
+        "A subject in the stream's configuration is not a valid subject; the server leaves the \
+         stream out.",
+        "Correct the configuration from a backup or a replica.",
+    ),
+    (
+        StreamMirrorSubjects,
+        "The stream is a mirror and has subjects of its own, which the server drops.",
+        "",
+    ),
+    (
+        StreamEncrypting,
+        "A key is configured and the stream lies in the clear; it is encrypted as it is \
+         opened.",
+        "Make sure there is no damage before that: a torn block does not survive the change.",
+    ),
+    (
+        StreamRekeying,
+        "The stream is encrypted under another key or cipher; it is encrypted anew as it is \
+         opened.",
+        "Keep a copy of the directory until the server has come up once with the new key.",
+    ),
+    (
+        StreamCreatedChanged,
+        "Changing the encryption gives the stream a new creation time. Streams that source \
+         from it take it for a new stream and store everything again.",
+        "Watch the streams that source from this one after the second start.",
+    ),
+    (
+        StreamOpenFailed,
+        "The server cannot open this stream.",
+        COPY_FIRST,
+    ),
+    (
+        StreamHalfDeleted,
+        "The stream was being deleted when the server stopped; the server finishes that.",
+        "",
+    ),
+    (
+        ReplicasUnsupported,
+        "The stream asks for several replicas; a server standing alone leaves it out.",
+        "Start it in its cluster. Before repairing one replica, see whether another is \
+         healthy: wiping this one may be the better way.",
+    ),
+];
+
+/// Its consumers.
+pub(super) const CONSUMER: &[Text] = &[
+    (
+        ConsumerMetaMissing,
+        "A consumer's configuration, meta.inf, is missing; the server leaves the consumer out.",
+        CONSUMER_AGAIN,
+    ),
+    (
+        ConsumerMetaUnreadable,
+        "A consumer's configuration, meta.inf, could not be read; the server leaves the \
+         consumer out.",
+        "Check its permissions and the disk.",
+    ),
+    (
+        ConsumerSumMissing,
+        "The checksum of a consumer's configuration, meta.sum, is missing; the server leaves \
+         the consumer out.",
+        CONSUMER_AGAIN,
+    ),
+    (
+        ConsumerSumMismatch,
+        "A consumer's configuration does not match its checksum. The server never compares \
+         them and uses the configuration as it is.",
+        "Look at the consumer's configuration before you rely on it.",
+    ),
+    (
+        ConsumerMetaDecryptFailed,
+        "A consumer's configuration is encrypted and does not open.",
+        GIVE_KEYS,
+    ),
+    (
+        ConsumerMetaJson,
+        "A consumer's configuration, meta.inf, is not valid JSON; the server leaves the \
+         consumer out.",
+        CONSUMER_AGAIN,
+    ),
+    (
+        ConsumerUnsupported,
+        "A consumer uses features that need a newer server than 2.15.",
+        "Start it with the server line that wrote it.",
+    ),
+    (
+        ConsumerStrictJson,
+        "A consumer's configuration has fields that 2.15 does not know.",
+        "Start it with the server line that wrote it.",
+    ),
+    (
+        ConsumerStreamStopped,
+        "Because of one of its consumers, a server standing alone stops the whole stream.",
+        "Start it with the server line that wrote the consumer, or move the consumer's \
+         directory away.",
+    ),
+    (
+        ConsumerAddFailed,
+        "The server cannot bring this consumer back. Its directory stays, and its name stays \
+         taken.",
+        CONSUMER_AGAIN,
+    ),
+    (
+        ConsumerAheadOfStream,
+        "A consumer has read further than the stream reaches: the end of the stream is gone. \
+         The server moves the consumer back to the last message.",
+        "Messages at the end of the stream were lost; look for them in a replica.",
+    ),
+    (
+        ConsumerStateCorrupt,
+        "A consumer's position, o.dat, does not decode; the server does not bring the consumer \
+         back.",
+        CONSUMER_AGAIN,
+    ),
+    (
+        ConsumerStateEmpty,
+        "A consumer's position, o.dat, is empty, as after a power cut. The server then \
+         delivers the stream again from its beginning.",
+        "Expect repeated messages, or put the file back from a backup.",
+    ),
+    (
+        ConsumerDisabled,
+        "The server would leave this consumer disabled.",
+        CONSUMER_AGAIN,
+    ),
+];
+
+/// What it comes to.
+pub(super) const VERDICT: &[Text] = &[
+    (
+        OpenWouldCrash,
+        "The server crashes while it opens this stream: the whole server, with every account.",
+        COPY_FIRST,
+    ),
+    (
+        ReadWouldCrash,
+        "The server opens this stream, but reading the damaged block makes it run out of \
+         memory.",
+        COPY_FIRST,
+    ),
+    (
+        ServerWouldDeleteStream,
+        "The server cannot open this stream and then deletes its whole directory.",
+        COPY_FIRST,
+    ),
+    (
+        ServerWouldCrash,
+        "The server goes down on this stream at every start, until the directory is moved \
+         away or mended.",
+        "Move the stream directory out of the store so that the other streams come up, then \
+         take out what verifies with `jetsam salvage`.",
+    ),
+    (
+        ServerWouldSkipStream,
+        "The server starts without this stream and leaves its files alone.",
+        "The events above say what keeps it from being opened.",
+    ),
+    (
+        LossNeedsConsent,
+        "Recovering the stream as the server does would lose messages, so nothing was changed.",
+        "Save what verifies with `jetsam salvage` first; if you accept the loss, repeat with \
+         --accept-loss.",
+    ),
+    (
+        StoreBusy,
+        "Another process holds this store.",
+        "Stop the server, or wait for the other command, and try again.",
+    ),
+    (
+        IoError,
+        "The operating system refused to read or write a file.",
+        "Check permissions, free space and the disk, and try again; nothing says that the data \
+         is damaged.",
+    ),
+    (
+        StreamRefused,
+        "This stream was not opened, and nothing in it was changed.",
+        "The other events of this stream say why.",
+    ),
+    (
+        KeyMissing,
+        "The stream is encrypted and no key was given.",
+        GIVE_KEYS,
+    ),
+    (
+        KeyBad,
+        "The stream is encrypted and the key that was given does not open it.",
+        "Check the key, the previous key, the cipher and the account name (--account): all of \
+         them go into the stream's own key.",
+    ),
+];

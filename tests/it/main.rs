@@ -1,0 +1,8 @@
+//! Tests from outside: the public API and the command, as their users see them.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make and read files themselves"
+)]
+
+mod cli;
