@@ -8,7 +8,9 @@ use super::events::{Event, EventCode, Severity};
 use super::files::StreamFiles;
 use super::model::{Model, Totals};
 use super::options::{Collect, Options};
-use super::report::{Lost, Outcome, Refusal, ScheduleReport, Source, State, StreamReport, TtlReport};
+use super::report::{
+    Lost, Outcome, Refusal, ScheduleReport, Source, State, StreamReport, TtlReport,
+};
 use crate::env::FileSystem;
 
 /// One stream directory.
@@ -29,29 +31,51 @@ pub(super) struct Examined {
 }
 
 /// Scans and judges one stream. Nothing on disk changes.
-pub fn examine(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> StreamReport {
+pub fn examine(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> StreamReport {
     judge(fs, stream, options, watch).report
 }
 
-pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Examined {
+pub(super) fn judge(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Examined {
     let files = StreamFiles::new(fs, &stream.dir);
-    let account = options.account.clone().or_else(|| stream.account.clone().map(String::into_bytes)).unwrap_or_default();
+    let account = options
+        .account
+        .clone()
+        .or_else(|| stream.account.clone().map(String::into_bytes))
+        .unwrap_or_default();
     let mut report = blank_report(stream);
     let parts = match super::quick_setup::setup(files, stream, options, &account) {
         Ok(parts) => parts,
         Err((refusal, event)) => {
             report.refusal = Some(refusal);
             report.events.push(event);
-            return Examined { report, changes: Vec::new() };
+            return Examined {
+                report,
+                changes: Vec::new(),
+            };
         }
     };
     match engine::open(files, parts, watch) {
         Ok(opened) => fill(report, opened, options.collect),
         Err(refused) => {
-            let Refused { refusal, events, .. } = *refused;
+            let Refused {
+                refusal, events, ..
+            } = *refused;
             report.refusal = Some(refusal);
             report.events.extend(events);
-            Examined { report, changes: Vec::new() }
+            Examined {
+                report,
+                changes: Vec::new(),
+            }
         }
     }
 }
@@ -79,7 +103,13 @@ fn blank_report(stream: &StreamDir) -> StreamReport {
 }
 
 fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Examined {
-    let Opened { mut model, source, unreadable, digest, changes } = opened;
+    let Opened {
+        mut model,
+        source,
+        unreadable,
+        digest,
+        changes,
+    } = opened;
     report.source = Some(source);
     report.state = Some(state_of(&model, collect));
     report.digest = digest;
@@ -92,15 +122,25 @@ fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Exami
     });
     report.ttl = model.timers.ttl_count().map(|count| TtlReport {
         count,
-        entries: collect.entries.then(|| model.timers.ttl_entries()).flatten(),
+        entries: collect
+            .entries
+            .then(|| model.timers.ttl_entries())
+            .flatten(),
     });
     report.schedules = model.timers.schedules().map(|schedules| ScheduleReport {
         count: schedules.len(),
-        entries: collect
-            .entries
-            .then(|| schedules.iter().map(|(subject, seq, ns)| (subject.to_vec(), seq, ns)).collect()),
+        entries: collect.entries.then(|| {
+            schedules
+                .iter()
+                .map(|(subject, seq, ns)| (subject.to_vec(), seq, ns))
+                .collect()
+        }),
     });
-    report.sources = if collect.entries { model.timers.sources().cloned() } else { None };
+    report.sources = if collect.entries {
+        model.timers.sources().cloned()
+    } else {
+        None
+    };
     report.loses_messages = model.lossy || model.lost.is_some();
     if report.loses_messages && model.lost.is_some() {
         note_loss(&mut model);
@@ -124,7 +164,11 @@ fn outcome_of(report: &StreamReport, source: Source) -> Outcome {
     if report.loses_messages || !report.unreadable.is_empty() {
         return Outcome::Damaged;
     }
-    if report.events.iter().any(|event| event.severity >= Severity::Warn) {
+    if report
+        .events
+        .iter()
+        .any(|event| event.severity >= Severity::Warn)
+    {
         return Outcome::Recovered;
     }
     Outcome::Clean
@@ -132,7 +176,12 @@ fn outcome_of(report: &StreamReport, source: Source) -> Outcome {
 
 /// The state as the server reports it right after its open call.
 fn state_of(model: &Model<'_>, collect: Collect) -> State {
-    let Totals { messages, bytes, first, last } = model.totals;
+    let Totals {
+        messages,
+        bytes,
+        first,
+        last,
+    } = model.totals;
     let time = |ts: i64| (ts != 0).then_some(ts);
     let (deleted_count, spans) = deleted_of(model);
     State {
@@ -151,8 +200,17 @@ fn state_of(model: &Model<'_>, collect: Collect) -> State {
 
 /// Deleted sequences as spans: gaps before and between blocks, and what the blocks list.
 fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
-    let Totals { messages, first, last, .. } = model.totals;
-    let missing = last.seq.wrapping_sub(first.seq).wrapping_add(1).wrapping_sub(messages);
+    let Totals {
+        messages,
+        first,
+        last,
+        ..
+    } = model.totals;
+    let missing = last
+        .seq
+        .wrapping_sub(first.seq)
+        .wrapping_add(1)
+        .wrapping_sub(messages);
     if missing == 0 || missing > i64::MAX as u64 {
         return (0, Vec::new());
     }
@@ -165,7 +223,12 @@ fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
         if block.last.seq >= current {
             current = block.last.seq.wrapping_add(1);
         }
-        spans.extend(block.deleted.spans().map(|span| (*span.start(), *span.end())));
+        spans.extend(
+            block
+                .deleted
+                .spans()
+                .map(|span| (*span.start(), *span.end())),
+        );
     }
     let count = spans.iter().map(|(from, to)| to - from + 1).sum();
     (count, spans)
