@@ -40,42 +40,34 @@ pub fn examine(
     judge(fs, stream, options, watch).report
 }
 
-pub(super) fn judge(
-    fs: &dyn FileSystem,
-    stream: &StreamDir,
-    options: &Options,
-    watch: &Watch<'_>,
-) -> Examined {
+/// What the steps need to know of a stream, or why it is refused before any block is looked at.
+pub(super) fn setup_of<'a>(
+    files: StreamFiles<'a>,
+    stream: &'a StreamDir,
+    options: &'a Options,
+) -> Result<engine::StoreSetup<'a>, (Refusal, Vec<Event>)> {
+    let account = options.account.as_deref().or(stream.account.as_deref().map(str::as_bytes)).unwrap_or_default();
+    super::quick_setup::setup(files, stream, options, account).map_err(|(refusal, event)| (refusal, vec![event]))
+}
+
+pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Examined {
     let files = StreamFiles::new(fs, &stream.dir);
-    let account = options
-        .account
-        .clone()
-        .or_else(|| stream.account.clone().map(String::into_bytes))
-        .unwrap_or_default();
     let mut report = blank_report(stream);
-    let parts = match super::quick_setup::setup(files, stream, options, &account) {
-        Ok(parts) => parts,
-        Err((refusal, event)) => {
+    let setup = match setup_of(files, stream, options) {
+        Ok(setup) => setup,
+        Err((refusal, events)) => {
             report.refusal = Some(refusal);
-            report.events.push(event);
-            return Examined {
-                report,
-                changes: Vec::new(),
-            };
+            report.events = events;
+            return Examined { report, changes: Vec::new() };
         }
     };
-    match engine::open(files, parts, watch) {
+    match engine::open(files, setup, watch) {
         Ok(opened) => fill(report, opened, options.collect),
         Err(refused) => {
-            let Refused {
-                refusal, events, ..
-            } = *refused;
+            let Refused { refusal, events, .. } = *refused;
             report.refusal = Some(refusal);
             report.events.extend(events);
-            Examined {
-                report,
-                changes: Vec::new(),
-            }
+            Examined { report, changes: Vec::new() }
         }
     }
 }
