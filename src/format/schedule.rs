@@ -455,3 +455,375 @@ impl Cron {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::duration::{format_rfc3339, parse_rfc3339};
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn block(pattern: &str, zone: &str) -> Vec<u8> {
+        let zone = match zone {
+            "" => String::new(),
+            zone => format!("Nats-Schedule-Time-Zone: {zone}\r\n"),
+        };
+        format!("NATS/1.0\r\n{zone}Nats-Schedule: {pattern}\r\n\r\n").into_bytes()
+    }
+
+    fn ns(time: &str) -> i64 {
+        parse_rfc3339(time).unwrap()
+    }
+
+    /// The answer for a record of this time, long before which it still is.
+    fn fires(pattern: &str, zone: &str, record: &str) -> Option<String> {
+        next_fire(&block(pattern, zone), ns(record), 0).map(format_rfc3339)
+    }
+
+    #[test]
+    fn answers_of_the_server_where_clocks_change() {
+        for (pattern, zone, record, expected) in [
+            // The hour that is skipped, and the one that comes twice.
+            (
+                "0 30 2 * * *",
+                "Europe/Berlin",
+                "2027-03-27T12:00:00Z",
+                Some("2027-03-29T00:30:00Z"),
+            ),
+            (
+                "0 30 2 * * *",
+                "Europe/Berlin",
+                "2027-10-30T12:00:00Z",
+                Some("2027-10-31T00:30:00Z"),
+            ),
+            (
+                "0 30 2 * * *",
+                "Europe/Berlin",
+                "2027-10-31T00:30:00Z",
+                Some("2027-10-31T01:30:00Z"),
+            ),
+            // Skipped midnights, which upset the hours of the days after them.
+            (
+                "0 0 0 5 9 *",
+                "America/Santiago",
+                "2027-07-01T00:00:00Z",
+                Some("2030-09-05T04:00:00Z"),
+            ),
+            (
+                "0 0 0 * * *",
+                "America/Santiago",
+                "2027-09-04T12:00:00Z",
+                Some("2027-09-06T03:00:00Z"),
+            ),
+            (
+                "0 0 0 14 3 *",
+                "America/Havana",
+                "2027-02-01T00:00:00Z",
+                None,
+            ),
+            (
+                "0 0 1 15 3 *",
+                "America/Havana",
+                "2027-03-01T06:00:00Z",
+                None,
+            ),
+            (
+                "0 0 1 1 * *",
+                "Africa/Cairo",
+                "2027-04-29T06:00:00Z",
+                Some("2027-04-30T22:00:00Z"),
+            ),
+            ("0 0 0 30 4 *", "Africa/Cairo", "2027-04-28T06:00:00Z", None),
+            // Half an hour of summer time.
+            (
+                "0 15 2 * * *",
+                "Australia/Lord_Howe",
+                "2027-10-02T06:00:00Z",
+                Some("2027-10-03T15:15:00Z"),
+            ),
+            (
+                "0 0 6 * * mon-fri",
+                "Asia/Kolkata",
+                "2027-01-01T01:00:00Z",
+                Some("2027-01-04T00:30:00Z"),
+            ),
+            (
+                "0 0 0 31 * *",
+                "",
+                "2027-01-31T00:00:00Z",
+                Some("2027-03-31T00:00:00Z"),
+            ),
+            (
+                "0 0 0 29 2 *",
+                "",
+                "2028-02-29T00:00:00Z",
+                Some("2032-02-29T00:00:00Z"),
+            ),
+            (
+                "0 0 0 29 2 0",
+                "",
+                "2028-03-01T00:00:00Z",
+                Some("2029-02-04T00:00:00Z"),
+            ),
+            ("0 0 0 29 2 ?", "", "2096-03-01T00:00:00Z", None),
+        ] {
+            assert_eq!(
+                fires(pattern, zone, record).as_deref(),
+                expected,
+                "{pattern} in {zone} after {record}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_zone_without_that_day_ends_the_search() {
+        // Samoa had no 30 December 2011; the calendar does not get past the 29th.
+        assert_eq!(
+            fires("0 0 0 15 * *", "Pacific/Apia", "2011-12-28T12:00:00Z"),
+            None
+        );
+    }
+
+    #[test]
+    fn single_instants() {
+        let at = |text: &str| next_fire(&block(&format!("@at {text}"), ""), 0, i64::MAX);
+        assert_eq!(at("1970-01-01T00:00:01.5Z"), Some(1_500_000_000));
+        assert_eq!(at("1970-01-01T01:00:00+01:00"), Some(0));
+        assert_eq!(at("0001-01-01T00:00:00Z"), None);
+        assert_eq!(
+            at("0001-01-01T00:00:00.000000001Z"),
+            Some(-6_795_364_578_871_345_151)
+        );
+        for wrong in [
+            "",
+            " 1970-01-01T00:00:01Z",
+            "1970-01-01T00:00:01",
+            "1970-02-30T00:00:01Z",
+            "soon",
+        ] {
+            assert_eq!(at(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(
+            fires("@at 2027-01-01T00:00:00Z", "UTC", "2026-01-01T00:00:00Z"),
+            None
+        );
+    }
+
+    #[test]
+    fn intervals() {
+        let every = |text: &str, record_ns, now_ns| {
+            next_fire(&block(&format!("@every {text}"), ""), record_ns, now_ns)
+        };
+        assert_eq!(every("90s", SECOND / 2, 0), Some(91 * SECOND));
+        assert_eq!(every("90s", SECOND / 2 - 1, 0), Some(90 * SECOND));
+        assert_eq!(every("1500ms", 0, 0), Some(1_500_000_000));
+        assert_eq!(
+            every("1s", 0, SECOND),
+            Some(SECOND),
+            "due now is not yet past"
+        );
+        assert_eq!(every("1s", 0, SECOND + 1), Some(2 * SECOND));
+        assert_eq!(
+            every("10s", 0, 100 * SECOND + SECOND / 2),
+            Some(111 * SECOND)
+        );
+        assert_eq!(
+            every("2562047h", i64::MAX, 0),
+            Some(-2_836_709_551_616),
+            "wraps"
+        );
+        for wrong in ["999ms", "-1h", "0", "5", "", "1s ", "soon"] {
+            assert_eq!(every(wrong, 0, 0), None, "{wrong:?}");
+        }
+        assert_eq!(fires("@every 1m", "UTC", "2026-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn aliases_and_zone_names() {
+        let record = "2026-05-06T07:08:09.5Z";
+        for (alias, expected) in [
+            ("@yearly", "2027-01-01T00:00:00Z"),
+            ("@annually", "2027-01-01T00:00:00Z"),
+            ("@monthly", "2026-06-01T00:00:00Z"),
+            ("@weekly", "2026-05-10T00:00:00Z"),
+            ("@daily", "2026-05-07T00:00:00Z"),
+            ("@midnight", "2026-05-07T00:00:00Z"),
+            ("@hourly", "2026-05-06T08:00:00Z"),
+        ] {
+            assert_eq!(
+                fires(alias, "", record).as_deref(),
+                Some(expected),
+                "{alias}"
+            );
+        }
+        for alias in ["@Daily", "@daily ", "@minutely", "@at", "@every", ""] {
+            assert_eq!(fires(alias, "", record), None, "{alias:?}");
+        }
+        assert_eq!(
+            fires("@daily", "America/New_York", record).as_deref(),
+            Some("2026-05-07T04:00:00Z")
+        );
+        assert_eq!(
+            fires("@daily", "Local", record),
+            fires("@daily", "UTC", record)
+        );
+        for zone in [
+            "utc",
+            "europe/berlin",
+            "Europe",
+            "Etc/Unknown",
+            "+02:00",
+            "UTC ",
+            "Mars/Base",
+        ] {
+            assert_eq!(fires("@daily", zone, record), None, "{zone:?}");
+        }
+        let empty = b"NATS/1.0\r\nNats-Schedule-Time-Zone:\r\nNats-Schedule: @daily\r\n\r\n";
+        assert_eq!(next_fire(empty, 0, 0), None);
+    }
+
+    #[test]
+    fn fields_say_what_they_allow() {
+        let bits = |values: &[u64]| values.iter().fold(0, |bits, value| bits | 1 << value);
+        for (text, bounds, values, star) in [
+            ("5", &SECONDS, &[5][..], false),
+            ("+5,007", &SECONDS, &[5, 7], false),
+            ("50/3", &SECONDS, &[50, 53, 56, 59], false),
+            ("10-14/2", &SECONDS, &[10, 12, 14], false),
+            ("10/9223372036854775807", &SECONDS, &[10], false),
+            ("?/7", &HOURS, &[0, 7, 14, 21], false),
+            ("5/1", &WEEKDAYS, &[5, 6], false),
+            ("*-what/1", &WEEKDAYS, &[0, 1, 2, 3, 4, 5, 6], true),
+            ("2,?", &WEEKDAYS, &[0, 1, 2, 3, 4, 5, 6], true),
+            ("Mon-fr\u{130}/2", &WEEKDAYS, &[1, 3, 5], false),
+            ("DEC,1", &MONTHS, &[1, 12], false),
+            (",", &MONTHS, &[], false),
+            (",3,,4,", &DAYS, &[3, 4], false),
+        ] {
+            let expected = Field {
+                allowed: bits(values),
+                star,
+            };
+            assert_eq!(Field::parse(text, bounds), Some(expected), "{text:?}");
+        }
+        for (text, bounds) in [
+            ("60", &SECONDS),
+            ("24", &HOURS),
+            ("0", &DAYS),
+            ("32", &DAYS),
+            ("13", &MONTHS),
+            ("7", &WEEKDAYS),
+            ("sunday", &WEEKDAYS),
+            ("jan", &WEEKDAYS),
+            ("5-4", &HOURS),
+            ("1-2-3", &HOURS),
+            ("0--0", &HOURS),
+            ("-1", &HOURS),
+            ("1-", &HOURS),
+            ("1/0", &HOURS),
+            ("1/-0", &HOURS),
+            ("1/2/3", &HOURS),
+            ("1/", &HOURS),
+            ("*/9223372036854775808", &HOURS),
+            ("**", &HOURS),
+            ("1_0", &HOURS),
+            ("\u{663}", &HOURS),
+        ] {
+            assert_eq!(Field::parse(text, bounds), None, "{text:?}");
+        }
+        assert!(Cron::parse(" * *\u{a0}* *\t* * ").is_some());
+        assert!(Cron::parse("* * * * *").is_none());
+        assert!(Cron::parse("* * * * * * *").is_none());
+    }
+
+    #[test]
+    fn day_fields_widen_or_narrow_each_other() {
+        // The 1st of May 2026 is a Friday.
+        let record = "2026-05-02T00:00:00Z";
+        for (pattern, expected) in [
+            ("0 0 0 13 * fri", "2026-05-08T00:00:00Z"),
+            ("0 0 0 13 * *", "2026-05-13T00:00:00Z"),
+            ("0 0 0 ? * fri", "2026-05-08T00:00:00Z"),
+            ("0 0 0 */2 * fri", "2026-05-03T00:00:00Z"),
+            ("0 0 0 13,* * fri", "2026-05-08T00:00:00Z"),
+            ("0 0 0 , * fri", "2026-05-08T00:00:00Z"),
+        ] {
+            assert_eq!(
+                fires(pattern, "", record).as_deref(),
+                Some(expected),
+                "{pattern}"
+            );
+        }
+        for never in [
+            "0 0 0 , * ,",
+            "0 0 0 , * *",
+            "0 0 0 30 2 *",
+            ", * * * * *",
+            "* * * * , *",
+        ] {
+            assert_eq!(fires(never, "", record), None, "{never}");
+        }
+    }
+
+    #[test]
+    fn what_has_passed_counts_from_now() {
+        let headers = block("0 0 * * * *", "");
+        let fire = |now: &str| {
+            next_fire(&headers, ns("2026-01-01T00:10:00Z"), ns(now)).map(format_rfc3339)
+        };
+        assert_eq!(
+            fire("2026-01-01T01:00:00Z").as_deref(),
+            Some("2026-01-01T01:00:00Z")
+        );
+        assert_eq!(
+            fire("2026-01-01T01:00:00.1Z").as_deref(),
+            Some("2026-01-01T02:00:00Z")
+        );
+        // Rounding now up to the full hour steps over that hour.
+        assert_eq!(
+            fire("2026-01-01T04:59:59.5Z").as_deref(),
+            Some("2026-01-01T06:00:00Z")
+        );
+        assert!(is_scheduled(&headers, ns("2026-01-01T04:59:59.5Z")));
+        assert!(!is_scheduled(&block("x", ""), 0));
+        assert!(!is_scheduled(b"", 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_pattern_at_any_time_is_taken(
+            pattern in prop_oneof![
+                any::<String>(),
+                "[@a-z0-9 ]{0,20}",
+                "([*?0-9,/-]{1,4} ){5}[*?0-9,/-]{1,4}",
+                "[*,0-5]{1,3} [*,0-5]{1,3} [*,0-2]{1,3} [*,1-9]{1,3} [*,1-9]{1,3} [*,0-6]{1,3}",
+            ],
+            zone in prop_oneof![
+                Just(String::new()), Just("Europe/Berlin".into()), Just("Pacific/Apia".into()),
+                Just("America/Havana".into()), Just("Asia/Manila".into()), any::<String>(),
+            ],
+            record_ns: i64,
+            now_ns in prop_oneof![Just(0), any::<i64>()],
+        ) {
+            let headers = block(&pattern, &zone);
+            let _ = next_fire(&headers, record_ns, now_ns);
+            let _ = is_scheduled(&headers, now_ns);
+        }
+
+        #[test]
+        fn a_match_is_the_first_one_in_utc(
+            second in 0u32..60, minute in 0u32..60, hour in 0u32..24, day in 1i64..29,
+            record_seconds in 0i64..4_000_000_000,
+        ) {
+            let headers = block(&format!("{second} {minute} {hour} {day} * ?"), "");
+            let found = next_fire(&headers, record_seconds * SECOND, 0).unwrap() / SECOND;
+            let clock = i64::from(hour * 3_600 + minute * 60 + second);
+            let (year, month, _) = civil_from_days(record_seconds / SECONDS_PER_DAY);
+            let expected = (month..month + 2)
+                .map(|month| days_from_civil(year, month, day) * SECONDS_PER_DAY + clock)
+                .find(|&at| at > record_seconds);
+            prop_assert_eq!(Some(found), expected);
+        }
+    }
+}
