@@ -281,14 +281,14 @@ impl Default for BlockSubjects {
     }
 }
 
-/// A cheap slot for a subject: its length and its last bytes, which differ most.
+/// A cheap slot for a subject: its length, its first and its last bytes.
 #[inline]
 fn recent_slot(subject: &[u8]) -> usize {
-    let tail = match subject.last_chunk::<8>() {
-        Some(tail) => u64::from_le_bytes(*tail),
-        None => subject.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+    let word = match (subject.first_chunk::<8>(), subject.last_chunk::<8>()) {
+        (Some(head), Some(tail)) => u64::from_le_bytes(*head).rotate_left(32) ^ u64::from_le_bytes(*tail),
+        _ => subject.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
     };
-    let mixed = (tail ^ subject.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (word ^ subject.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 58) as usize % RECENT_COUNT
 }
 
