@@ -10,7 +10,7 @@ mod stream;
 
 use std::fmt;
 
-pub use check::ConfigError;
+pub use check::{ConfigError, is_valid as is_valid_subject};
 pub use consumer::{AckPolicy, ConsumerMeta, DeliverPolicy};
 pub use schema::Object;
 pub use source::{SourceMeta, SubjectTransform};

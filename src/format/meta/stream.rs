@@ -310,6 +310,12 @@ impl StreamMeta {
         self.with([("subjects", Value::from(subjects))])
     }
 
+    /// The same metadata with another duplicate window, in nanoseconds.
+    #[must_use]
+    pub fn with_duplicate_window(&self, window_ns: i64) -> Self {
+        self.with([("duplicate_window", Value::from(window_ns))])
+    }
+
     /// The same metadata under another name.
     #[must_use]
     pub fn with_name(&self, name: &str) -> Self {
