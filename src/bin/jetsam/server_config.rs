@@ -5,12 +5,15 @@ mod problem;
 mod scan;
 mod session;
 mod syntax;
+#[cfg(test)]
+mod tests;
 
 use jetsam::crypto::Cipher;
 pub use problem::{ConfigError, Problem};
 pub use session::Environment;
 use session::{Entry, Session, Value};
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -29,6 +32,19 @@ pub struct ServerConfig {
     pub cipher: Option<Cipher>,
     /// The key is held by a TPM, out of the reach of a file.
     pub key_in_tpm: bool,
+}
+
+/// Shows which keys there are, not what they are.
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("store_dir", &self.store_dir)
+            .field("key", &self.key.is_some())
+            .field("prev_key", &self.prev_key.is_some())
+            .field("cipher", &self.cipher)
+            .field("key_in_tpm", &self.key_in_tpm)
+            .finish()
+    }
 }
 
 /// Reads a configuration file, its includes and the environment variables it refers to.
@@ -125,16 +141,20 @@ fn set<'a>(
     name: &'a str,
     entry: &'a Entry,
 ) -> Result<(), ConfigError> {
-    match setting.replace((name, entry)) {
-        None => Ok(()),
-        Some((_, other)) => Err(error_at(
-            entry,
-            Problem::Duplicate {
-                key: name.into(),
-                other_line: other.line,
-            },
-        )),
-    }
+    let Some(other) = setting.replace((name, entry)) else {
+        return Ok(());
+    };
+    let (earlier, later) = match other.1.line <= entry.line {
+        true => (other, (name, entry)),
+        false => ((name, entry), other),
+    };
+    Err(error_at(
+        later.1,
+        Problem::Duplicate {
+            key: later.0.into(),
+            other_line: earlier.1.line,
+        },
+    ))
 }
 
 /// The bytes of a string; none where it is empty, which to the server is as good as absent.

@@ -424,7 +424,7 @@ impl<'a> Parser<'a> {
         let is = |word: &&str| plain.eq_ignore_ascii_case(word);
         if ["true", "false", "yes", "no", "on", "off"]
             .iter()
-            .any(|word| is(word))
+            .any(is)
         {
             return Ok(Rc::new(Value::Flag));
         }
