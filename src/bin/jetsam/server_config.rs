@@ -51,11 +51,6 @@ impl fmt::Debug for ServerConfig {
 ///
 /// Only what concerns the store is judged: settings of other sections may be unknown, of a wrong
 /// type, or refer to variables that are not set.
-pub fn read(path: &Path) -> Result<ServerConfig, ConfigError> {
-    read_with(path, &|name| std::env::var_os(name))
-}
-
-/// Like [`read`], with another environment.
 pub fn read_with(path: &Path, environment: Environment<'_>) -> Result<ServerConfig, ConfigError> {
     let document = Session::new(environment).file(path)?;
     let mut found = Found::default();

@@ -422,10 +422,7 @@ impl<'a> Parser<'a> {
             .filter(|_| ordinary)
             .unwrap_or_default();
         let is = |word: &&str| plain.eq_ignore_ascii_case(word);
-        if ["true", "false", "yes", "no", "on", "off"]
-            .iter()
-            .any(is)
-        {
+        if ["true", "false", "yes", "no", "on", "off"].iter().any(is) {
             return Ok(Rc::new(Value::Flag));
         }
         match plain.strip_prefix('$') {
