@@ -29,7 +29,7 @@ pub enum RollBack {
     /// The store is again what it was.
     Done(UndoReport),
     /// Bringing back failed as well; what was put aside is still there and `undo` can be tried again.
-    Failed(UndoError),
+    Failed(Box<UndoError>),
 }
 
 /// What went wrong with one change.

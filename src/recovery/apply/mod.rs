@@ -14,6 +14,7 @@
 //!
 //! Unlike the server's, our `index.db` is replaced by renaming too.
 
+mod content;
 mod error;
 mod keys;
 mod perform;
@@ -66,7 +67,7 @@ pub fn apply<'a>(
         None => RollBack::NotRecorded,
         Some(recorder) => match recorder.roll_back() {
             Ok(report) => RollBack::Done(report),
-            Err(error) => RollBack::Failed(error),
+            Err(error) => RollBack::Failed(Box::new(error)),
         },
     };
     Err(ApplyError {
