@@ -11,7 +11,7 @@ use crate::recovery::actions::Piece;
 /// Longest block that is rewritten.
 const BLOCK_MAX: u64 = 16 << 30;
 
-impl Performer<'_, '_> {
+impl Performer<'_, '_, '_> {
     /// A block's new content, as it will lie on disk.
     pub(super) fn block(
         &mut self,

@@ -14,13 +14,13 @@ use crate::recovery::undo::staging::{self, Member};
 /// How many files are removed with one entry in the manifest and one sync.
 const REMOVALS_AT_ONCE: usize = 1024;
 
-pub(super) struct Performer<'a, 'u> {
+pub(super) struct Performer<'a, 'u, 'r> {
     pub(super) fs: &'a dyn FileSystem,
     dir: &'a Path,
     pub(super) stream: &'a [u8],
     pub(super) keyring: Keyring<'a>,
     pub(super) guard: Guard<'a>,
-    pub(super) undo: Option<&'u mut Recorder<'a>>,
+    pub(super) undo: Option<&'u mut Recorder<'r>>,
     pub(super) written_bytes: u64,
 }
 
@@ -40,13 +40,13 @@ impl<T, E: Into<ApplyCause>> At<T> for Result<T, E> {
     }
 }
 
-impl<'a, 'u> Performer<'a, 'u> {
+impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
     pub(super) fn new(
         fs: &'a dyn FileSystem,
         dir: &'a Path,
         keys: &'a ApplyKeys<'a>,
         entropy: &'a dyn Entropy,
-        undo: Option<&'u mut Recorder<'a>>,
+        undo: Option<&'u mut Recorder<'r>>,
     ) -> Self {
         let keyring = Keyring::new(keys, entropy);
         let guard = Guard::new(fs, dir);
