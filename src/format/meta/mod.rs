@@ -7,6 +7,7 @@ mod consumer;
 mod schema;
 mod source;
 mod stream;
+mod transform;
 
 use std::fmt;
 
