@@ -19,6 +19,7 @@ mod settings;
 mod streams;
 mod subjects;
 mod timers;
+mod trials;
 mod verify;
 pub mod walk;
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::overlap::{collide, is_subset, is_valid};
 use super::source::{SourceMeta, SubjectTransform};
 use super::stream::{Discard, PersistMode, Retention, Storage, StreamMeta};
 use super::transform;
@@ -516,55 +517,6 @@ fn is_reserved(subject: &str) -> bool {
         || (collide(subject, "$SYS.>") && !is_subset(subject, "$SYS.ACCOUNT.>"))
 }
 
-/// Whether the server takes this for a subject or filter in a configuration. Unlike in state files, NUL and U+FFFD are
-/// no obstacle.
-#[must_use]
-pub fn is_valid(subject: &str) -> bool {
-    let mut closed = false;
-    subject.split('.').all(|token| {
-        let sound =
-            !token.is_empty() && !closed && !token.contains([' ', '\t', '\r', '\n', '\u{c}']);
-        closed = token == ">";
-        sound
-    })
-}
-
-/// Whether some subject is matched by both filters.
-fn collide(first: &str, second: &str) -> bool {
-    let (mut left, mut right) = (first.split('.').peekable(), second.split('.').peekable());
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (Some(a), Some(b)) => {
-                let ends =
-                    (a == ">" && left.peek().is_none()) || (b == ">" && right.peek().is_none());
-                if ends {
-                    return true;
-                }
-                if a != b && a != "*" && b != "*" {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
-    }
-}
-
-/// Whether every subject matched by `subject` is matched by `filter`.
-fn is_subset(subject: &str, filter: &str) -> bool {
-    let (mut tokens, mut wanted) = (subject.split('.'), filter.split('.').peekable());
-    loop {
-        match (tokens.next(), wanted.next()) {
-            (None, None) => return true,
-            (Some(_), Some(">")) if wanted.peek().is_none() => return true,
-            (Some(""), _) | (_, Some("")) => return false,
-            (Some(token), Some("*")) if token != ">" => {}
-            (Some(token), Some(want)) if token == want => {}
-            _ => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -674,22 +626,5 @@ mod tests {
         for fields in taken {
             assert_eq!(settings_of(fields).err(), None, "{fields}");
         }
-    }
-
-    #[test]
-    fn collisions_and_subsets() {
-        for (first, second, expected) in [
-            ("a", "a", true),
-            ("a", "b", false),
-            ("a.*", "*.b", true),
-            ("a.>", "a", false),
-            ("a.>", "*.*.c", true),
-            ("a.*", "a.b.c", false),
-            (">", "x.y", true),
-        ] {
-            assert_eq!(collide(first, second), expected, "{first} {second}");
-            assert_eq!(collide(second, first), expected, "{second} {first}");
-        }
-        assert!(is_subset("a.*", "a.>") && !is_subset("a.>", "a.*") && is_subset("a.b", "a.*"));
     }
 }
