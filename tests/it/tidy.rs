@@ -25,9 +25,13 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     {
         let path = entry.path();
         if path.is_dir() {
-            sources(&path, found);
+            if path.file_name().is_some_and(|name| name != "tests") {
+                sources(&path, found);
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+            if path.file_name().is_some_and(|name| name != "tests.rs") {
+                found.push(path);
+            }
         }
     }
 }
