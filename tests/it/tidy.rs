@@ -117,7 +117,7 @@ fn no_file_outgrows_a_sitting() {
     for (path, text) in all_sources("src") {
         let lines = text
             .lines()
-            .position(|line| line == "#[cfg(test)]")
+            .position(|line| line.starts_with("#[cfg(") && line.contains("test"))
             .unwrap_or_else(|| text.lines().count());
         if lines > FILE_LINES_MAX {
             wrong.push(format!(
