@@ -1,4 +1,4 @@
-//! Durations, instants and hashes of instants in the text forms the server reads and writes.
+//! Durations and instants in the text forms the server reads and writes.
 //!
 //! Both parsers accept exactly what the server's own accept, which is more than the grammar in
 //! RFC 3339 and less than common duration crates: a tool that reads one header differently

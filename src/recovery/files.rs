@@ -82,9 +82,9 @@ impl<'a> StreamFiles<'a> {
                 "{relative}: {length} bytes are more than this machine can hold"
             ))
         })?;
-        buffer.clear();
+        // What the buffer still holds of the last block is overwritten, not zeroed first.
         buffer
-            .try_reserve(length)
+            .try_reserve(length.saturating_sub(buffer.len()))
             .map_err(|_| FileFault::Failed(format!("{relative}: no memory for {length} bytes")))?;
         buffer.resize(length, 0);
         let mut filled = 0;

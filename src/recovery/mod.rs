@@ -7,6 +7,7 @@ mod fault;
 mod files;
 mod index;
 mod merge;
+mod messages;
 mod model;
 pub mod options;
 mod quick_setup;
@@ -18,4 +19,5 @@ mod timers;
 mod verify;
 
 pub use engine::{Phase, Progress, Watch};
+pub use messages::{Flow, Item, Message, messages};
 pub use session::{StreamDir, examine};

@@ -8,7 +8,9 @@ use super::events::{Event, EventCode, Severity};
 use super::files::StreamFiles;
 use super::model::{Model, Totals};
 use super::options::{Collect, Options};
-use super::report::{Lost, Outcome, Refusal, ScheduleReport, Source, State, StreamReport, TtlReport};
+use super::report::{
+    Lost, Outcome, Refusal, ScheduleReport, Source, State, StreamReport, TtlReport,
+};
 use crate::env::FileSystem;
 
 /// One stream directory.
@@ -29,23 +31,37 @@ pub(super) struct Examined {
 }
 
 /// Scans and judges one stream. Nothing on disk changes.
-pub fn examine(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> StreamReport {
+pub fn examine(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> StreamReport {
     judge(fs, stream, options, watch).report
+}
+
+/// What the steps need to know of a stream, or why it is refused before any block is looked at.
+pub(super) fn setup_of<'a>(
+    files: StreamFiles<'a>,
+    stream: &'a StreamDir,
+    options: &'a Options,
+) -> Result<engine::StoreSetup<'a>, (Refusal, Vec<Event>)> {
+    let account = options.account.as_deref().or(stream.account.as_deref().map(str::as_bytes)).unwrap_or_default();
+    super::quick_setup::setup(files, stream, options, account).map_err(|(refusal, event)| (refusal, vec![event]))
 }
 
 pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Examined {
     let files = StreamFiles::new(fs, &stream.dir);
-    let account = options.account.clone().or_else(|| stream.account.clone().map(String::into_bytes)).unwrap_or_default();
     let mut report = blank_report(stream);
-    let parts = match super::quick_setup::setup(files, stream, options, &account) {
-        Ok(parts) => parts,
-        Err((refusal, event)) => {
+    let setup = match setup_of(files, stream, options) {
+        Ok(setup) => setup,
+        Err((refusal, events)) => {
             report.refusal = Some(refusal);
-            report.events.push(event);
+            report.events = events;
             return Examined { report, changes: Vec::new() };
         }
     };
-    match engine::open(files, parts, watch) {
+    match engine::open(files, setup, watch) {
         Ok(opened) => fill(report, opened, options.collect),
         Err(refused) => {
             let Refused { refusal, events, .. } = *refused;
@@ -79,7 +95,13 @@ fn blank_report(stream: &StreamDir) -> StreamReport {
 }
 
 fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Examined {
-    let Opened { mut model, source, unreadable, digest, changes } = opened;
+    let Opened {
+        mut model,
+        source,
+        unreadable,
+        digest,
+        changes,
+    } = opened;
     report.source = Some(source);
     report.state = Some(state_of(&model, collect));
     report.digest = digest;
@@ -92,15 +114,25 @@ fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Exami
     });
     report.ttl = model.timers.ttl_count().map(|count| TtlReport {
         count,
-        entries: collect.entries.then(|| model.timers.ttl_entries()).flatten(),
+        entries: collect
+            .entries
+            .then(|| model.timers.ttl_entries())
+            .flatten(),
     });
     report.schedules = model.timers.schedules().map(|schedules| ScheduleReport {
         count: schedules.len(),
-        entries: collect
-            .entries
-            .then(|| schedules.iter().map(|(subject, seq, ns)| (subject.to_vec(), seq, ns)).collect()),
+        entries: collect.entries.then(|| {
+            schedules
+                .iter()
+                .map(|(subject, seq, ns)| (subject.to_vec(), seq, ns))
+                .collect()
+        }),
     });
-    report.sources = if collect.entries { model.timers.sources().cloned() } else { None };
+    report.sources = if collect.entries {
+        model.timers.sources().cloned()
+    } else {
+        None
+    };
     report.loses_messages = model.lossy || model.lost.is_some();
     if report.loses_messages && model.lost.is_some() {
         note_loss(&mut model);
@@ -124,7 +156,11 @@ fn outcome_of(report: &StreamReport, source: Source) -> Outcome {
     if report.loses_messages || !report.unreadable.is_empty() {
         return Outcome::Damaged;
     }
-    if report.events.iter().any(|event| event.severity >= Severity::Warn) {
+    if report
+        .events
+        .iter()
+        .any(|event| event.severity >= Severity::Warn)
+    {
         return Outcome::Recovered;
     }
     Outcome::Clean
@@ -132,7 +168,12 @@ fn outcome_of(report: &StreamReport, source: Source) -> Outcome {
 
 /// The state as the server reports it right after its open call.
 fn state_of(model: &Model<'_>, collect: Collect) -> State {
-    let Totals { messages, bytes, first, last } = model.totals;
+    let Totals {
+        messages,
+        bytes,
+        first,
+        last,
+    } = model.totals;
     let time = |ts: i64| (ts != 0).then_some(ts);
     let (deleted_count, spans) = deleted_of(model);
     State {
@@ -151,8 +192,17 @@ fn state_of(model: &Model<'_>, collect: Collect) -> State {
 
 /// Deleted sequences as spans: gaps before and between blocks, and what the blocks list.
 fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
-    let Totals { messages, first, last, .. } = model.totals;
-    let missing = last.seq.wrapping_sub(first.seq).wrapping_add(1).wrapping_sub(messages);
+    let Totals {
+        messages,
+        first,
+        last,
+        ..
+    } = model.totals;
+    let missing = last
+        .seq
+        .wrapping_sub(first.seq)
+        .wrapping_add(1)
+        .wrapping_sub(messages);
     if missing == 0 || missing > i64::MAX as u64 {
         return (0, Vec::new());
     }
@@ -165,7 +215,12 @@ fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
         if block.last.seq >= current {
             current = block.last.seq.wrapping_add(1);
         }
-        spans.extend(block.deleted.spans().map(|span| (*span.start(), *span.end())));
+        spans.extend(
+            block
+                .deleted
+                .spans()
+                .map(|span| (*span.start(), *span.end())),
+        );
     }
     let count = spans.iter().map(|(from, to)| to - from + 1).sum();
     (count, spans)

@@ -260,12 +260,54 @@ impl SubjectTable {
     }
 }
 
+/// Recently counted subjects are found again by a few of their bytes. A power of two.
+const RECENT_COUNT: usize = 64;
+
 /// The subjects of one block while it is scanned. Subjects stay in the block's content.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlockSubjects {
     table: HashTable<u32>,
     entries: Vec<LocalEntry>,
-    last: u32,
+    recent: [u32; RECENT_COUNT],
+}
+
+impl Default for BlockSubjects {
+    fn default() -> Self {
+        BlockSubjects {
+            table: HashTable::new(),
+            entries: Vec::new(),
+            recent: [0; RECENT_COUNT],
+        }
+    }
+}
+
+/// A cheap slot for a subject: its length and its last bytes, which differ most.
+#[inline]
+fn recent_slot(subject: &[u8]) -> usize {
+    let tail = match subject.last_chunk::<8>() {
+        Some(tail) => u64::from_le_bytes(*tail),
+        None => subject.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+    };
+    let mixed = (tail ^ subject.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 58) as usize % RECENT_COUNT
+}
+
+/// Equality of two short byte strings without a call: overlapping words from both ends.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.len() > 16 {
+        return a == b;
+    }
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_head), Some(b_head), Some(a_tail), Some(b_tail)) => {
+            u64::from_le_bytes(*a_head) == u64::from_le_bytes(*b_head)
+                && u64::from_le_bytes(*a_tail) == u64::from_le_bytes(*b_tail)
+        }
+        _ => a.iter().eq(b),
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -290,7 +332,7 @@ impl BlockSubjects {
     pub fn clear(&mut self) {
         self.table.clear();
         self.entries.clear();
-        self.last = 0;
+        self.recent = [0; RECENT_COUNT];
     }
 
     /// Distinct subjects.
@@ -312,17 +354,18 @@ impl BlockSubjects {
         if subject.is_empty() {
             return;
         }
-        // Runs of one subject are common; they need no hash.
-        if let Some(entry) = self.entries.get_mut(self.last as usize)
-            && entry.subject(content) == subject
+        // A few subjects in turn are common; they need no hash.
+        let slot = recent_slot(subject);
+        if let Some(entry) = self.recent.get(slot).and_then(|at| self.entries.get_mut(*at as usize))
+            && same(entry.subject(content), subject)
         {
             entry.count += 1;
             return;
         }
-        self.count_hashed(record, subject, content);
+        self.count_hashed(record, subject, content, slot);
     }
 
-    fn count_hashed(&mut self, record: &RecordRef, subject: &[u8], content: &[u8]) {
+    fn count_hashed(&mut self, record: &RecordRef, subject: &[u8], content: &[u8], slot: usize) {
         let hash = hash_of(subject);
         let entries = &self.entries;
         let found = self.table.find(hash, |at| {
@@ -331,7 +374,7 @@ impl BlockSubjects {
                 .is_some_and(|entry| entry.subject(content) == subject)
         });
         if let Some(at) = found.copied() {
-            self.last = at;
+            self.remember(slot, at);
             if let Some(entry) = self.entries.get_mut(at as usize) {
                 entry.count += 1;
             }
@@ -348,11 +391,17 @@ impl BlockSubjects {
             length: record.subject_length() as u16,
             count: 1,
         });
-        self.last = at;
+        self.remember(slot, at);
         let entries = &self.entries;
         self.table.insert_unique(hash, at, |at| {
             entries.get(*at as usize).map_or(0, |entry| entry.hash)
         });
+    }
+
+    fn remember(&mut self, slot: usize, at: u32) {
+        if let Some(recent) = self.recent.get_mut(slot) {
+            *recent = at;
+        }
     }
 
     /// Visits subject and count.

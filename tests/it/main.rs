@@ -6,3 +6,5 @@
 )]
 
 mod cli;
+mod golden;
+mod support;

@@ -1,0 +1,316 @@
+//! What the tests share: scratch copies of committed stores, examining them, and holding a report
+//! against the verdict of the Go server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use jetsam::crypto::ServerKey;
+use jetsam::env::OsFileSystem;
+use jetsam::format::duration::format_rfc3339;
+use jetsam::recovery::options::{Collect, Options};
+use jetsam::recovery::report::{Source, StreamReport};
+use jetsam::recovery::{StreamDir, Watch, examine};
+use serde_json::{Map, Value, json};
+
+/// The key of every encrypted store in `testdata`.
+pub const KEY: &[u8] = b"sekret-fixture-key";
+
+/// `testdata/…`.
+pub fn testdata(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(below)
+}
+
+/// A committed stream store and what the Go server said of it.
+pub struct Fixture {
+    /// The stream directory in the repository.
+    pub dir: PathBuf,
+    /// Account directory name.
+    pub account: String,
+    /// Stream directory name.
+    pub name: String,
+    /// The verdict.
+    pub verdict: Value,
+    /// The request the verdict answers: keys and the like, where they are not the usual ones.
+    pub encrypted: bool,
+}
+
+impl Fixture {
+    /// The stream in place; only for reading.
+    pub fn stream(&self) -> StreamDir {
+        StreamDir {
+            account: Some(self.account.clone()),
+            name: self.name.clone(),
+            dir: self.dir.clone(),
+        }
+    }
+
+    /// The clock of the verdict.
+    pub fn opened_at(&self) -> i64 {
+        self.verdict
+            .get("opened_at")
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
+    }
+
+    /// Options that ask for everything at the clock of the verdict.
+    pub fn options(&self) -> Options {
+        let mut options = everything(self.opened_at());
+        if self.encrypted {
+            options.keys.current = Some(ServerKey::new(KEY.to_vec()));
+        }
+        options
+    }
+
+    /// A scratch copy, with the directories git does not keep.
+    pub fn scratch(&self) -> (tempfile::TempDir, StreamDir) {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let dir = temp
+            .path()
+            .join(&self.account)
+            .join("streams")
+            .join(&self.name);
+        copy_tree(&self.dir, &dir);
+        for below in ["msgs", "obs"] {
+            fs::create_dir_all(dir.join(below)).expect("a scratch directory");
+        }
+        let stream = StreamDir {
+            account: Some(self.account.clone()),
+            name: self.name.clone(),
+            dir,
+        };
+        (temp, stream)
+    }
+}
+
+/// Options with every optional part of the report.
+pub fn everything(now_ns: i64) -> Options {
+    let mut options = Options::new(now_ns);
+    options.collect = Collect {
+        deleted: true,
+        subjects: true,
+        digest: true,
+        entries: true,
+    };
+    options
+}
+
+/// Examines without being watched.
+pub fn look(stream: &StreamDir, options: &Options) -> StreamReport {
+    let cancel = AtomicBool::new(false);
+    examine(
+        &OsFileSystem,
+        stream,
+        options,
+        &Watch {
+            progress: &|_| {},
+            cancel: &cancel,
+        },
+    )
+}
+
+/// Every stream below `testdata/golden` that has a verdict.
+pub fn golden() -> Vec<Fixture> {
+    let mut found = Vec::new();
+    for version in dirs(&testdata("golden")) {
+        for case in dirs(&version) {
+            let encrypted = case.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.contains("chacha") || name.contains("aes")
+            });
+            for account in dirs(&case.join("jetstream")) {
+                for dir in dirs(&account.join("streams")) {
+                    let (account, name) = (name_of(&account), name_of(&dir));
+                    let verdict = case
+                        .join("verdict")
+                        .join(&account)
+                        .join(format!("{name}.json"));
+                    let verdict = fs::read(&verdict)
+                        .unwrap_or_else(|error| panic!("{}: {error}", verdict.display()));
+                    let verdict = serde_json::from_slice(&verdict).expect("a verdict is JSON");
+                    found.push(Fixture {
+                        dir,
+                        account,
+                        name,
+                        verdict,
+                        encrypted,
+                    });
+                }
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no stores below testdata/golden");
+    found
+}
+
+/// Directories below `dir`, by name; none where there is no such directory.
+pub fn dirs(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut dirs: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    dirs.sort();
+    dirs
+}
+
+/// The last part of a path, as text.
+pub fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Copies a directory with everything in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a scratch directory");
+    for entry in fs::read_dir(from).expect("a readable directory").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}
+
+fn time(ns: Option<i64>) -> Value {
+    ns.map_or_else(
+        || json!("0001-01-01T00:00:00Z"),
+        |ns| json!(format_rfc3339(ns)),
+    )
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A report in the oracle's shape.
+pub fn as_answer(report: &StreamReport) -> Map<String, Value> {
+    let mut answer = Map::new();
+    if let Some(state) = &report.state {
+        answer.insert(
+            "state".into(),
+            json!({
+                "messages": state.messages, "bytes": state.bytes,
+                "first_seq": state.first_seq, "first_ts": time(state.first_time_ns),
+                "last_seq": state.last_seq, "last_ts": time(state.last_time_ns),
+                "num_subjects": state.subject_count, "num_deleted": state.deleted_count,
+                "deleted": state.deleted,
+                "lost": state.lost.as_ref().map(|lost| json!({ "msgs": lost.seqs, "bytes": lost.bytes })),
+            }),
+        );
+    }
+    let digest = report.digest.map(|digest| {
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    });
+    answer.insert("digest".into(), json!(digest));
+    let subjects: Option<Map<String, Value>> = report.subjects.as_ref().map(|all| {
+        all.iter()
+            .map(|(key, count)| (text(key), json!(count)))
+            .collect()
+    });
+    answer.insert("subjects".into(), json!(subjects));
+    answer.insert("unreadable".into(), json!(report.unreadable));
+    answer.insert(
+        "fast_path".into(),
+        json!(report.source == Some(Source::Index)),
+    );
+    answer.insert(
+        "ttl".into(),
+        json!(
+            report
+                .ttl
+                .as_ref()
+                .map(|ttl| json!({ "count": ttl.count, "entries": ttl.entries }))
+        ),
+    );
+    let schedules = report.schedules.as_ref().map(|schedules| {
+        let entries: Vec<Value> = schedules
+            .entries
+            .iter()
+            .flatten()
+            .map(|(subject, seq, ns)| json!([text(subject), seq, ns]))
+            .collect();
+        json!({ "count": schedules.count, "entries": entries })
+    });
+    answer.insert("schedules".into(), json!(schedules));
+    let sources: Option<Map<String, Value>> = report.sources.as_ref().map(|all| {
+        all.iter()
+            .map(|(key, at)| {
+                (
+                    text(key),
+                    json!({ "seq": at.seq, "ident": text(&at.identity) }),
+                )
+            })
+            .collect()
+    });
+    answer.insert("sources".into(), json!(sources));
+    answer
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// Where a report and a verdict differ, in words; empty where they agree. Null, `[]` and `{}` are one.
+pub fn differences(report: &StreamReport, verdict: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let opened = verdict.get("outcome") == Some(&json!("opened"));
+    if opened == report.state.is_none() {
+        let outcome = verdict.get("outcome").unwrap_or(&Value::Null);
+        let events: Vec<&str> = report
+            .events
+            .iter()
+            .map(|event| event.detail.as_str())
+            .collect();
+        found.push(format!(
+            "the server says {outcome}, we say {:?}: {}",
+            report.outcome,
+            events.join("; ")
+        ));
+        return found;
+    }
+    if !opened {
+        return found;
+    }
+    let read = verdict.get("read_outcome").is_none_or(|read| read == "ok");
+    for (key, ours) in as_answer(report) {
+        if !read && (key == "digest" || key == "unreadable") {
+            continue;
+        }
+        let theirs = verdict.get(&key).unwrap_or(&Value::Null);
+        compare(&key, &ours, theirs, &mut found);
+    }
+    found
+}
+
+fn compare(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
+    if path == "state"
+        && let (Some(ours), Some(theirs)) = (ours.as_object(), theirs.as_object())
+    {
+        for (key, value) in ours {
+            compare(
+                &format!("state.{key}"),
+                value,
+                theirs.get(key).unwrap_or(&Value::Null),
+                found,
+            );
+        }
+        return;
+    }
+    if ours != theirs && !(is_empty(ours) && is_empty(theirs)) {
+        found.push(format!("{path}: ours {ours}, theirs {theirs}"));
+    }
+}
