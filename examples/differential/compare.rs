@@ -96,9 +96,9 @@ pub fn reports(answer: &Answer, report: &StreamReport) -> Differences {
     if !outcomes_agree(&answer.outcome, ours) {
         let events = last_events(report);
         found.add(
-            "outcome",
-            format!("{}: {}", answer.outcome, answer.error),
-            format!("{ours}: {events}"),
+            format!("outcome {} / {ours}", answer.outcome),
+            &answer.error,
+            format!("{events}"),
         );
         return found;
     }

@@ -7,9 +7,10 @@
 //! ```text
 //! testdata/oracle/build.sh
 //! cargo run --release --example differential -- --seeds 0..2000 [--threads 2] [--only SEED] [--keep DIR]
-//!     [--fixtures] [--show N] [--no-shrink] [--oracle PROGRAM] [--scratch DIR]
+//!     [--replay DIR] [--fixtures] [--show N] [--no-shrink] [--oracle PROGRAM] [--scratch DIR]
 //! ```
 //!
+//! `--keep` writes each disagreement to a directory of its own, which `--replay` judges again.
 //! `--fixtures` takes the stores of `testdata/golden` in place of random ones: seeds below their number stand for
 //! each of them undamaged, higher ones damage them. `--show` is how many disagreements of one kind are printed whole.
 
@@ -77,6 +78,7 @@ struct Args {
     shrink: bool,
     oracle: PathBuf,
     scratch: PathBuf,
+    replay: Option<PathBuf>,
 }
 
 fn parse_args() -> Result<Args, String> {
@@ -88,6 +90,7 @@ fn parse_args() -> Result<Args, String> {
         to: 500,
         threads: 2,
         keep: None,
+        replay: None,
         fixtures: false,
         show: 2,
         shrink: true,
@@ -119,6 +122,7 @@ fn parse_args() -> Result<Args, String> {
             "--threads" => args.threads = number(value()?)?.max(1) as usize,
             "--show" => args.show = number(value()?)? as usize,
             "--keep" => args.keep = Some(value()?.into()),
+            "--replay" => args.replay = Some(value()?.into()),
             "--fixtures" => args.fixtures = true,
             "--no-shrink" => args.shrink = false,
             "--oracle" => args.oracle = value()?.into(),
@@ -172,6 +176,12 @@ fn main() -> ExitCode {
         began: Mutex::default(),
         args: &args,
     };
+    if let Some(dir) = &args.replay {
+        return work.replay(dir).unwrap_or_else(|error| {
+            eprintln!("{}: {error}", dir.display());
+            ExitCode::from(2)
+        });
+    }
     let started = Instant::now();
     let failed = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..args.threads)
@@ -198,7 +208,7 @@ fn main() -> ExitCode {
 }
 
 impl Work<'_> {
-    fn run(&self, worker: usize) -> io::Result<()> {
+    fn bench(&self) -> io::Result<(tempfile::TempDir, Bench)> {
         let scratch = tempfile::Builder::new()
             .prefix("differential-")
             .tempdir_in(&self.args.scratch)?;
@@ -207,10 +217,39 @@ impl Work<'_> {
         let oracle = Oracle::start(&self.args.oracle, &oracle_scratch).map_err(|error| {
             io::Error::other(format!("{}: {error}", self.args.oracle.display()))
         })?;
-        let mut bench = Bench {
+        let bench = Bench {
             oracle,
             scratch: scratch.path().into(),
         };
+        Ok((scratch, bench))
+    }
+
+    /// Judges a kept case again.
+    fn replay(&self, dir: &Path) -> io::Result<ExitCode> {
+        let (_scratch, mut bench) = self.bench()?;
+        let ask: oracle::Ask = serde_json::from_slice(&fs::read(dir.join("ask.json"))?)?;
+        let tree = tree::Tree::load(&dir.join(&ask.account).join("streams").join(&ask.stream))?;
+        let case = Case {
+            seed: 0,
+            origin: dir.display().to_string(),
+            tree,
+            ask,
+            mutations: vec![],
+        };
+        let judged = bench.judge(&case, Depth { thorough: true })?;
+        let Verdict::Disagree(found) = judged.verdict else {
+            println!("{:?}, oracle {}", judged.verdict, judged.outcome);
+            return Ok(ExitCode::SUCCESS);
+        };
+        print!("{}", describe(&case, &found));
+        if let Some(keep) = &self.args.keep {
+            store(keep, &case, &found)?;
+        }
+        Ok(ExitCode::FAILURE)
+    }
+
+    fn run(&self, worker: usize) -> io::Result<()> {
+        let (_scratch, mut bench) = self.bench()?;
         loop {
             let seed = self.next.fetch_add(1, Ordering::Relaxed);
             if seed >= self.args.to {
@@ -407,6 +446,8 @@ fn store(dir: &Path, case: &Case, found: &Disagreement) -> io::Result<()> {
             .join("streams")
             .join(&case.ask.stream),
     )?;
+    let ask = serde_json::to_vec(&case.ask).map_err(io::Error::other)?;
+    fs::write(dir.join("ask.json"), ask)?;
     fs::write(dir.join("case.txt"), describe(case, found))?;
     fs::write(dir.join("go.json"), &found.answer)?;
     fs::write(dir.join("ours.txt"), &found.report)

@@ -12,11 +12,11 @@ use crate::vault::Vault;
 /// Askings a reduction may cost.
 const BUDGET: usize = 160;
 
-/// Smaller versions of a case that still disagree in the same field.
+/// Smaller versions of a case that still disagree in the same fields.
 pub struct Shrinker<'a> {
     bench: &'a mut Bench,
     depth: Depth,
-    field: String,
+    class: String,
     left: usize,
 }
 
@@ -25,7 +25,7 @@ impl<'a> Shrinker<'a> {
         Shrinker {
             bench,
             depth,
-            field: disagreement.first(),
+            class: disagreement.class(),
             left: BUDGET,
         }
     }
@@ -40,10 +40,7 @@ impl<'a> Shrinker<'a> {
         let Verdict::Disagree(found) = judged.verdict else {
             return Ok(None);
         };
-        let same = found
-            .differences
-            .iter()
-            .any(|difference| difference.field == self.field);
+        let same = found.class() == self.class;
         Ok(same.then_some(found))
     }
 

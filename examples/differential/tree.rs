@@ -56,8 +56,14 @@ impl Tree {
         self.0.get_mut(name)?.as_mut()
     }
 
+    /// Puts a file in, with the directories above it.
     pub fn put(&mut self, name: impl Into<String>, bytes: Vec<u8>) {
-        self.0.insert(name.into(), Some(bytes));
+        let name = name.into();
+        for (at, _) in name.match_indices('/') {
+            let above = name.get(..at).unwrap_or_default();
+            self.0.entry(above.into()).or_insert(None);
+        }
+        self.0.insert(name, Some(bytes));
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
