@@ -1,6 +1,7 @@
 //! Bringing a stream back from its directory: discover, judge, apply, report.
 
 pub mod actions;
+mod consumers;
 mod engine;
 pub mod events;
 mod fault;
@@ -14,9 +15,12 @@ mod quick_setup;
 pub mod report;
 mod scan;
 mod session;
+mod settings;
+mod streams;
 mod subjects;
 mod timers;
 mod verify;
+pub mod walk;
 
 pub use engine::{Phase, Progress, Watch};
 pub use messages::{Flow, Item, Message, messages};

@@ -46,11 +46,21 @@ pub(super) fn setup_of<'a>(
     stream: &'a StreamDir,
     options: &'a Options,
 ) -> Result<engine::StoreSetup<'a>, (Refusal, Vec<Event>)> {
-    let account = options.account.as_deref().or(stream.account.as_deref().map(str::as_bytes)).unwrap_or_default();
-    super::quick_setup::setup(files, stream, options, account).map_err(|(refusal, event)| (refusal, vec![event]))
+    let account = options
+        .account
+        .as_deref()
+        .or(stream.account.as_deref().map(str::as_bytes))
+        .unwrap_or_default();
+    super::quick_setup::setup(files, stream, options, account)
+        .map_err(|(refusal, event)| (refusal, vec![event]))
 }
 
-pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Examined {
+pub(super) fn judge(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Examined {
     let files = StreamFiles::new(fs, &stream.dir);
     let mut report = blank_report(stream);
     let setup = match setup_of(files, stream, options) {
@@ -58,16 +68,24 @@ pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, 
         Err((refusal, events)) => {
             report.refusal = Some(refusal);
             report.events = events;
-            return Examined { report, changes: Vec::new() };
+            return Examined {
+                report,
+                changes: Vec::new(),
+            };
         }
     };
     match engine::open(files, setup, watch) {
         Ok(opened) => fill(report, opened, options.collect),
         Err(refused) => {
-            let Refused { refusal, events, .. } = *refused;
+            let Refused {
+                refusal, events, ..
+            } = *refused;
             report.refusal = Some(refusal);
             report.events.extend(events);
-            Examined { report, changes: Vec::new() }
+            Examined {
+                report,
+                changes: Vec::new(),
+            }
         }
     }
 }
