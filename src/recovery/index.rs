@@ -321,10 +321,12 @@ impl Model<'_> {
         };
         let number = last.number;
         let last_at = self.blocks.len() - 1;
-        if matches!(
-            self.disk.files.exists(&self.disk.block_path(number)),
-            Ok(false)
-        ) {
+        if self.disk.removes(number)
+            || matches!(
+                self.disk.files.exists(&self.disk.block_path(number)),
+                Ok(false)
+            )
+        {
             self.lose_block(last_at);
             return (Row::D13, format!("its last block, {number}, is not there"));
         }
@@ -441,7 +443,9 @@ impl Model<'_> {
             .map_err(|fault| fault.to_string())?;
         Ok(entries
             .iter()
-            .filter_map(|entry| names::lax_block_number_unsigned(entry.name.as_encoded_bytes()))
+            .map(|entry| entry.name.as_encoded_bytes())
+            .filter(|name| !names::block_number(name).is_some_and(|number| self.disk.removes(number)))
+            .filter_map(names::lax_block_number_unsigned)
             .collect())
     }
 }

@@ -166,6 +166,11 @@ impl<'a> Disk<'a> {
         format!("{}/{number}.key", self.msgs)
     }
 
+    /// Whether the file of block `number` is already as good as gone.
+    pub fn removes(&self, number: u32) -> bool {
+        self.blocks.get(&number).is_some_and(|file| file.removed)
+    }
+
     /// The overlay entry of block `number`.
     pub fn block(&mut self, number: u32) -> &mut BlockFile {
         let Disk {
