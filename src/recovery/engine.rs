@@ -205,6 +205,7 @@ impl Steps<'_> {
             keys: model.disk.keys,
             tracked: model.rules.tracks_subjects,
             threads: self.threads,
+            noise: model.disk.noise(),
         };
         let mut distinct = numbers.clone();
         distinct.dedup();

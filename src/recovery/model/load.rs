@@ -382,6 +382,7 @@ impl Model<'_> {
                 let detail =
                     "the server leaves a fresh key beside a block that is not encrypted under it";
                 self.block_event(EventCode::BlockKeyCreated, number, None, detail);
+                self.disk.block(number).key_in_vain = true;
             }
             Err(_) => {}
         }
