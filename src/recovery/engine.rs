@@ -143,7 +143,7 @@ pub fn open<'a>(
         unreadable = verify(&mut model, threads, watch);
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(&model).digest(&model.blocks));
+    let digest = digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
     match model.changes() {
         Ok(changes) => Ok(Opened {
             model,
