@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::env::OsFileSystem;
+use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::recovery::options::{Collect, Keys, Options};
 use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{self, StreamDir, Watch};
+use jetsam::recovery::{self, RecoverOptions, StreamDir, Watch};
 
 use crate::oracle::Ask;
 
@@ -61,7 +61,23 @@ pub fn examine(dir: &Path, ask: &Ask, how: How) -> StreamReport {
     recovery::examine(&OsFileSystem, &stream(dir, ask), &options(ask, how), &watch)
 }
 
-/// Does what opening would do, losses included. `None` while the library cannot.
-pub fn recover(_dir: &Path, _ask: &Ask, _how: How) -> Option<StreamReport> {
-    None
+/// Does what opening would do, losses included.
+pub fn recover(dir: &Path, ask: &Ask, how: How) -> StreamReport {
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let accept = RecoverOptions {
+        accept_loss: true,
+        undo: false,
+    };
+    recovery::recover(
+        &OsFileSystem,
+        &stream(dir, ask),
+        &options(ask, how),
+        &accept,
+        &OsEntropy,
+        &watch,
+    )
 }

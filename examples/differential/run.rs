@@ -196,9 +196,6 @@ impl Bench {
             Ok(report) => report,
             Err(text) => return Ok(Err(text)),
         };
-        let Some(report) = report else {
-            return Ok(Ok(()));
-        };
         let after = Tree::load(&dir)?;
         if answer.outcome != "opened" || report.refusal.is_some() {
             let mut left = after;

@@ -7,6 +7,7 @@ use super::files::StreamFiles;
 use super::options::Options;
 use super::report::Refusal;
 use super::session::{StreamDir, setup_of};
+use super::streams::StreamRefused;
 use super::verify::{Verifier, View};
 use crate::env::FileSystem;
 use crate::format::record;
@@ -58,7 +59,7 @@ pub fn messages(
     watch: &Watch<'_>,
 ) -> Result<(), (Refusal, String)> {
     let files = StreamFiles::new(fs, &stream.dir);
-    let mut setup = setup_of(files, stream, options).map_err(|(refusal, events)| {
+    let found = setup_of(files, stream, options).map_err(|StreamRefused { refusal, events }| {
         (
             refusal,
             events
@@ -67,6 +68,7 @@ pub fn messages(
                 .unwrap_or_default(),
         )
     })?;
+    let mut setup = found.store(options);
     setup.quick = true;
     setup.digest = false;
     let opened = engine::open(files, setup, watch).map_err(|refused| {

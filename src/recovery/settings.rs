@@ -30,6 +30,7 @@ impl StreamSetup {
             no_index: options.no_index,
             quick: options.quick,
             digest: options.collect.digest,
+            new_meta: self.needs_meta.then(|| self.meta.encode()),
         }
     }
 

@@ -27,9 +27,9 @@ pub enum RollBack {
     /// They stay: nothing was put aside.
     NotRecorded,
     /// The store is again what it was.
-    Done(UndoReport),
+    Done(Box<UndoReport>),
     /// Bringing back failed as well; what was put aside is still there and `undo` can be tried again.
-    Failed(UndoError),
+    Failed(Box<UndoError>),
 }
 
 /// What went wrong with one change.

@@ -14,6 +14,7 @@
 //!
 //! Unlike the server's, our `index.db` is replaced by renaming too.
 
+mod content;
 mod error;
 mod keys;
 mod perform;
@@ -44,13 +45,13 @@ pub struct Applied {
 ///
 /// [`ApplyError`], with the change that failed. With `undo`, the changes before it have been taken
 /// back unless the error says that this failed too.
-pub fn apply<'a>(
-    fs: &'a dyn FileSystem,
-    dir: &'a Path,
+pub fn apply(
+    fs: &dyn FileSystem,
+    dir: &Path,
     changes: &[Change],
-    keys: &'a ApplyKeys<'a>,
-    entropy: &'a dyn Entropy,
-    undo: Option<&mut Recorder<'a>>,
+    keys: &ApplyKeys<'_>,
+    entropy: &dyn Entropy,
+    undo: Option<&mut Recorder<'_>>,
     should_stop: &dyn Fn() -> bool,
 ) -> Result<Applied, ApplyError> {
     let mut performer = Performer::new(fs, dir, keys, entropy, undo);
@@ -65,8 +66,8 @@ pub fn apply<'a>(
     let roll_back = match performer.undo {
         None => RollBack::NotRecorded,
         Some(recorder) => match recorder.roll_back() {
-            Ok(report) => RollBack::Done(report),
-            Err(error) => RollBack::Failed(error),
+            Ok(report) => RollBack::Done(Box::new(report)),
+            Err(error) => RollBack::Failed(Box::new(error)),
         },
     };
     Err(ApplyError {
@@ -84,7 +85,7 @@ struct Failure {
 }
 
 fn perform_all(
-    performer: &mut Performer<'_, '_>,
+    performer: &mut Performer<'_, '_, '_>,
     changes: &[Change],
     should_stop: &dyn Fn() -> bool,
 ) -> Result<(), (usize, Failure)> {

@@ -5,34 +5,29 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use super::error::ApplyCause;
 use super::keys::{ApplyKeys, Keyring, META_KEY, block_of_key, key_path};
-use crate::block::content;
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileKind, FileSystem, IoError, Operation};
-use crate::format::checksum::{HashKey, hex16};
-use crate::recovery::actions::{Change, Piece};
+use crate::recovery::actions::Change;
 use crate::recovery::undo::Recorder;
 use crate::recovery::undo::paths::{Guard, kind_at, parent_of};
 use crate::recovery::undo::staging::{self, Member};
 
-/// Longest block that is rewritten.
-const BLOCK_MAX: u64 = 16 << 30;
-
 /// How many files are removed with one entry in the manifest and one sync.
 const REMOVALS_AT_ONCE: usize = 1024;
 
-pub(super) struct Performer<'a, 'u> {
-    fs: &'a dyn FileSystem,
+pub(super) struct Performer<'a, 'u, 'r> {
+    pub(super) fs: &'a dyn FileSystem,
     dir: &'a Path,
-    stream: &'a [u8],
-    keyring: Keyring<'a>,
-    guard: Guard<'a>,
-    pub(super) undo: Option<&'u mut Recorder<'a>>,
+    pub(super) stream: &'a [u8],
+    pub(super) keyring: Keyring<'a>,
+    pub(super) guard: Guard<'a>,
+    pub(super) undo: Option<&'u mut Recorder<'r>>,
     pub(super) written_bytes: u64,
 }
 
 /// A new file: relative path and content.
-type NewFile = (String, Vec<u8>);
+pub(super) type NewFile = (String, Vec<u8>);
 
-trait At<T> {
+pub(super) trait At<T> {
     fn at(self, path: &str) -> Result<T, Failure>;
 }
 
@@ -45,13 +40,13 @@ impl<T, E: Into<ApplyCause>> At<T> for Result<T, E> {
     }
 }
 
-impl<'a, 'u> Performer<'a, 'u> {
+impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
     pub(super) fn new(
         fs: &'a dyn FileSystem,
         dir: &'a Path,
         keys: &'a ApplyKeys<'a>,
         entropy: &'a dyn Entropy,
-        undo: Option<&'u mut Recorder<'a>>,
+        undo: Option<&'u mut Recorder<'r>>,
     ) -> Self {
         let keyring = Keyring::new(keys, entropy);
         let guard = Guard::new(fs, dir);
@@ -339,64 +334,6 @@ impl<'a, 'u> Performer<'a, 'u> {
         self.fs.sync_file(&full).at(&path)
     }
 
-    /// A block's new content, as it will lie on disk.
-    fn block(
-        &mut self,
-        number: u32,
-        pieces: &[Piece],
-        encrypted: bool,
-    ) -> Result<NewFile, Failure> {
-        let path = block_path(number);
-        let full = self.guard.resolve(&path).at(&path)?;
-        let key = self.guard.resolve(&key_path(number)).at(&path)?;
-        let mut present = Vec::new();
-        if pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::Kept { .. }))
-        {
-            present = self.fs.read(&full, BLOCK_MAX).at(&path)?;
-            let cipher = self.keyring.reading(self.fs, number, &key).at(&path)?;
-            let hash_key = HashKey::for_block(self.stream, number);
-            content::decode(&mut present, &mut Vec::new(), cipher.as_ref(), &hash_key).at(&path)?;
-        }
-        let mut bytes = assemble(pieces, &present).at(&path)?;
-        if encrypted {
-            let cipher = self.keyring.writing(self.fs, number, &key).at(&path)?;
-            cipher
-                .apply(&mut bytes, 0)
-                .map_err(|_| ApplyCause::Keystream)
-                .at(&path)?;
-        }
-        Ok((path, bytes))
-    }
-
-    fn sealed(
-        &self,
-        path: &str,
-        bytes: &[u8],
-        sealed: bool,
-        hashed: bool,
-    ) -> Result<NewFile, Failure> {
-        let mut written = match sealed {
-            true => self.keyring.seal(bytes).at(path)?,
-            false => bytes.to_vec(),
-        };
-        if hashed {
-            let hash = HashKey::for_stream(self.stream).hash64(&[&written]);
-            written.extend_from_slice(&hash.to_le_bytes());
-        }
-        Ok((path.to_owned(), written))
-    }
-
-    fn meta(&self, json: &[u8], sealed: bool) -> Result<Vec<NewFile>, Failure> {
-        let (path, written) = self.sealed("meta.inf", json, sealed, false)?;
-        let hash = HashKey::for_stream(self.stream).hash64(&[&written]);
-        Ok(vec![
-            (path, written),
-            ("meta.sum".to_owned(), hex16(hash).into_bytes()),
-        ])
-    }
-
     /// Puts new files of one directory in place, together.
     fn replace(&mut self, files: Vec<NewFile>) -> Result<(), Failure> {
         let first = files
@@ -434,29 +371,6 @@ impl<'a, 'u> Performer<'a, 'u> {
     }
 }
 
-fn block_path(number: u32) -> String {
+pub(super) fn block_path(number: u32) -> String {
     format!("msgs/{number}.blk")
-}
-
-/// Puts a block's new content together. A piece that ends at `u64::MAX` goes to the end.
-fn assemble(pieces: &[Piece], content: &[u8]) -> Result<Vec<u8>, ApplyCause> {
-    let found = content.len() as u64;
-    let mut out = Vec::new();
-    for piece in pieces {
-        match piece {
-            Piece::Literal(bytes) => out.extend_from_slice(bytes),
-            Piece::Kept { start, end } => {
-                let last = if *end == u64::MAX { found } else { *end };
-                let range = usize::try_from(*start).ok().zip(usize::try_from(last).ok());
-                let kept = range.and_then(|(start, end)| content.get(start..end));
-                let changed = ApplyCause::ContentChanged {
-                    start: *start,
-                    end: *end,
-                    found,
-                };
-                out.extend_from_slice(kept.ok_or(changed)?);
-            }
-        }
-    }
-    Ok(out)
 }

@@ -186,10 +186,11 @@ mod tests {
             let mut whole = 0;
             let mut count = 0;
             for line in &lines {
-                if whole + line.len() <= cut {
-                    whole += line.len();
-                    count += 1;
+                if whole + line.len() > cut {
+                    break;
                 }
+                whole += line.len();
+                count += 1;
             }
             assert_eq!(journal.length, whole as u64);
             assert_eq!(journal.batches.len(), (count - 1).min(2));
