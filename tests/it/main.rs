@@ -6,6 +6,7 @@
 )]
 
 mod cli;
+mod corpus;
 mod golden;
 mod recover;
 mod support;
