@@ -1,9 +1,16 @@
 //! One store, from its files to a judged state: the steps of the server's open call, in its order.
 //!
-//! 1. purge staging left by a crash, 2. the fast path through `index.db`, 3. else every block, and
-//! the last sequence the index knew, 4. TTLs, schedules and sources, 5. tombstones, 6. limits on
-//! messages and bytes, 7. age, 8. the limit per subject, 9. the configured first sequence. Then what
-//! the server does not do: 10. verify every record, 11. digest.
+//! 1. purge staging left by a crash;
+//! 2. the fast path through `index.db`;
+//! 3. else every block, and the last sequence the index knew;
+//! 4. TTLs, schedules and sources;
+//! 5. tombstones;
+//! 6. limits on messages and bytes;
+//! 7. age;
+//! 8. the limit per subject;
+//! 9. the configured first sequence.
+//!
+//! Then what the server does not do: verify every record, and the digest.
 //!
 //! Nothing is written here. What has to change comes out as a list.
 
@@ -148,7 +155,8 @@ pub fn open<'a>(
         unreadable = verify(&mut model, threads, watch);
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
+    let digest =
+        digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
     if let Some(json) = new_meta {
         model.write_meta(json);
     }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use jetsam::format::{compression, consumer, legacy, names, record, seqset, sources, state, timers};
+use jetsam::format::{
+    compression, consumer, legacy, names, record, seqset, sources, state, timers,
+};
 
 use crate::support::{dirs, name_of, testdata};
 
@@ -28,9 +30,15 @@ const TARGETS: &[(&str, Target)] = &[
 
 #[test]
 fn every_corpus_replays() {
-    let known: Vec<String> = dirs(&testdata("corpus")).iter().map(|dir| name_of(dir)).collect();
+    let known: Vec<String> = dirs(&testdata("corpus"))
+        .iter()
+        .map(|dir| name_of(dir))
+        .collect();
     let targets: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(known, targets, "a corpus without a target, or a target without a corpus");
+    assert_eq!(
+        known, targets,
+        "a corpus without a target, or a target without a corpus"
+    );
     for (name, target) in TARGETS {
         let files = fs::read_dir(testdata("corpus").join(name)).expect("a corpus");
         let mut count = 0;
@@ -46,7 +54,10 @@ fn every_corpus_replays() {
 fn every_target_has_its_fuzz_binary() {
     let manifest = include_str!("../../fuzz/Cargo.toml");
     for (name, _) in TARGETS {
-        assert!(manifest.contains(&format!("name = \"{name}\"")), "fuzz/Cargo.toml lacks {name}");
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"")),
+            "fuzz/Cargo.toml lacks {name}"
+        );
     }
 }
 
