@@ -144,7 +144,9 @@ pub fn open<'a>(
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
     let mut unreadable = std::mem::take(&mut model.unreadable);
-    if source == Source::Index && !quick {
+    let believed = |event: &Event| event.code == EventCode::LegacyIdxUsed;
+    if !quick && (source == Source::Index || model.events.iter().any(believed)) {
+        // What was taken from an index, of the store or of a block, has not been read yet.
         unreadable = verify(&mut model, threads, watch);
     }
     unreadable.retain(|seq| model.holds(*seq));
