@@ -107,6 +107,9 @@ pub struct Refused {
     pub events: Vec<Event>,
 }
 
+/// Deleted sequences of one block that are looked at one by one.
+const DELETED_LISTED_MAX: usize = 1 << 20;
+
 /// Runs the steps.
 ///
 /// # Errors
@@ -151,12 +154,17 @@ pub fn open<'a>(
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
     let mut unreadable = std::mem::take(&mut model.unreadable);
-    if source == Source::Index && !quick {
+    let believed = |event: &Event| event.code == EventCode::LegacyIdxUsed;
+    if !quick && (source == Source::Index || model.events.iter().any(believed)) {
+        // What was taken from an index, of the store or of a block, has not been read yet.
         unreadable = verify(&mut model, threads, watch);
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest =
-        digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
+    let (deleted_count, deleted) = super::session::deleted_of(&model);
+    if deleted_count == 0 {
+        add_uncounted(&model, &mut unreadable);
+    }
+    let digest = digest.then(|| Verifier::new(&model).digest(&model, &deleted));
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -366,6 +374,19 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
         model.enforce_subject_limit()?;
     }
     Ok(())
+}
+
+/// Where the totals leave no room for deleted sequences, those that are deleted all the same count
+/// as live and cannot be read.
+fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
+    let (first, last) = (model.totals.first.seq, model.totals.last.seq);
+    for (at, block) in model.blocks.iter().enumerate() {
+        let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
+        let within = |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
+        unreadable.extend(deleted.filter(within));
+    }
+    unreadable.sort_unstable();
+    unreadable.dedup();
 }
 
 fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> {

@@ -93,11 +93,23 @@ impl Model<'_> {
             compressed,
             ..
         } = found;
+        let mut emptied = None;
         if let Some(legacy) = legacy {
             self.note_legacy(number, &legacy);
             if legacy.accepted {
                 return self.take_legacy(block, legacy.state);
             }
+            // An empty file whose index knew of messages: they are lost, their place is kept.
+            emptied = (content_length == 0 && legacy.state.messages > 0).then_some(legacy.state);
+        }
+        if let Some(state) = emptied {
+            let (id, untracked) = (block.id, block.untracked);
+            self.add_block(Block { id, untracked, number, ..state });
+            let at = self.blocks.len() - 1;
+            if let Some(lost) = self.rebuild(at)? {
+                self.add_lost(lost);
+            }
+            return Ok(at);
         }
         self.note_bad_headers(number, bad_headers);
         self.note_walk(number, &walked);
