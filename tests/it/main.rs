@@ -7,4 +7,6 @@
 
 mod cli;
 mod golden;
+mod recover;
 mod support;
+mod tidy;
