@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jetsam::crypto::{
-    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, seal, stream_context,
+    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, consumer_context, seal,
+    stream_context,
 };
 use jetsam::format::checksum::{HashKey, hex16};
 use jetsam::format::compression::compress;
@@ -290,6 +291,28 @@ impl Store {
             (key.as_bytes().to_vec(), SourceEntry { sequence, identity: identity.as_bytes().to_vec() })
         }).collect();
         self.write("sources.db", SourcesFile { stamp, entries }.encode())
+    }
+
+    /// Writes a consumer, its state (the bytes of `o.dat`) included.
+    pub fn consumer(&mut self, name: &str, state: &[u8]) -> &mut Self {
+        let dir = format!("obs/{name}");
+        let config = json!({
+            "Created": "2025-12-31T00:00:00Z", "Name": name, "durable_name": name,
+            "deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant",
+        });
+        let (mut meta, mut state) = (config.to_string().into_bytes(), state.to_vec());
+        if let Some(sealing) = self.sealing.clone() {
+            let context = consumer_context(STREAM.as_bytes(), name.as_bytes());
+            let (seed, _) = self.put_key(&format!("{dir}/meta.key"), &context, &sealing);
+            for (what, bytes) in [("meta.inf", &mut meta), ("o.dat", &mut state)] {
+                let nonce = nonce_of(&format!("{dir}/{what}"), sealing.cipher);
+                *bytes = seal(bytes, &seed, &nonce).expect("a short file");
+            }
+        }
+        let key = HashKey::for_consumer(STREAM.as_bytes(), name.as_bytes());
+        let sum = hex16(key.hash64(&[&meta]));
+        self.write(&format!("{dir}/meta.inf"), meta);
+        self.write(&format!("{dir}/meta.sum"), sum).write(&format!("{dir}/o.dat"), state)
     }
 
     /// The files, with `meta.inf` and `meta.sum` for what the case has not written itself.

@@ -408,10 +408,9 @@ pub fn prior() -> Vec<Case> {
         ahead("2.3", "asynchronous-flush", "the same with persist mode async: nothing is remembered", |store| {
             store.with("persist_mode", json!("async"));
         }),
-        ahead("2.3", "replicated", "the same with three replicas: nothing is remembered", |store| {
+        ahead("2.3", "replicated", "the same with three replicas: a stand-alone server leaves the stream alone", |store| {
             store.with("num_replicas", json!(3));
-        })
-        .ask("replicated", json!(true)),
+        }),
         ahead("2.3", "encrypted", "the same in an encrypted store", |store| {
             store.encrypt(Cipher::ChaCha);
             store.block(1, msgs(1..=4)).block(2, msgs(5..=9)).index();

@@ -1,6 +1,7 @@
 //! The damaged stores, by the row or section of the recovery reference they belong to.
 
 mod blocks;
+mod consumers;
 mod files;
 mod index;
 mod keys;
@@ -119,6 +120,7 @@ pub fn all() -> Vec<Case> {
         limits::age(),
         limits::limits(),
         blocks::staging(),
+        consumers::all(),
     ]
     .into_iter()
     .flatten()

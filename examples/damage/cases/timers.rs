@@ -187,12 +187,6 @@ fn counters() -> Vec<Case> {
             store.with("allow_msg_ttl", json!(true)).block(1, msgs(1..=3)).block(2, vec![mortal(4)]).index();
             store.flip("msgs/1.blk", 40, 1);
         }),
-        case("7.3", "not-tracked-hides-all", "a stream without subjects counts nothing after a full read", |store| {
-            ttl_store(store);
-            store.config.remove("subjects");
-            store.remove("msgs/index.db");
-        })
-        .ask("raw", json!(true)),
         case("7.3", "deleted-counts", "a deleted message with a TTL makes its block be read", |store| {
             store.with("allow_msg_ttl", json!(true)).block(1, vec![msg(1), mortal(2), tomb(2)]).block(2, vec![msg(3)]);
         }),

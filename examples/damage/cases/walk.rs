@@ -1,7 +1,6 @@
 //! Sections 3.5 to 3.7: the walk over one block.
 
 use jetsam::crypto::Cipher;
-use serde_json::json;
 
 use super::{Case, case, two_blocks};
 use crate::record::{at, erased, msg, msgs, skip, tomb, Rec};
@@ -130,11 +129,6 @@ pub fn endings() -> Vec<Case> {
             store.encrypt(Cipher::ChaCha);
             broken(store);
         }),
-        ending("no-subjects-tracked", "the same in a stream without subjects", move |store| {
-            store.config.remove("subjects");
-            broken(store);
-        })
-        .ask("raw", json!(true)),
         ending("good-records-behind", "everything behind the bad record goes, however good", |store| {
             store.block(1, msgs(1..=12));
             let at = store.offset(1, 1) + 26;
