@@ -6,7 +6,9 @@
 )]
 
 mod cli;
+mod damaged;
 mod golden;
+mod hazards;
 mod recover;
 mod support;
 mod tidy;

@@ -1,0 +1,1 @@
+//! The hazards of the reference.
