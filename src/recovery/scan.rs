@@ -315,6 +315,10 @@ impl<'a> Scanner<'a> {
             Ok(index) => {
                 block.ttl_count = index.ttl_count;
                 block.schedule_count = index.schedule_count;
+                // A message that is erased further on is counted as one, but not under its subject.
+                let span = last_seq.wrapping_sub(first_seq).wrapping_add(1);
+                let live = span.wrapping_sub(deleted.count_in(first_seq..=last_seq));
+                block.misaligned = live != block.walked.messages;
                 block.walked.deleted = deleted;
             }
             Err(_) => block.misaligned = true,
