@@ -19,6 +19,9 @@ use crate::format::record::{self, Run};
 /// allocate gigabytes when it first reads the block (H37).
 const CRASHING_SPAN: u64 = 1 << 30;
 
+/// Live sequences of a block that are looked for where its count claims fewer.
+const LIVE_MAX: u64 = 1 << 16;
+
 /// How often the server walks and reads a block again before it gives up.
 const LOAD_TRIES: u32 = 8;
 
@@ -260,8 +263,8 @@ fn live_seqs(block: &Block) -> Vec<u64> {
             seq = block.deleted.span_end(seq).unwrap_or(seq);
         } else {
             live.push(seq);
-            // A state that claims more than its messages is bounded by what it claims to hold.
-            if live.len() as u64 >= block.messages {
+            // A range may hold more than the count says, but not without end.
+            if live.len() as u64 >= block.messages.max(LIVE_MAX) {
                 break;
             }
         }
