@@ -14,7 +14,7 @@ use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
 use super::index::{FileVerdict, Row, judge_file};
-use super::model::{Disk, Model, Rules, StreamKeys};
+use super::model::{Block, Disk, Model, Rules, StreamKeys};
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::timers::TimerRules;
@@ -144,8 +144,18 @@ pub fn open<'a>(
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
     let mut unreadable = std::mem::take(&mut model.unreadable);
-    if source == Source::Index && !quick {
-        unreadable = verify(&mut model, threads, watch);
+    if !quick {
+        let trusted = match source {
+            Source::Index => model.blocks.clone(),
+            Source::Blocks => {
+                let mut blocks = model.blocks.clone();
+                blocks.retain(|block| model.unverified.contains(&block.number));
+                blocks
+            }
+        };
+        unreadable.extend(verify(&mut model, &trusted, threads, watch));
+        unreadable.sort_unstable();
+        unreadable.dedup();
     }
     unreadable.retain(|seq| model.holds(*seq));
     let digest = digest.then(|| Verifier::new(&model).digest(&model.blocks));
@@ -205,7 +215,15 @@ impl Steps<'_> {
     }
 
     fn read_blocks(&self, model: &mut Model<'_>) -> Result<(), Fault> {
-        let numbers = model.block_numbers()?;
+        let mut numbers = model.block_numbers()?;
+        let removed = |number: &u32| {
+            model
+                .disk
+                .blocks
+                .get(number)
+                .is_some_and(|file| file.removed)
+        };
+        numbers.retain(|number| !removed(number));
         let total = numbers.len();
         let rules = ScanRules {
             files: model.disk.files,
@@ -215,14 +233,8 @@ impl Steps<'_> {
             threads: self.threads,
         };
         let mut distinct = numbers.clone();
+        distinct.sort_unstable();
         distinct.dedup();
-        distinct.retain(|number| {
-            !model
-                .disk
-                .blocks
-                .get(number)
-                .is_some_and(|file| file.removed)
-        });
         let watch = self.watch;
         let done = move |done| {
             (watch.progress)(Progress {
@@ -359,8 +371,9 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
     Ok(())
 }
 
-fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> {
-    let total = model.blocks.len();
+/// Verifies every record of `blocks`, which nothing has read so far.
+fn verify(model: &mut Model<'_>, blocks: &[Block], threads: usize, watch: &Watch<'_>) -> Vec<u64> {
+    let total = blocks.len();
     let done = |done| {
         (watch.progress)(Progress {
             phase: Phase::Verify,
@@ -368,7 +381,7 @@ fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> 
             total: total as u64,
         })
     };
-    let views = Verifier::new(model).verify_all(&model.blocks, threads, &done, watch.cancel);
+    let views = Verifier::new(model).verify_all(blocks, threads, &done, watch.cancel);
     let mut unreadable = Vec::new();
     for view in views {
         unreadable.extend(view.unreadable);

@@ -321,10 +321,17 @@ impl Model<'_> {
         };
         let number = last.number;
         let last_at = self.blocks.len() - 1;
-        if matches!(
+        let removed = |number: u32| {
+            self.disk
+                .blocks
+                .get(&number)
+                .is_some_and(|file| file.removed)
+        };
+        let absent = matches!(
             self.disk.files.exists(&self.disk.block_path(number)),
             Ok(false)
-        ) {
+        );
+        if absent || removed(number) {
             self.lose_block(last_at);
             return (Row::D13, format!("its last block, {number}, is not there"));
         }
@@ -442,6 +449,13 @@ impl Model<'_> {
         Ok(entries
             .iter()
             .filter_map(|entry| names::lax_block_number_unsigned(entry.name.as_encoded_bytes()))
+            .filter(|number| {
+                !self
+                    .disk
+                    .blocks
+                    .get(number)
+                    .is_some_and(|file| file.removed)
+            })
             .collect())
     }
 }

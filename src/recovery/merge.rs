@@ -93,6 +93,7 @@ impl Model<'_> {
         if let Some(legacy) = legacy {
             self.note_legacy(number, &legacy);
             if legacy.accepted {
+                self.unverified.push(number);
                 let fresh = (
                     block.id,
                     block.untracked,
