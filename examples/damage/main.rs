@@ -31,8 +31,8 @@ use oracle::Oracle;
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let damaged = root.join("testdata/damaged");
-    let program = std::env::var_os("ORACLE")
-        .map_or_else(|| root.join("target/oracle/oracle"), PathBuf::from);
+    let program =
+        std::env::var_os("ORACLE").map_or_else(|| root.join("target/oracle/oracle"), PathBuf::from);
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let cases = cases::all();
     let mut names = BTreeSet::new();

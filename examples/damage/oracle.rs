@@ -137,12 +137,19 @@ fn sorted(value: Value) -> Value {
 pub fn in_short(verdict: &Value) -> String {
     let outcome = verdict["outcome"].as_str().unwrap_or_default();
     if outcome != "opened" {
-        return format!("{outcome}: {}", verdict["error"].as_str().unwrap_or_default());
+        return format!(
+            "{outcome}: {}",
+            verdict["error"].as_str().unwrap_or_default()
+        );
     }
     let state = &verdict["state"];
     let mut text = format!(
         "{} {}..{} of {} messages, {} bytes, {} deleted",
-        if verdict["fast_path"] == json!(true) { "index" } else { "blocks" },
+        if verdict["fast_path"] == json!(true) {
+            "index"
+        } else {
+            "blocks"
+        },
         state["first_seq"],
         state["last_seq"],
         state["messages"],

@@ -100,7 +100,8 @@ impl Rec {
             self.headers.extend(b"NATS/1.0\r\n\r\n");
         }
         self.headers.truncate(self.headers.len() - 2);
-        self.headers.extend(format!("{name}: {value}\r\n\r\n").into_bytes());
+        self.headers
+            .extend(format!("{name}: {value}\r\n\r\n").into_bytes());
         self
     }
 

@@ -8,7 +8,7 @@ use jetsam::crypto::{
 };
 use jetsam::format::checksum::{HashKey, hex16};
 use jetsam::format::compression::compress;
-use jetsam::format::headers::{present, Present};
+use jetsam::format::headers::{Present, present};
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::sources::{SourceEntry, SourcesFile};
 use jetsam::format::state::{BlockEntry, StateFile, SubjectEntry, SubjectTable};
@@ -100,7 +100,10 @@ impl Store {
     /// The decoded content of a block of these records.
     pub fn content(&self, number: u32, records: &[Rec]) -> Vec<u8> {
         let key = HashKey::for_block(STREAM.as_bytes(), number);
-        records.iter().flat_map(|record| record.encode(&key)).collect()
+        records
+            .iter()
+            .flat_map(|record| record.encode(&key))
+            .collect()
     }
 
     /// Writes a block of any content.
@@ -141,7 +144,9 @@ impl Store {
     }
 
     pub fn file(&mut self, path: &str) -> &mut Vec<u8> {
-        self.files.get_mut(path).unwrap_or_else(|| panic!("no file {path}"))
+        self.files
+            .get_mut(path)
+            .unwrap_or_else(|| panic!("no file {path}"))
     }
 
     /// Takes bytes off the end of a file.
@@ -169,22 +174,34 @@ impl Store {
 
     /// The state file that goes with the blocks.
     pub fn state(&self) -> StateFile {
-        let gone: BTreeSet<u64> = self.blocks.values().flatten()
-            .filter(|record| record.kind == Kind::Tombstone).map(|record| record.seq).collect();
+        let gone: BTreeSet<u64> = self
+            .blocks
+            .values()
+            .flatten()
+            .filter(|record| record.kind == Kind::Tombstone)
+            .map(|record| record.seq)
+            .collect();
         let mut subjects: BTreeMap<&str, (u64, u32, u32)> = BTreeMap::new();
         let mut blocks = Vec::new();
         for (number, records) in &self.blocks {
             blocks.push(self.entry(*number, records, &gone));
             for record in records {
                 if record.kind == Kind::Message && !gone.contains(&record.seq) {
-                    let entry = subjects.entry(&record.subject).or_insert((0, *number, *number));
+                    let entry = subjects
+                        .entry(&record.subject)
+                        .or_insert((0, *number, *number));
                     (entry.0, entry.2) = (entry.0 + 1, *number);
                 }
             }
         }
         let mut table = SubjectTable::new();
         for (subject, (total, first_block, last_block)) in subjects {
-            table.push(SubjectEntry { subject: subject.as_bytes(), total, first_block, last_block });
+            table.push(SubjectEntry {
+                subject: subject.as_bytes(),
+                total,
+                first_block,
+                last_block,
+            });
         }
         let live = |entry: &&BlockEntry| entry.message_count() > 0;
         let first = blocks.iter().find(live).or(blocks.last());
@@ -208,13 +225,21 @@ impl Store {
     }
 
     fn entry(&self, number: u32, records: &[Rec], gone: &BTreeSet<u64>) -> BlockEntry {
-        let live: Vec<&Rec> = records.iter()
-            .filter(|record| record.kind == Kind::Message && !gone.contains(&record.seq)).collect();
-        let last = records.iter().filter(|record| record.kind != Kind::Tombstone).max_by_key(|record| record.seq)
+        let live: Vec<&Rec> = records
+            .iter()
+            .filter(|record| record.kind == Kind::Message && !gone.contains(&record.seq))
+            .collect();
+        let last = records
+            .iter()
+            .filter(|record| record.kind != Kind::Tombstone)
+            .max_by_key(|record| record.seq)
             .or(records.iter().max_by_key(|record| record.seq));
-        let (last_sequence, last_time_ns) = last.map_or((0, 0), |record| (record.seq, record.time_ns));
+        let (last_sequence, last_time_ns) =
+            last.map_or((0, 0), |record| (record.seq, record.time_ns));
         let (first_sequence, first_time_ns) =
-            live.first().map_or((last_sequence + 1, 0), |record| (record.seq, record.time_ns));
+            live.first().map_or((last_sequence + 1, 0), |record| {
+                (record.seq, record.time_ns)
+            });
         let mut deleted = SeqSet::new();
         for seq in first_sequence..=last_sequence {
             if !live.iter().any(|record| record.seq == seq) {
@@ -222,11 +247,17 @@ impl Store {
             }
         }
         let has = |wanted: fn(Present) -> bool| {
-            records.iter().filter(|record| wanted(present(&record.headers))).count() as u64
+            records
+                .iter()
+                .filter(|record| wanted(present(&record.headers)))
+                .count() as u64
         };
         BlockEntry {
             number,
-            bytes: live.iter().map(|record| self.content(number, std::slice::from_ref(record)).len() as u64).sum(),
+            bytes: live
+                .iter()
+                .map(|record| self.content(number, std::slice::from_ref(record)).len() as u64)
+                .sum(),
             first_sequence,
             first_time_ns,
             last_sequence,
@@ -254,7 +285,10 @@ impl Store {
 
     /// The same, its bytes changed before they are encrypted and hashed.
     pub fn index_bytes(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
-        let mut payload = self.state().encode(u64::MAX).expect("a state that can be written");
+        let mut payload = self
+            .state()
+            .encode(u64::MAX)
+            .expect("a state that can be written");
         change(&mut payload);
         self.index_payload(payload)
     }
@@ -272,24 +306,43 @@ impl Store {
 
     /// Writes `thw.db`: sequence and expiry.
     pub fn thw(&mut self, stamp: u64, entries: &[(u64, i64)]) -> &mut Self {
-        let entries = entries.iter()
-            .map(|&(sequence, expiry_ns)| Expiry { expiry_ns, sequence }).collect();
+        let entries = entries
+            .iter()
+            .map(|&(sequence, expiry_ns)| Expiry {
+                expiry_ns,
+                sequence,
+            })
+            .collect();
         self.write("msgs/thw.db", ExpiryFile { stamp, entries }.encode())
     }
 
     /// Writes `sched.db`: subject, sequence and time.
     pub fn sched(&mut self, stamp: u64, entries: &[(&str, u64, i64)]) -> &mut Self {
-        let entries = entries.iter()
-            .map(|&(subject, sequence, next_ns)| Schedule { subject: subject.as_bytes().into(), next_ns, sequence })
+        let entries = entries
+            .iter()
+            .map(|&(subject, sequence, next_ns)| Schedule {
+                subject: subject.as_bytes().into(),
+                next_ns,
+                sequence,
+            })
             .collect();
         self.write("msgs/sched.db", ScheduleFile { stamp, entries }.encode())
     }
 
     /// Writes `sources.db`: key, sequence and identity.
     pub fn sources(&mut self, stamp: u64, entries: &[(&str, u64, &str)]) -> &mut Self {
-        let entries = entries.iter().map(|&(key, sequence, identity)| {
-            (key.as_bytes().to_vec(), SourceEntry { sequence, identity: identity.as_bytes().to_vec() })
-        }).collect();
+        let entries = entries
+            .iter()
+            .map(|&(key, sequence, identity)| {
+                (
+                    key.as_bytes().to_vec(),
+                    SourceEntry {
+                        sequence,
+                        identity: identity.as_bytes().to_vec(),
+                    },
+                )
+            })
+            .collect();
         self.write("sources.db", SourcesFile { stamp, entries }.encode())
     }
 
@@ -312,17 +365,22 @@ impl Store {
         let key = HashKey::for_consumer(STREAM.as_bytes(), name.as_bytes());
         let sum = hex16(key.hash64(&[&meta]));
         self.write(&format!("{dir}/meta.inf"), meta);
-        self.write(&format!("{dir}/meta.sum"), sum).write(&format!("{dir}/o.dat"), state)
+        self.write(&format!("{dir}/meta.sum"), sum)
+            .write(&format!("{dir}/o.dat"), state)
     }
 
     /// The files, with `meta.inf` and `meta.sum` for what the case has not written itself.
     pub fn finish(mut self) -> BTreeMap<String, Vec<u8>> {
-        let sum_of = |meta: &[u8]| hex16(HashKey::for_stream(STREAM.as_bytes()).hash64(&[meta])).into_bytes();
+        let sum_of = |meta: &[u8]| {
+            hex16(HashKey::for_stream(STREAM.as_bytes()).hash64(&[meta])).into_bytes()
+        };
         if !self.files.contains_key("meta.inf") {
             let mut meta = Value::Object(self.config.clone()).to_string().into_bytes();
             if let Some(sealing) = self.sealing.clone().filter(|_| self.meta_sealed) {
-                let (seed, _) = self.put_key("meta.key", &stream_context(STREAM.as_bytes()), &sealing);
-                meta = seal(&meta, &seed, &nonce_of("meta.inf", sealing.cipher)).expect("a short file");
+                let (seed, _) =
+                    self.put_key("meta.key", &stream_context(STREAM.as_bytes()), &sealing);
+                meta = seal(&meta, &seed, &nonce_of("meta.inf", sealing.cipher))
+                    .expect("a short file");
             }
             self.write("meta.inf", meta);
         }
@@ -343,5 +401,7 @@ fn seed_of(path: &str) -> Seed {
 
 fn nonce_of(path: &str, cipher: Cipher) -> Nonce {
     let bytes = bytes_of(&format!("nonce of {path} for {cipher}"));
-    Nonce::split_from(&bytes, cipher).expect("32 bytes are enough").0
+    Nonce::split_from(&bytes, cipher)
+        .expect("32 bytes are enough")
+        .0
 }

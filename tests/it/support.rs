@@ -334,7 +334,12 @@ pub fn differences(report: &StreamReport, verdict: &Value) -> Vec<String> {
     if let Some(consumers) = verdict["consumers"].as_array() {
         let ours = report.consumers.iter().map(consumer_answer).collect();
         let theirs = consumers.iter().map(consumer_in_short).collect();
-        compare("consumers", &Value::Array(ours), &Value::Array(theirs), &mut found);
+        compare(
+            "consumers",
+            &Value::Array(ours),
+            &Value::Array(theirs),
+            &mut found,
+        );
     }
     let read = verdict.get("read_outcome").is_none_or(|read| read == "ok");
     for (key, ours) in as_answer(report) {
@@ -353,7 +358,12 @@ fn consumer_answer(consumer: &ConsumerReport) -> Value {
     json!([
         consumer.name,
         consumer.outcome,
-        ok.then_some([consumer.delivered.0, consumer.delivered.1, consumer.ack_floor.0, consumer.ack_floor.1]),
+        ok.then_some([
+            consumer.delivered.0,
+            consumer.delivered.1,
+            consumer.ack_floor.0,
+            consumer.ack_floor.1
+        ]),
         ok.then_some([consumer.pending_count, consumer.redelivered_count]),
     ])
 }
@@ -367,7 +377,11 @@ fn consumer_in_short(consumer: &Value) -> Value {
     };
     let state = &consumer["state"];
     let number = |pair: &str, field: &str| state[pair][field].as_u64().unwrap_or_default();
-    let count = |field: &str| state[field].as_object().map_or(0, |entries| entries.len() as u64);
+    let count = |field: &str| {
+        state[field]
+            .as_object()
+            .map_or(0, |entries| entries.len() as u64)
+    };
     let ok = outcome == "ok";
     json!([
         consumer["name"],
