@@ -158,7 +158,7 @@ pub fn open<'a>(
         unreadable.dedup();
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(&model).digest(&model.blocks));
+    let digest = digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -215,15 +215,7 @@ impl Steps<'_> {
     }
 
     fn read_blocks(&self, model: &mut Model<'_>) -> Result<(), Fault> {
-        let mut numbers = model.block_numbers()?;
-        let removed = |number: &u32| {
-            model
-                .disk
-                .blocks
-                .get(number)
-                .is_some_and(|file| file.removed)
-        };
-        numbers.retain(|number| !removed(number));
+        let numbers = model.block_numbers()?;
         let total = numbers.len();
         let rules = ScanRules {
             files: model.disk.files,
@@ -231,6 +223,7 @@ impl Steps<'_> {
             keys: model.disk.keys,
             tracked: model.rules.tracks_subjects,
             threads: self.threads,
+            noise: model.disk.noise(),
         };
         let mut distinct = numbers.clone();
         distinct.sort_unstable();

@@ -40,16 +40,6 @@ const DELIBERATE: &[(&str, Option<Refusal>, &str)] = &[
         "H17: two names for one block",
     ),
     (
-        "3.2-enabled-torn-tail",
-        OPEN_FAILS,
-        "H6: a block is never given up to its own fresh key",
-    ),
-    (
-        "D14-last-block-key-missing",
-        OPEN_FAILS,
-        "H5: the same, where a key is lost",
-    ),
-    (
         "3.4-block-is-a-directory",
         IO,
         "a device error is for the caller to mend",
