@@ -21,7 +21,7 @@ use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
 use super::index::{FileVerdict, Row, judge_file};
-use super::model::{Disk, Model, Rules, StreamKeys};
+use super::model::{Block, Disk, Model, Rules, StreamKeys};
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::timers::TimerRules;
@@ -154,10 +154,18 @@ pub fn open<'a>(
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
     let mut unreadable = std::mem::take(&mut model.unreadable);
-    let believed = |event: &Event| event.code == EventCode::LegacyIdxUsed;
-    if !quick && (source == Source::Index || model.events.iter().any(believed)) {
-        // What was taken from an index, of the store or of a block, has not been read yet.
-        unreadable = verify(&mut model, threads, watch);
+    if !quick {
+        let trusted = match source {
+            Source::Index => model.blocks.clone(),
+            Source::Blocks => {
+                let mut blocks = model.blocks.clone();
+                blocks.retain(|block| model.unverified.contains(&block.number));
+                blocks
+            }
+        };
+        unreadable.extend(verify(&mut model, &trusted, threads, watch));
+        unreadable.sort_unstable();
+        unreadable.dedup();
     }
     unreadable.retain(|seq| model.holds(*seq));
     let (deleted_count, deleted) = super::session::deleted_of(&model);
@@ -232,14 +240,8 @@ impl Steps<'_> {
             noise: model.disk.noise(),
         };
         let mut distinct = numbers.clone();
+        distinct.sort_unstable();
         distinct.dedup();
-        distinct.retain(|number| {
-            !model
-                .disk
-                .blocks
-                .get(number)
-                .is_some_and(|file| file.removed)
-        });
         let watch = self.watch;
         let done = move |done| {
             (watch.progress)(Progress {
@@ -389,8 +391,9 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     unreadable.dedup();
 }
 
-fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> {
-    let total = model.blocks.len();
+/// Verifies every record of `blocks`, which nothing has read so far.
+fn verify(model: &mut Model<'_>, blocks: &[Block], threads: usize, watch: &Watch<'_>) -> Vec<u64> {
+    let total = blocks.len();
     let done = |done| {
         (watch.progress)(Progress {
             phase: Phase::Verify,
@@ -398,7 +401,7 @@ fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> 
             total: total as u64,
         })
     };
-    let views = Verifier::new(model).verify_all(&model.blocks, threads, &done, watch.cancel);
+    let views = Verifier::new(model).verify_all(blocks, threads, &done, watch.cancel);
     let mut unreadable = Vec::new();
     for view in views {
         unreadable.extend(view.unreadable);

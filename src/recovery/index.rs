@@ -4,6 +4,8 @@
 //! D1 to D11 judge the file alone and live in [`judge_file`]; rows D12 to D18 hold it against the
 //! blocks and live in [`Model::recover_from_index`].
 
+use std::collections::BTreeSet;
+
 use super::actions::ActionKind;
 use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
@@ -353,6 +355,11 @@ impl Model<'_> {
                 listed.last.seq
             );
             return Ok((Row::D17, detail));
+        }
+        let known: BTreeSet<u32> = self.blocks.iter().map(|block| block.number).collect();
+        for number in on_disk.into_iter().filter(|number| !known.contains(number)) {
+            let detail = "the index does not list it; nobody sees what is in it";
+            self.block_event(EventCode::BlockOrphanFile, number, None, detail);
         }
         Ok((Row::D18, String::new()))
     }

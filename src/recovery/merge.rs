@@ -97,6 +97,7 @@ impl Model<'_> {
         if let Some(legacy) = legacy {
             self.note_legacy(number, &legacy);
             if legacy.accepted {
+                self.unverified.push(number);
                 return self.take_legacy(block, legacy.state);
             }
             // An empty file whose index knew of messages: they are lost, their place is kept.

@@ -12,6 +12,7 @@ mod merge;
 mod messages;
 mod model;
 pub mod options;
+mod reach;
 mod recover;
 pub mod report;
 mod scan;

@@ -7,7 +7,9 @@
 
 mod cli;
 mod corpus;
+mod damaged;
 mod golden;
+mod hazards;
 mod recover;
 mod support;
 mod tidy;

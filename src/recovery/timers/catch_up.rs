@@ -132,6 +132,17 @@ impl Model<'_> {
         }
     }
 
+    /// A file that reflects more messages than there are is believed all the same.
+    fn note_ahead(&mut self, code: EventCode, stamp: u64, path: &str) {
+        let last = self.totals.last.seq;
+        if stamp > last.saturating_add(1) {
+            let reflected = stamp - 1;
+            let detail =
+                format!("it speaks of messages up to {reflected}, the stream ends at {last}");
+            self.event(Event::new(code, detail).file(path));
+        }
+    }
+
     fn recover_ttl_state(&mut self, rules: &TimerRules) -> u64 {
         let on_disk = format!("{}/thw.db", self.disk.msgs);
         let file = self.read_timer_file(
@@ -147,6 +158,7 @@ impl Model<'_> {
             wheel.insert((entry.slot(), entry.sequence), entry.expiry_ns);
         }
         self.timers.wheel = Some(wheel);
+        self.note_ahead(EventCode::TtlAhead, stamp, "msgs/thw.db");
         stamp.max(self.totals.first.seq)
     }
 
@@ -165,6 +177,7 @@ impl Model<'_> {
             schedules.set(entry.sequence, &entry.subject, entry.next_ns);
         }
         self.timers.schedules = Some(schedules);
+        self.note_ahead(EventCode::SchedAhead, stamp, "msgs/sched.db");
         stamp.max(self.totals.first.seq)
     }
 
@@ -181,12 +194,8 @@ impl Model<'_> {
         let mut start = stamp.max(self.totals.first.seq);
         if start <= last {
             searched.extend(rules.sources.iter().map(|source| source.key.clone()));
-        } else if stamp > last.wrapping_add(1) {
-            let detail = format!(
-                "it speaks of messages up to {}, the stream ends at {last}",
-                stamp.wrapping_sub(1)
-            );
-            self.event(Event::new(EventCode::SourcesAhead, detail).file("sources.db"));
+        } else {
+            self.note_ahead(EventCode::SourcesAhead, stamp, "sources.db");
         }
         let mut known = file.map(|file| file.entries).unwrap_or_default();
         let mut positions = BTreeMap::new();
