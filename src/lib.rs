@@ -1,4 +1,19 @@
 //! Recover, verify, salvage and embed NATS JetStream file stores.
+//!
+//! jetsam reads the directory in which nats-server keeps a stream and tells what nats-server v2.15.2
+//! would make of it: the same state, field by field, with every decision explained, and without
+//! touching a byte unless asked to.
+//!
+//! Where to begin:
+//!
+//! * [`recovery::find_streams`] finds the streams below a path, [`recovery::examine`] judges one without
+//!   writing, [`recovery::recover`] also applies the judgement, [`recovery::undo`] takes that back.
+//! * [`format`](mod@format) turns bytes into values and back, for every file of a store: no I/O, no clock, no keys.
+//! * [`crypto`] has the keys and ciphers of encrypted stores.
+//! * [`env`](mod@env) is the one seam through which files, clock and randomness are reached; its in-memory twin
+//!   makes recovery testable without a disk.
+//!
+//! The library starts no threads of its own except while a scan runs, and no timers.
 
 pub mod block;
 pub mod crypto;

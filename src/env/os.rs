@@ -110,6 +110,7 @@ impl FileSystem for OsFileSystem {
         // borrowed from it. What the type system can not promise is that no other process writes to
         // or shortens the file meanwhile; the contract of `Mapping` lays that on the caller, and no
         // part of the library maps unless its user asked for it.
+        #[expect(unsafe_code, reason = "the safety argument is on FileSystem::map")]
         let bytes = unsafe { memmap2::Mmap::map(&file) }.at(Operation::Map, path)?;
         Ok(Mapping(MappedBytes::Mapped(bytes)))
     }

@@ -29,9 +29,9 @@ pub struct Progress {
     /// What is being done.
     pub phase: Phase,
     /// Blocks done.
-    pub done: usize,
+    pub done: u64,
     /// Blocks in all.
-    pub total: usize,
+    pub total: u64,
 }
 
 /// The long phases.
@@ -41,6 +41,8 @@ pub enum Phase {
     Scan,
     /// Verifying every record under a sound index.
     Verify,
+    /// Changing files: told before the first change.
+    Apply,
 }
 
 /// Watches an examination and may stop it.
@@ -69,6 +71,8 @@ pub struct StoreSetup<'a> {
     pub quick: bool,
     /// Whether the digest is wanted.
     pub digest: bool,
+    /// The stream's metadata, where the open call writes it anew.
+    pub new_meta: Option<Vec<u8>>,
 }
 
 /// A store that opens.
@@ -115,6 +119,7 @@ pub fn open<'a>(
         no_index,
         quick,
         digest,
+        new_meta,
     } = setup;
     let mut model = Model::new(rules, Disk::new(files, keys));
     let steps = Steps {
@@ -144,6 +149,9 @@ pub fn open<'a>(
     }
     unreadable.retain(|seq| model.holds(*seq));
     let digest = digest.then(|| Verifier::new(&model).digest(&model.blocks));
+    if let Some(json) = new_meta {
+        model.write_meta(json);
+    }
     match model.changes() {
         Ok(changes) => Ok(Opened {
             model,
@@ -219,8 +227,8 @@ impl Steps<'_> {
         let done = move |done| {
             (watch.progress)(Progress {
                 phase: Phase::Scan,
-                done,
-                total,
+                done: done as u64,
+                total: total as u64,
             })
         };
         let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
@@ -356,8 +364,8 @@ fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> 
     let done = |done| {
         (watch.progress)(Progress {
             phase: Phase::Verify,
-            done,
-            total,
+            done: done as u64,
+            total: total as u64,
         })
     };
     let views = Verifier::new(model).verify_all(&model.blocks, threads, &done, watch.cancel);

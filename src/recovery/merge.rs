@@ -74,6 +74,7 @@ impl Model<'_> {
         let file = self.disk.block(number);
         file.key = Some(found.key.clone());
         file.encrypt_anew = found.encrypt_anew;
+        file.content_length = found.content_length;
         block.key_is_fresh = found.encrypt_anew.is_some();
         block.compressed = found.compressed;
         self.note_conversion(number, found.encrypt_anew);

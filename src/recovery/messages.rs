@@ -7,7 +7,8 @@ use super::files::StreamFiles;
 use super::options::Options;
 use super::report::Refusal;
 use super::session::{StreamDir, setup_of};
-use super::verify::{View, Verifier};
+use super::streams::StreamRefused;
+use super::verify::{Verifier, View};
 use crate::env::FileSystem;
 use crate::format::record;
 
@@ -58,9 +59,16 @@ pub fn messages(
     watch: &Watch<'_>,
 ) -> Result<(), (Refusal, String)> {
     let files = StreamFiles::new(fs, &stream.dir);
-    let mut setup = setup_of(files, stream, options).map_err(|(refusal, events)| {
-        (refusal, events.last().map(|event| event.detail.clone()).unwrap_or_default())
+    let found = setup_of(files, stream, options).map_err(|StreamRefused { refusal, events }| {
+        (
+            refusal,
+            events
+                .last()
+                .map(|event| event.detail.clone())
+                .unwrap_or_default(),
+        )
     })?;
+    let mut setup = found.store(options);
     setup.quick = true;
     setup.digest = false;
     let opened = engine::open(files, setup, watch).map_err(|refused| {
@@ -83,15 +91,28 @@ pub fn messages(
 }
 
 fn visit_view(view: &View, from: u64, to: u64, visit: &mut dyn FnMut(Item<'_>) -> Flow) -> Flow {
-    let mut unreadable = view.unreadable.iter().copied().filter(|seq| (from..=to).contains(seq)).peekable();
-    for slot in view.readable.iter().filter(|slot| (from..=to).contains(&slot.seq)) {
+    let mut unreadable = view
+        .unreadable
+        .iter()
+        .copied()
+        .filter(|seq| (from..=to).contains(seq))
+        .peekable();
+    for slot in view
+        .readable
+        .iter()
+        .filter(|slot| (from..=to).contains(&slot.seq))
+    {
         while let Some(seq) = unreadable.next_if(|seq| *seq < slot.seq) {
             if visit(Item::Unreadable(seq)) == Flow::Stop {
                 return Flow::Stop;
             }
         }
-        let Ok(record) = record::parse_at(&view.content, slot.offset as usize) else { continue };
-        let Ok((headers, body)) = record.headers_and_body(&view.content) else { continue };
+        let Ok(record) = record::parse_at(&view.content, slot.offset as usize) else {
+            continue;
+        };
+        let Ok((headers, body)) = record.headers_and_body(&view.content) else {
+            continue;
+        };
         let message = Message {
             seq: slot.seq,
             timestamp_ns: record.timestamp_ns(),

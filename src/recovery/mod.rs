@@ -1,6 +1,8 @@
 //! Bringing a stream back from its directory: discover, judge, apply, report.
 
 pub mod actions;
+mod apply;
+mod consumers;
 mod engine;
 pub mod events;
 mod fault;
@@ -10,14 +12,22 @@ mod merge;
 mod messages;
 mod model;
 pub mod options;
-mod quick_setup;
+mod recover;
 pub mod report;
 mod scan;
 mod session;
+mod settings;
+mod streams;
 mod subjects;
 mod timers;
+mod undo;
 mod verify;
+mod walk;
 
+pub use apply::{ApplyCause, ApplyError, RollBack};
 pub use engine::{Phase, Progress, Watch};
 pub use messages::{Flow, Item, Message, messages};
+pub use recover::{RecoverOptions, UndoFailure, recover, undo};
 pub use session::{StreamDir, examine};
+pub use undo::{UndoError, UndoReport};
+pub use walk::{Found, Shape, WalkError, find_streams};

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::actions::Change;
+use super::consumers;
 use super::engine::{self, Opened, Refused, Watch};
 use super::events::{Event, EventCode, Severity};
 use super::files::StreamFiles;
 use super::model::{Model, Totals};
 use super::options::{Collect, Options};
-use super::report::{
-    Lost, Outcome, Refusal, ScheduleReport, Source, State, StreamReport, TtlReport,
-};
+use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
+use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use crate::env::FileSystem;
 
 /// One stream directory.
@@ -24,10 +24,23 @@ pub struct StreamDir {
     pub dir: PathBuf,
 }
 
-/// A judged stream: the report, and what applying it would change.
+/// A judged stream: the report, and what applying it takes.
 pub(super) struct Examined {
     pub report: StreamReport,
     pub changes: Vec<Change>,
+    pub setup: Option<StreamSetup>,
+}
+
+impl Examined {
+    fn refused(mut report: StreamReport, refusal: Refusal, events: Vec<Event>) -> Self {
+        report.refusal = Some(refusal);
+        report.events.extend(events);
+        Examined {
+            report,
+            changes: Vec::new(),
+            setup: None,
+        }
+    }
 }
 
 /// Scans and judges one stream. Nothing on disk changes.
@@ -40,39 +53,59 @@ pub fn examine(
     judge(fs, stream, options, watch).report
 }
 
-/// What the steps need to know of a stream, or why it is refused before any block is looked at.
-pub(super) fn setup_of<'a>(
-    files: StreamFiles<'a>,
-    stream: &'a StreamDir,
-    options: &'a Options,
-) -> Result<engine::StoreSetup<'a>, (Refusal, Vec<Event>)> {
-    let account = options.account.as_deref().or(stream.account.as_deref().map(str::as_bytes)).unwrap_or_default();
-    super::quick_setup::setup(files, stream, options, account).map_err(|(refusal, event)| (refusal, vec![event]))
+/// What the metadata says the server would do with a stream.
+pub(super) fn setup_of(
+    files: StreamFiles<'_>,
+    stream: &StreamDir,
+    options: &Options,
+) -> Result<StreamSetup, StreamRefused> {
+    let context = StreamContext::new(
+        &stream.dir,
+        &stream.name,
+        stream.account.as_deref(),
+        options,
+    );
+    streams::judge(MetaFiles::read(files, ""), context)
 }
 
-pub(super) fn judge(fs: &dyn FileSystem, stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Examined {
+pub(super) fn judge(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Examined {
     let files = StreamFiles::new(fs, &stream.dir);
     let mut report = blank_report(stream);
     let setup = match setup_of(files, stream, options) {
         Ok(setup) => setup,
-        Err((refusal, events)) => {
-            report.refusal = Some(refusal);
-            report.events = events;
-            return Examined { report, changes: Vec::new() };
+        Err(StreamRefused { refusal, events }) => {
+            return Examined::refused(report, refusal, events);
         }
     };
-    match engine::open(files, setup, watch) {
-        Ok(opened) => fill(report, opened, options.collect),
+    report.name.clone_from(&setup.name);
+    report.events.clone_from(&setup.events);
+    let opened = match engine::open(files, setup.store(options), watch) {
+        Ok(opened) => opened,
         Err(refused) => {
-            let Refused { refusal, events, .. } = *refused;
-            report.refusal = Some(refusal);
-            report.events.extend(events);
-            Examined { report, changes: Vec::new() }
+            let Refused {
+                refusal, events, ..
+            } = *refused;
+            return Examined::refused(report, refusal, events);
         }
+    };
+    let found = consumers::judge(files, &setup.keys(options), opened.model.totals.last.seq);
+    let changes = fill(&mut report, opened, options.collect);
+    report.consumers = found.reports;
+    report.events.extend(found.events);
+    report.outcome = outcome_of(&report).max(found.outcome.min(Outcome::Damaged));
+    Examined {
+        report,
+        changes,
+        setup: Some(setup),
     }
 }
 
-fn blank_report(stream: &StreamDir) -> StreamReport {
+pub(super) fn blank_report(stream: &StreamDir) -> StreamReport {
     StreamReport {
         account: stream.account.clone(),
         name: stream.name.clone(),
@@ -94,7 +127,7 @@ fn blank_report(stream: &StreamDir) -> StreamReport {
     }
 }
 
-fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Examined {
+fn fill(report: &mut StreamReport, opened: Opened<'_>, collect: Collect) -> Vec<Change> {
     let Opened {
         mut model,
         source,
@@ -140,8 +173,7 @@ fn fill(mut report: StreamReport, opened: Opened<'_>, collect: Collect) -> Exami
     report.events.append(&mut model.events);
     report.actions.append(&mut model.actions);
     report.unreadable = unreadable;
-    report.outcome = outcome_of(&report, source);
-    Examined { report, changes }
+    changes
 }
 
 fn note_loss(model: &mut Model<'_>) {
@@ -151,8 +183,7 @@ fn note_loss(model: &mut Model<'_>) {
     }
 }
 
-fn outcome_of(report: &StreamReport, source: Source) -> Outcome {
-    let _ = source;
+fn outcome_of(report: &StreamReport) -> Outcome {
     if report.loses_messages || !report.unreadable.is_empty() {
         return Outcome::Damaged;
     }

@@ -285,8 +285,12 @@ impl Default for BlockSubjects {
 #[inline]
 fn recent_slot(subject: &[u8]) -> usize {
     let word = match (subject.first_chunk::<8>(), subject.last_chunk::<8>()) {
-        (Some(head), Some(tail)) => u64::from_le_bytes(*head).rotate_left(32) ^ u64::from_le_bytes(*tail),
-        _ => subject.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        (Some(head), Some(tail)) => {
+            u64::from_le_bytes(*head).rotate_left(32) ^ u64::from_le_bytes(*tail)
+        }
+        _ => subject
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
     };
     let mixed = (word ^ subject.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 58) as usize % RECENT_COUNT
@@ -301,7 +305,12 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() > 16 {
         return a == b;
     }
-    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+    match (
+        a.first_chunk::<8>(),
+        b.first_chunk::<8>(),
+        a.last_chunk::<8>(),
+        b.last_chunk::<8>(),
+    ) {
         (Some(a_head), Some(b_head), Some(a_tail), Some(b_tail)) => {
             u64::from_le_bytes(*a_head) == u64::from_le_bytes(*b_head)
                 && u64::from_le_bytes(*a_tail) == u64::from_le_bytes(*b_tail)
@@ -356,7 +365,10 @@ impl BlockSubjects {
         }
         // A few subjects in turn are common; they need no hash.
         let slot = recent_slot(subject);
-        if let Some(entry) = self.recent.get(slot).and_then(|at| self.entries.get_mut(*at as usize))
+        if let Some(entry) = self
+            .recent
+            .get(slot)
+            .and_then(|at| self.entries.get_mut(*at as usize))
             && same(entry.subject(content), subject)
         {
             entry.count += 1;

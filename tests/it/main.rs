@@ -8,3 +8,4 @@
 mod cli;
 mod golden;
 mod support;
+mod tidy;

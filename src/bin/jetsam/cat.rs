@@ -22,7 +22,7 @@ const UNREADABLE: u8 = 4;
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -> io::Result<u8> {
     let worker = session.worker;
     let streams = match worker.engine.find_streams(&command.path) {
-        Ok(streams) => streams,
+        Ok(found) => session::note_passed_over(&mut session.console, found),
         Err(error) => {
             session.console.remark(&units::printable(error.message()));
             return Ok(session::exit_code(&error));

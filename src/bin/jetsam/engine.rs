@@ -1,22 +1,12 @@
 //! What the command asks of the library, as one seam: the verbs are tested against a stand-in.
 
-#![allow(dead_code, reason = "the library constructs the rest once it is wired")]
+use std::path::Path;
 
-use std::path::{Path, PathBuf};
+pub use jetsam::recovery::{Phase, Progress, RecoverOptions, StreamDir};
 
+use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
-
-/// One stream found below the path that was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamDir {
-    /// Account directory, where the path shows one.
-    pub account: Option<String>,
-    /// The stream directory.
-    pub dir: PathBuf,
-    /// Its name: the directory's.
-    pub name: String,
-}
 
 /// Something that stops a verb before, or instead of, a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,37 +27,17 @@ impl EngineError {
     }
 }
 
-/// How far the work on one stream is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub phase: Phase,
-    /// Bytes done.
-    pub done: u64,
-    /// Bytes in all.
-    pub total: u64,
-}
-
-/// The parts of the work that matter to someone who waits, or interrupts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Reading: may stop at any moment.
-    Scan,
-    /// Writing: reported before the first change, and must be allowed to finish.
-    Apply,
+/// What lies below a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The streams, in a stable order.
+    pub streams: Vec<StreamDir>,
+    /// What was passed over on the way.
+    pub events: Vec<Event>,
 }
 
 /// How progress is told; called from any thread.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
-
-/// What `recover` may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecoverOptions {
-    /// Go on where messages would be lost.
-    pub accept_loss: bool,
-    /// Put every byte aside before it is changed.
-    pub undo: bool,
-}
 
 /// What `undo` did to one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -129,8 +99,8 @@ pub enum Want {
 
 /// The library, as the command sees it.
 pub trait Engine {
-    /// The streams below `path`, in a stable order.
-    fn find_streams(&self, path: &Path) -> Result<Vec<StreamDir>, EngineError>;
+    /// The streams below `path`.
+    fn find_streams(&self, path: &Path) -> Result<Found, EngineError>;
 
     /// Scans and judges without writing.
     fn examine(

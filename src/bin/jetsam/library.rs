@@ -1,54 +1,114 @@
 //! The engine of the command: the library itself.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
+use jetsam::recovery::{self, Flow, WalkError, Watch};
 
 use crate::engine::{
-    Engine, EngineError, Item, OnProgress, RecoverOptions, SeqRange, StreamDir, UndoReport, Want,
+    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
+    UndoReport, Want,
 };
 
 /// The library.
 pub struct Library;
 
-const PENDING: &str = "recovery is not built yet in this version";
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+fn watch(on_progress: OnProgress<'_>) -> Watch<'_> {
+    Watch {
+        progress: on_progress,
+        cancel: &NEVER,
+    }
+}
 
 impl Engine for Library {
-    fn find_streams(&self, _path: &Path) -> Result<Vec<StreamDir>, EngineError> {
-        Err(EngineError::NotAStore(PENDING.into()))
+    fn find_streams(&self, path: &Path) -> Result<Found, EngineError> {
+        let found = recovery::find_streams(&OsFileSystem, path).map_err(|error| match &error {
+            WalkError::Io(_) => EngineError::Unreadable(error.to_string()),
+            _ => EngineError::NotAStore(error.to_string()),
+        })?;
+        Ok(Found {
+            streams: found.streams,
+            events: found.events,
+        })
     }
 
     fn examine(
         &self,
-        _stream: &StreamDir,
-        _options: &Options,
-        _on_progress: OnProgress<'_>,
+        stream: &StreamDir,
+        options: &Options,
+        on_progress: OnProgress<'_>,
     ) -> StreamReport {
-        unreachable!("{PENDING}: no stream is ever found")
+        recovery::examine(&OsFileSystem, stream, options, &watch(on_progress))
     }
 
     fn recover(
         &self,
-        _stream: &StreamDir,
-        _options: &Options,
-        _recover: RecoverOptions,
-        _on_progress: OnProgress<'_>,
+        stream: &StreamDir,
+        options: &Options,
+        recover: RecoverOptions,
+        on_progress: OnProgress<'_>,
     ) -> StreamReport {
-        unreachable!("{PENDING}: no stream is ever found")
+        recovery::recover(
+            &OsFileSystem,
+            stream,
+            options,
+            &recover,
+            &OsEntropy,
+            &watch(on_progress),
+        )
     }
 
-    fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
-        Err(EngineError::NotAStore(PENDING.into()))
+    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError> {
+        match recovery::undo(&OsFileSystem, stream) {
+            Ok(Some(report)) => Ok(UndoReport {
+                found: true,
+                restored: report.restored,
+                removed: report.removed,
+            }),
+            Ok(None) => Ok(UndoReport::default()),
+            Err(error) => Err(EngineError::Unreadable(error.to_string())),
+        }
     }
 
     fn messages(
         &self,
-        _stream: &StreamDir,
-        _options: &Options,
-        _range: SeqRange,
-        _visit: &mut dyn FnMut(Item<'_>) -> Want,
+        stream: &StreamDir,
+        options: &Options,
+        range: SeqRange,
+        visit: &mut dyn FnMut(Item<'_>) -> Want,
     ) -> Result<(), EngineError> {
-        Err(EngineError::NotAStore(PENDING.into()))
+        let mut visit = |item: recovery::Item<'_>| {
+            let item = match item {
+                recovery::Item::Message(message) => Item::Message(Message {
+                    seq: message.seq,
+                    timestamp_ns: message.timestamp_ns,
+                    subject: message.subject,
+                    headers: message.headers,
+                    body: message.body,
+                }),
+                recovery::Item::Unreadable(seq) => Item::Unreadable {
+                    seq,
+                    detail: "its record does not verify; `jetsam check` says where".into(),
+                },
+            };
+            match visit(item) {
+                Want::More => Flow::Continue,
+                Want::Stop => Flow::Stop,
+            }
+        };
+        recovery::messages(
+            &OsFileSystem,
+            stream,
+            options,
+            range.first..=range.last,
+            &mut visit,
+            &watch(&|_| {}),
+        )
+        .map_err(|(_, detail)| EngineError::Unreadable(detail))
     }
 }

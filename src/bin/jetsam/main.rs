@@ -21,6 +21,7 @@ mod recover;
 mod resolve;
 #[cfg(test)]
 mod sample;
+mod server_config;
 mod session;
 mod signals;
 mod table;

@@ -72,6 +72,7 @@ impl Meter {
         };
         let verb = match progress.phase {
             Phase::Scan => "reading",
+            Phase::Verify => "verifying",
             Phase::Apply => "writing",
         };
         match self.mode {
@@ -90,10 +91,10 @@ impl Meter {
                     shown.last_line = Some(Instant::now());
                     let _ = writeln!(
                         std::io::stderr(),
-                        "{verb} {}: {} of {}",
+                        "{verb} {}: {} of {} blocks",
                         self.label,
-                        units::bytes(progress.done),
-                        units::bytes(progress.total)
+                        units::count(progress.done),
+                        units::count(progress.total)
                     );
                 }
             }
@@ -113,8 +114,7 @@ impl Drop for Meter {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let template =
-        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    let template = "{msg} [{bar:30}] {human_pos}/{human_len} blocks {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -127,8 +127,7 @@ mod tests {
 
     #[test]
     fn the_template_of_the_bar_is_sound() {
-        let template =
-            "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+        let template = "{msg} [{bar:30}] {human_pos}/{human_len} blocks {eta}";
         assert!(ProgressStyle::with_template(template).is_ok());
     }
 

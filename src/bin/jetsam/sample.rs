@@ -12,8 +12,8 @@ use jetsam::recovery::report::{
 };
 
 use crate::engine::{
-    Engine, EngineError, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, StreamDir,
-    UndoReport, Want,
+    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange,
+    StreamDir, UndoReport, Want,
 };
 
 /// An empty stream with nothing wrong.
@@ -145,7 +145,7 @@ impl Fake {
 }
 
 impl Engine for Fake {
-    fn find_streams(&self, path: &Path) -> Result<Vec<StreamDir>, EngineError> {
+    fn find_streams(&self, path: &Path) -> Result<Found, EngineError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
@@ -154,13 +154,17 @@ impl Engine for Fake {
             dir: path.join(&report.name),
             name: report.name.clone(),
         };
-        Ok(match self.reports.as_slice() {
+        let streams = match self.reports.as_slice() {
             [] => vec![StreamDir {
                 account: None,
                 dir: PathBuf::from(path),
                 name: "S".into(),
             }],
             reports => reports.iter().map(dir).collect(),
+        };
+        Ok(Found {
+            streams,
+            events: Vec::new(),
         })
     }
 

@@ -1,238 +1,201 @@
-//! Keys, cipher and store directory from a nats-server configuration file.
-//!
-//! Only what opening a store needs is taken; the rest of the file has to be well formed, but a
-//! variable that cannot be resolved is an error only where its value is needed.
+//! What a nats-server configuration file says about the store: where it is and what it is
+//! encrypted with.
 
+mod problem;
+mod scan;
+mod session;
 mod syntax;
+#[cfg(test)]
+mod tests;
 
+use jetsam::crypto::Cipher;
+pub use problem::{ConfigError, Problem};
+pub use session::Environment;
+use session::{Entry, Session, Value};
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use syntax::{Entry, Map, Value};
 use zeroize::Zeroizing;
 
-/// What a configuration file says about the store and its encryption.
-#[derive(Default)]
+/// The settings of a server that concern its store.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// The configured directory, without the `jetstream` the server appends. A relative one is
-    /// relative to where the server was started.
+    /// `store_dir` as written: JetStream keeps its files in the directory `jetstream` below it. A
+    /// relative path is relative to where the server was started.
     pub store_dir: Option<PathBuf>,
-    /// The key everything is encrypted under.
-    pub key: Option<Zeroizing<String>>,
-    /// The key before the last rotation.
-    pub prev_key: Option<Zeroizing<String>>,
-    /// The configured cipher; the server's default is ChaCha.
+    /// The JetStream key; None where it is empty, too, which to the server means no encryption.
+    pub key: Option<Zeroizing<Vec<u8>>>,
+    /// The key before that.
+    pub prev_key: Option<Zeroizing<Vec<u8>>>,
+    /// The cipher, where the configuration names one.
     pub cipher: Option<Cipher>,
-    /// Whether the key comes out of a TPM, from which it cannot be read here.
-    pub uses_tpm: bool,
+    /// The key is held by a TPM, out of the reach of a file.
+    pub key_in_tpm: bool,
 }
 
-/// Ciphers a configuration can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cipher {
-    /// `chacha` or `chachapoly`.
-    ChaCha,
-    /// `aes`.
-    Aes,
-}
-
+/// Shows which keys there are, not what they are.
 impl fmt::Debug for ServerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerConfig")
             .field("store_dir", &self.store_dir)
-            .field("has_key", &self.key.is_some())
-            .field("has_prev_key", &self.prev_key.is_some())
+            .field("key", &self.key.is_some())
+            .field("prev_key", &self.prev_key.is_some())
             .field("cipher", &self.cipher)
-            .field("uses_tpm", &self.uses_tpm)
+            .field("key_in_tpm", &self.key_in_tpm)
             .finish()
     }
 }
 
-/// Why a configuration file cannot be used, and where. Never holds a value from the file other
-/// than names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The file the line is in: the one given, or one it includes.
-    pub file: PathBuf,
-    /// Line number from 1; 0 for the file as a whole.
-    pub line: usize,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-/// What is wrong with a configuration file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
-    /// The file could not be read.
-    Unreadable { reason: String },
-    /// The file is not UTF-8 text, or exceeds the size limit.
-    NotText,
-    /// Something else was expected here.
-    Expected { what: &'static str },
-    /// A `\` with something behind it that it does not escape.
-    UnknownEscape,
-    /// Blocks, arrays, includes or variables nested too deep.
-    TooDeep,
-    /// A file that includes itself, directly or not.
-    IncludeCycle,
-    /// A variable that neither the file nor the environment defines.
-    UnknownVariable { name: String },
-    /// A value of another kind than the key needs.
-    WrongType { key: String, expected: &'static str },
-    /// The same setting under two names.
-    Duplicate { key: String },
-    /// A cipher other than `chacha`, `chachapoly` and `aes`.
-    UnknownCipher { word: String },
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if self.line > 0 {
-            write!(f, "{}:", self.line)?;
-        }
-        write!(f, " {}", self.problem)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable { reason } => write!(f, "cannot be read: {reason}"),
-            Self::NotText => write!(f, "not a text file of a plausible size"),
-            Self::Expected { what } => write!(f, "expected {what}"),
-            Self::UnknownEscape => {
-                write!(
-                    f,
-                    "unknown escape; \\xHH, \\t, \\n, \\r, \\\" and \\\\ are known"
-                )
-            }
-            Self::TooDeep => write!(f, "nested too deep"),
-            Self::IncludeCycle => write!(f, "the file includes itself"),
-            Self::UnknownVariable { name } => {
-                write!(
-                    f,
-                    "variable ${name} is set neither here nor in the environment"
-                )
-            }
-            Self::WrongType { key, expected } => write!(f, "{key} must be {expected}"),
-            Self::Duplicate { key } => write!(f, "{key} is given twice"),
-            Self::UnknownCipher { word } => write!(f, "unknown cipher {word:?}"),
-        }
-    }
-}
-
-/// Reads a configuration file and those it includes. Variables not defined in them come from the
-/// environment.
-pub fn read(file: &Path) -> Result<ServerConfig, ConfigError> {
-    read_with(file, &|name| std::env::var(name).ok())
-}
-
-fn read_with(
-    file: &Path,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<ServerConfig, ConfigError> {
-    extract(&syntax::read_file(file, environment)?)
-}
-
-fn extract(top: &Map) -> Result<ServerConfig, ConfigError> {
-    let mut config = ServerConfig::default();
-    for (name, entry) in top {
+/// Reads a configuration file, its includes and the environment variables it refers to.
+///
+/// Only what concerns the store is judged: settings of other sections may be unknown, of a wrong
+/// type, or refer to variables that are not set.
+pub fn read_with(path: &Path, environment: Environment<'_>) -> Result<ServerConfig, ConfigError> {
+    let document = Session::new(environment).file(path)?;
+    let mut found = Found::default();
+    for (name, entry) in &document {
         match name.to_lowercase().as_str() {
-            "store_dir" | "storedir" => set_store_dir(&mut config, name, entry)?,
-            "jetstream" => match &entry.value {
-                Value::Map(block) => extract_block(&mut config, block)?,
-                // `enabled`, `true` and their opposites say nothing about the store.
-                Value::Text(_) | Value::Bool => {}
-                Value::Unresolved(_) => return Err(unresolved(entry)),
-                _ => return Err(wrong_type(name, "a block, a word, true or false", entry)),
-            },
+            "store_dir" | "storedir" => set(&mut found.store_dir, name, entry)?,
+            "jetstream" => found.jetstream(name, entry)?,
             _ => {}
         }
     }
-    Ok(config)
+    found.settle()
 }
 
-fn extract_block(config: &mut ServerConfig, block: &Map) -> Result<(), ConfigError> {
-    for (name, entry) in block {
-        match name.to_lowercase().as_str() {
-            "store" | "store_dir" | "storedir" => set_store_dir(config, name, entry)?,
-            "key" | "ek" | "encryption_key" => {
-                set_once(&mut config.key, text(name, entry)?.clone(), name, entry)?;
-            }
-            "prev_key" | "prev_ek" | "prev_encryption_key" => {
-                set_once(
-                    &mut config.prev_key,
-                    text(name, entry)?.clone(),
-                    name,
-                    entry,
-                )?;
-            }
-            "cipher" => {
-                let word = text(name, entry)?.to_lowercase();
-                let cipher = match word.as_str() {
-                    "chacha" | "chachapoly" => Cipher::ChaCha,
-                    "aes" => Cipher::Aes,
-                    _ => return Err(entry.error(Problem::UnknownCipher { word })),
-                };
-                set_once(&mut config.cipher, cipher, name, entry)?;
-            }
-            "tpm" => config.uses_tpm = true,
-            _ => {}
+/// A setting and the name it was given by.
+type Setting<'a> = (&'a str, &'a Entry);
+
+/// The entries that count, before their values are looked at.
+#[derive(Default)]
+struct Found<'a> {
+    store_dir: Option<Setting<'a>>,
+    key: Option<Setting<'a>>,
+    prev_key: Option<Setting<'a>>,
+    cipher: Option<Setting<'a>>,
+    tpm: Option<Setting<'a>>,
+}
+
+impl<'a> Found<'a> {
+    fn jetstream(&mut self, name: &'a str, entry: &'a Entry) -> Result<(), ConfigError> {
+        let map = match &*entry.value {
+            Value::Map(map) => map,
+            // `jetstream: enabled` and `jetstream: true` set nothing else.
+            Value::Text(_) | Value::Flag => return Ok(()),
+            _ => return Err(wrong_type(name, entry, "a map, a boolean or a string")),
+        };
+        for (name, entry) in map {
+            let setting = match name.to_lowercase().as_str() {
+                "store" | "store_dir" | "storedir" => &mut self.store_dir,
+                "key" | "ek" | "encryption_key" => &mut self.key,
+                "prev_key" | "prev_ek" | "prev_encryption_key" => &mut self.prev_key,
+                "cipher" => &mut self.cipher,
+                "tpm" => &mut self.tpm,
+                _ => continue,
+            };
+            set(setting, name, entry)?;
+        }
+        if let Some((name, entry)) = self.tpm {
+            self.tpm_cipher(name, entry)?;
+        }
+        Ok(())
+    }
+
+    /// The cipher may stand inside the section about the TPM.
+    fn tpm_cipher(&mut self, name: &str, entry: &'a Entry) -> Result<(), ConfigError> {
+        let Value::Map(map) = &*entry.value else {
+            return Err(wrong_type(name, entry, "a map"));
+        };
+        let cipher = |name: &&String| name.to_lowercase() == "cipher";
+        match map
+            .keys()
+            .find(cipher)
+            .and_then(|name| map.get_key_value(name))
+        {
+            Some((name, entry)) => set(&mut self.cipher, name, entry),
+            None => Ok(()),
         }
     }
-    // To the server an empty key is none.
-    config.key.take_if(|key| key.is_empty());
-    config.prev_key.take_if(|key| key.is_empty());
-    Ok(())
-}
 
-fn set_store_dir(config: &mut ServerConfig, name: &str, entry: &Entry) -> Result<(), ConfigError> {
-    let directory = PathBuf::from(text(name, entry)?.as_str());
-    if directory.as_os_str().is_empty() {
-        return Ok(());
+    fn settle(self) -> Result<ServerConfig, ConfigError> {
+        let store_dir = text(self.store_dir)?.map(|path| path.to_vec());
+        Ok(ServerConfig {
+            store_dir: store_dir.map(|path| OsString::from_vec(path).into()),
+            key: text(self.key)?,
+            prev_key: text(self.prev_key)?,
+            cipher: cipher(self.cipher)?,
+            key_in_tpm: self.tpm.is_some(),
+        })
     }
-    set_once(&mut config.store_dir, directory, name, entry)
 }
 
-/// Two names for one setting are ambiguous: which of them the server takes is up to chance.
-fn set_once<T>(
-    slot: &mut Option<T>,
-    value: T,
-    name: &str,
-    entry: &Entry,
+/// The server takes either of two equivalent settings by chance, or refuses them.
+fn set<'a>(
+    setting: &mut Option<Setting<'a>>,
+    name: &'a str,
+    entry: &'a Entry,
 ) -> Result<(), ConfigError> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(entry.error(Problem::Duplicate {
-            key: name.to_owned(),
-        })),
-    }
-}
-
-fn text<'a>(name: &str, entry: &'a Entry) -> Result<&'a Zeroizing<String>, ConfigError> {
-    match &entry.value {
-        Value::Text(text) => Ok(text),
-        Value::Unresolved(_) => Err(unresolved(entry)),
-        _ => Err(wrong_type(name, "text; put it in quotes", entry)),
-    }
-}
-
-fn unresolved(entry: &Entry) -> ConfigError {
-    let name = match &entry.value {
-        Value::Unresolved(name) => name.clone(),
-        _ => String::new(),
+    let Some(other) = setting.replace((name, entry)) else {
+        return Ok(());
     };
-    entry.error(Problem::UnknownVariable { name })
+    let (earlier, later) = match other.1.line <= entry.line {
+        true => (other, (name, entry)),
+        false => ((name, entry), other),
+    };
+    Err(error_at(
+        later.1,
+        Problem::Duplicate {
+            key: later.0.into(),
+            other_line: earlier.1.line,
+        },
+    ))
 }
 
-fn wrong_type(name: &str, expected: &'static str, entry: &Entry) -> ConfigError {
-    entry.error(Problem::WrongType {
-        key: name.to_owned(),
-        expected,
-    })
+/// The bytes of a string; none where it is empty, which to the server is as good as absent.
+fn text(setting: Option<Setting<'_>>) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+    match setting {
+        None => Ok(None),
+        Some((name, entry)) => match &*entry.value {
+            Value::Text(text) if text.bytes().is_empty() => Ok(None),
+            Value::Text(text) => Ok(Some(Zeroizing::new(text.bytes().to_vec()))),
+            _ => Err(wrong_type(name, entry, "a string")),
+        },
+    }
 }
 
-#[cfg(test)]
-mod tests;
+fn cipher(setting: Option<Setting<'_>>) -> Result<Option<Cipher>, ConfigError> {
+    let Some((name, entry)) = setting else {
+        return Ok(None);
+    };
+    let Value::Text(text) = &*entry.value else {
+        return Err(wrong_type(name, entry, "a string"));
+    };
+    match text.bytes().to_ascii_lowercase().as_slice() {
+        b"chacha" | b"chachapoly" => Ok(Some(Cipher::ChaCha)),
+        b"aes" => Ok(Some(Cipher::Aes)),
+        _ => Err(error_at(entry, Problem::UnknownCipher)),
+    }
+}
+
+fn wrong_type(name: &str, entry: &Entry, expected: &'static str) -> ConfigError {
+    match &*entry.value {
+        Value::Unresolved(error) => error.clone(),
+        value => error_at(
+            entry,
+            Problem::WrongType {
+                key: name.into(),
+                expected,
+                found: value.kind(),
+            },
+        ),
+    }
+}
+
+fn error_at(entry: &Entry, problem: Problem) -> ConfigError {
+    ConfigError {
+        file: entry.file.to_path_buf(),
+        line: entry.line,
+        problem,
+    }
+}

@@ -8,7 +8,7 @@ use jetsam::recovery::report::StreamReport;
 
 use crate::console::Console;
 use crate::details::{self, Tense};
-use crate::engine::{Engine, EngineError, OnProgress, Phase, Progress, StreamDir};
+use crate::engine::{Engine, EngineError, Found, OnProgress, Phase, Progress, StreamDir};
 use crate::json::{Document, Stream};
 use crate::progress::{Meter, Mode};
 use crate::resolve::Command;
@@ -54,6 +54,15 @@ impl Worker<'_> {
     }
 }
 
+/// Says what was passed over on the way to the streams, and hands these on.
+pub fn note_passed_over(console: &mut Console<'_>, found: Found) -> Vec<StreamDir> {
+    for event in &found.events {
+        let file = event.file.as_deref().unwrap_or_default();
+        console.remark(&units::printable(&format!("{file}: {}", event.detail)));
+    }
+    found.streams
+}
+
 /// The exit code for an error of the library.
 pub fn exit_code(error: &EngineError) -> u8 {
     match error {
@@ -70,7 +79,7 @@ pub fn report(
     work: Work<'_>,
 ) -> io::Result<u8> {
     let streams = match session.worker.engine.find_streams(&command.path) {
-        Ok(streams) => streams,
+        Ok(found) => note_passed_over(&mut session.console, found),
         Err(error) => {
             return failed(session, command, Some(command.options.policy), &error);
         }

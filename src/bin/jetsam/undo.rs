@@ -27,7 +27,7 @@ struct UndoJson<'a> {
 pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
     let worker = session.worker;
     let streams = match worker.engine.find_streams(&command.path) {
-        Ok(streams) => streams,
+        Ok(found) => session::note_passed_over(&mut session.console, found),
         Err(error) => return session::failed(session, command, None, &error),
     };
     let mut results = Vec::with_capacity(streams.len());

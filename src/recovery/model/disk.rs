@@ -92,8 +92,10 @@ pub struct BlockFile {
     pub removed: bool,
     /// Its key, once looked at.
     pub key: Option<BlockKey>,
-    /// It will be written anew under a fresh key; `true`: decompressed on the way.
+    /// It will be written anew under a fresh key; `true`: it was plain.
     pub encrypt_anew: Option<bool>,
+    /// Length of the decoded content that will be written so.
+    pub content_length: u64,
 }
 
 impl BlockFile {
@@ -132,6 +134,8 @@ pub struct Disk<'a> {
     /// Where the blocks lie now, relative to the stream directory: `msgs`, or a staged directory
     /// that is about to become it.
     pub msgs: &'static str,
+    /// The metadata to be written anew.
+    pub new_meta: Option<Vec<u8>>,
     /// What has to happen first: purge staging.
     pub staging: Vec<Change>,
     /// Side files that will be removed.
@@ -149,6 +153,7 @@ impl<'a> Disk<'a> {
             files,
             keys,
             msgs: "msgs",
+            new_meta: None,
             staging: Vec::new(),
             removed_files: Vec::new(),
             replaced: false,

@@ -409,7 +409,9 @@ impl Model<'_> {
         };
         convert_check(block, &content.bytes, &hash_key)
             .map_err(|cause| Fault::block(number, cause))?;
-        self.disk.block(number).encrypt_anew = Some(from_plain);
+        let file = self.disk.block(number);
+        file.encrypt_anew = Some(from_plain);
+        file.content_length = content.bytes.len() as u64;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::disk::BlockFile;
 use super::{BlockKey, Model, block_path, key_path};
-use crate::crypto::block_context;
+use crate::crypto::{block_context, stream_context};
 use crate::format::state::{BlockEntry, STATE_VERSION, StateFile, SubjectEntry, SubjectTable};
 use crate::recovery::actions::{ActionKind, Change, Piece};
 use crate::recovery::events::{Event, EventCode};
@@ -62,8 +62,41 @@ impl Model<'_> {
             }
         }
         self.legacy_changes(&mut changes);
+        changes.extend(self.meta_changes());
         changes.extend(index);
         Ok(changes)
+    }
+
+    /// Notes that `meta.inf` and `meta.sum` are written anew, and `meta.key` before them where a key is
+    /// configured. The time of creation stays what it was.
+    pub fn write_meta(&mut self, json: Vec<u8>) {
+        self.action(
+            ActionKind::WriteMeta,
+            "meta.inf",
+            None,
+            "the stream's metadata is absent, plain or under an old key",
+        );
+        self.disk.new_meta = Some(json);
+        // An index under the old key would be of no use.
+        self.dirty = true;
+    }
+
+    fn meta_changes(&mut self) -> Vec<Change> {
+        let Some(json) = self.disk.new_meta.take() else {
+            return Vec::new();
+        };
+        let keys = self.disk.keys;
+        let sealed = keys.current.is_some();
+        let mut changes = Vec::new();
+        if sealed {
+            changes.push(Change::NewKey {
+                path: "meta.key".to_owned(),
+                context: stream_context(keys.stream),
+                cipher: keys.cipher,
+            });
+        }
+        changes.push(Change::WriteMeta { json, sealed });
+        changes
     }
 
     fn block_changes(&self, number: u32, file: &BlockFile, changes: &mut Vec<Change>) {
@@ -76,7 +109,7 @@ impl Model<'_> {
             (None, Some(end), _) => Some(vec![Piece::Kept { start: 0, end }]),
             (None, None, Some(_)) => Some(vec![Piece::Kept {
                 start: 0,
-                end: u64::MAX,
+                end: file.content_length,
             }]),
             (None, None, None) => None,
         };

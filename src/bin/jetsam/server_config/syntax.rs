@@ -1,600 +1,451 @@
-//! The configuration syntax: keys and values, blocks, arrays, comments, includes and variables.
+//! The syntax of server configurations: what stands where.
+//!
+//! It accepts what the server accepts, oddities included where they change a value.
 
-use super::{ConfigError, Problem};
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use super::problem::{ConfigError, Problem};
+use super::scan::{Scanner, Secret, is_blank, is_newline, is_separator};
+use super::session::{Entry, Map, Session, Value};
+use jetsam::format::duration::parse_instant;
+use std::path::Path;
 use std::rc::Rc;
-use zeroize::Zeroizing;
 
-const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Blocks and arrays within each other.
-const MAX_NESTING: usize = 64;
-/// Files that include each other, and variables whose values name variables.
-const MAX_CHAIN: usize = 16;
+/// What passwords hashed with bcrypt start with, where they are no variables.
+const BCRYPT_PREFIX: &str = "2a$";
 
-/// The keys of a block as written; their case is for the reader to ignore.
-pub(super) type Map = BTreeMap<String, Entry>;
-
-/// A value and where its key stands.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) value: Value,
-    file: Rc<Path>,
-    line: usize,
-}
-
-impl Entry {
-    pub(super) fn error(&self, problem: Problem) -> ConfigError {
-        ConfigError {
-            file: self.file.to_path_buf(),
-            line: self.line,
-            problem,
-        }
-    }
-}
-
-/// A value, as far as it can matter.
-#[derive(Clone)]
-pub(super) enum Value {
-    Text(Zeroizing<String>),
-    Bool,
-    Map(Map),
-    /// A variable nobody defines, by name.
-    Unresolved(String),
-    /// A number, a date or an array.
-    Other,
-}
-
-/// The environment, or what stands in for it.
-type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// Reads a file and what it includes.
-pub(super) fn read_file(file: &Path, environment: Environment<'_>) -> Result<Map, ConfigError> {
-    read_included(file, environment, &mut Vec::new())
-}
-
-fn read_included(
-    file: &Path,
-    environment: Environment<'_>,
-    chain: &mut Vec<PathBuf>,
-) -> Result<Map, ConfigError> {
-    let error = |problem| ConfigError {
-        file: file.to_path_buf(),
-        line: 0,
-        problem,
-    };
-    let unreadable = |cause: std::io::Error| {
-        error(Problem::Unreadable {
-            reason: cause.to_string(),
-        })
-    };
-    let canonical = file.canonicalize().map_err(unreadable)?;
-    if chain.contains(&canonical) {
-        return Err(error(Problem::IncludeCycle));
-    }
-    if chain.len() >= MAX_CHAIN {
-        return Err(error(Problem::TooDeep));
-    }
-    if std::fs::metadata(file).map_err(unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(error(Problem::NotText));
-    }
-    let mut bytes = Zeroizing::new(std::fs::read(file).map_err(unreadable)?);
-    let text = String::from_utf8(std::mem::take(&mut *bytes)).map_err(|refused| {
-        // The bytes may hold a key; they go back to where they are wiped.
-        *bytes = refused.into_bytes();
-        error(Problem::NotText)
-    })?;
-    chain.push(canonical);
-    let map = parse(&Zeroizing::new(text), file, environment, chain, &[]);
-    chain.pop();
-    map
-}
-
-/// Parses text as if it stood in `file`. `variables` are those being resolved right now.
-fn parse(
-    text: &str,
-    file: &Path,
-    environment: Environment<'_>,
-    chain: &mut Vec<PathBuf>,
-    variables: &[String],
-) -> Result<Map, ConfigError> {
-    let mut parser = Parser {
-        text,
-        offset: 0,
-        counted: Cell::new((0, 1)),
-        file: Rc::from(file),
-        scopes: vec![Map::new()],
-        nesting: 0,
-        environment,
-        chain,
-        variables,
-    };
-    parser.top()?;
-    Ok(parser.scopes.pop().unwrap_or_default())
-}
-
-struct Parser<'a> {
-    text: &'a str,
-    offset: usize,
-    /// An offset passed already, and its line.
-    counted: Cell<(usize, usize)>,
-    file: Rc<Path>,
-    /// The blocks around the current place, outermost first.
+/// A parser of one text.
+pub struct Parser<'a> {
+    scanner: Scanner<'a>,
+    session: &'a Session<'a>,
+    /// The maps around this place, outermost first; variables are looked up in them.
     scopes: Vec<Map>,
-    nesting: usize,
-    environment: Environment<'a>,
-    chain: &'a mut Vec<PathBuf>,
-    variables: &'a [String],
 }
 
-impl Parser<'_> {
-    fn rest(&self) -> &str {
-        self.text.get(self.offset..).unwrap_or_default()
-    }
+/// Where in a pair of braces around a whole document we are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Braces {
+    BeforeKey,
+    BehindValue,
+    BehindBrace,
+}
 
-    fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    fn next(&mut self) -> Option<char> {
-        let letter = self.peek()?;
-        self.offset += letter.len_utf8();
-        Some(letter)
-    }
-
-    fn accept(&mut self, wanted: char) -> bool {
-        let found = self.peek() == Some(wanted);
-        if found {
-            self.offset += wanted.len_utf8();
-        }
-        found
-    }
-
-    /// The current line, counted on from where it was last asked for.
-    fn line(&self) -> usize {
-        let (offset, line) = self.counted.get();
-        let passed = self.text.get(offset..self.offset).unwrap_or_default();
-        let line = line + passed.bytes().filter(|&byte| byte == b'\n').count();
-        self.counted.set((self.offset, line));
-        line
-    }
-
-    fn error(&self, problem: Problem) -> ConfigError {
-        ConfigError {
-            file: self.file.to_path_buf(),
-            line: self.line(),
-            problem,
+impl<'a> Parser<'a> {
+    pub fn new(scanner: Scanner<'a>, session: &'a Session<'a>) -> Self {
+        Self {
+            scanner,
+            session,
+            scopes: vec![Map::new()],
         }
     }
 
-    fn expected(&self, what: &'static str) -> ConfigError {
-        self.error(Problem::Expected { what })
-    }
-
-    fn skip_while(&mut self, belongs: impl Fn(char) -> bool) {
-        let rest = self.rest();
-        let end = rest.find(|letter| !belongs(letter)).unwrap_or(rest.len());
-        self.offset += end;
-    }
-
-    /// Moves over a comment, up to the end of its line.
-    fn skip_comment(&mut self) -> bool {
-        let is_comment = self.rest().starts_with('#') || self.rest().starts_with("//");
-        if is_comment {
-            self.skip_while(|letter| !is_line_end(letter));
-        }
-        is_comment
-    }
-
-    fn skip_space_and_comments(&mut self) {
-        loop {
-            self.skip_while(char::is_whitespace);
-            if !self.skip_comment() {
-                return;
-            }
-        }
-    }
-
-    /// A whole file. Braces around everything are allowed, as in JSON.
-    fn top(&mut self) -> Result<(), ConfigError> {
-        let mut braces = 0;
-        loop {
-            self.skip_space_and_comments();
-            match self.peek() {
-                None => return Ok(()),
-                Some('{') => {
-                    braces += 1;
-                    self.offset += 1;
-                }
-                Some('}') if braces > 0 => {
-                    braces -= 1;
-                    self.offset += 1;
-                }
-                Some(',' | ';') => self.offset += 1,
-                Some(_) => {
-                    self.member(false)?;
-                    self.member_end(braces == 0)?;
-                }
-            }
-        }
-    }
-
-    /// The members of a block up to its closing brace.
-    fn block(&mut self) -> Result<Map, ConfigError> {
-        self.scopes.push(Map::new());
-        loop {
-            self.skip_space_and_comments();
-            match self.peek() {
-                None => return Err(self.expected("'}' before the end of the file")),
-                Some('}') => break,
-                Some(_) => {
-                    self.member(true)?;
-                    self.member_end(false)?;
-                }
-            }
-        }
-        self.offset += 1;
+    /// Parses the whole text.
+    pub fn document(mut self) -> Result<Map, ConfigError> {
+        self.top()?;
         Ok(self.scopes.pop().unwrap_or_default())
     }
 
-    /// What may follow a member: a separator, a new line, or the end of what it is in.
-    fn member_end(&mut self, takes_stray_brace: bool) -> Result<(), ConfigError> {
-        self.skip_while(is_blank);
-        match self.peek() {
-            None | Some(',' | ';' | '\n' | '\r') => {
-                self.next();
+    fn top(&mut self) -> Result<(), ConfigError> {
+        loop {
+            self.scanner.skip_while(char::is_whitespace);
+            if self.scanner.skip_comment() {
+                continue;
+            }
+            match self.scanner.peek() {
+                None => return Ok(()),
+                Some('{') => self.braces()?,
+                Some('/') => return Err(self.scanner.unexpected("a key")),
+                Some(_) => {
+                    self.entry(false)?;
+                    self.end_of_line()?;
+                }
+            }
+        }
+    }
+
+    /// The end of an entry at the top: a line break, a comment, `;`, `,` or a brace too many.
+    fn end_of_line(&mut self) -> Result<(), ConfigError> {
+        self.skip_blanks();
+        if self.scanner.skip_comment() {
+            return Ok(());
+        }
+        match self.scanner.peek() {
+            None => Ok(()),
+            Some(c) if is_newline(c) || matches!(c, ';' | ',' | '}') => {
+                self.scanner.bump();
                 Ok(())
             }
-            // The server overlooks a closing brace too many at the top.
-            Some('}') if takes_stray_brace => {
-                self.next();
-                Ok(())
+            Some(_) => Err(self.scanner.unexpected("the end of the line")),
+        }
+    }
+
+    /// Blanks, and the single slashes that the server skips along with them.
+    fn skip_blanks(&mut self) {
+        loop {
+            self.scanner.skip_while(is_blank);
+            if !self.scanner.rest().starts_with('/') || self.scanner.rest().starts_with("//") {
+                return;
             }
-            Some('}') => Ok(()),
-            Some(_) if self.skip_comment() => Ok(()),
-            Some(_) => Err(self.expected("the end of the value")),
+            self.scanner.bump();
+        }
+    }
+
+    /// Braces around the document, nested or not, are mere decoration.
+    fn braces(&mut self) -> Result<(), ConfigError> {
+        let mut open = 0_usize;
+        let mut at = Braces::BeforeKey;
+        loop {
+            match at {
+                Braces::BeforeKey => self.scanner.skip_while(char::is_whitespace),
+                Braces::BehindValue => self.skip_blanks(),
+                Braces::BehindBrace => {
+                    self.skip_blanks();
+                    self.scanner.skip_while(is_newline);
+                }
+            }
+            if self.scanner.skip_comment() {
+                if at == Braces::BehindBrace {
+                    at = Braces::BeforeKey;
+                }
+                continue;
+            }
+            at = match (at, self.scanner.peek()) {
+                (_, Some('}')) => {
+                    self.scanner.bump();
+                    open = open.saturating_sub(1);
+                    if open == 0 {
+                        return Ok(());
+                    }
+                    Braces::BehindBrace
+                }
+                (Braces::BeforeKey, Some('{')) => {
+                    self.scanner.bump();
+                    open += 1;
+                    at
+                }
+                (Braces::BeforeKey, None) => return Ok(()),
+                (Braces::BeforeKey, Some('/')) => return Err(self.scanner.unexpected("a key")),
+                (Braces::BeforeKey, Some(_)) => {
+                    self.entry(false)?;
+                    Braces::BehindValue
+                }
+                (_, Some(c)) if matches!(c, ';' | ',') || is_newline(c) => {
+                    self.scanner.bump();
+                    Braces::BeforeKey
+                }
+                (Braces::BehindBrace, Some(c)) if is_blank(c) || c == '/' => at,
+                (_, _) => return Err(self.scanner.unexpected("the end of the line or a '}'")),
+            };
         }
     }
 
     /// A key with its value, or an include.
-    fn member(&mut self, in_block: bool) -> Result<(), ConfigError> {
-        let line = self.line();
-        let key = match self.peek() {
-            Some('=' | ':') => return Err(self.expected("a key")),
-            Some(quote @ ('"' | '\'')) => {
-                self.offset += 1;
-                self.until(quote)?.to_owned()
-            }
-            _ => {
-                let start = self.offset;
-                self.skip_while(|letter| !letter.is_whitespace() && !matches!(letter, '=' | ':'));
-                let key = self
-                    .text
-                    .get(start..self.offset)
-                    .unwrap_or_default()
-                    .to_owned();
-                let is_spaced = self.peek().is_some_and(char::is_whitespace);
-                if is_spaced && key.eq_ignore_ascii_case("include") {
-                    return self.include();
-                }
-                key
-            }
-        };
-        self.skip_while(char::is_whitespace);
-        let has_separator = self.accept('=') || self.accept(':');
-        if has_separator {
-            self.skip_while(if in_block {
-                char::is_whitespace
-            } else {
-                is_blank
-            });
+    fn entry(&mut self, in_map: bool) -> Result<(), ConfigError> {
+        let line = self.scanner.line();
+        let (key, bare) = self.key()?;
+        let separated_by_space = self.scanner.peek().is_some_and(char::is_whitespace);
+        if bare && separated_by_space && key.eq_ignore_ascii_case("include") {
+            return self.include();
         }
-        if self
-            .peek()
-            .is_none_or(|letter| matches!(letter, '}' | ',') || is_line_end(letter))
-        {
-            return Err(self.expected("a value"));
+        self.scanner.skip_while(char::is_whitespace);
+        let separated = self.scanner.peek().is_some_and(is_separator);
+        if separated {
+            self.scanner.bump();
+        } else if self.scanner.peek().is_none() && !in_map {
+            // A brace too many at the very end is let pass.
+            return match key {
+                "}" => Ok(()),
+                key => Err(self.scanner.error(Problem::NoValue { key: key.into() })),
+            };
+        }
+        if in_map {
+            self.scanner.skip_while(char::is_whitespace);
+            if matches!(self.scanner.peek(), Some(',' | '}')) {
+                return Err(self.scanner.error(Problem::NoValue { key: key.into() }));
+            }
         }
         let value = self.value()?;
-        let entry = Entry {
-            value,
-            file: Rc::clone(&self.file),
-            line,
-        };
+        self.insert(
+            key.into(),
+            Entry {
+                value,
+                file: self.scanner.file().clone(),
+                line,
+            },
+        );
+        Ok(())
+    }
+
+    fn insert(&mut self, key: String, entry: Entry) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(key, entry);
         }
-        Ok(())
     }
 
-    /// Text up to a quote, taken as it stands.
-    fn until(&mut self, quote: char) -> Result<&str, ConfigError> {
-        let start = self.offset;
-        let Some(length) = self.rest().find(quote) else {
-            return Err(self.expected("a closing quote"));
-        };
-        self.offset += length + quote.len_utf8();
-        Ok(self.text.get(start..start + length).unwrap_or_default())
-    }
-
-    /// Adds the members of another file to the current block. Paths are relative to the including
-    /// file even if they begin with a slash.
-    fn include(&mut self) -> Result<(), ConfigError> {
-        self.skip_while(is_blank);
-        let path = match self.peek() {
+    /// A key, and whether it stands without quotes. Its first character may be any.
+    fn key(&mut self) -> Result<(&'a str, bool), ConfigError> {
+        let start = self.scanner.offset();
+        match self.scanner.peek() {
             Some(quote @ ('"' | '\'')) => {
-                self.offset += 1;
-                self.until(quote)?.to_owned()
+                self.scanner.bump();
+                Ok((self.scanner.verbatim(quote, "a quoted key")?, false))
             }
-            Some(letter) if is_line_end(letter) || matches!(letter, '[' | '{' | '(' | '\\') => {
-                return Err(self.expected("the path of a file to include"));
+            Some(c) if !is_separator(c) => {
+                self.scanner.bump();
+                self.scanner
+                    .skip_while(|c| !is_separator(c) && !c.is_whitespace());
+                Ok((self.scanner.since(start), true))
             }
-            _ => {
-                let start = self.offset;
-                self.skip_while(|letter| {
-                    !is_line_end(letter) && !is_blank(letter) && !matches!(letter, ';' | '}' | '\'')
+            _ => Err(self.scanner.unexpected("a key")),
+        }
+    }
+
+    fn include(&mut self) -> Result<(), ConfigError> {
+        self.scanner.skip_while(is_blank);
+        let start = self.scanner.offset();
+        let name = match self.scanner.peek() {
+            Some(quote @ ('"' | '\'')) => {
+                self.scanner.bump();
+                self.scanner.verbatim(quote, "a file name")?
+            }
+            None | Some('[' | '{' | '(' | '-' | '\\' | '\n' | '\r' | '0'..='9') => {
+                return Err(self.scanner.unexpected("a file name"));
+            }
+            Some(_) => {
+                self.scanner.skip_while(|c| {
+                    !is_newline(c) && !is_blank(c) && !matches!(c, ';' | '}' | '\'')
                 });
-                self.text
-                    .get(start..self.offset)
-                    .unwrap_or_default()
-                    .to_owned()
+                let name = self.scanner.since(start);
+                if self.scanner.peek() == Some('\'') {
+                    self.scanner.bump();
+                }
+                name
             }
         };
-        if path.is_empty() {
-            return Err(self.expected("the path of a file to include"));
-        }
-        let directory = self.file.parent().unwrap_or(Path::new(""));
-        let file = directory.join(path.trim_start_matches('/'));
-        let members = read_included(&file, self.environment, self.chain)?;
-        if let Some(scope) = self.scopes.last_mut() {
-            scope.extend(members);
+        // An absolute name too is looked for below the directory of the including file.
+        let directory = self.scanner.file().parent().unwrap_or(Path::new(""));
+        let path = directory.join(name.trim_start_matches('/'));
+        for (key, entry) in self.session.file(&path)? {
+            self.insert(key, entry);
         }
         Ok(())
     }
 
-    fn value(&mut self) -> Result<Value, ConfigError> {
-        match self.peek() {
-            Some('[') => self.nested(Self::array),
-            Some('{') => self.nested(|parser| parser.block().map(Value::Map)),
-            Some('\'') => {
-                self.offset += 1;
-                Ok(Value::Text(Zeroizing::new(self.until('\'')?.to_owned())))
-            }
+    fn value(&mut self) -> Result<Rc<Value>, ConfigError> {
+        self.scanner.skip_while(is_blank);
+        let start = self.scanner.offset();
+        let value = match self.scanner.peek() {
+            Some('[') => self.nested(Self::array)?,
+            Some('{') => self.nested(Self::map)?,
             Some('"') => {
-                let unclosed = self.expected("a closing quote");
-                self.offset += 1;
-                let (text, _) = self.escaped(|letter| letter == '"')?;
-                if self.accept('"') {
-                    Ok(Value::Text(text))
-                } else {
-                    Err(unclosed)
-                }
+                self.scanner.bump();
+                Value::Text(self.scanner.double_quoted()?)
             }
-            Some('(') => self.text_block(),
-            Some('.') => Err(self.expected("a digit before the point")),
-            _ => self.bare(),
-        }
+            Some('\'') => {
+                self.scanner.bump();
+                let text = self.scanner.verbatim('\'', "a quoted string")?;
+                Value::Text(Secret::new(text.as_bytes()))
+            }
+            Some('(') => {
+                self.scanner.bump();
+                Value::Text(Secret::new(self.scanner.block()?.as_bytes()))
+            }
+            Some('-' | '0'..='9') => self.number()?,
+            Some('.' | '\n' | '\r') => return Err(self.scanner.unexpected("a value")),
+            _ => return self.word(start),
+        };
+        Ok(Rc::new(value))
     }
 
     fn nested(
         &mut self,
-        read: impl FnOnce(&mut Self) -> Result<Value, ConfigError>,
+        parse: fn(&mut Self) -> Result<Value, ConfigError>,
     ) -> Result<Value, ConfigError> {
-        if self.nesting >= MAX_NESTING {
-            return Err(self.error(Problem::TooDeep));
-        }
-        self.offset += 1;
-        self.nesting += 1;
-        let value = read(self);
-        self.nesting -= 1;
+        let session = self.session;
+        session
+            .enter()
+            .map_err(|problem| self.scanner.error(problem))?;
+        self.scanner.bump();
+        let value = parse(self);
+        session.leave();
         value
     }
 
     fn array(&mut self) -> Result<Value, ConfigError> {
         loop {
-            self.skip_space_and_comments();
-            match self.peek() {
-                None => return Err(self.expected("']' before the end of the file")),
-                Some(']') => break,
-                Some(',') => return Err(self.expected("a value")),
-                Some(_) => self.value()?,
-            };
-            self.skip_while(is_blank);
-            match self.peek() {
-                Some(',' | '\n' | '\r') => self.offset += 1,
-                Some(']') => break,
-                _ if self.skip_comment() => {}
-                _ => return Err(self.expected("',' or ']'")),
-            }
-        }
-        self.offset += 1;
-        Ok(Value::Other)
-    }
-
-    /// Text between parentheses; the closing one stands on a line by itself.
-    fn text_block(&mut self) -> Result<Value, ConfigError> {
-        self.offset += 1;
-        let rest = self.rest();
-        let ends_line =
-            |after: usize| matches!(rest.as_bytes().get(after), None | Some(b'\n' | b'\r'));
-        let closing = rest
-            .match_indices("\n)")
-            .find(|(index, _)| ends_line(index + 2));
-        let Some((index, _)) = closing else {
-            return Err(self.expected("')' on a line by itself"));
-        };
-        let text = Zeroizing::new(rest.get(..index + 1).unwrap_or_default().to_owned());
-        self.offset += index + 2;
-        Ok(Value::Text(text))
-    }
-
-    /// Text with escapes up to what ends it, and whether there were any.
-    fn escaped(
-        &mut self,
-        ends: impl Fn(char) -> bool,
-    ) -> Result<(Zeroizing<String>, bool), ConfigError> {
-        let mut text = Zeroizing::new(String::with_capacity(64));
-        let mut has_escapes = false;
-        while let Some(letter) = self.peek().filter(|&letter| !ends(letter)) {
-            self.offset += letter.len_utf8();
-            if letter != '\\' {
-                text.push(letter);
+            self.scanner.skip_while(char::is_whitespace);
+            if self.scanner.skip_comment() {
                 continue;
             }
-            has_escapes = true;
-            match self.next() {
-                Some('t') => text.push('\t'),
-                Some('n') => text.push('\n'),
-                Some('r') => text.push('\r'),
-                Some('"') => text.push('"'),
-                Some('\\') => text.push('\\'),
-                Some('x') => text.push(self.hex_escape()?),
-                _ => return Err(self.error(Problem::UnknownEscape)),
-            }
-        }
-        Ok((text, has_escapes))
-    }
-
-    /// Two digits behind `\x`. Only ASCII: a byte above would not be text by itself.
-    fn hex_escape(&mut self) -> Result<char, ConfigError> {
-        let digits = self.rest().get(..2).filter(|digits| digits.is_ascii());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(u8::is_ascii) {
-            Some(byte) => {
-                self.offset += 2;
-                Ok(char::from(byte))
-            }
-            None => Err(self.error(Problem::UnknownEscape)),
-        }
-    }
-
-    /// A value without quotes: a word, a number, a date, a variable or just text.
-    fn bare(&mut self) -> Result<Value, ConfigError> {
-        let (text, has_escapes) = self.escaped(|letter| {
-            is_line_end(letter)
-                || is_blank(letter)
-                || matches!(letter, ';' | ',' | ']' | '}' | '\'')
-        })?;
-        self.accept('\'');
-        if has_escapes {
-            return Ok(Value::Text(text));
-        }
-        if is_bool(&text) {
-            return Ok(Value::Bool);
-        }
-        if let Some(name) = text.strip_prefix('$') {
-            return self.variable(name);
-        }
-        match Number::judge(&text) {
-            Number::No => Ok(Value::Text(text)),
-            Number::Yes => Ok(Value::Other),
-            Number::Broken => Err(self.expected("a number")),
-        }
-    }
-
-    /// The value of a variable: from the blocks around, innermost first, else from the
-    /// environment, where it is read as a value of this syntax.
-    fn variable(&mut self, name: &str) -> Result<Value, ConfigError> {
-        // Hashed passwords look like variables and are none.
-        if name.starts_with("2a$") {
-            return Ok(Value::Text(Zeroizing::new(format!("${name}"))));
-        }
-        if let Some(entry) = self.scopes.iter().rev().find_map(|scope| scope.get(name)) {
-            return Ok(entry.value.clone());
-        }
-        if self.variables.len() >= MAX_CHAIN || self.variables.iter().any(|other| other == name) {
-            return Err(self.error(Problem::TooDeep));
-        }
-        let Some(text) = (self.environment)(name).map(Zeroizing::new) else {
-            return Ok(Value::Unresolved(name.to_owned()));
-        };
-        const KEY: &str = "value";
-        let text = Zeroizing::new(format!("{KEY}={}", text.as_str()));
-        let variables = [self.variables, &[name.to_owned()]].concat();
-        let line = self.line();
-        let parsed = parse(&text, &self.file, self.environment, self.chain, &variables);
-        // Lines inside the variable mean nothing to anyone; the place that names it does.
-        let mut members = parsed.map_err(|error| ConfigError { line, ..error })?;
-        Ok(members
-            .remove(KEY)
-            .map_or(Value::Unresolved(name.to_owned()), |entry| entry.value))
-    }
-}
-
-fn is_blank(letter: char) -> bool {
-    matches!(letter, ' ' | '\t')
-}
-
-fn is_line_end(letter: char) -> bool {
-    matches!(letter, '\n' | '\r')
-}
-
-fn is_bool(text: &str) -> bool {
-    ["true", "false", "on", "off", "yes", "no"]
-        .iter()
-        .any(|word| text.eq_ignore_ascii_case(word))
-}
-
-/// Whether the server reads text that begins with a digit or a minus as a number or date.
-enum Number {
-    Yes,
-    No,
-    Broken,
-}
-
-impl Number {
-    fn judge(text: &str) -> Self {
-        let (negative, unsigned) = match text.strip_prefix('-') {
-            Some(unsigned) => (true, unsigned),
-            None => (false, text),
-        };
-        let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
-        let rest = unsigned.get(digits..).unwrap_or_default();
-        if digits == 0 {
-            return if negative { Self::Broken } else { Self::No };
-        }
-        match rest.chars().next() {
-            None => Self::Yes,
-            Some('-') if !negative => {
-                if is_date(text) {
-                    Self::Yes
-                } else {
-                    Self::Broken
+            match self.scanner.peek() {
+                Some(']') => break,
+                Some(',' | '/') | None => return Err(self.scanner.unexpected("a value or ']'")),
+                Some(_) => self.value()?,
+            };
+            loop {
+                self.scanner.skip_while(is_blank);
+                if !self.scanner.skip_comment() {
+                    break;
                 }
             }
-            Some('.') => {
-                let fraction = rest.get(1..).unwrap_or_default();
-                let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
-                match fraction.get(length..) {
-                    _ if length == 0 => Self::Broken,
-                    Some("") => Self::Yes,
-                    // An address such as 127.0.0.1:4222.
-                    Some(tail) if tail.starts_with('.') => Self::No,
-                    _ => Self::Broken,
+            match self.scanner.peek() {
+                Some(']') => break,
+                Some(c) if is_newline(c) || matches!(c, ',' | '/') => {
+                    self.scanner.bump();
+                }
+                _ => return Err(self.scanner.unexpected("',' or ']'")),
+            }
+        }
+        self.scanner.bump();
+        Ok(Value::Array)
+    }
+
+    fn map(&mut self) -> Result<Value, ConfigError> {
+        self.scopes.push(Map::new());
+        let parsed = self.map_entries();
+        let map = self.scopes.pop().unwrap_or_default();
+        parsed.map(|()| Value::Map(map))
+    }
+
+    fn map_entries(&mut self) -> Result<(), ConfigError> {
+        loop {
+            self.scanner.skip_while(char::is_whitespace);
+            if self.scanner.skip_comment() {
+                continue;
+            }
+            match self.scanner.peek() {
+                Some('}') => break,
+                Some(']') | None => return Err(self.scanner.unexpected("a key or '}'")),
+                Some('/') => {
+                    self.scanner.bump();
+                }
+                Some(_) => {}
+            }
+            self.entry(true)?;
+            loop {
+                self.scanner.skip_while(is_blank);
+                if !self.scanner.skip_comment() {
+                    break;
                 }
             }
+            match self.scanner.peek() {
+                Some('}') => break,
+                Some(c) if is_newline(c) || matches!(c, ',' | ';' | '/') => {
+                    self.scanner.bump();
+                }
+                _ => return Err(self.scanner.unexpected("the end of the line, ',' or '}'")),
+            }
+        }
+        self.scanner.bump();
+        Ok(())
+    }
+
+    /// What starts like a number: a number, a date, an address, or a string after all.
+    fn number(&mut self) -> Result<Value, ConfigError> {
+        let start = self.scanner.offset();
+        let negative = self.scanner.peek() == Some('-');
+        if negative {
+            self.scanner.bump();
+        }
+        if !self.scanner.peek().is_some_and(|c| c.is_ascii_digit()) {
+            return Err(self.scanner.unexpected("a digit"));
+        }
+        self.scanner.skip_while(|c| c.is_ascii_digit());
+        match self.scanner.peek() {
+            Some('.') => self.fraction(start),
+            Some('-') if !negative => self.date(start),
             Some('k' | 'K' | 'm' | 'M' | 'g' | 'G' | 't' | 'T' | 'p' | 'P' | 'e' | 'E') => {
-                let unit = rest.get(1..).unwrap_or_default();
-                let is_size = unit
-                    .bytes()
-                    .all(|byte| matches!(byte, b'b' | b'B' | b'i' | b'I'));
-                if is_size { Self::Yes } else { Self::No }
+                self.number_with_unit(start)
             }
-            Some(_) if negative => Self::Broken,
-            Some(_) => Self::No,
+            c if negative || c.is_none_or(ends_number) => self.integer(start),
+            _ => {
+                // Whatever it is, it does not end the string, not even when it ends others.
+                self.scanner.bump();
+                Ok(Value::Text(self.scanner.unquoted(start)?.0))
+            }
         }
+    }
+
+    fn integer(&self, start: usize) -> Result<Value, ConfigError> {
+        match self.scanner.since(start).parse::<i64>() {
+            Ok(_) => Ok(Value::Number),
+            Err(_) => Err(self.scanner.error(Problem::BadNumber)),
+        }
+    }
+
+    fn number_with_unit(&mut self, start: usize) -> Result<Value, ConfigError> {
+        self.integer(start)?;
+        self.scanner.bump();
+        let unit = self.scanner.offset();
+        self.scanner
+            .skip_while(|c| matches!(c, 'b' | 'B' | 'i' | 'I'));
+        if !self.scanner.peek().is_none_or(ends_number) {
+            return Ok(Value::Text(self.scanner.unquoted(start)?.0));
+        }
+        match self.scanner.since(unit).to_ascii_lowercase().as_str() {
+            "" | "b" | "i" | "ib" => Ok(Value::Number),
+            _ => Err(self.scanner.error(Problem::BadNumber)),
+        }
+    }
+
+    /// A fraction, or an address from its second point on.
+    fn fraction(&mut self, start: usize) -> Result<Value, ConfigError> {
+        self.scanner.bump();
+        if !self.scanner.peek().is_some_and(|c| c.is_ascii_digit()) {
+            return Err(self.scanner.unexpected("a digit"));
+        }
+        self.scanner.skip_while(|c| c.is_ascii_digit());
+        if self.scanner.peek() != Some('.') {
+            return Ok(Value::Number);
+        }
+        self.scanner
+            .skip_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
+        let address = self.scanner.since(start);
+        Ok(Value::Text(Secret::new(address.as_bytes())))
+    }
+
+    fn date(&mut self, start: usize) -> Result<Value, ConfigError> {
+        const LENGTH: usize = "2006-01-02T15:04:05Z".len();
+        let offset = self.scanner.offset();
+        while self.scanner.offset() < start + LENGTH && self.scanner.bump().is_some() {}
+        let text = self.scanner.since(start);
+        if offset == start + 4 && text.len() == LENGTH && parse_instant(text).is_ok() {
+            return Ok(Value::Date);
+        }
+        Err(self.scanner.error(Problem::BadDate))
+    }
+
+    /// A string without quotes, a boolean or a variable.
+    fn word(&mut self, start: usize) -> Result<Rc<Value>, ConfigError> {
+        let line = self.scanner.line();
+        let (text, ordinary) = self.scanner.unquoted(start)?;
+        let plain = std::str::from_utf8(text.bytes())
+            .ok()
+            .filter(|_| ordinary)
+            .unwrap_or_default();
+        let is = |word: &&str| plain.eq_ignore_ascii_case(word);
+        if ["true", "false", "yes", "no", "on", "off"].iter().any(is) {
+            return Ok(Rc::new(Value::Flag));
+        }
+        match plain.strip_prefix('$') {
+            Some(name) if !name.starts_with(BCRYPT_PREFIX) => Ok(self.lookup(name, line)),
+            _ => Ok(Rc::new(Value::Text(text))),
+        }
+    }
+
+    fn lookup(&self, name: &str, line: usize) -> Rc<Value> {
+        if let Some(entry) = self.scopes.iter().rev().find_map(|scope| scope.get(name)) {
+            return entry.value.clone();
+        }
+        self.session.variable(name).unwrap_or_else(|problem| {
+            Rc::new(Value::Unresolved(ConfigError {
+                file: self.scanner.file().to_path_buf(),
+                line,
+                problem,
+            }))
+        })
     }
 }
 
-fn is_date(text: &str) -> bool {
-    const SHAPE: &[u8] = b"0000-00-00T00:00:00Z";
-    text.len() == SHAPE.len()
-        && text.bytes().zip(SHAPE).all(|(byte, &shape)| {
-            if shape == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                byte == shape
-            }
-        })
+/// What may stand right behind a number. A `]` may not.
+fn ends_number(c: char) -> bool {
+    is_blank(c) || is_newline(c) || matches!(c, ',' | ';' | '}')
 }

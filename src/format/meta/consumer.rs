@@ -1,0 +1,242 @@
+//! Metadata of a consumer.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::schema::{self, Field, Kind, Object, kept, optional};
+use super::{Created, MetaError, RequiredLevel, flag, number, text, text_map, texts, unsigned};
+
+/// The fields of a consumer's `meta.inf`, in the order the server writes them. `Name` and `name` are two.
+const CONSUMER: &[Field] = &[
+    kept("Created", Kind::Time),
+    kept("Name", Kind::Text),
+    optional("durable_name", Kind::Text),
+    optional("name", Kind::Text),
+    optional("description", Kind::Text),
+    kept(
+        "deliver_policy",
+        Kind::Word(&[
+            "all",
+            "last",
+            "new",
+            "by_start_sequence",
+            "by_start_time",
+            "last_per_subject",
+            "undefined",
+        ]),
+    ),
+    optional("opt_start_seq", Kind::Unsigned),
+    optional("opt_start_time", Kind::OptionalTime),
+    kept(
+        "ack_policy",
+        Kind::Word(&["none", "all", "explicit", "flow_control"]),
+    ),
+    optional("ack_wait", Kind::Signed),
+    optional("max_deliver", Kind::Signed),
+    optional("backoff", Kind::Numbers),
+    optional("filter_subject", Kind::Text),
+    optional("filter_subjects", Kind::Texts),
+    kept("replay_policy", Kind::Word(&["instant", "original"])),
+    optional("rate_limit_bps", Kind::Unsigned),
+    optional("sample_freq", Kind::Text),
+    optional("max_waiting", Kind::Signed),
+    optional("max_ack_pending", Kind::Signed),
+    optional("flow_control", Kind::Bool),
+    optional("headers_only", Kind::Bool),
+    optional("max_batch", Kind::Signed),
+    optional("max_expires", Kind::Signed),
+    optional("max_bytes", Kind::Signed),
+    optional("deliver_subject", Kind::Text),
+    optional("deliver_group", Kind::Text),
+    optional("idle_heartbeat", Kind::Signed),
+    optional("inactive_threshold", Kind::Signed),
+    kept("num_replicas", Kind::Signed),
+    optional("mem_storage", Kind::Bool),
+    optional("direct", Kind::Bool),
+    optional("sourcing", Kind::Bool),
+    optional("metadata", Kind::TextMap),
+    optional("pause_until", Kind::OptionalTime),
+    optional("priority_groups", Kind::Texts),
+    optional(
+        "priority_policy",
+        Kind::Word(&["none", "overflow", "pinned_client", "prioritized"]),
+    ),
+    optional("priority_timeout", Kind::Signed),
+];
+
+/// How deliveries are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckPolicy {
+    /// Not at all.
+    None,
+    /// Each with all before it.
+    All,
+    /// One by one.
+    Explicit,
+    /// By flow control (2.14).
+    FlowControl,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliverPolicy {
+    /// At the first message.
+    All,
+    /// At the last message.
+    Last,
+    /// Behind the last message.
+    New,
+    /// At a sequence.
+    ByStartSequence,
+    /// At a time.
+    ByStartTime,
+    /// At the last message of each subject.
+    LastPerSubject,
+}
+
+/// A consumer's `meta.inf` (file format reference, section 2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerMeta {
+    /// The name the store gave it.
+    pub store_name: String,
+    /// The name in its configuration; empty where none.
+    pub name: String,
+    /// Its durable name; empty for an ephemeral consumer.
+    pub durable: String,
+    /// When it was created.
+    pub created: Created,
+    /// How deliveries are acknowledged.
+    pub ack_policy: AckPolicy,
+    /// Where it begins.
+    pub deliver_policy: DeliverPolicy,
+    /// First sequence wanted, 0 where none is set.
+    pub opt_start_seq: u64,
+    /// Which subjects; empty for all.
+    pub filter_subjects: Vec<String>,
+    /// Replicas, 0 to take those of the stream.
+    pub replicas: i64,
+    /// Whether its state is kept in memory.
+    pub mem_storage: bool,
+    /// Whether it serves a mirror or a source.
+    pub direct: bool,
+    /// Metadata of its owner.
+    pub metadata: BTreeMap<String, String>,
+    /// API level it needs.
+    pub required_level: RequiredLevel,
+    /// Fields the server does not know, with dots between the levels.
+    pub unknown_fields: Vec<String>,
+    raw: Object,
+}
+
+impl ConsumerMeta {
+    /// Reads the plaintext of `meta.inf`; see [`StreamMeta::parse`](super::StreamMeta::parse).
+    ///
+    /// # Errors
+    ///
+    /// [`MetaError`] where the server's lenient attempt fails too.
+    pub fn parse(json: &[u8]) -> Result<Self, MetaError> {
+        let (mut raw, unknown_fields) = schema::read(json, CONSUMER)?;
+        if raw.get("deliver_policy").and_then(Value::as_str) == Some("undefined") {
+            raw.insert("deliver_policy".to_owned(), Value::from("all"));
+        }
+        let word = |name| raw.get(name).and_then(Value::as_str).unwrap_or_default();
+        let mut filter_subjects = texts(&raw, "filter_subjects");
+        if !word("filter_subject").is_empty() {
+            filter_subjects.insert(0, text(&raw, "filter_subject"));
+        }
+        Ok(ConsumerMeta {
+            store_name: text(&raw, "Name"),
+            name: text(&raw, "name"),
+            durable: text(&raw, "durable_name"),
+            created: Created::of(&raw),
+            ack_policy: match word("ack_policy") {
+                "all" => AckPolicy::All,
+                "explicit" => AckPolicy::Explicit,
+                "flow_control" => AckPolicy::FlowControl,
+                _ => AckPolicy::None,
+            },
+            deliver_policy: match word("deliver_policy") {
+                "last" => DeliverPolicy::Last,
+                "new" => DeliverPolicy::New,
+                "by_start_sequence" => DeliverPolicy::ByStartSequence,
+                "by_start_time" => DeliverPolicy::ByStartTime,
+                "last_per_subject" => DeliverPolicy::LastPerSubject,
+                _ => DeliverPolicy::All,
+            },
+            opt_start_seq: unsigned(&raw, "opt_start_seq"),
+            filter_subjects,
+            replicas: number(&raw, "num_replicas"),
+            mem_storage: flag(&raw, "mem_storage"),
+            direct: flag(&raw, "direct"),
+            metadata: text_map(&raw, "metadata"),
+            required_level: RequiredLevel::of(&raw),
+            unknown_fields,
+            raw,
+        })
+    }
+
+    /// Every field that was there, under the server's names; unknown ones too.
+    #[must_use]
+    pub fn raw(&self) -> &Object {
+        &self.raw
+    }
+
+    /// The plaintext of `meta.inf`, as the server writes it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        schema::write(&self.raw, CONSUMER).into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_names_are_kept_apart() {
+        let meta = ConsumerMeta::parse(
+            br#"{"Created":"2026-01-02T03:04:05Z","Name":"store","name":"config","durable_name":"dur",
+                "ack_policy":"explicit","deliver_policy":"by_start_sequence","opt_start_seq":7,"num_replicas":1}"#,
+        )
+        .expect("parses");
+        assert_eq!(
+            (
+                meta.store_name.as_str(),
+                meta.name.as_str(),
+                meta.durable.as_str()
+            ),
+            ("store", "config", "dur")
+        );
+        assert_eq!(
+            (meta.ack_policy, meta.deliver_policy),
+            (AckPolicy::Explicit, DeliverPolicy::ByStartSequence)
+        );
+        assert_eq!(meta.opt_start_seq, 7);
+        assert_eq!(meta.created.ns(), Some(1_767_323_045_000_000_000));
+        // In any other spelling the first of the two is meant.
+        let shouted = ConsumerMeta::parse(br#"{"NAME":"x"}"#).expect("parses");
+        assert_eq!(
+            (shouted.store_name.as_str(), shouted.name.as_str()),
+            ("x", "")
+        );
+    }
+
+    #[test]
+    fn an_undefined_deliver_policy_is_all() {
+        let meta = ConsumerMeta::parse(br#"{"deliver_policy":"undefined"}"#).expect("parses");
+        assert_eq!(meta.deliver_policy, DeliverPolicy::All);
+        let text = String::from_utf8(meta.encode()).expect("UTF-8");
+        assert_eq!(
+            text,
+            r#"{"Created":"0001-01-01T00:00:00Z","Name":"","deliver_policy":"all","ack_policy":"none","replay_policy":"instant","num_replicas":0}"#
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_told_not_refused() {
+        let meta = ConsumerMeta::parse(br#"{"Name":"a","novelty":{"x":1}}"#).expect("parses");
+        assert_eq!(meta.unknown_fields, ["novelty"]);
+        assert!(meta.encode().ends_with(br#","novelty":{"x":1}}"#));
+    }
+}

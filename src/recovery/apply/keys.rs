@@ -1,0 +1,183 @@
+//! The keys behind the files that are written.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::error::ApplyCause;
+use crate::crypto::{
+    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, open_with_trials, seal,
+};
+use crate::env::{Entropy, FileSystem};
+
+/// Key files are at most 72 bytes long; longer ones do not open anyway.
+const KEY_FILE_MAX: u64 = 1 << 16;
+
+/// Path of the stream's own key file.
+pub(super) const META_KEY: &str = "meta.key";
+
+/// The keys that apply to one stream.
+pub struct ApplyKeys<'a> {
+    /// Account name in the key derivation.
+    pub account: &'a [u8],
+    /// Stream name in the key derivation and in checksums.
+    pub stream: &'a [u8],
+    /// The current server key; `None` for a plain store.
+    pub current: Option<&'a ServerKey>,
+    /// The server key before that, for blocks not rewritten since.
+    pub previous: Option<&'a ServerKey>,
+    /// The configured cipher.
+    pub cipher: Cipher,
+    /// What `meta.key` holds, and the cipher it is sealed with.
+    pub asset_key: Option<(Seed, Cipher)>,
+}
+
+/// A key file that was opened or made.
+#[derive(Clone)]
+struct Known {
+    seed: Seed,
+    nonce: Nonce,
+}
+
+/// The keys at hand, and those drawn in the course of the changes.
+pub(super) struct Keyring<'a> {
+    keys: &'a ApplyKeys<'a>,
+    entropy: &'a dyn Entropy,
+    fresh: HashMap<String, Known>,
+    /// Keys of blocks whose key file was replaced, while the block was not.
+    replaced: HashMap<u32, Option<Known>>,
+}
+
+impl<'a> Keyring<'a> {
+    pub(super) fn new(keys: &'a ApplyKeys<'a>, entropy: &'a dyn Entropy) -> Self {
+        Keyring {
+            keys,
+            entropy,
+            fresh: HashMap::new(),
+            replaced: HashMap::new(),
+        }
+    }
+
+    /// Draws a key for `path` and returns the bytes of its key file. `old` is that key file as it
+    /// lies, for a block: what the block's present content is read with.
+    pub(super) fn draw(
+        &mut self,
+        fs: &dyn FileSystem,
+        path: &str,
+        full: &Path,
+        context: &[u8],
+        cipher: Cipher,
+    ) -> Result<Vec<u8>, ApplyCause> {
+        let server = self.keys.current.ok_or(ApplyCause::NoServerKey)?;
+        if let Some(number) = block_of_key(path) {
+            let old = match self.fresh.get(path) {
+                Some(known) => Some(known.clone()),
+                None => self.open(fs, number, full)?,
+            };
+            self.replaced.insert(number, old);
+        }
+        let known = Known {
+            seed: Seed::draw(|buffer| self.entropy.fill(buffer))?,
+            nonce: Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?,
+        };
+        let key = server.key_encryption_key(self.keys.account, context);
+        let bytes = KeyFile::seal(&known.seed, &known.nonce, &key);
+        self.fresh.insert(path.to_owned(), known);
+        Ok(bytes)
+    }
+
+    /// What block `number` is encrypted with as it lies; `None` for a plain one.
+    pub(super) fn reading(
+        &self,
+        fs: &dyn FileSystem,
+        number: u32,
+        key_file: &Path,
+    ) -> Result<Option<BlockCipher>, ApplyCause> {
+        let known = match self.replaced.get(&number) {
+            Some(old) => old.clone(),
+            None => self.open(fs, number, key_file)?,
+        };
+        Ok(known.map(|known| BlockCipher::new(&known.seed, &known.nonce)))
+    }
+
+    /// What block `number` is to be encrypted with.
+    pub(super) fn writing(
+        &self,
+        fs: &dyn FileSystem,
+        number: u32,
+        key_file: &Path,
+    ) -> Result<BlockCipher, ApplyCause> {
+        let known = match self.fresh.get(&key_path(number)) {
+            Some(known) => known.clone(),
+            None => self.open(fs, number, key_file)?.ok_or(ApplyCause::NoKey)?,
+        };
+        Ok(BlockCipher::new(&known.seed, &known.nonce))
+    }
+
+    /// The block was written under its new key.
+    pub(super) fn block_written(&mut self, number: u32, encrypted: bool) {
+        if self.replaced.contains_key(&number) {
+            let now = self
+                .fresh
+                .get(&key_path(number))
+                .filter(|_| encrypted)
+                .cloned();
+            self.replaced.insert(number, now);
+        }
+    }
+
+    /// Seals a file of the stream itself.
+    pub(super) fn seal(&self, bytes: &[u8]) -> Result<Vec<u8>, ApplyCause> {
+        let (seed, cipher) = match (self.fresh.get(META_KEY), &self.keys.asset_key) {
+            (Some(known), _) => (&known.seed, known.nonce.cipher()),
+            (None, Some((seed, cipher))) => (seed, *cipher),
+            (None, None) => return Err(ApplyCause::NoKey),
+        };
+        let nonce = Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?;
+        Ok(seal(bytes, seed, &nonce)?)
+    }
+
+    fn open(
+        &self,
+        fs: &dyn FileSystem,
+        number: u32,
+        full: &Path,
+    ) -> Result<Option<Known>, ApplyCause> {
+        let Some(current) = self.keys.current else {
+            return Ok(None);
+        };
+        let bytes = match fs.read(full, KEY_FILE_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let ApplyKeys {
+            previous,
+            cipher,
+            account,
+            stream,
+            ..
+        } = *self.keys;
+        let context = block_context(stream, number);
+        let opened = open_with_trials(&bytes, current, previous, cipher, account, &context)
+            .map_err(ApplyCause::Key)?;
+        Ok(Some(Known {
+            seed: opened.seed,
+            nonce: opened.nonce,
+        }))
+    }
+}
+
+/// Path of the key file of block `number`.
+pub(super) fn key_path(number: u32) -> String {
+    format!("msgs/{number}.key")
+}
+
+/// The block a key file belongs to, if it is one of a block.
+pub(super) fn block_of_key(path: &str) -> Option<u32> {
+    let number = path
+        .strip_prefix("msgs/")?
+        .strip_suffix(".key")?
+        .parse()
+        .ok()?;
+    (key_path(number) == path).then_some(number)
+}

@@ -1,0 +1,714 @@
+//! The consumers of one stream, as its directory has them: which a starting server brings back,
+//! which it leaves out, which it cannot open.
+//!
+//! Nothing is changed: the server does not either while it opens the stream's store. What it would
+//! do to the consumers afterwards is told by events.
+
+use super::events::{Event, EventCode, Severity};
+use super::files::{FileFault, StreamFiles};
+use super::model::StreamKeys;
+use super::report::{ConsumerReport, Outcome};
+use super::streams::{KeyTrials, MetaFiles, MetaKeyFault};
+use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
+use crate::format::checksum::{HashKey, hex16};
+use crate::format::consumer::{ConsumerFile, ConsumerState};
+use crate::format::meta::{self, ConsumerMeta};
+
+const DIR: &str = "obs";
+const OK: &str = "ok";
+const SKIPPED: &str = "skipped";
+const FAILED: &str = "failed";
+
+/// What became of a stream's consumers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumers {
+    /// One report each, by name.
+    pub reports: Vec<ConsumerReport>,
+    /// What was seen.
+    pub events: Vec<Event>,
+    /// The least the stream's outcome is, given its consumers. Never [`Outcome::Refused`], and
+    /// [`Outcome::Damaged`] only where one of them brings the server down: no message is lost with
+    /// a consumer.
+    pub outcome: Outcome,
+}
+
+/// Judges every consumer below `obs/`, in the order of their names.
+pub fn judge(files: StreamFiles<'_>, keys: &StreamKeys<'_>, last_seq: u64) -> Consumers {
+    let mut found = Consumers {
+        reports: Vec::new(),
+        events: Vec::new(),
+        outcome: Outcome::Clean,
+    };
+    let names = match files.list(DIR) {
+        Ok(names) => names,
+        Err(FileFault::Missing) => return found,
+        Err(FileFault::Failed(detail)) => {
+            found
+                .events
+                .push(Event::new(EventCode::IoError, detail).file(DIR));
+            found.outcome = Outcome::Recovered;
+            return found;
+        }
+    };
+    for name in names {
+        let Some(name) = name.name.to_str() else {
+            let shown = name.name.to_string_lossy().into_owned();
+            let detail = format!("{shown:?} is not UTF-8, so no consumer; it is passed over");
+            found
+                .events
+                .push(Event::new(EventCode::LeftOverFile, detail).file(DIR));
+            continue;
+        };
+        judge_one(files, keys, last_seq, name, &mut found);
+    }
+    found
+}
+
+fn judge_one(
+    files: StreamFiles<'_>,
+    keys: &StreamKeys<'_>,
+    last_seq: u64,
+    name: &str,
+    found: &mut Consumers,
+) {
+    let mut one = One {
+        files,
+        keys,
+        name,
+        events: Vec::new(),
+    };
+    let (outcome, state) = match one.open() {
+        Ok(state) => {
+            one.compare(&state, last_seq);
+            (OK, state)
+        }
+        Err(Stop::Skipped) => (SKIPPED, ConsumerState::default()),
+        Err(Stop::Failed) => (FAILED, ConsumerState::default()),
+    };
+    let crash = |event: &Event| event.code == EventCode::OpenWouldCrash;
+    let mended = outcome != OK
+        || one
+            .events
+            .iter()
+            .any(|event| event.severity > Severity::Info);
+    let worst = match (one.events.iter().any(crash), mended) {
+        (true, _) => Outcome::Damaged,
+        (false, true) => Outcome::Recovered,
+        (false, false) => Outcome::Clean,
+    };
+    found.outcome = found.outcome.max(worst);
+    found.events.append(&mut one.events);
+    found.reports.push(ConsumerReport {
+        name: name.to_owned(),
+        outcome,
+        delivered: (state.delivered.consumer, state.delivered.stream),
+        ack_floor: (state.ack_floor.consumer, state.ack_floor.stream),
+        pending_count: state.pending.len() as u64,
+        redelivered_count: state.redelivered.len() as u64,
+    });
+}
+
+/// Why a consumer does not come back.
+enum Stop {
+    /// The server passes it over.
+    Skipped,
+    /// Its store does not open; the server keeps the directory, and its name stays taken.
+    Failed,
+}
+
+/// How `o.dat` is read.
+enum StateKey {
+    /// As it lies.
+    Plain,
+    /// Under the consumer's key.
+    Sealed(Seed, Cipher),
+    /// Plain still, and sealed when opened: a server that does not know it for plain, and tries to
+    /// decrypt it, fails on it.
+    ToSeal,
+    /// Under the key of the other cipher, and has to be there for the conversion.
+    Converting(Seed, Cipher),
+}
+
+/// One consumer being judged.
+struct One<'a> {
+    files: StreamFiles<'a>,
+    keys: &'a StreamKeys<'a>,
+    name: &'a str,
+    events: Vec<Event>,
+}
+
+impl One<'_> {
+    fn path(&self, file: &str) -> String {
+        format!("{DIR}/{}/{file}", self.name)
+    }
+
+    fn note(&mut self, code: EventCode, file: &str, detail: impl Into<String>) {
+        self.events
+            .push(Event::new(code, detail).file(self.path(file)));
+    }
+
+    fn skip<T>(
+        &mut self,
+        code: EventCode,
+        file: &str,
+        detail: impl Into<String>,
+    ) -> Result<T, Stop> {
+        self.note(code, file, detail);
+        Err(Stop::Skipped)
+    }
+
+    fn fail<T>(
+        &mut self,
+        code: EventCode,
+        file: &str,
+        detail: impl Into<String>,
+    ) -> Result<T, Stop> {
+        self.note(code, file, detail);
+        Err(Stop::Failed)
+    }
+
+    fn open(&mut self) -> Result<ConsumerState, Stop> {
+        let found = MetaFiles::read(self.files, &self.path(""));
+        let meta = self.open_meta(&found)?;
+        if meta.mem_storage {
+            return Ok(ConsumerState::default());
+        }
+        let state_key = self.state_key(found.key)?;
+        let detail = match self.files.read(&self.path("o.dat")) {
+            Ok(bytes) => return self.decode(&bytes, state_key),
+            Err(FileFault::Missing) if !matches!(state_key, StateKey::Converting(..)) => {
+                return Ok(ConsumerState::default());
+            }
+            Err(FileFault::Missing) => {
+                "it is not there, and changing the cipher needs it".to_owned()
+            }
+            Err(FileFault::Failed(detail)) => detail,
+        };
+        self.fail(EventCode::ConsumerAddFailed, "o.dat", detail)
+    }
+
+    fn open_meta(&mut self, found: &MetaFiles) -> Result<ConsumerMeta, Stop> {
+        let inf = match &found.inf {
+            Ok(inf) => inf,
+            Err(FileFault::Missing) => {
+                let detail = "the file is not there";
+                return self.skip(EventCode::ConsumerMetaMissing, "meta.inf", detail);
+            }
+            Err(FileFault::Failed(detail)) => {
+                return self.skip(EventCode::ConsumerMetaUnreadable, "meta.inf", detail);
+            }
+        };
+        let label = HashKey::for_consumer(self.keys.stream, self.name.as_bytes());
+        match &found.sum {
+            Ok(sum) if *sum == hex16(label.hash64(&[inf])).as_bytes() => {}
+            Ok(_) => {
+                let detail = "the checksum does not match; the server does not look at it";
+                self.note(EventCode::ConsumerSumMismatch, "meta.sum", detail);
+            }
+            Err(FileFault::Missing) => {
+                let detail = "the file is not there";
+                return self.skip(EventCode::ConsumerSumMissing, "meta.sum", detail);
+            }
+            Err(FileFault::Failed(detail)) => {
+                self.note(EventCode::ConsumerSumMismatch, "meta.sum", detail);
+            }
+        }
+        let opened;
+        let plain = match &found.key {
+            Ok(key) => {
+                opened = self.open_sealed_meta(key, inf)?;
+                &opened
+            }
+            Err(_) => inf,
+        };
+        self.parse(plain)
+    }
+
+    fn open_sealed_meta(&mut self, key: &[u8], inf: &[u8]) -> Result<Vec<u8>, Stop> {
+        let trials = KeyTrials {
+            current: self.keys.current,
+            previous: self.keys.previous,
+            cipher: Some(self.keys.cipher),
+            account: self.keys.account,
+        };
+        let context = consumer_context(self.keys.stream, self.name.as_bytes());
+        match trials.open(key, inf, &context) {
+            Ok((plain, _)) => Ok(plain),
+            Err(fault @ MetaKeyFault::Crash { .. }) => {
+                self.fail(EventCode::OpenWouldCrash, "meta.inf", fault.to_string())
+            }
+            Err(fault) => {
+                let detail = fault.to_string();
+                self.skip(EventCode::ConsumerMetaDecryptFailed, "meta.inf", detail)
+            }
+        }
+    }
+
+    fn parse(&mut self, plain: &[u8]) -> Result<ConsumerMeta, Stop> {
+        let meta = match ConsumerMeta::parse(plain) {
+            Ok(meta) => meta,
+            Err(error) => {
+                return self.skip(EventCode::ConsumerMetaJson, "meta.inf", error.to_string());
+            }
+        };
+        if !meta.required_level.is_supported() {
+            let detail = format!(
+                "the consumer needs API level {}, server 2.15.2 has {}",
+                meta.required_level,
+                meta::API_LEVEL
+            );
+            self.note(EventCode::ConsumerUnsupported, "meta.inf", detail);
+        } else if !meta.unknown_fields.is_empty() {
+            let detail = format!("unknown fields: {}", meta.unknown_fields.join(", "));
+            self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
+        } else {
+            return Ok(meta);
+        }
+        let detail = "a stand-alone server stops the whole stream over this consumer";
+        self.skip(EventCode::ConsumerStreamStopped, "meta.inf", detail)
+    }
+
+    /// How the consumer's store reads `o.dat`. Unlike for the metadata, the previous key is not tried.
+    fn state_key(&mut self, key: Result<Vec<u8>, FileFault>) -> Result<StateKey, Stop> {
+        let Some(current) = self.keys.current else {
+            return Ok(StateKey::Plain);
+        };
+        let key = match key {
+            Ok(key) => key,
+            Err(FileFault::Missing) => return Ok(StateKey::ToSeal),
+            Err(FileFault::Failed(_)) => return Ok(StateKey::Plain),
+        };
+        let context = consumer_context(self.keys.stream, self.name.as_bytes());
+        let kek = current.key_encryption_key(self.keys.account, &context);
+        let configured = self.keys.cipher;
+        if let Ok((seed, _)) = KeyFile::open(&key, &kek, configured) {
+            return Ok(StateKey::Sealed(seed, configured));
+        }
+        if let Ok((seed, _)) = KeyFile::open(&key, &kek, configured.other()) {
+            return Ok(StateKey::Converting(seed, configured.other()));
+        }
+        let detail = "it opens under the previous key only, which the server does not try for consumers: \
+                      the consumer stays out of service until its key is back";
+        self.fail(EventCode::ConsumerDisabled, "meta.key", detail)
+    }
+
+    fn decode(&mut self, bytes: &[u8], key: StateKey) -> Result<ConsumerState, Stop> {
+        if bytes.is_empty() && !matches!(key, StateKey::Converting(..)) {
+            let detail = "the file is empty: delivery starts over at the first message";
+            self.note(EventCode::ConsumerStateEmpty, "o.dat", detail);
+            return Ok(ConsumerState::default());
+        }
+        let opened;
+        let plain = match &key {
+            StateKey::Plain | StateKey::ToSeal => bytes,
+            StateKey::Sealed(seed, cipher) | StateKey::Converting(seed, cipher) => {
+                opened = self.open_state(bytes, seed, *cipher)?;
+                &opened
+            }
+        };
+        let file = match ConsumerFile::decode(plain) {
+            Ok(file) => file,
+            Err(_) if matches!(key, StateKey::ToSeal) => {
+                return self.unsealed(bytes);
+            }
+            Err(error) => {
+                return self.fail(EventCode::ConsumerStateCorrupt, "o.dat", error.to_string());
+            }
+        };
+        if let Some(fault) = &file.silent_cut {
+            let detail = format!("{fault}; the server takes what came before");
+            let event = Event::new(EventCode::ConsumerStateCorrupt, detail);
+            self.events
+                .push(event.file(self.path("o.dat")).severity(Severity::Warn));
+        }
+        Ok(file.state)
+    }
+
+    fn open_state(&mut self, bytes: &[u8], seed: &Seed, cipher: Cipher) -> Result<Vec<u8>, Stop> {
+        match open_sealed(bytes, seed, cipher) {
+            Ok(plain) => Ok(plain),
+            Err(error @ SealedError::ShorterThanNonce { .. }) => {
+                let detail = format!("{error}; the server goes down on it");
+                self.fail(EventCode::OpenWouldCrash, "o.dat", detail)
+            }
+            Err(error) => self.fail(EventCode::ConsumerStateCorrupt, "o.dat", error.to_string()),
+        }
+    }
+
+    /// The key file is gone and the state does not read as plain: a new key is made, and the state
+    /// does not open under it.
+    fn unsealed(&mut self, bytes: &[u8]) -> Result<ConsumerState, Stop> {
+        let nonce_length = self.keys.cipher.nonce_length();
+        if bytes.len() < nonce_length {
+            let detail = format!(
+                "it has {} bytes, fewer than a nonce of {nonce_length}, and no key file; the server goes down on it",
+                bytes.len()
+            );
+            return self.fail(EventCode::OpenWouldCrash, "o.dat", detail);
+        }
+        let detail = "it is not plain, and its key file is gone";
+        self.fail(EventCode::ConsumerStateCorrupt, "o.dat", detail)
+    }
+
+    /// A consumer that knows of more messages than the stream has.
+    fn compare(&mut self, state: &ConsumerState, last_seq: u64) {
+        let delivered = state.delivered.stream;
+        if delivered > last_seq {
+            let detail = format!(
+                "delivered up to {delivered}, acknowledged up to {}, the stream ends at {last_seq}; \
+                 the server cuts the consumer back",
+                state.ack_floor.stream
+            );
+            self.note(EventCode::ConsumerAheadOfStream, "o.dat", detail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::crypto::{Nonce, ServerKey, seal};
+    use crate::env::memory::MemoryFileSystem;
+    use crate::env::{FileSystem, OsFileSystem};
+    use crate::format::consumer::{ConsumerVersion, Pending, SequencePair};
+    use crate::recovery::options::Options;
+    use crate::recovery::streams::{self, StreamContext};
+    use crate::recovery::walk::find_streams;
+
+    const JSON: &[u8] = br#"{"Name":"c","durable_name":"c","ack_policy":"explicit"}"#;
+    const SEED: [u8; 32] = [3; 32];
+
+    fn state() -> ConsumerState {
+        let mut state = ConsumerState {
+            ack_floor: SequencePair {
+                consumer: 2,
+                stream: 3,
+            },
+            delivered: SequencePair {
+                consumer: 5,
+                stream: 9,
+            },
+            ..ConsumerState::default()
+        };
+        state.pending.insert(
+            9,
+            Pending {
+                consumer_sequence: 5,
+                timestamp_ns: 0,
+            },
+        );
+        state
+    }
+
+    fn plain_state() -> Vec<u8> {
+        state().encode(ConsumerVersion::V2, 0)
+    }
+
+    struct Case {
+        fs: MemoryFileSystem,
+        current: Option<ServerKey>,
+        previous: Option<ServerKey>,
+    }
+
+    impl Case {
+        fn new(current: Option<&str>, previous: Option<&str>) -> Self {
+            let key = |text: &str| ServerKey::new(text.as_bytes().to_vec());
+            Case {
+                fs: MemoryFileSystem::new(),
+                current: current.map(key),
+                previous: previous.map(key),
+            }
+        }
+
+        fn file(self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+            self.fs.seed_file(format!("/s/obs/c/{name}"), bytes);
+            self
+        }
+
+        fn meta(self, inf: &[u8]) -> Self {
+            let sum = hex16(HashKey::for_consumer(b"S", b"c").hash64(&[inf]));
+            self.file("meta.inf", inf).file("meta.sum", sum)
+        }
+
+        /// Metadata and state under `server` and `cipher`.
+        fn sealed(self, server: &str, cipher: Cipher) -> Self {
+            let (seed, nonce) = (Seed::new(SEED), nonce(cipher));
+            let inf = seal(JSON, &seed, &nonce).expect("sealed");
+            let state = seal(&plain_state(), &seed, &nonce).expect("sealed");
+            self.meta(&inf).key(server, cipher).file("o.dat", state)
+        }
+
+        fn key(self, server: &str, cipher: Cipher) -> Self {
+            let kek = ServerKey::new(server.as_bytes().to_vec())
+                .key_encryption_key(b"A", &consumer_context(b"S", b"c"));
+            let bytes = KeyFile::seal(&Seed::new(SEED), &nonce(cipher), &kek);
+            self.file("meta.key", bytes)
+        }
+
+        fn judged(&self) -> Consumers {
+            let keys = StreamKeys {
+                account: b"A",
+                stream: b"S",
+                current: self.current.as_ref(),
+                previous: self.previous.as_ref(),
+                cipher: Cipher::ChaCha,
+            };
+            judge(StreamFiles::new(&self.fs, Path::new("/s")), &keys, 9)
+        }
+
+        fn expect(&self, outcome: &str, codes: &[EventCode], worst: Outcome) {
+            let found = self.judged();
+            let seen: Vec<_> = found.events.iter().map(|event| event.code).collect();
+            assert_eq!(
+                (found.reports[0].outcome, seen.as_slice(), found.outcome),
+                (outcome, codes, worst),
+                "{:?}",
+                found.events
+            );
+        }
+    }
+
+    fn nonce(cipher: Cipher) -> Nonce {
+        Nonce::draw(cipher, |out| {
+            out.fill(1);
+            Ok::<_, ()>(())
+        })
+        .expect("a nonce")
+    }
+
+    fn plain() -> Case {
+        Case::new(None, None).meta(JSON)
+    }
+
+    #[test]
+    fn a_sound_consumer() {
+        let found = plain().file("o.dat", plain_state()).judged();
+        assert_eq!((found.outcome, found.events.len()), (Outcome::Clean, 0));
+        assert_eq!(
+            found.reports,
+            [ConsumerReport {
+                name: "c".to_owned(),
+                outcome: OK,
+                delivered: (5, 9),
+                ack_floor: (2, 3),
+                pending_count: 1,
+                redelivered_count: 0,
+            }]
+        );
+        plain().expect(OK, &[], Outcome::Clean);
+        assert_eq!(Case::new(None, None).judged().reports, []);
+    }
+
+    #[test]
+    fn plain_consumers() {
+        use EventCode as E;
+        let recovered = Outcome::Recovered;
+        let empty = || Case::new(None, None);
+        let cases = [
+            (
+                empty().file("o.dat", ""),
+                SKIPPED,
+                vec![E::ConsumerMetaMissing],
+            ),
+            (
+                empty().file("meta.inf", JSON),
+                SKIPPED,
+                vec![E::ConsumerSumMissing],
+            ),
+            (
+                plain().file("meta.sum", "x"),
+                OK,
+                vec![E::ConsumerSumMismatch],
+            ),
+            (empty().meta(b"{"), SKIPPED, vec![E::ConsumerMetaJson]),
+            (
+                empty().meta(br#"{"new":1}"#),
+                SKIPPED,
+                vec![E::ConsumerStrictJson, E::ConsumerStreamStopped],
+            ),
+            (
+                empty().meta(br#"{"metadata":{"_nats.req.level":"9"}}"#),
+                SKIPPED,
+                vec![E::ConsumerUnsupported, E::ConsumerStreamStopped],
+            ),
+            (plain().file("o.dat", ""), OK, vec![E::ConsumerStateEmpty]),
+            (
+                plain().file("o.dat", "junk"),
+                FAILED,
+                vec![E::ConsumerStateCorrupt],
+            ),
+            (
+                plain().key("k", Cipher::ChaCha),
+                SKIPPED,
+                vec![E::ConsumerMetaDecryptFailed],
+            ),
+        ];
+        for (case, outcome, codes) in cases {
+            case.expect(outcome, &codes, recovered);
+        }
+        empty()
+            .meta(br#"{"mem_storage":true}"#)
+            .file("o.dat", "junk")
+            .expect(OK, &[], Outcome::Clean);
+    }
+
+    #[test]
+    fn a_consumer_ahead_of_its_stream() {
+        let ahead = ConsumerState {
+            delivered: SequencePair {
+                consumer: 5,
+                stream: 10,
+            },
+            ..state()
+        };
+        plain()
+            .file("o.dat", ahead.encode(ConsumerVersion::V2, 0))
+            .expect(OK, &[EventCode::ConsumerAheadOfStream], Outcome::Recovered);
+    }
+
+    #[test]
+    fn encrypted_consumers() {
+        use EventCode as E;
+        let keyed = || Case::new(Some("k"), Some("old"));
+        keyed()
+            .sealed("k", Cipher::ChaCha)
+            .expect(OK, &[], Outcome::Clean);
+        // The other cipher is converted, but only with a state to convert.
+        keyed()
+            .sealed("k", Cipher::Aes)
+            .expect(OK, &[], Outcome::Clean);
+        let inf = seal(JSON, &Seed::new(SEED), &nonce(Cipher::Aes)).expect("sealed");
+        let stateless = || keyed().meta(&inf).key("k", Cipher::Aes);
+        stateless().expect(FAILED, &[E::ConsumerAddFailed], Outcome::Recovered);
+        stateless()
+            .file("o.dat", "")
+            .expect(FAILED, &[E::OpenWouldCrash], Outcome::Damaged);
+        // The previous key opens the metadata and not the state.
+        keyed().sealed("old", Cipher::ChaCha).expect(
+            FAILED,
+            &[E::ConsumerDisabled],
+            Outcome::Recovered,
+        );
+        let stranger = keyed().sealed("else", Cipher::ChaCha);
+        stranger.expect(SKIPPED, &[E::ConsumerMetaDecryptFailed], Outcome::Recovered);
+        keyed()
+            .sealed("k", Cipher::ChaCha)
+            .file("o.dat", vec![0; 23])
+            .expect(FAILED, &[E::OpenWouldCrash], Outcome::Damaged);
+        keyed()
+            .sealed("k", Cipher::ChaCha)
+            .file("o.dat", vec![0; 60])
+            .expect(FAILED, &[E::ConsumerStateCorrupt], Outcome::Recovered);
+        keyed().meta(&[0; 5]).key("k", Cipher::ChaCha).expect(
+            FAILED,
+            &[E::OpenWouldCrash],
+            Outcome::Damaged,
+        );
+    }
+
+    #[test]
+    fn consumers_about_to_be_encrypted() {
+        use EventCode as E;
+        let bare = || Case::new(Some("k"), None).meta(JSON);
+        bare().expect(OK, &[], Outcome::Clean);
+        bare()
+            .file("o.dat", plain_state())
+            .expect(OK, &[], Outcome::Clean);
+        bare().file("o.dat", vec![9; 50]).expect(
+            FAILED,
+            &[E::ConsumerStateCorrupt],
+            Outcome::Recovered,
+        );
+        bare()
+            .file("o.dat", vec![9; 5])
+            .expect(FAILED, &[E::OpenWouldCrash], Outcome::Damaged);
+    }
+
+    fn pair(state: &Value, name: &str) -> (u64, u64) {
+        let number = |field: &str| {
+            let found = state.get(name).and_then(|pair| pair.get(field));
+            found.and_then(Value::as_u64).unwrap_or_default()
+        };
+        (number("consumer_seq"), number("stream_seq"))
+    }
+
+    fn count(state: &Value, name: &str) -> u64 {
+        state
+            .get(name)
+            .and_then(Value::as_object)
+            .map_or(0, |map| map.len() as u64)
+    }
+
+    /// Everything real servers left behind, against what the server makes of it.
+    #[test]
+    fn golden_consumers_have_the_state_the_server_gives_them() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden");
+        let list = |dir: &Path| OsFileSystem.list(dir).unwrap_or_default();
+        let mut options = Options::new(0);
+        let mut seen = 0;
+        for version in list(&root) {
+            for case in list(&root.join(&version.name)) {
+                let dir = root.join(&version.name).join(&case.name);
+                let plain = !case.name.to_string_lossy().contains("chacha")
+                    && !case.name.to_string_lossy().contains("aes");
+                options.keys.current =
+                    (!plain).then(|| ServerKey::new(b"sekret-fixture-key".to_vec()));
+                for stream in find_streams(&OsFileSystem, &dir).expect("streams").streams {
+                    let account = stream.account.clone().expect("an account");
+                    let verdict = dir.join(format!("verdict/{account}/{}.json", stream.name));
+                    let verdict = OsFileSystem.read(&verdict, 1 << 30).expect("a verdict");
+                    let verdict: Value = serde_json::from_slice(&verdict).expect("JSON");
+                    seen += compare_golden(&stream.dir, &account, &stream.name, &options, &verdict);
+                }
+            }
+        }
+        assert!(seen > 100, "only {seen} consumers found");
+    }
+
+    fn compare_golden(
+        dir: &Path,
+        account: &str,
+        name: &str,
+        options: &Options,
+        verdict: &Value,
+    ) -> usize {
+        let files = StreamFiles::new(&OsFileSystem, dir);
+        let context = StreamContext::new(dir, name, Some(account), options);
+        let setup = streams::judge(MetaFiles::read(files, ""), context).expect("opens");
+        assert_eq!(setup.events, [], "{}", dir.display());
+        assert_eq!(
+            setup.meta,
+            setup.meta.settings().expect("settled"),
+            "{}",
+            dir.display()
+        );
+        let last_seq = verdict.pointer("/state/last_seq").and_then(Value::as_u64);
+        let found = judge(files, &setup.keys(options), last_seq.expect("a state"));
+        let theirs = verdict.get("consumers").and_then(Value::as_array);
+        let theirs = theirs.map(Vec::as_slice).unwrap_or_default();
+        assert_eq!(found.reports.len(), theirs.len(), "{}", dir.display());
+        for (ours, theirs) in found.reports.iter().zip(theirs) {
+            let place = format!("{}: {}", dir.display(), ours.name);
+            assert_eq!(
+                theirs.get("name").and_then(Value::as_str),
+                Some(ours.name.as_str())
+            );
+            let opened = theirs.get("outcome").and_then(Value::as_str) == Some("opened");
+            assert_eq!(opened, ours.outcome == OK, "{place}: {:?}", found.events);
+            let state = theirs.get("state").unwrap_or(&Value::Null);
+            assert_eq!(pair(state, "delivered"), ours.delivered, "{place}");
+            assert_eq!(pair(state, "ack_floor"), ours.ack_floor, "{place}");
+            assert_eq!(count(state, "pending"), ours.pending_count, "{place}");
+            assert_eq!(
+                count(state, "redelivered"),
+                ours.redelivered_count,
+                "{place}"
+            );
+        }
+        theirs.len()
+    }
+}

@@ -1,0 +1,198 @@
+//! Recovering a stream: judge, ask, apply.
+
+use std::fmt;
+
+use super::apply::{self, ApplyKeys, Interrupted};
+use super::engine::{Phase, Progress, Watch};
+use super::events::{Event, EventCode};
+use super::options::Options;
+use super::report::{Outcome, Refusal, StreamReport};
+use super::session::{Examined, StreamDir, judge};
+use super::undo::{self, Recorder, UndoError, UndoReport};
+use crate::env::{Entropy, FileSystem, LockError, LockGuard, ProcessInfo};
+
+/// What a recovery may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoverOptions {
+    /// Go on where messages would be lost.
+    pub accept_loss: bool,
+    /// Put everything aside before it is changed, so that [`undo`] can bring it back.
+    pub undo: bool,
+}
+
+impl Default for RecoverOptions {
+    fn default() -> Self {
+        RecoverOptions {
+            accept_loss: false,
+            undo: true,
+        }
+    }
+}
+
+/// Does to one stream directory what opening the store does, and leaves a fresh index behind.
+///
+/// The directory is locked against other recoveries meanwhile, and nothing is done while a server
+/// appears to use it. Where the server's open would fail or crash, and where messages would be lost
+/// without [`RecoverOptions::accept_loss`], nothing is changed; the report says so. An error in the
+/// middle takes back what was done, if it was put aside.
+pub fn recover(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    recover: &RecoverOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> StreamReport {
+    let blank = || judge_nothing(stream);
+    let _lock = match own(fs, stream) {
+        Ok(lock) => lock,
+        Err((refusal, event)) => return refused(blank(), refusal, event),
+    };
+    let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
+        Ok(interrupted) => interrupted,
+        Err(error) => {
+            let event = Event::new(EventCode::IoError, error.to_string());
+            return refused(blank(), Refusal::Io, event);
+        }
+    };
+    let Examined {
+        mut report,
+        changes,
+        setup,
+    } = judge(fs, stream, options, watch);
+    if let Some(event) = note_interrupted(&interrupted) {
+        report.events.insert(0, event);
+    }
+    let Some(setup) = setup else { return report };
+    if report.loses_messages && !recover.accept_loss {
+        let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
+                      --accept-loss goes on regardless";
+        report
+            .events
+            .push(Event::new(EventCode::LossNeedsConsent, detail));
+        return report;
+    }
+    if changes.is_empty() {
+        return report;
+    }
+    (watch.progress)(Progress {
+        phase: Phase::Apply,
+        done: 0,
+        total: changes.len() as u64,
+    });
+    let store_keys = setup.keys(options);
+    let keys = ApplyKeys {
+        account: store_keys.account,
+        stream: store_keys.stream,
+        current: store_keys.current,
+        previous: store_keys.previous,
+        cipher: store_keys.cipher,
+        asset_key: setup.asset_key.clone(),
+    };
+    let mut recorder = match recover
+        .undo
+        .then(|| Recorder::new(fs, &stream.dir))
+        .transpose()
+    {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            let event = Event::new(EventCode::IoError, error.to_string());
+            return refused(report, Refusal::Io, event);
+        }
+    };
+    let never = || false;
+    if let Err(error) = apply::apply(
+        fs,
+        &stream.dir,
+        &changes,
+        &keys,
+        entropy,
+        recorder.as_mut(),
+        &never,
+    ) {
+        let mut event = Event::new(EventCode::IoError, error.to_string());
+        event.file = (!error.path.is_empty()).then(|| error.path.clone());
+        return refused(report, Refusal::Io, event);
+    }
+    report
+}
+
+fn judge_nothing(stream: &StreamDir) -> StreamReport {
+    super::session::blank_report(stream)
+}
+
+fn refused(mut report: StreamReport, refusal: Refusal, event: Event) -> StreamReport {
+    report.outcome = Outcome::Refused;
+    report.refusal = Some(refusal);
+    report.events.push(event);
+    report
+}
+
+fn note_interrupted(interrupted: &Interrupted) -> Option<Event> {
+    let detail = match interrupted {
+        Interrupted::Nothing => return None,
+        Interrupted::RolledBack(report) => format!(
+            "an interrupted recovery was taken back first: {} files brought back, {} removed",
+            report.restored.len(),
+            report.removed.len()
+        ),
+        Interrupted::Completed(files) => {
+            format!(
+                "an interrupted recovery was finished first: {}",
+                files.join(", ")
+            )
+        }
+    };
+    Some(Event::new(EventCode::LeftOverFile, detail))
+}
+
+/// Takes the directory for this process, or says who has it.
+fn own(fs: &dyn FileSystem, stream: &StreamDir) -> Result<LockGuard, (Refusal, Event)> {
+    if let Some(ProcessInfo { pid, command, .. }) = fs.running_server(&stream.dir) {
+        let detail = format!("process {pid} ({command}) is using the store: stop it first");
+        return Err((Refusal::Busy, Event::new(EventCode::StoreBusy, detail)));
+    }
+    fs.lock_exclusive(&stream.dir).map_err(|error| match error {
+        LockError::HeldElsewhere { .. } => {
+            let detail = "another recovery of this stream is under way";
+            (Refusal::Busy, Event::new(EventCode::StoreBusy, detail))
+        }
+        LockError::Io(error) => (
+            Refusal::Io,
+            Event::new(EventCode::IoError, error.to_string()),
+        ),
+    })
+}
+
+/// Why an undo did not happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoFailure {
+    /// Someone else has the store.
+    Busy(String),
+    /// What was put aside cannot be brought back.
+    Undo(UndoError),
+}
+
+impl fmt::Display for UndoFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UndoFailure::Busy(detail) => f.write_str(detail),
+            UndoFailure::Undo(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for UndoFailure {}
+
+/// Brings back, byte for byte, what the last [`recover`] of the stream put aside. `None`: nothing was.
+///
+/// # Errors
+///
+/// [`UndoFailure`]; nothing is changed where the store changed since.
+pub fn undo(fs: &dyn FileSystem, stream: &StreamDir) -> Result<Option<UndoReport>, UndoFailure> {
+    let state = undo::area_state(fs, &stream.dir).map_err(UndoFailure::Undo)?;
+    let _lock = own(fs, stream).map_err(|(_, event)| UndoFailure::Busy(event.detail))?;
+    let report = undo::undo(fs, &stream.dir).map_err(UndoFailure::Undo)?;
+    let nothing = state == undo::AreaState::None && report == UndoReport::default();
+    Ok((!nothing).then_some(report))
+}

@@ -1,0 +1,142 @@
+//! The fences of the house: which room may name which, and how large a file may grow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each room of the library may name of the others.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("format", &["format"]),
+    ("crypto", &["crypto"]),
+    ("env", &["env"]),
+    ("block", &["block", "format", "crypto"]),
+    (
+        "recovery",
+        &["recovery", "block", "format", "crypto", "env"],
+    ),
+];
+
+/// Lines a file may have before its tests.
+const FILE_LINES_MAX: usize = 600;
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir)
+        .expect("a readable source directory")
+        .flatten()
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources(below: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(below);
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "no sources below {below}");
+    found
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a readable source file");
+            (path, text)
+        })
+        .collect()
+}
+
+/// The rooms a line names by path.
+fn rooms_named(line: &str) -> Vec<&str> {
+    let code = line.split("//").next().unwrap_or_default();
+    code.match_indices("crate::")
+        .map(|(at, prefix)| {
+            let rest = &code[at + prefix.len()..];
+            let end = rest
+                .find(|letter: char| !letter.is_alphanumeric() && letter != '_')
+                .unwrap_or(rest.len());
+            &rest[..end]
+        })
+        .collect()
+}
+
+#[test]
+fn lower_rooms_never_name_upper_ones() {
+    let mut wrong = Vec::new();
+    for (room, may_name) in MAY_NAME {
+        for (path, text) in all_sources(&format!("src/{room}")) {
+            for (number, line) in text.lines().enumerate() {
+                for named in rooms_named(line) {
+                    if !may_name.contains(&named) {
+                        wrong.push(format!(
+                            "{}:{}: {room} names {named:?}",
+                            path.display(),
+                            number + 1
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_fence_would_notice() {
+    assert_eq!(
+        rooms_named("use crate::recovery::model; // crate::x"),
+        ["recovery"]
+    );
+    assert_eq!(
+        rooms_named("use crate::{format, env};"),
+        [""],
+        "grouped imports from the root are refused"
+    );
+}
+
+#[test]
+fn every_room_is_fenced() {
+    let rooms = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("src");
+    for entry in rooms.flatten().filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(
+            name == "bin" || MAY_NAME.iter().any(|(room, _)| *room == name),
+            "src/{name} has no fence"
+        );
+    }
+}
+
+#[test]
+fn no_file_outgrows_a_sitting() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources("src") {
+        let lines = text
+            .lines()
+            .position(|line| line == "#[cfg(test)]")
+            .unwrap_or_else(|| text.lines().count());
+        if lines > FILE_LINES_MAX {
+            wrong.push(format!(
+                "{}: {lines} lines before its tests",
+                path.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn judging_reads_no_clock_and_touches_no_disk() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources("src/recovery") {
+        for (number, line) in text.lines().enumerate() {
+            if ["SystemTime", "Instant::now", "std::fs"]
+                .iter()
+                .any(|word| line.contains(word))
+            {
+                wrong.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
