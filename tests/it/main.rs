@@ -7,5 +7,6 @@
 
 mod cli;
 mod golden;
+mod matrix;
 mod support;
 mod tidy;
