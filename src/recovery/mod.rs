@@ -20,6 +20,7 @@ mod settings;
 mod streams;
 mod subjects;
 mod timers;
+mod trials;
 mod undo;
 mod verify;
 mod walk;

@@ -8,5 +8,6 @@
 mod cli;
 mod golden;
 mod matrix;
+mod recover;
 mod support;
 mod tidy;
