@@ -149,25 +149,27 @@ pub fn timer_headers(block: &[u8]) -> (bool, bool) {
     )
 }
 
-/// The widest step between the sequences of neighbouring records, hashes unchecked: what the server
-/// would size an index by.
+/// The widest gap that the server would fill, sequence by sequence, when it indexes `content` for a
+/// block that begins at `first_seq`: hashes are unchecked, and a first record that is not the
+/// block's first ends it.
 #[must_use]
-pub fn widest_jump(content: &[u8]) -> u64 {
+pub fn widest_jump(content: &[u8], first_seq: u64) -> u64 {
     let mut widest = 0;
-    let mut last = None;
+    let mut last = 0;
     let mut offset = 0;
     while let Ok(record) = record::parse_at(content, offset) {
         offset = record.end_offset();
-        if record.kind() == crate::format::record::RecordKind::Tombstone {
+        let seq = record.sequence();
+        if record.kind() == crate::format::record::RecordKind::Tombstone || seq <= last || seq < first_seq {
             continue;
         }
-        let seq = record.sequence();
-        if let Some(last) = last
-            && seq > last
-        {
+        if last == 0 && seq != first_seq {
+            break;
+        }
+        if last > 0 {
             widest = widest.max(seq - last);
         }
-        last = Some(last.unwrap_or(0).max(seq));
+        last = seq;
     }
     widest
 }

@@ -148,7 +148,7 @@ pub fn open<'a>(
         unreadable = verify(&mut model, threads, watch);
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(&model).digest(&model.blocks));
+    let digest = digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -213,6 +213,7 @@ impl Steps<'_> {
             keys: model.disk.keys,
             tracked: model.rules.tracks_subjects,
             threads: self.threads,
+            noise: model.disk.noise(),
         };
         let mut distinct = numbers.clone();
         distinct.dedup();

@@ -229,7 +229,7 @@ impl Model<'_> {
             FileVerdict::Decoded(state) => state,
         };
         let listed = self.install_index(&state);
-        let (row, detail) = self.hold_against_blocks(&state, listed);
+        let (row, detail) = self.hold_against_blocks(&state, listed)?;
         if row == Row::D18 {
             return Ok(row);
         }
@@ -305,28 +305,30 @@ impl Model<'_> {
     }
 
     /// Rows D12 to D18.
-    fn hold_against_blocks(&mut self, state: &StateFile, listed: Totals) -> (Row, String) {
+    fn hold_against_blocks(&mut self, state: &StateFile, listed: Totals) -> Result<(Row, String), Fault> {
         let Some(last) = self
             .blocks
             .last()
             .filter(|block| block.number == state.last_block)
         else {
-            return (
+            return Ok((
                 Row::D12,
                 format!(
                     "it ends with block {}, which it does not list last",
                     state.last_block
                 ),
-            );
+            ));
         };
         let number = last.number;
         let last_at = self.blocks.len() - 1;
-        if matches!(
-            self.disk.files.exists(&self.disk.block_path(number)),
-            Ok(false)
-        ) {
-            self.lose_block(last_at);
-            return (Row::D13, format!("its last block, {number}, is not there"));
+        if self.disk.removes(number)
+            || matches!(
+                self.disk.files.exists(&self.disk.block_path(number)),
+                Ok(false)
+            )
+        {
+            self.lose_block(last_at)?;
+            return Ok((Row::D13, format!("its last block, {number}, is not there")));
         }
         match self.last_checksum(last_at) {
             Ok(found) if found == state.last_record_hash => {}
@@ -336,9 +338,9 @@ impl Model<'_> {
                     u64::from_be_bytes(found),
                     u64::from_be_bytes(state.last_record_hash)
                 );
-                return (Row::D14, detail);
+                return Ok((Row::D14, detail));
             }
-            Err(fault) => return (Row::D14, fault.to_string()),
+            Err(fault) => return Ok((Row::D14, fault.to_string())),
         }
         let on_disk = match self.listed_numbers() {
             Ok(numbers) => numbers,
@@ -353,10 +355,10 @@ impl Model<'_> {
             .filter(|found| *found > state.last_block)
             .min()
         {
-            return (
+            return Ok((
                 Row::D15,
                 format!("block {extra} lies behind its last block, {number}"),
-            );
+            ));
         }
         let mut missing = 0;
         for at in 0..self.blocks.len() {
@@ -365,7 +367,7 @@ impl Model<'_> {
             };
             if !on_disk.contains(&number) {
                 missing += 1;
-                self.lose_block(at);
+                self.lose_block(at)?;
                 let detail = format!("block {number} is listed in the index and not there");
                 self.event(
                     Event::new(EventCode::IndexBlockMissing, detail)
@@ -374,7 +376,7 @@ impl Model<'_> {
             }
         }
         if missing > 0 {
-            return (Row::D16, String::new());
+            return Ok((Row::D16, String::new()));
         }
         if !totals_agree(&self.totals, &listed) {
             let detail = format!(
@@ -386,16 +388,24 @@ impl Model<'_> {
                 listed.bytes,
                 listed.last.seq
             );
-            return (Row::D17, detail);
+            return Ok((Row::D17, detail));
         }
-        (Row::D18, String::new())
+        Ok((Row::D18, String::new()))
     }
 
-    fn lose_block(&mut self, at: usize) {
-        if let Ok(Some(lost)) = self.rebuild(at) {
+    /// # Errors
+    ///
+    /// [`Fault`] only where the server would go down listing what is lost.
+    fn lose_block(&mut self, at: usize) -> Result<(), Fault> {
+        let rebuilt = match self.rebuild(at) {
+            Err(fault) if !matches!(fault.cause, Cause::Other(_)) => Ok(None),
+            rebuilt => rebuilt,
+        };
+        if let Some(lost) = rebuilt? {
             self.report_lost(at, &lost);
             self.add_lost(lost);
         }
+        Ok(())
     }
 
     fn report_lost(&mut self, at: usize, lost: &Lost) {
@@ -441,7 +451,9 @@ impl Model<'_> {
             .map_err(|fault| fault.to_string())?;
         Ok(entries
             .iter()
-            .filter_map(|entry| names::lax_block_number_unsigned(entry.name.as_encoded_bytes()))
+            .map(|entry| entry.name.as_encoded_bytes())
+            .filter(|name| !names::block_number(name).is_some_and(|number| self.disk.removes(number)))
+            .filter_map(names::lax_block_number_unsigned)
             .collect())
     }
 }

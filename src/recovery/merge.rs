@@ -25,6 +25,9 @@ impl Model<'_> {
             let Some(number) = names::lax_block_number(name) else {
                 continue;
             };
+            if names::block_number(name).is_some_and(|number| self.disk.removes(number)) {
+                continue;
+            }
             if names::block_number(name).map(i64::from) != Some(number) {
                 let detail = format!("the server takes it for block {number}");
                 let file = format!("msgs/{}", entry.name.to_string_lossy());

@@ -222,7 +222,7 @@ fn state_of(model: &Model<'_>, collect: Collect) -> State {
 }
 
 /// Deleted sequences as spans: gaps before and between blocks, and what the blocks list.
-fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
+pub(super) fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
     let Totals {
         messages,
         first,

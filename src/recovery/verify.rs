@@ -14,6 +14,7 @@ use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
 use crate::format::record::{self, Run};
+use crate::format::seqset::SeqSet;
 
 /// A slot index with room for this many sequences more than it has records makes the server
 /// allocate gigabytes when it first reads the block (H37).
@@ -212,15 +213,22 @@ impl<'a, 'b> Verifier<'a, 'b> {
 
     /// SHA-256 over every live message that verifies, in sequence order: sequence, time, then subject,
     /// headers and body, each behind its length.
-    pub fn digest(&self, blocks: &[Block]) -> [u8; 32] {
+    ///
+    /// `deleted` is what the state lists as deleted. It may name sequences that a block still has
+    /// (H20); those are not live.
+    pub fn digest(&self, model: &Model<'_>, deleted: &[(u64, u64)]) -> [u8; 32] {
+        let mut gone = SeqSet::new();
+        for (from, to) in deleted {
+            gone.insert_range(*from..=*to);
+        }
         let mut hasher = Sha256::new();
-        let mut next = 0_u64;
-        for block in blocks {
+        for (at, block) in model.blocks.iter().enumerate() {
             let view = self.view(block, true);
-            for slot in view.readable.iter().filter(|slot| slot.seq >= next) {
+            // Of blocks that overlap, the one that a look-up finds counts.
+            let live = |slot: &&Slot| model.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
+            for slot in view.readable.iter().filter(live) {
                 feed(&mut hasher, &view.content, *slot);
             }
-            next = next.max(block.last.seq.wrapping_add(1));
         }
         hasher.finalize().into()
     }
@@ -301,7 +309,7 @@ fn readable(content: &[u8], slot: Slot, hash_key: &HashKey, path: &str, view: &m
 }
 
 fn note_index_fault(block: &Block, path: &str, content: &[u8], fault: IndexFault, view: &mut View) {
-    let spans = slots::widest_jump(content);
+    let spans = slots::widest_jump(content, block.first.seq);
     if spans > CRASHING_SPAN {
         let detail = format!(
             "a record's sequence jumps by {spans}; the server would allocate {} bytes when it first reads the block",

@@ -92,6 +92,8 @@ pub struct BlockFile {
     pub removed: bool,
     /// Its key, once looked at.
     pub key: Option<BlockKey>,
+    /// The server put a fresh key beside it and failed to encrypt it: from then on it reads noise.
+    pub key_in_vain: bool,
     /// It will be written anew under a fresh key; `true`: it was plain.
     pub encrypt_anew: Option<bool>,
     /// Length of the decoded content that will be written so.
@@ -169,6 +171,17 @@ impl<'a> Disk<'a> {
     /// Path of its key file as it lies.
     pub fn key_path(&self, number: u32) -> String {
         format!("{}/{number}.key", self.msgs)
+    }
+
+    /// Whether the file of block `number` is already as good as gone.
+    pub fn removes(&self, number: u32) -> bool {
+        self.blocks.get(&number).is_some_and(|file| file.removed)
+    }
+
+    /// The block that the server can only read as noise, if there is one.
+    pub fn noise(&self) -> Option<u32> {
+        let found = self.blocks.iter().find(|(_, file)| file.key_in_vain);
+        found.map(|(number, _)| *number)
     }
 
     /// The overlay entry of block `number`.

@@ -16,6 +16,9 @@ use crate::recovery::report::Lost;
 /// How often a block that does not index is walked and read again before the server gives up.
 const LOAD_TRIES: u32 = 8;
 
+/// The server lists lost sequences eight bytes each, in one piece; beyond this its memory is gone.
+const LISTED_MAX: u64 = 1 << 30;
+
 /// What looking a sequence up in a block gave.
 #[derive(Debug)]
 pub enum Lookup {
@@ -214,7 +217,7 @@ impl Model<'_> {
         self.forget_loaded(id);
         let content = match self.disk.content(number) {
             Ok(content) if !content.bytes.is_empty() || content.file_length > 0 => content,
-            Ok(_) | Err(Cause::Missing) => return Ok((self.declare_empty(at), Vec::new())),
+            Ok(_) | Err(Cause::Missing) => return Ok((self.declare_empty(at)?, Vec::new())),
             Err(cause) => return Err(Fault::block(number, cause)),
         };
         let hash_key = self.hash_key(number);
@@ -299,10 +302,22 @@ impl Model<'_> {
     }
 
     /// A block whose file is gone or empty: everything it held is lost, its place is kept.
-    fn declare_empty(&mut self, at: usize) -> Option<Lost> {
-        let block = self.blocks.get_mut(at)?;
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: the index claims so many messages that the server dies listing them.
+    fn declare_empty(&mut self, at: usize) -> Result<Option<Lost>, Fault> {
+        let Some(block) = self.blocks.get_mut(at) else {
+            return Ok(None);
+        };
         if block.messages == 0 {
-            return None;
+            return Ok(None);
+        }
+        let span = block.last.seq.saturating_sub(block.first.seq);
+        let claimed = block.messages.max(span);
+        if claimed > LISTED_MAX {
+            let detail = format!("the index claims {claimed} messages for it, more than the server can list as lost");
+            return Err(Fault::block(block.number, Cause::Other(detail)));
         }
         let mut seqs = Vec::new();
         if block.first.seq <= block.last.seq {
@@ -320,7 +335,7 @@ impl Model<'_> {
         block.deleted = SeqSet::new();
         block.first.seq = block.last.seq.wrapping_add(1);
         self.lossy = true;
-        Some(lost)
+        Ok(Some(lost))
     }
 
     /// Makes sure the key of the block at `at` is known, converting the block where its key calls
@@ -382,6 +397,7 @@ impl Model<'_> {
                 let detail =
                     "the server leaves a fresh key beside a block that is not encrypted under it";
                 self.block_event(EventCode::BlockKeyCreated, number, None, detail);
+                self.disk.block(number).key_in_vain = true;
             }
             Err(_) => {}
         }
