@@ -6,6 +6,7 @@
 )]
 
 mod cli;
+mod corpus;
 mod golden;
 mod matrix;
 mod recover;
