@@ -252,9 +252,12 @@ impl<'a> Scanner<'a> {
             BlockKey::Opened(opened) if opened.converting => Some(false),
             _ => None,
         };
+        // A conversion walks the block once before the block is read, and what it found stays known: a block without
+        // messages then has no last time any more.
+        let mut converted = Block::default();
         if encrypt_anew.is_some() {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
-            convert_check(&mut Block::default(), &self.file, &hash_key).map_err(failed)?;
+            convert_check(&mut converted, &self.file, &hash_key).map_err(failed)?;
         }
         let legacy = if noise {
             None
@@ -274,8 +277,8 @@ impl<'a> Scanner<'a> {
         let known = legacy
             .as_ref()
             .filter(|legacy| !legacy.accepted)
-            .map(known_of)
-            .unwrap_or_default();
+            .map(|legacy| known_of(&legacy.state))
+            .unwrap_or_else(|| known_of(&converted));
         self.local.clear();
         let mut sink = ScanSink {
             tracked: tracked && !accepted,
@@ -397,11 +400,11 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
     }
 }
 
-fn known_of(legacy: &LegacyVerdict) -> Known {
+fn known_of(block: &Block) -> Known {
     Known {
-        first_seq: legacy.state.first.seq,
-        first_ts: legacy.state.first.ts,
-        last_seq: legacy.state.last.seq,
-        deleted: legacy.state.deleted.clone(),
+        first_seq: block.first.seq,
+        first_ts: block.first.ts,
+        last_seq: block.last.seq,
+        deleted: block.deleted.clone(),
     }
 }
