@@ -148,7 +148,8 @@ pub fn open<'a>(
         unreadable = verify(&mut model, threads, watch);
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
+    let digest =
+        digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -217,6 +218,7 @@ impl Steps<'_> {
         };
         let mut distinct = numbers.clone();
         distinct.dedup();
+        let named_twice = distinct.len() < numbers.len();
         distinct.retain(|number| {
             !model
                 .disk
@@ -233,7 +235,7 @@ impl Steps<'_> {
             })
         };
         let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
-        if distinct.len() < numbers.len() {
+        if named_twice {
             return Err(Fault::general(Cause::Other(
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
             )));
@@ -309,6 +311,7 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
             }
             changes.push(remove("__new_msgs__"));
             model.disk.staging = changes;
+            make_messages_directory(model);
             return Ok(());
         }
         None => {}
@@ -323,7 +326,22 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
         changes.push(remove("__msgs__"));
     }
     model.disk.staging = changes;
+    make_messages_directory(model);
     Ok(())
+}
+
+/// A stream directory without `msgs` is that of an empty store.
+fn make_messages_directory(model: &mut Model<'_>) {
+    let msgs = model.disk.msgs;
+    if !matches!(model.disk.files.exists(msgs), Ok(false)) {
+        return;
+    }
+    let detail = "there is no directory for messages: the store is taken as empty";
+    model.action(ActionKind::CreateDirectory, msgs, None, detail);
+    model
+        .disk
+        .staging
+        .push(Change::CreateDir { path: msgs.into() });
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
