@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -11,20 +12,29 @@ func init() {
 	scenarios = append(scenarios, tombScenarios, purgeScenarios, compactScenarios)
 }
 
-// converted asks twice about a plain store that the server is to seal: with either cipher.
+// converted asks about a plain store as it is, and then with either cipher: about the plain store that the server is to seal, with
+// index.db and without, and about the sealed one without index.db.
 func (m *scene) converted(label string, write func(m *scene)) {
 	write(m)
 	m.stop()
+	m.save(label+"clean", unkeyed)
 	index := m.read("msgs/index.db")
-	for _, cipher := range []string{"", "aes", "chacha"} {
-		name, asked := label+"clean", unkeyed
-		if cipher != "" {
-			name, asked = label+cipher+"-clean", keyed(cipher)
-		}
-		m.save(name, asked)
-		m.drop("msgs/index.db")
-		m.save(strings.Replace(name, "clean", "noidx", 1), asked)
+	m.drop("msgs/index.db")
+	m.save(label+"noidx", unkeyed)
+	for _, cipher := range []string{"aes", "chacha"} {
+		m.save(label+cipher+"-bare", keyed(cipher))
 		m.put1("msgs/index.db", index)
+		m.save(label+cipher+"-clean", keyed(cipher))
+		whole := filepath.Join(m.tmp, label+cipher)
+		must(copyTree(m.dir, whole))
+		q := &question{}
+		keyed(cipher)(q)
+		m.ask(q, m.dir)
+		m.drop("msgs/index.db")
+		m.save(label+cipher+"-noidx", keyed(cipher))
+		must(os.RemoveAll(m.dir))
+		must(copyTree(whole, m.dir))
+		m.drop("msgs/index.db")
 	}
 }
 

@@ -1,6 +1,8 @@
 //! Purges: whole, by subject, interrupted.
 
-use super::{acted, both, bounds, cases, deleted, each, lost, saw, state};
+use super::{KEEP_NOTHING, acted, both, bounds, cases, deleted, each, lost, saw, state};
+use crate::recover::mend;
+use crate::support::look;
 
 #[test]
 fn r093_purged() {
@@ -41,14 +43,12 @@ fn r095_key_moved_but_not_its_block() {
                 .iter()
                 .any(|file| file.contains("__new_msgs__"))
         );
-        assert!(
-            report
-                .actions
-                .iter()
-                .any(|action| action.file == format!("msgs/{marker}")),
-            "{:?}",
-            report.actions
-        );
+        let (_temp, stream) = case.scratch();
+        assert!(stream.dir.join("msgs").join(&marker).exists());
+        mend(&stream, &case.options(), &KEEP_NOTHING);
+        assert!(!stream.dir.join("msgs").join(&marker).exists());
+        assert!(!stream.dir.join("__new_msgs__").exists());
+        assert_eq!(bounds(&look(&stream, &case.options())), (32, 1, 32));
     });
     assert_eq!(cases("R095", "").len(), 4);
 }

@@ -62,8 +62,7 @@ fn r226_first_block_hint_was_stale() {
         let last = case
             .messages()
             .into_iter()
-            .filter(|message| message.1 == "foo.0")
-            .next_back();
+            .rfind(|message| message.1 == "foo.0");
         assert_eq!(last.map(|message| message.0), Some(8));
         assert_eq!(case.server_blocks(), 2);
     });

@@ -241,6 +241,15 @@ fn interior(id: &str) {
             assert_eq!(deleted(report), [2]);
         });
     }
+    // Sealed without an index, the stream forgets the time of its last sequence: the block is walked twice.
+    for cipher in ["aes", "chacha"] {
+        for (label, want) in [("empty", (0, 2, 1)), ("one", (1, 1, 2))] {
+            each(id, &format!("{label}-{cipher}-bare"), |_, report| {
+                assert_eq!(bounds(report), want);
+                assert!(!acted(report, "encrypt-block").is_empty());
+            });
+        }
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn r151_schedules_rebuilt() {
         assert_eq!(schedules.count, 1);
         let entries = schedules.entries.as_ref().expect("collected");
         // 2091-03-04T05:06:07Z
-        assert_eq!(entries[0], (b"foo".to_vec(), 1, 3_823_650_367_000_000_000));
+        assert_eq!(entries[0], (b"foo".to_vec(), 1, 3_823_823_167_000_000_000));
         assert_eq!(case.server_sum("schedules"), 1);
         assert!(state(report).lost.is_none());
     });
