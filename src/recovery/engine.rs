@@ -242,6 +242,8 @@ impl Steps<'_> {
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
         distinct.dedup();
+        let named_twice = distinct.len() < numbers.len();
+        distinct.retain(|number| !model.disk.removes(*number));
         let watch = self.watch;
         let done = move |done| {
             (watch.progress)(Progress {
@@ -251,7 +253,7 @@ impl Steps<'_> {
             })
         };
         let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
-        if distinct.len() < numbers.len() {
+        if named_twice {
             return Err(Fault::general(Cause::Other(
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
             )));
@@ -327,6 +329,7 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
             }
             changes.push(remove("__new_msgs__"));
             model.disk.staging = changes;
+            make_messages_directory(model);
             return Ok(());
         }
         None => {}
@@ -341,7 +344,22 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
         changes.push(remove("__msgs__"));
     }
     model.disk.staging = changes;
+    make_messages_directory(model);
     Ok(())
+}
+
+/// A stream directory without `msgs` is that of an empty store.
+fn make_messages_directory(model: &mut Model<'_>) {
+    let msgs = model.disk.msgs;
+    if !matches!(model.disk.files.exists(msgs), Ok(false)) {
+        return;
+    }
+    let detail = "there is no directory for messages: the store is taken as empty";
+    model.action(ActionKind::CreateDirectory, msgs, None, detail);
+    model
+        .disk
+        .staging
+        .push(Change::CreateDir { path: msgs.into() });
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
