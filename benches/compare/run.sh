@@ -31,12 +31,12 @@ done
 
 # store | what it is | gen flags | time flags | bar: times as fast as Go | bar: peak memory
 STORES='
-P256   | 4 M × 256 B, plain                  | --msgs 4000000 --size 256                       |                               | 4 | 64 MiB
-P16    | 10 M × 16 B, plain                  | --msgs 10000000 --size 16                       |                               | 4 | 64 MiB
+P256   | 4 M × 256 B, plain                | --msgs 4000000 --size 256 --subjects 8 |                               | 4 | 64 MiB
+P16    | 10 M × 16 B, plain                  | --msgs 10000000 --size 16 --subjects 8 |                               | 4 | 64 MiB
 SUBJ   | 4 M × 128 B over 2.5 M subjects     | --msgs 4000000 --size 128 --subjects 2500000    |                               | 4 | half
-S2     | 2 M × 512 B, S2                     | --msgs 2000000 --size 512 --compress s2         |                               | 8 | 64 MiB
-CHACHA | 4 M × 256 B, ChaCha20               | --msgs 4000000 --size 256 --key KEY --cipher chacha | --key KEY --cipher chacha | 6 | 64 MiB
-AES    | 4 M × 256 B, AES-CTR                | --msgs 4000000 --size 256 --key KEY --cipher aes    | --key KEY --cipher aes    | 3 | 64 MiB
+S2     | 2 M × 512 B, S2                     | --msgs 2000000 --size 512 --subjects 8 --compress s2         |                               | 8 | 64 MiB
+CHACHA | 4 M × 256 B, ChaCha20               | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher chacha | --key KEY --cipher chacha | 6 | 64 MiB
+AES    | 4 M × 256 B, AES-CTR                | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher aes    | --key KEY --cipher aes    | 3 | 64 MiB
 '
 
 say() { printf '%s\n' "$*" >&2; }
