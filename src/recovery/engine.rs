@@ -402,7 +402,8 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     let (first, last) = (model.totals.first.seq, model.totals.last.seq);
     for (at, block) in model.blocks.iter().enumerate() {
         let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
-        let within = |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
+        let within =
+            |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
         unreadable.extend(deleted.filter(within));
     }
     unreadable.sort_unstable();
