@@ -98,7 +98,7 @@ pub fn reports(answer: &Answer, report: &StreamReport) -> Differences {
         found.add(
             format!("outcome {} / {ours}", answer.outcome),
             &answer.error,
-            format!("{events}"),
+            events,
         );
         return found;
     }
