@@ -1,9 +1,16 @@
 //! One store, from its files to a judged state: the steps of the server's open call, in its order.
 //!
-//! 1. purge staging left by a crash, 2. the fast path through `index.db`, 3. else every block, and
-//! the last sequence the index knew, 4. TTLs, schedules and sources, 5. tombstones, 6. limits on
-//! messages and bytes, 7. age, 8. the limit per subject, 9. the configured first sequence. Then what
-//! the server does not do: 10. verify every record, 11. digest.
+//! 1. purge staging left by a crash;
+//! 2. the fast path through `index.db`;
+//! 3. else every block, and the last sequence the index knew;
+//! 4. TTLs, schedules and sources;
+//! 5. tombstones;
+//! 6. limits on messages and bytes;
+//! 7. age;
+//! 8. the limit per subject;
+//! 9. the configured first sequence.
+//!
+//! Then what the server does not do: verify every record, and the digest.
 //!
 //! Nothing is written here. What has to change comes out as a list.
 
@@ -14,7 +21,7 @@ use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
 use super::index::{FileVerdict, Row, judge_file};
-use super::model::{Disk, Model, Rules, StreamKeys};
+use super::model::{Block, Disk, Model, Rules, StreamKeys};
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::timers::TimerRules;
@@ -147,10 +154,18 @@ pub fn open<'a>(
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
     let mut unreadable = std::mem::take(&mut model.unreadable);
-    let believed = |event: &Event| event.code == EventCode::LegacyIdxUsed;
-    if !quick && (source == Source::Index || model.events.iter().any(believed)) {
-        // What was taken from an index, of the store or of a block, has not been read yet.
-        unreadable = verify(&mut model, threads, watch);
+    if !quick {
+        let trusted = match source {
+            Source::Index => model.blocks.clone(),
+            Source::Blocks => {
+                let mut blocks = model.blocks.clone();
+                blocks.retain(|block| model.unverified.contains(&block.number));
+                blocks
+            }
+        };
+        unreadable.extend(verify(&mut model, &trusted, threads, watch));
+        unreadable.sort_unstable();
+        unreadable.dedup();
     }
     unreadable.retain(|seq| model.holds(*seq));
     let (_, deleted) = super::session::deleted_of(&model);
@@ -224,14 +239,10 @@ impl Steps<'_> {
             converted: model.disk.converted(),
         };
         let mut distinct = numbers.clone();
+        distinct.sort_unstable();
         distinct.dedup();
-        distinct.retain(|number| {
-            !model
-                .disk
-                .blocks
-                .get(number)
-                .is_some_and(|file| file.removed)
-        });
+        let named_twice = distinct.len() < numbers.len();
+        distinct.retain(|number| !model.disk.removes(*number));
         let watch = self.watch;
         let done = move |done| {
             (watch.progress)(Progress {
@@ -241,7 +252,7 @@ impl Steps<'_> {
             })
         };
         let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
-        if distinct.len() < numbers.len() {
+        if named_twice {
             return Err(Fault::general(Cause::Other(
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
             )));
@@ -317,6 +328,7 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
             }
             changes.push(remove("__new_msgs__"));
             model.disk.staging = changes;
+            make_messages_directory(model);
             return Ok(());
         }
         None => {}
@@ -331,7 +343,22 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
         changes.push(remove("__msgs__"));
     }
     model.disk.staging = changes;
+    make_messages_directory(model);
     Ok(())
+}
+
+/// A stream directory without `msgs` is that of an empty store.
+fn make_messages_directory(model: &mut Model<'_>) {
+    let msgs = model.disk.msgs;
+    if !matches!(model.disk.files.exists(msgs), Ok(false)) {
+        return;
+    }
+    let detail = "there is no directory for messages: the store is taken as empty";
+    model.action(ActionKind::CreateDirectory, msgs, None, detail);
+    model
+        .disk
+        .staging
+        .push(Change::CreateDir { path: msgs.into() });
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
@@ -384,8 +411,9 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     unreadable.dedup();
 }
 
-fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> {
-    let total = model.blocks.len();
+/// Verifies every record of `blocks`, which nothing has read so far.
+fn verify(model: &mut Model<'_>, blocks: &[Block], threads: usize, watch: &Watch<'_>) -> Vec<u64> {
+    let total = blocks.len();
     let done = |done| {
         (watch.progress)(Progress {
             phase: Phase::Verify,
@@ -393,7 +421,7 @@ fn verify(model: &mut Model<'_>, threads: usize, watch: &Watch<'_>) -> Vec<u64> 
             total: total as u64,
         })
     };
-    let views = Verifier::new(model).verify_all(&model.blocks, threads, &done, watch.cancel);
+    let views = Verifier::new(model).verify_all(blocks, threads, &done, watch.cancel);
     let mut unreadable = Vec::new();
     for view in views {
         unreadable.extend(view.unreadable);

@@ -112,6 +112,8 @@ event_codes! {
     SourcesOutdated, "sources-outdated", Info;
     PermsgNoBlock, "permsg-no-block", Warn;
     PermsgLoadFailed, "permsg-load-failed", Warn;
+    TtlAhead, "ttl-ahead", Warn;
+    SchedAhead, "sched-ahead", Warn;
     SourcesAhead, "sources-ahead", Warn;
     SourcesUnconfigured, "sources-unconfigured", Warn;
     OpenWouldCrash, "open-would-crash", Error;

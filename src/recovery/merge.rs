@@ -3,6 +3,7 @@
 use super::actions::ActionKind;
 use super::events::{Event, EventCode, Severity};
 use super::fault::{Cause, Fault};
+use super::files::FileFault;
 use super::model::{Block, Edge, Model, Totals, block_path, key_path};
 use super::report::Lost;
 use super::scan::{Scanned, ScannedBlock};
@@ -17,8 +18,12 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the directory cannot be listed, or a name stands for no block at all.
     pub fn block_numbers(&mut self) -> Result<Vec<u32>, Fault> {
-        let listing = self.disk.files.list(self.disk.msgs);
-        let entries = listing.map_err(|fault| Fault::general(Cause::Io(fault.to_string())))?;
+        let entries = match self.disk.files.list(self.disk.msgs) {
+            Ok(entries) => entries,
+            // The server makes the directory before it looks into it.
+            Err(FileFault::Missing) => Vec::new(),
+            Err(fault) => return Err(Fault::general(Cause::Io(fault.to_string()))),
+        };
         let mut numbers = Vec::new();
         for entry in &entries {
             let name = entry.name.as_encoded_bytes();
@@ -97,26 +102,8 @@ impl Model<'_> {
         if let Some(legacy) = legacy {
             self.note_legacy(number, &legacy);
             if legacy.accepted {
-                let fresh = (
-                    block.id,
-                    block.untracked,
-                    block.key_is_fresh,
-                    block.compressed,
-                );
-                block = Block {
-                    number,
-                    ..legacy.state
-                };
-                (
-                    block.id,
-                    block.untracked,
-                    block.key_is_fresh,
-                    block.compressed,
-                ) = fresh;
-                self.add_block(block);
-                let at = self.blocks.len() - 1;
-                self.populate_subjects(at)?;
-                return Ok(at);
+                self.unverified.push(number);
+                return self.take_legacy(block, legacy.state);
             }
             // An empty file whose index knew of messages: they are lost, their place is kept.
             emptied = (content_length == 0 && legacy.state.messages > 0).then_some(legacy.state);
@@ -130,12 +117,7 @@ impl Model<'_> {
             }
             return Ok(at);
         }
-        for (seq, offset) in bad_headers {
-            let detail =
-                "its header length does not fit the record: it passes recovery and cannot be read";
-            self.block_event(EventCode::HeaderLengthBad, number, Some(offset), detail);
-            self.unreadable.push(seq);
-        }
+        self.note_bad_headers(number, bad_headers);
         self.note_walk(number, &walked);
         let tombstones = std::mem::take(&mut walked.tombstones);
         let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost);
@@ -146,23 +128,45 @@ impl Model<'_> {
         let at = self.blocks.len() - 1;
         if let Some(fault) = fault {
             self.cut(number, end, compressed, &fault.to_string());
-            let seqs = lost_range
-                .map(|(from, to)| (from..=to).collect())
-                .unwrap_or_default();
-            let lost = Lost {
-                seqs,
-                bytes: content_length.saturating_sub(end),
-            };
-            let detail = format!(
-                "{} bytes from offset {end} to the end of the block",
-                lost.bytes
-            );
-            self.block_event(EventCode::LostData, number, Some(end), detail);
-            self.add_lost(lost);
+            self.note_cut(number, end, content_length, lost_range);
         }
         self.tombstones.extend(tombstones);
         self.settle_taken(at, misaligned, file_length, compressed, end)?;
         Ok(at)
+    }
+
+    /// A block its legacy index stands for.
+    fn take_legacy(&mut self, fresh: Block, state: Block) -> Result<usize, Fault> {
+        self.add_block(Block {
+            id: fresh.id,
+            number: fresh.number,
+            untracked: fresh.untracked,
+            key_is_fresh: fresh.key_is_fresh,
+            compressed: fresh.compressed,
+            ..state
+        });
+        let at = self.blocks.len() - 1;
+        self.populate_subjects(at)?;
+        Ok(at)
+    }
+
+    fn note_bad_headers(&mut self, number: u32, bad_headers: Vec<(u64, u64)>) {
+        for (seq, offset) in bad_headers {
+            let detail =
+                "its header length does not fit the record: it passes recovery and cannot be read";
+            self.block_event(EventCode::HeaderLengthBad, number, Some(offset), detail);
+            self.unreadable.push(seq);
+        }
+    }
+
+    fn note_cut(&mut self, number: u32, end: u64, length: u64, lost: Option<(u64, u64)>) {
+        let seqs = lost
+            .map(|(from, to)| (from..=to).collect())
+            .unwrap_or_default();
+        let bytes = length.saturating_sub(end);
+        let detail = format!("{bytes} bytes from offset {end} to the end of the block");
+        self.block_event(EventCode::LostData, number, Some(end), detail);
+        self.add_lost(Lost { seqs, bytes });
     }
 
     /// What reading a block a second time, for its subjects, would have changed.

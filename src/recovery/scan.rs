@@ -17,7 +17,6 @@ use crate::block::slots;
 use crate::block::walk::{Known, Sink, Walked, walk};
 use crate::crypto::BlockCipher;
 use crate::format::checksum::HashKey;
-use crate::format::headers;
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
 use crate::format::record::{RecordRef, Run};

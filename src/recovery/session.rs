@@ -9,6 +9,7 @@ use super::events::{Event, EventCode, Severity};
 use super::files::StreamFiles;
 use super::model::{Model, Totals};
 use super::options::{Collect, Options};
+use super::reach::unreachable;
 use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use crate::env::FileSystem;
@@ -170,9 +171,21 @@ fn fill(report: &mut StreamReport, opened: Opened<'_>, collect: Collect) -> Vec<
     if report.loses_messages && model.lost.is_some() {
         note_loss(&mut model);
     }
+    let (deleted_count, spans) = deleted_of(&model);
+    let unreachable = unreachable(&model, &spans, deleted_count);
+    if let [first, ..] = unreachable.as_slice() {
+        let detail = format!(
+            "{} messages are counted and not found: the blocks are out of order, and the server looks in the wrong one",
+            unreachable.len()
+        );
+        model.event(Event::new(EventCode::RecordUnreadable, detail).seq(*first));
+    }
     report.events.append(&mut model.events);
     report.actions.append(&mut model.actions);
     report.unreadable = unreadable;
+    report.unreadable.extend(unreachable);
+    report.unreadable.sort_unstable();
+    report.unreadable.dedup();
     changes
 }
 

@@ -6,7 +6,11 @@
 )]
 
 mod cli;
+mod corpus;
+mod damaged;
 mod golden;
+mod hazards;
+mod matrix;
 mod recover;
 mod support;
 mod tidy;

@@ -28,25 +28,49 @@ pub fn snapshot(dir: &Path) -> Snapshot {
 fn walk(root: &Path, dir: &Path, found: &mut Snapshot) {
     for entry in fs::read_dir(dir).expect("a readable directory").flatten() {
         let path = entry.path();
-        let name = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+        let name = path
+            .strip_prefix(root)
+            .expect("below the root")
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() {
             found.insert(name, (Vec::new(), None));
             walk(root, &path, found);
         } else {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+            let modified = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .ok();
             found.insert(name, (fs::read(&path).expect("a readable file"), modified));
         }
     }
 }
 
 /// Recovers without being watched.
-pub fn mend(stream: &StreamDir, options: &Options, recover_options: &RecoverOptions) -> StreamReport {
+pub fn mend(
+    stream: &StreamDir,
+    options: &Options,
+    recover_options: &RecoverOptions,
+) -> StreamReport {
     let cancel = AtomicBool::new(false);
-    let watch = Watch { progress: &|_| {}, cancel: &cancel };
-    recover(&OsFileSystem, stream, options, recover_options, &OsEntropy, &watch)
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    recover(
+        &OsFileSystem,
+        stream,
+        options,
+        recover_options,
+        &OsEntropy,
+        &watch,
+    )
 }
 
-const KEEP_UNDO: RecoverOptions = RecoverOptions { accept_loss: true, undo: true };
+const KEEP_UNDO: RecoverOptions = RecoverOptions {
+    accept_loss: true,
+    undo: true,
+};
 
 /// Files that hold randomness, or whose order is the writer's own.
 fn is_fixed(name: &str) -> bool {
@@ -54,10 +78,20 @@ fn is_fixed(name: &str) -> bool {
 }
 
 fn compare_files(fixture: &Fixture, dir: &Path, wrong: &mut Vec<String>) {
-    let Some(theirs) = fixture.verdict.get("files_after").and_then(Value::as_object) else { return };
+    let Some(theirs) = fixture
+        .verdict
+        .get("files_after")
+        .and_then(Value::as_object)
+    else {
+        return;
+    };
     let ours = snapshot(dir);
     let below_us = |name: &&String| !name.starts_with(".jetsam-undo") && !dir.join(name).is_dir();
-    let names: Vec<&String> = ours.keys().filter(below_us).filter(|name| !name.starts_with("obs/")).collect();
+    let names: Vec<&String> = ours
+        .keys()
+        .filter(below_us)
+        .filter(|name| !name.starts_with("obs/"))
+        .collect();
     for name in &names {
         if !theirs.contains_key(*name) {
             wrong.push(format!("{}: {name} should be gone", fixture.dir.display()));
@@ -68,10 +102,18 @@ fn compare_files(fixture: &Fixture, dir: &Path, wrong: &mut Vec<String>) {
             wrong.push(format!("{}: {name} should be there", fixture.dir.display()));
             continue;
         };
-        let Some(hash) = file.get("sha256").and_then(Value::as_str) else { continue };
-        let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let Some(hash) = file.get("sha256").and_then(Value::as_str) else {
+            continue;
+        };
+        let found: String = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         if is_fixed(name) && found != hash {
-            wrong.push(format!("{}: {name} differs from what the server leaves", fixture.dir.display()));
+            wrong.push(format!(
+                "{}: {name} differs from what the server leaves",
+                fixture.dir.display()
+            ));
         }
     }
 }
@@ -84,29 +126,63 @@ fn recover_leaves_what_the_server_leaves_and_a_fast_path() {
         let options = fixture.options();
         let done = mend(&stream, &options, &KEEP_UNDO);
         if done.outcome == Outcome::Refused {
-            wrong.push(format!("{}: refused: {:?}", fixture.dir.display(), done.events.last()));
+            wrong.push(format!(
+                "{}: refused: {:?}",
+                fixture.dir.display(),
+                done.events.last()
+            ));
             continue;
         }
         compare_files(&fixture, &stream.dir, &mut wrong);
         let again = look(&stream, &options);
         if again.source != Some(Source::Index) {
-            wrong.push(format!("{}: no fast path afterwards: {:?}", fixture.dir.display(), again.events.first()));
+            wrong.push(format!(
+                "{}: no fast path afterwards: {:?}",
+                fixture.dir.display(),
+                again.events.first()
+            ));
         }
-        if (again.state != done.state && done.state.as_ref().is_some_and(|state| state.lost.is_none())) || again.digest != done.digest {
-            wrong.push(format!("{}: {:?} became {:?}", fixture.dir.display(), done.state, again.state));
+        if (again.state != done.state
+            && done
+                .state
+                .as_ref()
+                .is_some_and(|state| state.lost.is_none()))
+            || again.digest != done.digest
+        {
+            wrong.push(format!(
+                "{}: {:?} became {:?}",
+                fixture.dir.display(),
+                done.state,
+                again.state
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn undo_brings_every_byte_back() {
-    for fixture in golden().iter().filter(|fixture| fixture.verdict.get("fast_path") != Some(&Value::Bool(true))) {
+    for fixture in golden()
+        .iter()
+        .filter(|fixture| fixture.verdict.get("fast_path") != Some(&Value::Bool(true)))
+    {
         let (_temp, stream) = fixture.scratch();
         let before = snapshot(&stream.dir);
         mend(&stream, &fixture.options(), &KEEP_UNDO);
-        assert_ne!(snapshot(&stream.dir), before, "{}: recover changed nothing", fixture.dir.display());
-        undo(&OsFileSystem, &stream).expect("undo").expect("something to undo");
+        assert_ne!(
+            snapshot(&stream.dir),
+            before,
+            "{}: recover changed nothing",
+            fixture.dir.display()
+        );
+        undo(&OsFileSystem, &stream)
+            .expect("undo")
+            .expect("something to undo");
         assert_eq!(snapshot(&stream.dir), before, "{}", fixture.dir.display());
     }
 }
@@ -126,7 +202,13 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
     let fixtures = golden();
     let fixture = fixtures
         .iter()
-        .find(|fixture| fixture.name == "ORDERS" && fixture.dir.to_string_lossy().contains("v2.15.2/plain-none/"))
+        .find(|fixture| {
+            fixture.name == "ORDERS"
+                && fixture
+                    .dir
+                    .to_string_lossy()
+                    .contains("v2.15.2/plain-none/")
+        })
         .expect("the fixture");
     let (_temp, stream) = fixture.scratch();
     let block = stream.dir.join("msgs/1.blk");
@@ -136,7 +218,10 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
     fs::write(&block, bytes).expect("write");
     fs::remove_file(stream.dir.join("msgs/index.db")).expect("remove");
     let before = snapshot(&stream.dir);
-    let refused = RecoverOptions { accept_loss: false, undo: true };
+    let refused = RecoverOptions {
+        accept_loss: false,
+        undo: true,
+    };
     let report = mend(&stream, &fixture.options(), &refused);
     assert_eq!(report.exit_code(), 4);
     assert!(report.loses_messages);
@@ -151,7 +236,10 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
 #[test]
 fn a_store_in_use_is_refused() {
     let fixtures = golden();
-    let fixture = fixtures.iter().find(|fixture| fixture.name == "ORDERS").expect("a fixture");
+    let fixture = fixtures
+        .iter()
+        .find(|fixture| fixture.name == "ORDERS")
+        .expect("a fixture");
     let (_temp, stream) = fixture.scratch();
     let held = fs::File::open(stream.dir.join("msgs/1.blk")).expect("a block");
     let mut holder = std::process::Command::new("sleep")

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use jetsam::crypto::ServerKey;
+use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::OsFileSystem;
 use jetsam::format::duration::format_rfc3339;
 use jetsam::recovery::options::{Collect, Options};
-use jetsam::recovery::report::{Source, StreamReport};
+use jetsam::recovery::report::{ConsumerReport, Refusal, Source, StreamReport};
 use jetsam::recovery::{StreamDir, Watch, examine};
 use serde_json::{Map, Value, json};
 
@@ -38,6 +38,11 @@ pub struct Fixture {
 }
 
 impl Fixture {
+    /// The name of a damaged store: its section or row, then a few words.
+    pub fn case(&self) -> String {
+        self.dir.ancestors().nth(3).map(name_of).unwrap_or_default()
+    }
+
     /// The stream in place; only for reading.
     pub fn stream(&self) -> StreamDir {
         StreamDir {
@@ -60,6 +65,13 @@ impl Fixture {
         let mut options = everything(self.opened_at());
         if self.encrypted {
             options.keys.current = Some(ServerKey::new(KEY.to_vec()));
+        }
+        let asked = |name: &str| self.verdict["request"][name].as_str();
+        let key = |name: &str| asked(name).map(|key| ServerKey::new(key.as_bytes().to_vec()));
+        if let Some(current) = key("key") {
+            options.keys.current = Some(current);
+            options.keys.previous = key("prev_key");
+            options.keys.cipher = asked("cipher").and_then(Cipher::from_name);
         }
         options
     }
@@ -145,6 +157,33 @@ pub fn golden() -> Vec<Fixture> {
     found
 }
 
+/// Every store below `testdata/damaged`.
+pub fn damaged() -> Vec<Fixture> {
+    let mut found = Vec::new();
+    for case in dirs(&testdata("damaged")) {
+        let dir = case.join("A/streams/S");
+        let verdict = fs::read(case.join("verdict.json"))
+            .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+        found.push(Fixture {
+            dir,
+            account: "A".to_owned(),
+            name: "S".to_owned(),
+            verdict: serde_json::from_slice(&verdict).expect("a verdict is JSON"),
+            encrypted: false,
+        });
+    }
+    assert!(!found.is_empty(), "no stores below testdata/damaged");
+    found
+}
+
+/// The store `testdata/damaged/<case>`.
+pub fn damaged_case(case: &str) -> Fixture {
+    damaged()
+        .into_iter()
+        .find(|fixture| fixture.case() == case)
+        .unwrap_or_else(|| panic!("no store testdata/damaged/{case}"))
+}
+
 /// Directories below `dir`, by name; none where there is no such directory.
 pub fn dirs(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else {
@@ -202,7 +241,7 @@ pub fn as_answer(report: &StreamReport) -> Map<String, Value> {
                 "last_seq": state.last_seq, "last_ts": time(state.last_time_ns),
                 "num_subjects": state.subject_count, "num_deleted": state.deleted_count,
                 "deleted": state.deleted,
-                "lost": state.lost.as_ref().map(|lost| json!({ "msgs": lost.seqs, "bytes": lost.bytes })),
+                "lost": state.lost.as_ref().map(|lost| json!({ "msgs": (!lost.seqs.is_empty()).then_some(&lost.seqs), "bytes": lost.bytes })),
             }),
         );
     }
@@ -267,23 +306,40 @@ fn is_empty(value: &Value) -> bool {
 /// Where a report and a verdict differ, in words; empty where they agree. Null, `[]` and `{}` are one.
 pub fn differences(report: &StreamReport, verdict: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    let opened = verdict.get("outcome") == Some(&json!("opened"));
-    if opened == report.state.is_none() {
-        let outcome = verdict.get("outcome").unwrap_or(&Value::Null);
+    let outcome = verdict["outcome"].as_str().unwrap_or_default();
+    let expected: &[Option<Refusal>] = match outcome {
+        "opened" => &[None],
+        "error" => &[Some(Refusal::OpenFails)],
+        "skipped" => &[Some(Refusal::Skipped), Some(Refusal::NeedsKey)],
+        _ => &[Some(Refusal::ServerDown)],
+    };
+    if !expected.contains(&report.refusal) || report.refusal.is_some() != report.state.is_none() {
         let events: Vec<&str> = report
             .events
             .iter()
             .map(|event| event.detail.as_str())
             .collect();
         found.push(format!(
-            "the server says {outcome}, we say {:?}: {}",
+            "the server says {outcome} ({}), we say {:?}, {:?}: {}",
+            verdict["error"],
             report.outcome,
+            report.refusal,
             events.join("; ")
         ));
         return found;
     }
-    if !opened {
+    if outcome != "opened" {
         return found;
+    }
+    if let Some(consumers) = verdict["consumers"].as_array() {
+        let ours = report.consumers.iter().map(consumer_answer).collect();
+        let theirs = consumers.iter().map(consumer_in_short).collect();
+        compare(
+            "consumers",
+            &Value::Array(ours),
+            &Value::Array(theirs),
+            &mut found,
+        );
     }
     let read = verdict.get("read_outcome").is_none_or(|read| read == "ok");
     for (key, ours) in as_answer(report) {
@@ -294,6 +350,50 @@ pub fn differences(report: &StreamReport, verdict: &Value) -> Vec<String> {
         compare(&key, &ours, theirs, &mut found);
     }
     found
+}
+
+/// A consumer in few words, as a report has it.
+fn consumer_answer(consumer: &ConsumerReport) -> Value {
+    let ok = consumer.outcome == "ok";
+    json!([
+        consumer.name,
+        consumer.outcome,
+        ok.then_some([
+            consumer.delivered.0,
+            consumer.delivered.1,
+            consumer.ack_floor.0,
+            consumer.ack_floor.1
+        ]),
+        ok.then_some([consumer.pending_count, consumer.redelivered_count]),
+    ])
+}
+
+/// The same, as the oracle has it.
+fn consumer_in_short(consumer: &Value) -> Value {
+    let outcome = match consumer["outcome"].as_str() {
+        Some("opened") => "ok",
+        Some("skipped") => "skipped",
+        _ => "failed",
+    };
+    let state = &consumer["state"];
+    let number = |pair: &str, field: &str| state[pair][field].as_u64().unwrap_or_default();
+    let count = |field: &str| {
+        state[field]
+            .as_object()
+            .map_or(0, |entries| entries.len() as u64)
+    };
+    let ok = outcome == "ok";
+    json!([
+        consumer["name"],
+        outcome,
+        ok.then(|| [
+            number("delivered", "consumer_seq"),
+            number("delivered", "stream_seq"),
+            number("ack_floor", "consumer_seq"),
+            number("ack_floor", "stream_seq"),
+        ]),
+        ok.then(|| [count("pending"), count("redelivered")]),
+    ])
 }
 
 fn compare(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {

@@ -5,8 +5,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::source::SourceMeta;
+use super::overlap::{collide, is_subset, is_valid};
+use super::source::{SourceMeta, SubjectTransform};
 use super::stream::{Discard, PersistMode, Retention, Storage, StreamMeta};
+use super::transform;
 use crate::format::names::is_valid_asset_name;
 use crate::format::subject;
 
@@ -56,6 +58,13 @@ pub enum ConfigError {
         /// The other.
         second: String,
     },
+    /// Subjects cannot be renamed like this.
+    Transform {
+        /// Which subjects.
+        source: String,
+        /// What they should become.
+        destination: String,
+    },
     /// A subject reaches into the server's own without `no_ack`.
     Reserved(String),
     /// A source has no sound name, or is listed twice.
@@ -84,6 +93,12 @@ impl fmt::Display for ConfigError {
             Self::Subject(found) => write!(f, "{found:?} is no valid subject"),
             Self::Overlap { first, second } => {
                 write!(f, "the subjects {first:?} and {second:?} overlap")
+            }
+            Self::Transform {
+                source,
+                destination,
+            } => {
+                write!(f, "subjects {source:?} cannot become {destination:?}")
             }
             Self::Reserved(found) => write!(
                 f,
@@ -114,6 +129,7 @@ pub(super) fn settings(meta: &StreamMeta) -> Result<StreamMeta, ConfigError> {
     }
     sources(&meta)?;
     subjects(&meta)?;
+    transforms(&meta)?;
     Ok(meta)
 }
 
@@ -361,6 +377,7 @@ fn origin(origin: &SourceMeta, overlap: fn(&str, &str) -> bool) -> Result<(), Co
     if let Some(bad) = filters.find(|filter| !filter.is_empty() && !is_valid(filter)) {
         return Err(ConfigError::Subject(bad.clone()));
     }
+    origin.subject_transforms.iter().try_for_each(renaming)?;
     for (outer, first) in origin.subject_transforms.iter().enumerate() {
         for (inner, second) in origin.subject_transforms.iter().enumerate() {
             if outer != inner && overlap(&first.source, &second.source) {
@@ -396,7 +413,8 @@ fn prefixes(origin: &SourceMeta) -> Result<(), ConfigError> {
         return Ok(());
     };
     for prefix in [api, deliver] {
-        if !prefix.is_empty() && !(is_valid(prefix) && subject::is_literal(prefix.as_bytes())) {
+        let sound = is_valid(prefix) && subject::is_literal(prefix.as_bytes());
+        if !prefix.is_empty() && !sound {
             return Err(ConfigError::Subject(prefix.clone()));
         }
     }
@@ -439,6 +457,40 @@ fn subjects(meta: &StreamMeta) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// The renaming of subjects on arrival and on republishing.
+fn transforms(meta: &StreamMeta) -> Result<(), ConfigError> {
+    if let Some(transform) = &meta.subject_transform {
+        if !transform.source.is_empty() && !is_valid(&transform.source) {
+            return Err(ConfigError::Subject(transform.source.clone()));
+        }
+        renaming(transform)?;
+    }
+    if let Some(republish) = &meta.republish
+        && !republishes_transformed(meta)
+        && !transform::is_sound(&republish.source, &republish.destination)
+    {
+        return Err(ConfigError::Transform {
+            source: republish.source.clone(),
+            destination: republish.destination.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn renaming(transform: &SubjectTransform) -> Result<(), ConfigError> {
+    let SubjectTransform {
+        source,
+        destination,
+    } = transform;
+    if transform::is_sound(source, destination) && transform::is_tidy(destination) {
+        return Ok(());
+    }
+    Err(ConfigError::Transform {
+        source: source.clone(),
+        destination: destination.clone(),
+    })
+}
+
 /// Republishing everything as everything is allowed where the stream's one subject is renamed: it then means the new
 /// name, if that is not the old one again.
 fn republishes_transformed(meta: &StreamMeta) -> bool {
@@ -463,54 +515,6 @@ fn is_reserved(subject: &str) -> bool {
     subject == ">"
         || (own && !is_subset(subject, "$JS.EVENT.>"))
         || (collide(subject, "$SYS.>") && !is_subset(subject, "$SYS.ACCOUNT.>"))
-}
-
-/// Whether the server takes this for a subject or filter in a configuration. Unlike in state files, NUL and U+FFFD are
-/// no obstacle.
-#[must_use]
-pub fn is_valid(subject: &str) -> bool {
-    let mut closed = false;
-    subject.split('.').all(|token| {
-        let sound =
-            !token.is_empty() && !closed && !token.contains([' ', '\t', '\r', '\n', '\u{c}']);
-        closed = token == ">";
-        sound
-    })
-}
-
-/// Whether some subject is matched by both filters.
-fn collide(first: &str, second: &str) -> bool {
-    let (mut left, mut right) = (first.split('.').peekable(), second.split('.').peekable());
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (Some(a), Some(b)) => {
-                let ends =
-                    (a == ">" && left.peek().is_none()) || (b == ">" && right.peek().is_none());
-                if ends {
-                    return true;
-                }
-                if a != b && a != "*" && b != "*" {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
-    }
-}
-
-/// Whether every subject matched by `subject` is matched by `filter`.
-fn is_subset(subject: &str, filter: &str) -> bool {
-    let (mut tokens, mut wanted) = (subject.split('.'), filter.split('.').peekable());
-    loop {
-        match (tokens.next(), wanted.next()) {
-            (None, None) => return true,
-            (Some(_), Some(">")) if wanted.peek().is_none() => return true,
-            (Some(token), Some("*")) if token != ">" => {}
-            (Some(token), Some(want)) if token == want => {}
-            _ => return false,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -594,6 +598,9 @@ mod tests {
             r#""subjects":[">"]"#,
             r#""subjects":["$JS.API.x"]"#,
             r#""subjects":["a.>"],"republish":{"dest":"a.b"}"#,
+            r#""subject_transform":{"src":"a.*","dest":"b.$2"}"#,
+            r#""republish":{"src":"a..b","dest":"q"}"#,
+            r#""sources":[{"name":"A","subject_transforms":[{"src":"a","dest":"b. c"}]}]"#,
         ];
         for fields in refused {
             assert!(settings_of(fields).is_err(), "{fields}");
@@ -613,26 +620,11 @@ mod tests {
             r#""allow_msg_counter":true,"subject_delete_marker_ttl":1000000000"#,
             r#""discard":"new","discard_new_per_subject":true,"max_msgs_per_subject":1"#,
             r#""subjects":["a.>"],"republish":{"dest":"b.>"}"#,
+            r#""subject_transform":{"src":"a.*","dest":"b.{{wildcard(1)}}"}"#,
+            r#""sources":[{"name":"A","subject_transforms":[{"src":"","dest":""},{"src":"","dest":""}]}]"#,
         ];
         for fields in taken {
             assert_eq!(settings_of(fields).err(), None, "{fields}");
         }
-    }
-
-    #[test]
-    fn collisions_and_subsets() {
-        for (first, second, expected) in [
-            ("a", "a", true),
-            ("a", "b", false),
-            ("a.*", "*.b", true),
-            ("a.>", "a", false),
-            ("a.>", "*.*.c", true),
-            ("a.*", "a.b.c", false),
-            (">", "x.y", true),
-        ] {
-            assert_eq!(collide(first, second), expected, "{first} {second}");
-            assert_eq!(collide(second, first), expected, "{second} {first}");
-        }
-        assert!(is_subset("a.*", "a.>") && !is_subset("a.>", "a.*") && is_subset("a.b", "a.*"));
     }
 }

@@ -4,14 +4,17 @@
 
 mod check;
 mod consumer;
+mod overlap;
 mod schema;
 mod source;
 mod stream;
+mod transform;
 
 use std::fmt;
 
-pub use check::{ConfigError, is_valid as is_valid_subject};
+pub use check::ConfigError;
 pub use consumer::{AckPolicy, ConsumerMeta, DeliverPolicy};
+pub use overlap::is_valid as is_valid_subject;
 pub use schema::Object;
 pub use source::{SourceMeta, SubjectTransform};
 pub use stream::{Compression, Discard, PersistMode, Retention, Storage, StreamMeta};

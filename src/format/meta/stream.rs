@@ -330,8 +330,7 @@ impl StreamMeta {
 
     /// The settings in force: the server's defaults filled in, and its checks passed.
     ///
-    /// Not checked: whether other streams stand in the way, whether the destinations of subject transforms are sound,
-    /// and limits a server's configuration may set.
+    /// Not checked: whether other streams stand in the way, and limits a server's configuration may set.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ use crate::format::seqset::SeqSet;
 
 pub use disk::{BlockFile, BlockKey, Disk, StreamKeys};
 pub use load::{Lookup, convert_check};
-pub use remove::{Removal, on_disk};
+pub use remove::on_disk;
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};
@@ -194,6 +194,8 @@ pub struct Model<'a> {
     pub lossy: bool,
     /// Live sequences that cannot be read although recovery passes them.
     pub unreadable: Vec<u64>,
+    /// Blocks taken on the word of a legacy index, their records not looked at.
+    pub unverified: Vec<u32>,
     next_id: u32,
     loaded: Vec<(u32, Rc<Loaded>)>,
     /// Rebuilds the server does on the side while it opens; they count once the open is through.
@@ -218,6 +220,7 @@ impl<'a> Model<'a> {
             actions: Vec::new(),
             lossy: false,
             unreadable: Vec::new(),
+            unverified: Vec::new(),
             next_id: 0,
             loaded: Vec::new(),
             late_rebuilds: Vec::new(),

@@ -372,6 +372,20 @@ pub(super) const TIMERS_AND_SOURCES: &[Text] = &[
         SALVAGE,
     ),
     (
+        TtlAhead,
+        "The file of expiry times, thw.db, speaks of messages above the last one. The server \
+         believes it; an expiry time left in it can delete a later message that gets the same \
+         sequence.",
+        "Remove thw.db, so that the expiry times are taken from the messages that are there.",
+    ),
+    (
+        SchedAhead,
+        "The file of schedules, sched.db, speaks of messages above the last one. The server \
+         believes it; a schedule left in it can fire for a later message that gets the same \
+         sequence.",
+        "Remove sched.db, so that the schedules are taken from the messages that are there.",
+    ),
+    (
         SourcesAhead,
         "The source positions are ahead of the messages: what was sourced and then lost will \
          not be fetched again.",

@@ -1,0 +1,141 @@
+//! Starts a real nats-server v2.15.2 on every committed store after `recover`, and demands the same
+//! state and the fast path. Needs the Go oracle (`testdata/oracle/build.sh`).
+//!
+//! `cargo run --release --example server_after`
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an example works on scratch files"
+)]
+
+#[path = "../../tests/it/support.rs"]
+#[allow(dead_code, reason = "shared with the integration tests")]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::AtomicBool;
+
+use jetsam::crypto::ServerKey;
+use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
+use jetsam::recovery::report::{Outcome, StreamReport};
+use jetsam::recovery::{RecoverOptions, Watch, find_streams, recover};
+use serde_json::{Value, json};
+use support::{KEY, copy_tree, differences, dirs, everything, name_of, testdata};
+
+/// Of an interest stream a whole server goes on to remove what every consumer has acknowledged, after
+/// the store's open call; only the fast path can be compared.
+const INTEREST_STREAM: &str = "EVENTS";
+
+fn main() -> ExitCode {
+    let oracle = oracle();
+    let (mut streams, mut wrong) = (0, Vec::new());
+    for version in dirs(&testdata("golden")) {
+        for case in dirs(&version) {
+            let (checked, found) = check_case(&oracle, &case);
+            streams += checked;
+            wrong.extend(found);
+        }
+    }
+    for line in &wrong {
+        println!("DISAGREE {line}");
+    }
+    println!(
+        "{streams} streams recovered and opened by a real server: {} disagree",
+        wrong.len()
+    );
+    if wrong.is_empty() && streams > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn oracle() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    std::env::var_os("ORACLE").map_or_else(|| target.join("oracle/oracle"), PathBuf::from)
+}
+
+fn check_case(oracle: &Path, case: &Path) -> (usize, Vec<String>) {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    copy_tree(&case.join("jetstream"), &temp.path().join("jetstream"));
+    let name = name_of(case);
+    let cipher = ["chacha", "aes"]
+        .into_iter()
+        .find(|cipher| name.contains(cipher));
+    let reports = recover_all(temp.path(), cipher.is_some());
+    let answer = ask_server(oracle, temp.path(), cipher);
+    let mut wrong = Vec::new();
+    for report in &reports {
+        let account = report.account.as_deref().unwrap_or_default();
+        let at = format!("{} {account}/{}", case.display(), report.name);
+        let theirs = &answer["accounts"][account][&report.name];
+        if report.outcome == Outcome::Refused || theirs.is_null() {
+            wrong.push(format!(
+                "{at}: refused here or absent there: {:?}",
+                report.events.last()
+            ));
+            continue;
+        }
+        if report.name == INTEREST_STREAM {
+            if theirs["fast_path"] != json!(true) {
+                wrong.push(format!("{at}: no fast path"));
+            }
+            continue;
+        }
+        let mut verdict = theirs.clone();
+        verdict["outcome"] = json!("opened");
+        verdict["read_outcome"] = json!("omitted");
+        // What was lost is told once, by the recovery.
+        let mut report = report.clone();
+        if let Some(state) = &mut report.state {
+            state.lost = None;
+        }
+        report.source = Some(jetsam::recovery::report::Source::Index);
+        wrong.extend(
+            differences(&report, &verdict)
+                .into_iter()
+                .map(|found| format!("{at}: {found}")),
+        );
+    }
+    (reports.len(), wrong)
+}
+
+fn recover_all(store: &Path, encrypted: bool) -> Vec<StreamReport> {
+    let mut options = everything(OsClock.now_ns());
+    if encrypted {
+        options.keys.current = Some(ServerKey::new(KEY.to_vec()));
+    }
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let found = find_streams(&OsFileSystem, store).expect("streams in the copy");
+    let how = RecoverOptions {
+        accept_loss: true,
+        undo: true,
+    };
+    found
+        .streams
+        .iter()
+        .map(|stream| recover(&OsFileSystem, stream, &options, &how, &OsEntropy, &watch))
+        .collect()
+}
+
+fn ask_server(oracle: &Path, store: &Path, cipher: Option<&str>) -> Value {
+    let mut command = Command::new(oracle);
+    command.arg("server").arg(store);
+    if let Some(cipher) = cipher {
+        command
+            .arg("--key")
+            .arg(String::from_utf8_lossy(KEY).as_ref())
+            .args(["--cipher", cipher]);
+    }
+    let output = command
+        .output()
+        .expect("the oracle; build it with testdata/oracle/build.sh");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}

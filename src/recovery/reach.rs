@@ -1,0 +1,59 @@
+//! Messages that are there and that no lookup finds.
+//!
+//! The server looks for a sequence in the first block that reaches up to it. Where blocks are out of
+//! order, or an empty one claims to end above the messages behind it, that is the wrong one.
+
+use super::model::{Block, Model};
+use crate::format::seqset::SeqSet;
+
+/// Sequences listed at the most; a damaged state can claim any number of them.
+const LISTED_MAX: usize = 1 << 22;
+
+/// Sequences that the state counts as live and that are in no block where they are looked for.
+/// `deleted` is what the state calls deleted, `deleted_count` how many those are.
+pub fn unreachable(model: &Model<'_>, deleted: &[(u64, u64)], deleted_count: u64) -> Vec<u64> {
+    let (first, last) = (model.totals.first.seq.max(1), model.totals.last.seq);
+    if model.totals.messages == 0 || first > last {
+        return Vec::new();
+    }
+    let in_order = |pair: &[Block]| matches!(pair, [one, next] if one.last.seq < next.first.seq);
+    let missing = (last - first + 1).wrapping_sub(model.totals.messages);
+    if missing == deleted_count && model.blocks.windows(2).all(in_order) {
+        return Vec::new();
+    }
+    let mut claimed = SeqSet::new();
+    claimed.insert_range(first..=last);
+    for &(from, to) in deleted {
+        claimed.remove_range(from..=to);
+    }
+    let mut next = 0;
+    for block in &model.blocks {
+        for (from, to) in live_spans(block) {
+            if to >= next {
+                claimed.remove_range(from.max(next)..=to);
+            }
+        }
+        next = next.max(block.last.seq.saturating_add(1));
+    }
+    claimed.iter().take(LISTED_MAX).collect()
+}
+
+/// The live sequences of a block, as spans.
+fn live_spans(block: &Block) -> Vec<(u64, u64)> {
+    let mut spans = Vec::new();
+    let mut from = block.first.seq;
+    for deleted in block.deleted.spans() {
+        let (start, end) = (*deleted.start(), *deleted.end());
+        if start > block.last.seq {
+            break;
+        }
+        if start > from {
+            spans.push((from, start - 1));
+        }
+        from = from.max(end.saturating_add(1));
+    }
+    if from <= block.last.seq {
+        spans.push((from, block.last.seq));
+    }
+    spans
+}
