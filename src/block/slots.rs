@@ -160,7 +160,10 @@ pub fn widest_jump(content: &[u8], first_seq: u64) -> u64 {
     while let Ok(record) = record::parse_at(content, offset) {
         offset = record.end_offset();
         let seq = record.sequence();
-        if record.kind() == crate::format::record::RecordKind::Tombstone || seq <= last || seq < first_seq {
+        if record.kind() == crate::format::record::RecordKind::Tombstone
+            || seq <= last
+            || seq < first_seq
+        {
             continue;
         }
         if last == 0 && seq != first_seq {

@@ -307,7 +307,11 @@ impl Model<'_> {
     }
 
     /// Rows D12 to D18.
-    fn hold_against_blocks(&mut self, state: &StateFile, listed: Totals) -> Result<(Row, String), Fault> {
+    fn hold_against_blocks(
+        &mut self,
+        state: &StateFile,
+        listed: Totals,
+    ) -> Result<(Row, String), Fault> {
         let Some(last) = self
             .blocks
             .last()
@@ -459,7 +463,9 @@ impl Model<'_> {
         Ok(entries
             .iter()
             .map(|entry| entry.name.as_encoded_bytes())
-            .filter(|name| !names::block_number(name).is_some_and(|number| self.disk.removes(number)))
+            .filter(|name| {
+                !names::block_number(name).is_some_and(|number| self.disk.removes(number))
+            })
             .filter_map(names::lax_block_number_unsigned)
             .collect())
     }

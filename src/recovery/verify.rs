@@ -228,7 +228,8 @@ impl<'a, 'b> Verifier<'a, 'b> {
         for (at, block) in model.blocks.iter().enumerate() {
             let view = self.view(block, true);
             // Of blocks that overlap, the one that a look-up finds counts.
-            let live = |slot: &&Slot| model.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
+            let live =
+                |slot: &&Slot| model.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
             for slot in view.readable.iter().filter(live) {
                 feed(&mut hasher, &view.content, *slot);
             }

@@ -316,7 +316,9 @@ impl Model<'_> {
         let span = block.last.seq.saturating_sub(block.first.seq);
         let claimed = block.messages.max(span);
         if claimed > LISTED_MAX {
-            let detail = format!("the index claims {claimed} messages for it, more than the server can list as lost");
+            let detail = format!(
+                "the index claims {claimed} messages for it, more than the server can list as lost"
+            );
             return Err(Fault::block(block.number, Cause::Other(detail)));
         }
         let mut seqs = Vec::new();

@@ -259,7 +259,9 @@ impl Model<'_> {
         block.last.seq = self.totals.last.seq;
         block.key_is_fresh = self.disk.keys.current.is_some();
         // A key file of that number may have been due to go with the block it was for.
-        self.disk.removed_files.retain(|path| *path != super::key_path(number));
+        self.disk
+            .removed_files
+            .retain(|path| *path != super::key_path(number));
         let file = self.disk.block(number);
         file.removed = false;
         file.on_disk = false;
