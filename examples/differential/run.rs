@@ -164,6 +164,10 @@ impl Bench {
             }
         }
         let exempted = exempt::exempt(&mut found, &report, case);
+        if exempt::races(&found.0, &report) {
+            let reason = "the server was correcting its totals on the side".into();
+            return Ok(judged(Verdict::SetAside(reason), exempted, &answer));
+        }
         if found.0.is_empty() {
             let equal = answer.outcome == "opened";
             let verdict = if equal {

@@ -567,14 +567,6 @@ mod tests {
             })
     }
 
-    #[test]
-    fn corpus_replays() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/consumer");
-        for file in std::fs::read_dir(folder).unwrap() {
-            super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
-        }
-    }
-
     proptest! {
         #[test]
         fn round_trips(state in state(), base_s: i64) {

@@ -17,13 +17,25 @@ const MAX_MAGNITUDE: u64 = 1 << 63;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DurationError {
     /// No digits where a number has to start; `offset` counts bytes from the start of the text.
-    ExpectedNumber { offset: usize },
+    ExpectedNumber {
+        /// Where, in bytes.
+        offset: usize,
+    },
     /// A number without a unit behind it.
-    MissingUnit { offset: usize },
+    MissingUnit {
+        /// Where, in bytes.
+        offset: usize,
+    },
     /// A unit other than `ns`, `us`, `ms`, `s`, `m`, `h`.
-    UnknownUnit { offset: usize },
+    UnknownUnit {
+        /// Where, in bytes.
+        offset: usize,
+    },
     /// More than 2^63 - 1 nanoseconds (2^63 below zero).
-    OutOfRange { offset: usize },
+    OutOfRange {
+        /// Where, in bytes.
+        offset: usize,
+    },
 }
 
 impl fmt::Display for DurationError {
@@ -169,11 +181,22 @@ fn unit_ns(unit: &str) -> Option<u64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeError {
     /// The text does not have the shape `YYYY-MM-DDThh:mm:ss[.fraction](Z|±hh:mm)` at this byte.
-    Shape { offset: usize },
+    Shape {
+        /// Where, in bytes.
+        offset: usize,
+    },
     /// A number of the right shape that no calendar or clock shows, a leap second included.
-    Range { field: &'static str, value: u32 },
+    Range {
+        /// Which part.
+        field: &'static str,
+        /// What it holds.
+        value: u32,
+    },
     /// The instant exists but lies outside what 64 bits of nanoseconds can say.
-    Unrepresentable { unix_seconds: i64 },
+    Unrepresentable {
+        /// What was found.
+        unix_seconds: i64,
+    },
 }
 
 impl fmt::Display for TimeError {

@@ -134,11 +134,20 @@ fn is_named(line: &[u8], name: &[u8]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtlError {
     /// A well-formed duration below one second, zero and negative ones included.
-    BelowOneSecond { duration_ns: i64 },
+    BelowOneSecond {
+        /// Nanoseconds found.
+        duration_ns: i64,
+    },
     /// Neither `never`, nor a duration, nor digits; with what the duration parser disliked.
-    NotADuration { cause: DurationError },
+    NotADuration {
+        /// Why it is none.
+        cause: DurationError,
+    },
     /// Digits that wrapped to a negative number of seconds.
-    NegativeSeconds { seconds: i64 },
+    NegativeSeconds {
+        /// Seconds found.
+        seconds: i64,
+    },
     /// Bytes that are not UTF-8 text.
     NotText,
 }

@@ -314,14 +314,6 @@ mod tests {
         assert_eq!(parse_temporary(b"meta.inf"), None);
     }
 
-    #[test]
-    fn corpus_replays() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/names");
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            fuzz_one(&std::fs::read(entry.path()).unwrap());
-        }
-    }
-
     proptest! {
         #[test]
         fn names_round_trip(number: u32, file in prop::sample::select(BlockFile::ALL.to_vec())) {

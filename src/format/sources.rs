@@ -286,14 +286,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn corpus_replays() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/sources");
-        for file in std::fs::read_dir(folder).unwrap() {
-            super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
-        }
-    }
-
     proptest! {
         #[test]
         fn round_trips(

@@ -454,14 +454,6 @@ mod tests {
         assert_eq!(back.entries[0].subject.len(), 65_535);
     }
 
-    #[test]
-    fn corpus_replays() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/timers");
-        for file in std::fs::read_dir(folder).unwrap() {
-            super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
-        }
-    }
-
     proptest! {
         #[test]
         fn expiries_round_trip(stamp: u64, raw in vec(any::<(i64, u64)>(), 0..30)) {

@@ -1,9 +1,16 @@
 //! One store, from its files to a judged state: the steps of the server's open call, in its order.
 //!
-//! 1. purge staging left by a crash, 2. the fast path through `index.db`, 3. else every block, and
-//! the last sequence the index knew, 4. TTLs, schedules and sources, 5. tombstones, 6. limits on
-//! messages and bytes, 7. age, 8. the limit per subject, 9. the configured first sequence. Then what
-//! the server does not do: 10. verify every record, 11. digest.
+//! 1. purge staging left by a crash;
+//! 2. the fast path through `index.db`;
+//! 3. else every block, and the last sequence the index knew;
+//! 4. TTLs, schedules and sources;
+//! 5. tombstones;
+//! 6. limits on messages and bytes;
+//! 7. age;
+//! 8. the limit per subject;
+//! 9. the configured first sequence.
+//!
+//! Then what the server does not do: verify every record, and the digest.
 //!
 //! Nothing is written here. What has to change comes out as a list.
 
@@ -100,6 +107,9 @@ pub struct Refused {
     pub events: Vec<Event>,
 }
 
+/// Deleted sequences of one block that are looked at one by one.
+const DELETED_LISTED_MAX: usize = 1 << 20;
+
 /// Runs the steps.
 ///
 /// # Errors
@@ -158,8 +168,11 @@ pub fn open<'a>(
         unreadable.dedup();
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest =
-        digest.then(|| Verifier::new(&model).digest(&model, &super::session::deleted_of(&model).1));
+    let (deleted_count, deleted) = super::session::deleted_of(&model);
+    if deleted_count == 0 {
+        add_uncounted(&model, &mut unreadable);
+    }
+    let digest = digest.then(|| Verifier::new(&model).digest(&model, &deleted));
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -370,6 +383,19 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
         model.enforce_subject_limit()?;
     }
     Ok(())
+}
+
+/// Where the totals leave no room for deleted sequences, those that are deleted all the same count
+/// as live and cannot be read.
+fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
+    let (first, last) = (model.totals.first.seq, model.totals.last.seq);
+    for (at, block) in model.blocks.iter().enumerate() {
+        let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
+        let within = |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
+        unreadable.extend(deleted.filter(within));
+    }
+    unreadable.sort_unstable();
+    unreadable.dedup();
 }
 
 /// Verifies every record of `blocks`, which nothing has read so far.

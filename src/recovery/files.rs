@@ -51,16 +51,6 @@ impl<'a> StreamFiles<'a> {
         StreamFiles { fs, dir }
     }
 
-    /// The directory.
-    pub fn dir(&self) -> &'a Path {
-        self.dir
-    }
-
-    /// The file system.
-    pub fn fs(&self) -> &'a dyn FileSystem {
-        self.fs
-    }
-
     fn path(&self, relative: &str) -> PathBuf {
         self.dir.join(relative)
     }

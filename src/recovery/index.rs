@@ -49,6 +49,7 @@ pub enum Row {
 
 impl Row {
     /// Every row, in the order they are checked.
+    #[cfg(test)]
     pub const ALL: [Row; 20] = [
         Row::D1,
         Row::D2,
@@ -107,6 +108,7 @@ impl Row {
     }
 
     /// Whether the totals of the file are remembered when it is given up.
+    #[cfg(test)]
     pub fn remembers(self) -> bool {
         self >= Row::D12
     }
@@ -336,53 +338,11 @@ impl Model<'_> {
             self.lose_block(last_at)?;
             return Ok((Row::D13, format!("its last block, {number}, is not there")));
         }
-        match self.last_checksum(last_at) {
-            Ok(found) if found == state.last_record_hash => {}
-            Ok(found) => {
-                let detail = format!(
-                    "the last record of block {number} has hash {:016x}, the index expects {:016x}",
-                    u64::from_be_bytes(found),
-                    u64::from_be_bytes(state.last_record_hash)
-                );
-                return Ok((Row::D14, detail));
-            }
-            Err(fault) => return Ok((Row::D14, fault.to_string())),
+        if let Some(verdict) = self.hold_against_last_record(last_at, number, state) {
+            return Ok(verdict);
         }
-        let on_disk = match self.listed_numbers() {
-            Ok(numbers) => numbers,
-            Err(detail) => {
-                self.event(Event::new(EventCode::IoError, detail).file("msgs"));
-                Vec::new()
-            }
-        };
-        if let Some(extra) = on_disk
-            .iter()
-            .copied()
-            .filter(|found| *found > state.last_block)
-            .min()
-        {
-            return Ok((
-                Row::D15,
-                format!("block {extra} lies behind its last block, {number}"),
-            ));
-        }
-        let mut missing = 0;
-        for at in 0..self.blocks.len() {
-            let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-                continue;
-            };
-            if !on_disk.contains(&number) {
-                missing += 1;
-                self.lose_block(at)?;
-                let detail = format!("block {number} is listed in the index and not there");
-                self.event(
-                    Event::new(EventCode::IndexBlockMissing, detail)
-                        .file(format!("msgs/{number}.blk")),
-                );
-            }
-        }
-        if missing > 0 {
-            return Ok((Row::D16, String::new()));
+        if let Some(verdict) = self.hold_against_listing(state.last_block)? {
+            return Ok(verdict);
         }
         if !totals_agree(&self.totals, &listed) {
             let detail = format!(
@@ -402,6 +362,58 @@ impl Model<'_> {
             self.block_event(EventCode::BlockOrphanFile, number, None, detail);
         }
         Ok((Row::D18, String::new()))
+    }
+
+    /// Row D14: the last record of the last block.
+    fn hold_against_last_record(
+        &mut self,
+        last_at: usize,
+        number: u32,
+        state: &StateFile,
+    ) -> Option<(Row, String)> {
+        match self.last_checksum(last_at) {
+            Ok(found) if found == state.last_record_hash => None,
+            Ok(found) => {
+                let detail = format!(
+                    "the last record of block {number} has hash {:016x}, the index expects {:016x}",
+                    u64::from_be_bytes(found),
+                    u64::from_be_bytes(state.last_record_hash)
+                );
+                Some((Row::D14, detail))
+            }
+            Err(fault) => Some((Row::D14, fault.to_string())),
+        }
+    }
+
+    /// Rows D15 and D16: what the directory has beyond the list, and what it lacks of it.
+    fn hold_against_listing(&mut self, last_block: u32) -> Result<Option<(Row, String)>, Fault> {
+        let mut on_disk = match self.listed_numbers() {
+            Ok(numbers) => numbers,
+            Err(detail) => {
+                self.event(Event::new(EventCode::IoError, detail).file("msgs"));
+                Vec::new()
+            }
+        };
+        on_disk.sort_unstable();
+        let beyond = on_disk.partition_point(|found| *found <= last_block);
+        if let Some(extra) = on_disk.get(beyond) {
+            let detail = format!("block {extra} lies behind its last block, {last_block}");
+            return Ok(Some((Row::D15, detail)));
+        }
+        let mut missing = false;
+        for at in 0..self.blocks.len() {
+            let Some(number) = self.blocks.get(at).map(|block| block.number) else {
+                continue;
+            };
+            if on_disk.binary_search(&number).is_err() {
+                missing = true;
+                self.lose_block(at)?;
+                let detail = format!("block {number} is listed in the index and not there");
+                let event = Event::new(EventCode::IndexBlockMissing, detail);
+                self.event(event.file(format!("msgs/{number}.blk")));
+            }
+        }
+        Ok(missing.then(|| (Row::D16, String::new())))
     }
 
     /// # Errors
@@ -497,4 +509,123 @@ pub fn totals_over(blocks: &[Block]) -> Totals {
         track(&mut totals, block);
     }
     totals
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const STREAM: &[u8] = b"ORDERS";
+
+    fn key() -> HashKey {
+        HashKey::for_stream(STREAM)
+    }
+
+    /// A payload with its hash behind it.
+    fn sealed(payload: &[u8]) -> Vec<u8> {
+        let hash = key().hash64(&[payload]).to_le_bytes();
+        [payload, &hash].concat()
+    }
+
+    fn sound() -> Vec<u8> {
+        let state = StateFile {
+            version: 4,
+            messages: 0,
+            bytes: 0,
+            first_sequence: 0,
+            first_time_ns: 0,
+            last_sequence: 0,
+            last_time_ns: 0,
+            subjects: crate::format::state::SubjectTable::new(),
+            blocks: Vec::new(),
+            last_block: 1,
+            last_record_hash: [0; 8],
+        };
+        let mut payload = state.encode(u64::MAX).expect("a small state encodes");
+        // Bytes between the last record's hash and the file's are tolerated.
+        payload.resize(40, 0);
+        payload
+    }
+
+    fn row_of_file(file: Result<&[u8], &FileFault>) -> Row {
+        match judge_file(file, &key(), None) {
+            FileVerdict::Decoded(_) => Row::D18,
+            FileVerdict::Rejected { row, .. } => row,
+        }
+    }
+
+    #[test]
+    fn every_row_has_one_place_and_its_own_event() {
+        let mut sorted = Row::ALL;
+        sorted.sort();
+        assert_eq!(
+            sorted,
+            Row::ALL,
+            "rows are listed in the order they are checked"
+        );
+        let codes: HashSet<_> = Row::ALL.iter().filter_map(|row| row.code()).collect();
+        assert_eq!(
+            codes.len(),
+            Row::ALL.len() - 1,
+            "only a sound index leaves no event"
+        );
+        for row in Row::ALL {
+            // A file is deleted only where its content is at fault, and remembered only once decoded.
+            if matches!(row, Row::D13 | Row::D14 | Row::D15 | Row::D16) {
+                assert!(row.remembers() && !row.deletes_file(), "{row:?}");
+            }
+            if matches!(row, Row::D3 | Row::D4 | Row::D6 | Row::D9 | Row::D11) {
+                assert!(!row.remembers() && row.deletes_file(), "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_alone_meets_exactly_the_row_meant_for_it() {
+        let sound = sound();
+        assert_eq!(row_of_file(Ok(&sealed(&sound))), Row::D18);
+        assert_eq!(row_of_file(Err(&FileFault::Missing)), Row::D1);
+        assert_eq!(row_of_file(Err(&FileFault::Failed("no".into()))), Row::D2);
+        assert_eq!(row_of_file(Ok(&[0; 31])), Row::D3);
+        let mut flipped = sealed(&sound);
+        flipped[9] ^= 1;
+        assert_eq!(row_of_file(Ok(&flipped)), Row::D4);
+        let mut version = sound.clone();
+        version[1] = 5;
+        assert_eq!(row_of_file(Ok(&sealed(&version))), Row::D6);
+        let mut subjects = sound.clone();
+        subjects[8] = 120;
+        assert_eq!(row_of_file(Ok(&sealed(&subjects))), Row::D6a);
+        let mut subject_length = sound.clone();
+        subject_length[8] = 1;
+        subject_length[9] = 120;
+        assert_eq!(row_of_file(Ok(&sealed(&subject_length))), Row::D7);
+        let mut subject = sound.clone();
+        subject[8] = 1;
+        subject[9] = 1;
+        subject[10] = b' ';
+        assert_eq!(row_of_file(Ok(&sealed(&subject))), Row::D8);
+        let mut blocks = sound.clone();
+        blocks[9] = 120;
+        assert_eq!(row_of_file(Ok(&sealed(&blocks))), Row::D8a);
+        let mut cut_list = sound.clone();
+        cut_list[9] = 30;
+        assert_eq!(row_of_file(Ok(&sealed(&cut_list))), Row::D9);
+        let seed = Seed::new([7; 32]);
+        let unopened = judge_file(Ok(&sealed(&sound)), &key(), Some((&seed, Cipher::Aes)));
+        assert!(matches!(
+            unopened,
+            FileVerdict::Rejected { row: Row::D5, .. }
+        ));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_meet_one_row_of_the_file(payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120)) {
+            let row = row_of_file(Ok(&sealed(&payload)));
+            proptest::prop_assert!(row <= Row::D11 || row == Row::D18);
+        }
+    }
 }

@@ -93,38 +93,26 @@ impl Model<'_> {
             compressed,
             ..
         } = found;
+        let mut emptied = None;
         if let Some(legacy) = legacy {
             self.note_legacy(number, &legacy);
             if legacy.accepted {
                 self.unverified.push(number);
-                let fresh = (
-                    block.id,
-                    block.untracked,
-                    block.key_is_fresh,
-                    block.compressed,
-                );
-                block = Block {
-                    number,
-                    ..legacy.state
-                };
-                (
-                    block.id,
-                    block.untracked,
-                    block.key_is_fresh,
-                    block.compressed,
-                ) = fresh;
-                self.add_block(block);
-                let at = self.blocks.len() - 1;
-                self.populate_subjects(at)?;
-                return Ok(at);
+                return self.take_legacy(block, legacy.state);
             }
+            // An empty file whose index knew of messages: they are lost, their place is kept.
+            emptied = (content_length == 0 && legacy.state.messages > 0).then_some(legacy.state);
         }
-        for (seq, offset) in bad_headers {
-            let detail =
-                "its header length does not fit the record: it passes recovery and cannot be read";
-            self.block_event(EventCode::HeaderLengthBad, number, Some(offset), detail);
-            self.unreadable.push(seq);
+        if let Some(state) = emptied {
+            let (id, untracked) = (block.id, block.untracked);
+            self.add_block(Block { id, untracked, number, ..state });
+            let at = self.blocks.len() - 1;
+            if let Some(lost) = self.rebuild(at)? {
+                self.add_lost(lost);
+            }
+            return Ok(at);
         }
+        self.note_bad_headers(number, bad_headers);
         self.note_walk(number, &walked);
         let tombstones = std::mem::take(&mut walked.tombstones);
         let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost);
@@ -135,23 +123,45 @@ impl Model<'_> {
         let at = self.blocks.len() - 1;
         if let Some(fault) = fault {
             self.cut(number, end, compressed, &fault.to_string());
-            let seqs = lost_range
-                .map(|(from, to)| (from..=to).collect())
-                .unwrap_or_default();
-            let lost = Lost {
-                seqs,
-                bytes: content_length.saturating_sub(end),
-            };
-            let detail = format!(
-                "{} bytes from offset {end} to the end of the block",
-                lost.bytes
-            );
-            self.block_event(EventCode::LostData, number, Some(end), detail);
-            self.add_lost(lost);
+            self.note_cut(number, end, content_length, lost_range);
         }
         self.tombstones.extend(tombstones);
         self.settle_taken(at, misaligned, file_length, compressed, end)?;
         Ok(at)
+    }
+
+    /// A block its legacy index stands for.
+    fn take_legacy(&mut self, fresh: Block, state: Block) -> Result<usize, Fault> {
+        self.add_block(Block {
+            id: fresh.id,
+            number: fresh.number,
+            untracked: fresh.untracked,
+            key_is_fresh: fresh.key_is_fresh,
+            compressed: fresh.compressed,
+            ..state
+        });
+        let at = self.blocks.len() - 1;
+        self.populate_subjects(at)?;
+        Ok(at)
+    }
+
+    fn note_bad_headers(&mut self, number: u32, bad_headers: Vec<(u64, u64)>) {
+        for (seq, offset) in bad_headers {
+            let detail =
+                "its header length does not fit the record: it passes recovery and cannot be read";
+            self.block_event(EventCode::HeaderLengthBad, number, Some(offset), detail);
+            self.unreadable.push(seq);
+        }
+    }
+
+    fn note_cut(&mut self, number: u32, end: u64, length: u64, lost: Option<(u64, u64)>) {
+        let seqs = lost
+            .map(|(from, to)| (from..=to).collect())
+            .unwrap_or_default();
+        let bytes = length.saturating_sub(end);
+        let detail = format!("{bytes} bytes from offset {end} to the end of the block");
+        self.block_event(EventCode::LostData, number, Some(end), detail);
+        self.add_lost(Lost { seqs, bytes });
     }
 
     /// What reading a block a second time, for its subjects, would have changed.

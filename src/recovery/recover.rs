@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use super::actions::Change;
 use super::apply::{self, ApplyKeys, Interrupted};
 use super::engine::{Phase, Progress, Watch};
 use super::events::{Event, EventCode};
+use super::model::StreamKeys;
 use super::options::Options;
 use super::report::{Outcome, Refusal, StreamReport};
 use super::session::{Examined, StreamDir, judge};
 use super::undo::{self, Recorder, UndoError, UndoReport};
+use crate::crypto::{Cipher, Seed};
 use crate::env::{Entropy, FileSystem, LockError, LockGuard, ProcessInfo};
 
 /// What a recovery may do.
@@ -80,41 +83,57 @@ pub fn recover(
         done: 0,
         total: changes.len() as u64,
     });
-    let store_keys = setup.keys(options);
+    match perform(
+        fs,
+        stream,
+        &setup.keys(options),
+        setup.asset_key.clone(),
+        &changes,
+        recover.undo,
+        entropy,
+    ) {
+        Ok(()) => report,
+        Err(event) => refused(report, Refusal::Io, event),
+    }
+}
+
+fn perform(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    keys: &StreamKeys<'_>,
+    asset_key: Option<(Seed, Cipher)>,
+    changes: &[Change],
+    keep_undo: bool,
+    entropy: &dyn Entropy,
+) -> Result<(), Event> {
     let keys = ApplyKeys {
-        account: store_keys.account,
-        stream: store_keys.stream,
-        current: store_keys.current,
-        previous: store_keys.previous,
-        cipher: store_keys.cipher,
-        asset_key: setup.asset_key.clone(),
+        account: keys.account,
+        stream: keys.stream,
+        current: keys.current,
+        previous: keys.previous,
+        cipher: keys.cipher,
+        asset_key,
     };
-    let mut recorder = match recover
-        .undo
+    let mut recorder = keep_undo
         .then(|| Recorder::new(fs, &stream.dir))
         .transpose()
-    {
-        Ok(recorder) => recorder,
-        Err(error) => {
-            let event = Event::new(EventCode::IoError, error.to_string());
-            return refused(report, Refusal::Io, event);
-        }
-    };
+        .map_err(|error| Event::new(EventCode::IoError, error.to_string()))?;
     let never = || false;
-    if let Err(error) = apply::apply(
+    apply::apply(
         fs,
         &stream.dir,
-        &changes,
+        changes,
         &keys,
         entropy,
         recorder.as_mut(),
         &never,
-    ) {
+    )
+    .map(|_| ())
+    .map_err(|error| {
         let mut event = Event::new(EventCode::IoError, error.to_string());
         event.file = (!error.path.is_empty()).then(|| error.path.clone());
-        return refused(report, Refusal::Io, event);
-    }
-    report
+        event
+    })
 }
 
 fn judge_nothing(stream: &StreamDir) -> StreamReport {

@@ -17,7 +17,6 @@ use crate::block::slots;
 use crate::block::walk::{Known, Sink, Walked, walk};
 use crate::crypto::BlockCipher;
 use crate::format::checksum::HashKey;
-use crate::format::headers;
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
 use crate::format::record::{RecordRef, Run};
@@ -252,9 +251,11 @@ impl<'a> Scanner<'a> {
             BlockKey::Opened(opened) if opened.converting => Some(false),
             _ => None,
         };
+        // The check walks the block once; its outcome is what the walk proper starts from.
+        let mut converted = Block::default();
         if encrypt_anew.is_some() {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
-            convert_check(&mut Block::default(), &self.file, &hash_key).map_err(failed)?;
+            convert_check(&mut converted, &self.file, &hash_key).map_err(failed)?;
         }
         let legacy = if noise {
             None
@@ -274,8 +275,7 @@ impl<'a> Scanner<'a> {
         let known = legacy
             .as_ref()
             .filter(|legacy| !legacy.accepted)
-            .map(known_of)
-            .unwrap_or_default();
+            .map_or_else(|| known_of(&converted), |legacy| known_of(&legacy.state));
         self.local.clear();
         let mut sink = ScanSink {
             tracked: tracked && !accepted,
@@ -346,6 +346,8 @@ impl<'a> Scanner<'a> {
         let ScanRules { files, msgs, .. } = self.rules;
         let bytes = files.read(&format!("{msgs}/{number}.idx")).ok()?;
         let opened = match key {
+            // By the time the server looks, the block has a new key, which the old file is not under.
+            BlockKey::Opened(opened) if opened.converting => return None,
             BlockKey::Opened(opened) => Some(opened),
             _ => None,
         };
@@ -397,11 +399,11 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
     }
 }
 
-fn known_of(legacy: &LegacyVerdict) -> Known {
+fn known_of(block: &Block) -> Known {
     Known {
-        first_seq: legacy.state.first.seq,
-        first_ts: legacy.state.first.ts,
-        last_seq: legacy.state.last.seq,
-        deleted: legacy.state.deleted.clone(),
+        first_seq: block.first.seq,
+        first_ts: block.first.ts,
+        last_seq: block.last.seq,
+        deleted: block.deleted.clone(),
     }
 }

@@ -97,16 +97,16 @@ pub struct StreamSetup {
     pub account: Vec<u8>,
     /// Settings in force, defaults filled in.
     pub meta: StreamMeta,
-    /// When it was created, nanoseconds since the Unix epoch, where it is known.
-    pub created_ns: Option<i64>,
     /// The configured cipher, or what stands in for it.
     pub cipher: Cipher,
     /// The stream's own key, where the server gets hold of it: not during a conversion.
     pub asset_key: Option<(Seed, Cipher)>,
     /// Whether the metadata is encrypted.
+    #[cfg(test)]
     pub sealed: bool,
     /// Whether another key or cipher than the configured opened it. The server then removes
     /// `meta.key` first, and takes `index.db` for plain.
+    #[cfg(test)]
     pub converting: bool,
     /// Whether the open call ends by writing the metadata files anew.
     pub needs_meta: bool,
@@ -435,13 +435,14 @@ fn finish(
     StreamSetup {
         name,
         account: context.account.to_vec(),
-        created_ns: meta.created.ns(),
         meta,
         cipher: configured.or(context.keys.cipher).unwrap_or(Cipher::ChaCha),
         asset_key: opened
             .filter(|opened| !opened.converting)
             .map(|opened| (opened.seed, opened.cipher)),
+        #[cfg(test)]
         sealed,
+        #[cfg(test)]
         converting,
         needs_meta: absent || (keyed && (!sealed || converting)),
         raft_group: context.raft_group,

@@ -218,17 +218,6 @@ impl SubjectTable {
         }
     }
 
-    /// Totals of a subject, if it has any.
-    #[must_use]
-    pub fn get(&self, subject: &[u8]) -> Option<SubjectTotals> {
-        let hash = hash_of(subject);
-        let mut shard = self.shards.get(shard_of(hash))?.lock();
-        shard
-            .totals_mut(hash, subject)
-            .copied()
-            .filter(|totals| totals.total > 0)
-    }
-
     /// Distinct subjects.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -342,18 +331,6 @@ impl BlockSubjects {
         self.table.clear();
         self.entries.clear();
         self.recent = [0; RECENT_COUNT];
-    }
-
-    /// Distinct subjects.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Counts a message. Messages without a subject are not counted.

@@ -20,8 +20,8 @@ use crate::format::seqset::SeqSet;
 /// allocate gigabytes when it first reads the block (H37).
 const CRASHING_SPAN: u64 = 1 << 30;
 
-/// Live sequences of a block that are looked for where its count claims fewer.
-const LIVE_MAX: u64 = 1 << 16;
+/// Sequences of one block that are looked at one by one, whatever its message count.
+const LISTED_MAX: u64 = 4 << 20;
 
 /// How often the server walks and reads a block again before it gives up.
 const LOAD_TRIES: u32 = 8;
@@ -266,14 +266,21 @@ fn feed(hasher: &mut Sha256, content: &[u8], slot: Slot) {
 
 fn live_seqs(block: &Block) -> Vec<u64> {
     let mut live = Vec::new();
-    let mut seq = block.first.seq.max(1);
+    let (first, last) = (block.first.seq, block.last.seq);
+    if last < first {
+        return live;
+    }
+    // An index may count fewer messages than its own range leaves room for; one that claims a range
+    // beyond all reason is bounded by what it says it holds.
+    let room = (last - first).saturating_add(1).saturating_sub(block.deleted.count_in(first..=last));
+    let bound = if room <= LISTED_MAX { room } else { block.messages };
+    let mut seq = first.max(1);
     while seq <= block.last.seq {
         if block.deleted.contains(seq) {
             seq = block.deleted.span_end(seq).unwrap_or(seq);
         } else {
             live.push(seq);
-            // A range may hold more than the count says, but not without end.
-            if live.len() as u64 >= block.messages.max(LIVE_MAX) {
+            if live.len() as u64 >= bound {
                 break;
             }
         }

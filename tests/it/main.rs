@@ -6,6 +6,7 @@
 )]
 
 mod cli;
+mod corpus;
 mod damaged;
 mod golden;
 mod hazards;

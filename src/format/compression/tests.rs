@@ -306,21 +306,6 @@ fn a_plain_block_that_spells_the_mark() {
     assert!(!is_plain_after_all(&plain, &key));
 }
 
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/compression");
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| std::fs::read(entry.path()).ok())
-        .collect()
-}
-
-#[test]
-fn corpus_replays() {
-    for data in corpus() {
-        fuzz_one(&data);
-    }
-}
-
 fn compressible() -> impl Strategy<Value = Vec<u8>> {
     let piece = (proptest::collection::vec(any::<u8>(), 1..40), 1..60_usize);
     proptest::collection::vec(piece, 0..60).prop_map(|pieces| {

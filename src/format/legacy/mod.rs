@@ -16,14 +16,3 @@ pub fn fuzz_one(data: &[u8]) {
         assert_eq!(again, Ok(idx::IdxOutcome::Candidate(fields)));
     }
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn corpus_replays() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/legacy");
-        for file in std::fs::read_dir(folder).unwrap() {
-            super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
-        }
-    }
-}

@@ -351,21 +351,6 @@ fn what_readers_would_refuse_is_not_written() {
     assert_eq!(out, [1]);
 }
 
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/record");
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| std::fs::read(entry.path()).ok())
-        .collect()
-}
-
-#[test]
-fn corpus_replays() {
-    for data in corpus() {
-        super::fuzz_one(&data);
-    }
-}
-
 fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 0..most)
 }

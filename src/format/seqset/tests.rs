@@ -281,14 +281,6 @@ fn run(steps: &[Step]) -> (SeqSet, BTreeSet<u64>) {
     (set, model)
 }
 
-#[test]
-fn corpus_replays() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/seqset");
-    for file in std::fs::read_dir(folder).unwrap() {
-        super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 

@@ -120,6 +120,7 @@ impl StateError {
 }
 
 impl fmt::Display for StateError {
+    #[expect(clippy::too_many_lines, reason = "one arm for each variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadVersion {

@@ -301,14 +301,6 @@ fn state_file() -> impl Strategy<Value = StateFile> {
     })
 }
 
-#[test]
-fn corpus_replays() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus/state");
-    for file in std::fs::read_dir(folder).unwrap() {
-        super::fuzz_one(&std::fs::read(file.unwrap().path()).unwrap());
-    }
-}
-
 proptest! {
     #[test]
     fn round_trips(state in state_file()) {

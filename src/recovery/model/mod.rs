@@ -22,7 +22,7 @@ use crate::format::seqset::SeqSet;
 
 pub use disk::{BlockFile, BlockKey, Disk, StreamKeys};
 pub use load::{Lookup, convert_check};
-pub use remove::{Removal, on_disk};
+pub use remove::on_disk;
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};

@@ -8,7 +8,6 @@ use crate::format::record::{
 };
 use crate::format::seqset::SeqSet;
 use crate::recovery::actions::{ActionKind, Piece};
-use crate::recovery::events::EventCode;
 use crate::recovery::fault::{Cause, Fault};
 
 /// A block is rewritten on the spot only above this raw size.
@@ -473,23 +472,6 @@ impl Model<'_> {
             .collect();
         file.pieces = Some(pieces);
         file.appended.clear();
-    }
-
-    /// The stream's last edge with "no time" spelled the way records spell it.
-    pub fn last_edge_on_disk(&self) -> Edge {
-        on_disk(self.totals.last)
-    }
-
-    /// Notes that a tombstone found its target, or did not.
-    pub fn note_tombstone(&mut self, seq: u64, removal: Removal) {
-        let code = match removal {
-            Removal::Removed => EventCode::TombstoneApplied,
-            _ => return,
-        };
-        self.event(
-            crate::recovery::events::Event::new(code, format!("message {seq} had been deleted"))
-                .seq(seq),
-        );
     }
 }
 
