@@ -356,12 +356,18 @@ impl Model<'_> {
             );
             return Ok((Row::D17, detail));
         }
+        self.note_orphans();
+        Ok((Row::D18, String::new()))
+    }
+
+    /// Blocks on disk that a sound index does not list.
+    fn note_orphans(&mut self) {
         let known: BTreeSet<u32> = self.blocks.iter().map(|block| block.number).collect();
+        let on_disk = self.listed_numbers().unwrap_or_default();
         for number in on_disk.into_iter().filter(|number| !known.contains(number)) {
             let detail = "the index does not list it; nobody sees what is in it";
             self.block_event(EventCode::BlockOrphanFile, number, None, detail);
         }
-        Ok((Row::D18, String::new()))
     }
 
     /// Row D14: the last record of the last block.
