@@ -245,6 +245,8 @@ impl Steps<'_> {
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
         distinct.dedup();
+        let named_twice = distinct.len() < numbers.len();
+        distinct.retain(|number| !model.disk.removes(*number));
         let watch = self.watch;
         let done = move |done| {
             (watch.progress)(Progress {
@@ -254,7 +256,7 @@ impl Steps<'_> {
             })
         };
         let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
-        if distinct.len() < numbers.len() {
+        if named_twice {
             return Err(Fault::general(Cause::Other(
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
             )));
@@ -330,12 +332,14 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
             }
             changes.push(remove("__new_msgs__"));
             model.disk.staging = changes;
+            make_messages_directory(model);
             return Ok(());
         }
         None => {}
     }
     model.disk.staging = changes;
     remove_purged(model);
+    make_messages_directory(model);
     Ok(())
 }
 
@@ -349,6 +353,20 @@ fn remove_purged(model: &mut Model<'_>) {
         model.action(ActionKind::RemovePurged, path, None, detail);
         model.disk.staging.push(change);
     }
+}
+
+/// A stream directory without `msgs` is that of an empty store.
+fn make_messages_directory(model: &mut Model<'_>) {
+    let msgs = model.disk.msgs;
+    if !matches!(model.disk.files.exists(msgs), Ok(false)) {
+        return;
+    }
+    let detail = "there is no directory for messages: the store is taken as empty";
+    model.action(ActionKind::CreateDirectory, msgs, None, detail);
+    model
+        .disk
+        .staging
+        .push(Change::CreateDir { path: msgs.into() });
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.

@@ -356,18 +356,7 @@ impl Model<'_> {
             );
             return Ok((Row::D17, detail));
         }
-        self.note_orphans();
         Ok((Row::D18, String::new()))
-    }
-
-    /// Blocks on disk that a sound index does not list.
-    fn note_orphans(&mut self) {
-        let known: BTreeSet<u32> = self.blocks.iter().map(|block| block.number).collect();
-        let on_disk = self.listed_numbers().unwrap_or_default();
-        for number in on_disk.into_iter().filter(|number| !known.contains(number)) {
-            let detail = "the index does not list it; nobody sees what is in it";
-            self.block_event(EventCode::BlockOrphanFile, number, None, detail);
-        }
     }
 
     /// Row D14: the last record of the last block.
@@ -419,12 +408,24 @@ impl Model<'_> {
                 self.event(event.file(format!("msgs/{number}.blk")));
             }
         }
+        if !missing {
+            self.note_unlisted(&on_disk);
+        }
         Ok(missing.then(|| (Row::D16, String::new())))
     }
 
     /// # Errors
     ///
     /// [`Fault`] only where the server would go down listing what is lost.
+    /// Blocks that lie on disk and that a trusted index does not list are seen by nobody (H16).
+    fn note_unlisted(&mut self, on_disk: &[u32]) {
+        let known: BTreeSet<u32> = self.blocks.iter().map(|block| block.number).collect();
+        for number in on_disk.iter().copied().filter(|number| !known.contains(number)) {
+            let detail = "the index does not list it; nobody sees what is in it";
+            self.block_event(EventCode::BlockOrphanFile, number, None, detail);
+        }
+    }
+
     fn lose_block(&mut self, at: usize) -> Result<(), Fault> {
         let rebuilt = match self.rebuild(at) {
             Err(fault) if !matches!(fault.cause, Cause::Other(_)) => Ok(None),

@@ -3,6 +3,7 @@
 use super::actions::ActionKind;
 use super::events::{Event, EventCode, Severity};
 use super::fault::{Cause, Fault};
+use super::files::FileFault;
 use super::model::{Block, Edge, Model, Totals, block_path, key_path};
 use super::report::Lost;
 use super::scan::{Scanned, ScannedBlock};
@@ -17,8 +18,12 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the directory cannot be listed, or a name stands for no block at all.
     pub fn block_numbers(&mut self) -> Result<Vec<u32>, Fault> {
-        let listing = self.disk.files.list(self.disk.msgs);
-        let entries = listing.map_err(|fault| Fault::general(Cause::Io(fault.to_string())))?;
+        let entries = match self.disk.files.list(self.disk.msgs) {
+            Ok(entries) => entries,
+            // The server makes the directory before it looks into it.
+            Err(FileFault::Missing) => Vec::new(),
+            Err(fault) => return Err(Fault::general(Cause::Io(fault.to_string()))),
+        };
         let mut numbers = Vec::new();
         for entry in &entries {
             let name = entry.name.as_encoded_bytes();

@@ -16,6 +16,7 @@ const usage = `usage: oracle COMMAND ...
   gen RECIPE --out DIR [flags] write a store after a recipe
   recipes                      list the recipes
   random --seed N --out DIR    write a random store
+  matrix [RNNN ...] --out DIR  write the stores of the parity matrix with their verdicts
   time DIR [flags]             time the open call
   server STORE_DIR [flags]     start a whole server on a store_dir and print its streams
 `
@@ -46,6 +47,8 @@ func run(args []string) error {
 			fmt.Printf("%-22s %s\n", r.name, r.about)
 		}
 		return nil
+	case "matrix":
+		return commandMatrix(args)
 	case "time":
 		return commandTime(args)
 	case "server":

@@ -10,6 +10,7 @@ mod corpus;
 mod damaged;
 mod golden;
 mod hazards;
+mod matrix;
 mod recover;
 mod support;
 mod tidy;

@@ -223,8 +223,9 @@ pub fn parse_at(buffer: &[u8], offset: usize) -> Result<RecordRef, RecordFault> 
     let Some(header) = rest.first_chunk::<RECORD_HEADER_LENGTH>() else {
         return Err(RecordFault::HeaderCut { offset, remaining });
     };
-    let length_bits = u32::from_le_bytes(field(header, 0));
-    let subject_length = u16::from_le_bytes(field(header, 20));
+    let (length, sequence, timestamp, subject_length) = fields(header);
+    let length_bits = u32::from_le_bytes(length);
+    let subject_length = u16::from_le_bytes(subject_length);
     let has_headers = length_bits & HEADERS_BIT != 0;
     let length = length_bits & !HEADERS_BIT;
     let needed = RECORD_MIN_LENGTH
@@ -242,8 +243,8 @@ pub fn parse_at(buffer: &[u8], offset: usize) -> Result<RecordRef, RecordFault> 
         ));
     }
     Ok(RecordRef {
-        sequence_bits: u64::from_le_bytes(field(header, 4)),
-        timestamp_ns: i64::from_le_bytes(field(header, 12)),
+        sequence_bits: u64::from_le_bytes(sequence),
+        timestamp_ns: i64::from_le_bytes(timestamp),
         offset: offset_32.unwrap_or(u32::MAX),
         length,
         subject_length,
@@ -251,11 +252,15 @@ pub fn parse_at(buffer: &[u8], offset: usize) -> Result<RecordRef, RecordFault> 
     })
 }
 
-/// Bytes at `offset` of a record header. Every caller names a constant offset that leaves `N` bytes, so the index
-/// is in bounds and the check is compiled away.
+/// The fields of a record header: length, sequence, timestamp, subject length. Split off one by one, each is a single
+/// load.
 #[inline(always)]
-fn field<const N: usize>(header: &[u8; RECORD_HEADER_LENGTH], offset: usize) -> [u8; N] {
-    std::array::from_fn(|index| header[offset + index])
+fn fields(header: &[u8; RECORD_HEADER_LENGTH]) -> ([u8; 4], [u8; 8], [u8; 8], [u8; 2]) {
+    let [rest @ .., s0, s1] = header;
+    let (length, rest) = rest.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+    let (sequence, rest) = rest.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    let timestamp = rest.first_chunk::<8>().unwrap_or(&[0; 8]);
+    (*length, *sequence, *timestamp, [*s0, *s1])
 }
 
 #[cold]

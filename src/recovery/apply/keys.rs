@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::error::ApplyCause;
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, open_with_trials, seal,
+    BlockCipher, Cipher, KeyFile, KeyFileError, Nonce, Seed, ServerKey, block_context,
+    open_with_trials, seal,
 };
 use crate::env::{Entropy, FileSystem};
 
@@ -43,8 +44,9 @@ pub(super) struct Keyring<'a> {
     keys: &'a ApplyKeys<'a>,
     entropy: &'a dyn Entropy,
     fresh: HashMap<String, Known>,
-    /// Keys of blocks whose key file was replaced, while the block was not.
-    replaced: HashMap<u32, Option<Known>>,
+    /// Keys of blocks whose key file was replaced, while the block was not. A key file that did not open matters
+    /// only where the block is read after all.
+    replaced: HashMap<u32, Result<Option<Known>, KeyFileError>>,
 }
 
 impl<'a> Keyring<'a> {
@@ -70,8 +72,11 @@ impl<'a> Keyring<'a> {
         let server = self.keys.current.ok_or(ApplyCause::NoServerKey)?;
         if let Some(number) = block_of_key(path) {
             let old = match self.fresh.get(path) {
-                Some(known) => Some(known.clone()),
-                None => self.open(fs, number, full)?,
+                Some(known) => Ok(Some(known.clone())),
+                None => match self.open(fs, number, full) {
+                    Err(ApplyCause::Key(error)) => Err(error),
+                    opened => Ok(opened?),
+                },
             };
             self.replaced.insert(number, old);
         }
@@ -93,7 +98,7 @@ impl<'a> Keyring<'a> {
         key_file: &Path,
     ) -> Result<Option<BlockCipher>, ApplyCause> {
         let known = match self.replaced.get(&number) {
-            Some(old) => old.clone(),
+            Some(old) => old.clone().map_err(ApplyCause::Key)?,
             None => self.open(fs, number, key_file)?,
         };
         Ok(known.map(|known| BlockCipher::new(&known.seed, &known.nonce)))
@@ -121,7 +126,7 @@ impl<'a> Keyring<'a> {
                 .get(&key_path(number))
                 .filter(|_| encrypted)
                 .cloned();
-            self.replaced.insert(number, now);
+            self.replaced.insert(number, Ok(now));
         }
     }
 
