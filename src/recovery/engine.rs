@@ -218,6 +218,9 @@ impl Steps<'_> {
             return Ok(Source::Index);
         }
         let prior = model.start_over();
+        // The server looks for a purge once more before it reads the blocks, and a purge that the
+        // first look took back no longer hides what another had left.
+        remove_purged(model);
         self.read_blocks(model)
             .map_err(|fault| (refusal_of(&fault), fault))?;
         model
@@ -333,18 +336,22 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
         }
         None => {}
     }
-    if matches!(files.exists("__msgs__"), Ok(true)) {
-        model.action(
-            ActionKind::RemovePurged,
-            "__msgs__",
-            None,
-            "purged messages that were still being deleted",
-        );
-        changes.push(remove("__msgs__"));
-    }
     model.disk.staging = changes;
+    remove_purged(model);
     make_messages_directory(model);
     Ok(())
+}
+
+/// Old messages that a finished purge was still deleting go.
+fn remove_purged(model: &mut Model<'_>) {
+    let path = "__msgs__";
+    let change = Change::RemoveTree { path: path.into() };
+    let there = matches!(model.disk.files.exists(path), Ok(true));
+    if there && !model.disk.staging.contains(&change) {
+        let detail = "purged messages that were still being deleted";
+        model.action(ActionKind::RemovePurged, path, None, detail);
+        model.disk.staging.push(change);
+    }
 }
 
 /// A stream directory without `msgs` is that of an empty store.

@@ -1,6 +1,7 @@
 //! The hazards of the reference, one by one: what we decide where the server does damage or says
 //! nothing.
 
+use jetsam::crypto::{Cipher, ServerKey, open_sealed, open_with_trials, stream_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::recovery::events::{Event, EventCode, Severity};
 use jetsam::recovery::options::Options;
@@ -9,7 +10,7 @@ use jetsam::recovery::{RecoverOptions, StreamDir, Watch, recover, undo};
 use std::sync::atomic::AtomicBool;
 
 use crate::recover::{Snapshot, snapshot};
-use crate::support::{Fixture, damaged_case, look};
+use crate::support::{Fixture, KEY, damaged_case, look};
 
 /// Hazards that no stream directory shows, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -486,8 +487,25 @@ fn h34_source_positions_ahead_of_the_messages_are_believed_and_reported() {
 }
 
 #[test]
-fn h35_a_changed_identity_is_announced() {
-    see("3.2-enabled").event(EventCode::StreamEncrypting);
+fn h35_the_time_of_creation_stays_when_a_stream_is_encrypted() {
+    let seen = see("3.2-enabled");
+    seen.event(EventCode::StreamEncrypting);
+    assert!(seen.recover(false).1);
+    let file = |name: &str| std::fs::read(seen.stream.dir.join(name)).expect("metadata");
+    let key = ServerKey::new(KEY.to_vec());
+    let context = stream_context(b"S");
+    let opened = open_with_trials(
+        &file("meta.key"),
+        &key,
+        None,
+        Cipher::ChaCha,
+        b"A",
+        &context,
+    );
+    let opened = opened.expect("a key file");
+    let json = open_sealed(&file("meta.inf"), &opened.seed, opened.cipher).expect("metadata");
+    let meta: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(meta["Created"], "2025-12-31T00:00:00Z");
     see("3.2-rotated").event(EventCode::StreamRekeying);
 }
 
