@@ -22,6 +22,7 @@ use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
 use super::index::{FileVerdict, Row, judge_file};
 use super::model::{Block, Disk, Model, Rules, StreamKeys};
+use super::replay::replay;
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::timers::TimerRules;
@@ -153,24 +154,7 @@ pub fn open<'a>(
     {
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
-    let mut unreadable = std::mem::take(&mut model.unreadable);
-    if !quick {
-        let trusted = match source {
-            Source::Index => model.blocks.clone(),
-            Source::Blocks => {
-                let mut blocks = model.blocks.clone();
-                blocks.retain(|block| model.unverified.contains(&block.number));
-                blocks
-            }
-        };
-        unreadable.extend(verify(&mut model, &trusted, threads, watch));
-        unreadable.sort_unstable();
-        unreadable.dedup();
-    }
-    unreadable.retain(|seq| model.holds(*seq));
-    let (_, deleted) = super::session::deleted_of(&model);
-    add_uncounted(&model, &mut unreadable);
-    let digest = digest.then(|| Verifier::new(&model).digest(&model, &deleted));
+    let (unreadable, digest) = read_everything(&mut model, source, quick, digest, threads, watch);
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -417,6 +401,36 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     }
     unreadable.sort_unstable();
     unreadable.dedup();
+}
+
+/// Steps behind the open call: which live messages cannot be read, and the digest of the others.
+fn read_everything(
+    model: &mut Model<'_>,
+    source: Source,
+    quick: bool,
+    digest: bool,
+    threads: usize,
+    watch: &Watch<'_>,
+) -> (Vec<u64>, Option<[u8; 32]>) {
+    let mut unreadable = std::mem::take(&mut model.unreadable);
+    if !quick {
+        let mut unread = model.blocks.clone();
+        if source == Source::Blocks {
+            unread.retain(|block| model.unverified.contains(&block.number));
+        }
+        unreadable.extend(verify(model, &unread, threads, watch));
+    }
+    let (_, deleted) = super::session::deleted_of(model);
+    add_uncounted(model, &mut unreadable);
+    if !quick
+        && !unreadable.is_empty()
+        && let Some(replayed) = replay(model, &deleted)
+    {
+        return (replayed.unreadable, digest.then_some(replayed.digest));
+    }
+    unreadable.retain(|seq| model.holds(*seq));
+    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted));
+    (unreadable, digest)
 }
 
 /// Verifies every record of `blocks`, which nothing has read so far.

@@ -128,6 +128,7 @@ pub struct Content {
 }
 
 /// The pending state of a stream's files.
+#[derive(Clone)]
 pub struct Disk<'a> {
     /// The files as they lie.
     pub files: StreamFiles<'a>,
@@ -186,7 +187,10 @@ impl<'a> Disk<'a> {
 
     /// The block that has been put under another key already, if there is one.
     pub fn converted(&self) -> Option<u32> {
-        let found = self.blocks.iter().find(|(_, file)| file.encrypt_anew.is_some());
+        let found = self
+            .blocks
+            .iter()
+            .find(|(_, file)| file.encrypt_anew.is_some());
         found.map(|(number, _)| *number)
     }
 
