@@ -23,7 +23,8 @@ use jetsam::env::{Clock as _, OsClock, OsFileSystem};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::{StreamDir, Watch, examine};
 
-const USAGE: &str = "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N]";
+const USAGE: &str =
+    "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N]";
 
 struct Settings {
     dir: PathBuf,

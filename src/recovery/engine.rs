@@ -168,10 +168,8 @@ pub fn open<'a>(
         unreadable.dedup();
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let (deleted_count, deleted) = super::session::deleted_of(&model);
-    if deleted_count == 0 {
-        add_uncounted(&model, &mut unreadable);
-    }
+    let (_, deleted) = super::session::deleted_of(&model);
+    add_uncounted(&model, &mut unreadable);
     let digest = digest.then(|| Verifier::new(&model).digest(&model, &deleted));
     if let Some(json) = new_meta {
         model.write_meta(json);
@@ -241,6 +239,7 @@ impl Steps<'_> {
             tracked: model.rules.tracks_subjects,
             threads: self.threads,
             noise: model.disk.noise(),
+            converted: model.disk.converted(),
         };
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
@@ -407,9 +406,13 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
 /// as live and cannot be read.
 fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     let (first, last) = (model.totals.first.seq, model.totals.last.seq);
+    if last < first || model.totals.messages <= last - first {
+        return;
+    }
     for (at, block) in model.blocks.iter().enumerate() {
         let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
-        let within = |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
+        let within =
+            |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
         unreadable.extend(deleted.filter(within));
     }
     unreadable.sort_unstable();

@@ -272,8 +272,14 @@ fn live_seqs(block: &Block) -> Vec<u64> {
     }
     // An index may count fewer messages than its own range leaves room for; one that claims a range
     // beyond all reason is bounded by what it says it holds.
-    let room = (last - first).saturating_add(1).saturating_sub(block.deleted.count_in(first..=last));
-    let bound = if room <= LISTED_MAX { room } else { block.messages };
+    let room = (last - first)
+        .saturating_add(1)
+        .saturating_sub(block.deleted.count_in(first..=last));
+    let bound = if room <= LISTED_MAX {
+        room
+    } else {
+        block.messages
+    };
     let mut seq = first.max(1);
     while seq <= block.last.seq {
         if block.deleted.contains(seq) {

@@ -184,6 +184,12 @@ impl<'a> Disk<'a> {
         found.map(|(number, _)| *number)
     }
 
+    /// The block that has been put under another key already, if there is one.
+    pub fn converted(&self) -> Option<u32> {
+        let found = self.blocks.iter().find(|(_, file)| file.encrypt_anew.is_some());
+        found.map(|(number, _)| *number)
+    }
+
     /// The overlay entry of block `number`.
     pub fn block(&mut self, number: u32) -> &mut BlockFile {
         let Disk {
