@@ -238,7 +238,7 @@ impl Model<'_> {
             ("sources.db", timers.sources),
         ];
         for (path, bytes) in files {
-            if let Some(bytes) = bytes {
+            if let Some(bytes) = bytes.filter(|_| !self.is_blocked(path)) {
                 self.action(
                     ActionKind::WriteTimerFile,
                     path,
