@@ -72,6 +72,8 @@ pub struct StoreSetup<'a> {
     pub asset_key: Option<(Seed, Cipher)>,
     /// Scan threads.
     pub threads: usize,
+    /// Whether plain blocks are mapped.
+    pub map_files: bool,
     /// Whether `index.db` is to be ignored.
     pub no_index: bool,
     /// Whether a sound index is believed without reading the blocks.
@@ -126,6 +128,7 @@ pub fn open<'a>(
         keys,
         asset_key,
         threads,
+        map_files,
         no_index,
         quick,
         digest,
@@ -134,6 +137,7 @@ pub fn open<'a>(
     let mut model = Model::new(rules, Disk::new(files, keys));
     let steps = Steps {
         threads,
+        map_files,
         no_index,
         asset_key,
         watch,
@@ -190,6 +194,7 @@ pub fn open<'a>(
 
 struct Steps<'w> {
     threads: usize,
+    map_files: bool,
     no_index: bool,
     asset_key: Option<(Seed, Cipher)>,
     watch: &'w Watch<'w>,
@@ -237,6 +242,7 @@ impl Steps<'_> {
             keys: model.disk.keys,
             tracked: model.rules.tracks_subjects,
             threads: self.threads,
+            map_files: self.map_files,
             noise: model.disk.noise(),
         };
         let mut distinct = numbers.clone();
@@ -402,7 +408,8 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     let (first, last) = (model.totals.first.seq, model.totals.last.seq);
     for (at, block) in model.blocks.iter().enumerate() {
         let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
-        let within = |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
+        let within =
+            |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
         unreadable.extend(deleted.filter(within));
     }
     unreadable.sort_unstable();

@@ -16,7 +16,9 @@ use crate::block::content::{self, decode};
 use crate::block::slots;
 use crate::block::walk::{Known, Sink, Walked, walk};
 use crate::crypto::BlockCipher;
+use crate::env::Mapping;
 use crate::format::checksum::HashKey;
+use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
 use crate::format::record::{RecordRef, Run};
@@ -34,6 +36,8 @@ pub struct ScanRules<'a> {
     pub tracked: bool,
     /// Threads.
     pub threads: usize,
+    /// Whether plain blocks are mapped.
+    pub map_files: bool,
     /// A plain block beside which the server has put a key by then (H6).
     pub noise: Option<u32>,
 }
@@ -212,15 +216,13 @@ impl<'a> Scanner<'a> {
             tracked,
             ..
         } = self.rules;
-        files
-            .read_into(&format!("{msgs}/{number}.blk"), &mut self.file)
-            .map_err(|fault| {
-                plain(match fault {
-                    FileFault::Missing => Cause::Missing,
-                    FileFault::Failed(detail) => Cause::Io(detail),
-                })
-            })?;
         let noise = self.rules.noise == Some(number);
+        let mapping = self.load(number, noise).map_err(|fault| {
+            plain(match fault {
+                FileFault::Missing => Cause::Missing,
+                FileFault::Failed(detail) => Cause::Io(detail),
+            })
+        })?;
         if noise {
             // Under a random key the first record's lengths do not agree, all but certainly.
             self.file.fill(0xFF);
@@ -236,15 +238,22 @@ impl<'a> Scanner<'a> {
         let key_created = matches!(key, BlockKey::Absent);
         let failed = |cause| ScanFault { cause, key_created };
         let hash_key = HashKey::for_block(keys.stream, number);
-        let file_length = self.file.len() as u64;
+        let file_length = mapping.as_deref().unwrap_or(&self.file).len() as u64;
         let cipher = match &key {
             BlockKey::Opened(opened) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
             _ => None,
         };
-        let decoded = decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key);
+        let decoded = match &mapping {
+            Some(mapping) => Ok(content::Decoded {
+                compressed: false,
+                tail: content::tail_of(mapping),
+            }),
+            None => decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key),
+        };
+        let bytes = mapping.as_deref().unwrap_or(&self.file);
         let tail = match &decoded {
             Ok(decoded) => decoded.tail,
-            Err(_) => content::tail_of(&self.file),
+            Err(_) => content::tail_of(bytes),
         };
         let encrypt_anew = match &key {
             BlockKey::Absent => Some(true),
@@ -255,7 +264,7 @@ impl<'a> Scanner<'a> {
         let mut converted = Block::default();
         if encrypt_anew.is_some() {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
-            convert_check(&mut converted, &self.file, &hash_key).map_err(failed)?;
+            convert_check(&mut converted, bytes, &hash_key).map_err(failed)?;
         }
         let legacy = if noise {
             None
@@ -282,7 +291,7 @@ impl<'a> Scanner<'a> {
             local: &mut self.local,
             seen: Seen::default(),
         };
-        let walked = walk(&self.file, &hash_key, known, &mut self.run, &mut sink);
+        let walked = walk(bytes, &hash_key, known, &mut self.run, &mut sink);
         let seen = sink.seen;
         let mut block = ScannedBlock {
             key,
@@ -290,7 +299,7 @@ impl<'a> Scanner<'a> {
             walked,
             legacy,
             file_length,
-            content_length: self.file.len() as u64,
+            content_length: bytes.len() as u64,
             compressed: decoded.compressed,
             ttl_count: seen.ttl_count,
             schedule_count: seen.schedule_count,
@@ -300,44 +309,31 @@ impl<'a> Scanner<'a> {
         if accepted {
             block.misaligned = true;
         } else {
-            self.check_alignment(&mut block);
+            check_alignment(bytes, &mut block);
             if tracked && !block.misaligned && block.walked.messages > 0 {
-                self.subjects.merge_block(number, &self.local, &self.file);
+                self.subjects.merge_block(number, &self.local, bytes);
             }
         }
         Ok(block)
     }
 
-    /// A plain walk indexes by construction; anything else is indexed to be sure.
-    fn check_alignment(&self, block: &mut ScannedBlock) {
-        if block.walked.plain || block.walked.messages == 0 {
-            return;
-        }
-        let content = self
-            .file
-            .get(..block.walked.end as usize)
-            .unwrap_or(&self.file);
-        let mut deleted = block.walked.deleted.clone();
-        let Walked {
-            first_seq,
-            last_seq,
-            ..
-        } = block.walked;
-        match slots::index(content, first_seq, last_seq, &mut deleted) {
-            Ok(index) => {
-                block.ttl_count = index.ttl_count;
-                block.schedule_count = index.schedule_count;
-                // A message that a later record erased again counts for the block, not for its subject.
-                let within = deleted.count_in(first_seq..=last_seq.max(first_seq));
-                block.misaligned = block.walked.messages.saturating_add(within) > index.span;
-                block.walked.deleted = deleted;
+    /// Has the block's file in `self.file`, or gives it mapped where that was asked for and its bytes are its content.
+    fn load(&mut self, number: u32, noise: bool) -> Result<Option<Mapping>, FileFault> {
+        let ScanRules {
+            files, msgs, keys, ..
+        } = self.rules;
+        let name = format!("{msgs}/{number}.blk");
+        if self.rules.map_files && keys.current.is_none() && !noise {
+            let mapping = files.map(&name)?;
+            if matches!(compression::detect(&mapping), Ok(Framing::Plain)) {
+                return Ok(Some(mapping));
             }
-            Err(_) => block.misaligned = true,
         }
+        files.read_into(&name, &mut self.file).map(|()| None)
     }
 
     fn read_legacy(
-        &mut self,
+        &self,
         number: u32,
         key: &BlockKey,
         file_length: u64,
@@ -359,6 +355,31 @@ impl<'a> Scanner<'a> {
             }
         };
         Some(judge_legacy(legacy::idx::decode(&plain), file_length, tail))
+    }
+}
+
+/// A plain walk indexes by construction; anything else is indexed to be sure.
+fn check_alignment(content: &[u8], block: &mut ScannedBlock) {
+    if block.walked.plain || block.walked.messages == 0 {
+        return;
+    }
+    let content = content.get(..block.walked.end as usize).unwrap_or(content);
+    let mut deleted = block.walked.deleted.clone();
+    let Walked {
+        first_seq,
+        last_seq,
+        ..
+    } = block.walked;
+    match slots::index(content, first_seq, last_seq, &mut deleted) {
+        Ok(index) => {
+            block.ttl_count = index.ttl_count;
+            block.schedule_count = index.schedule_count;
+            // A message that a later record erased again counts for the block, not for its subject.
+            let within = deleted.count_in(first_seq..=last_seq.max(first_seq));
+            block.misaligned = block.walked.messages.saturating_add(within) > index.span;
+            block.walked.deleted = deleted;
+        }
+        Err(_) => block.misaligned = true,
     }
 }
 
