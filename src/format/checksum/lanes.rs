@@ -21,9 +21,6 @@ const SCRATCH_PACKETS: usize = 8;
 /// Records of this many packets and more share a bucket when a run is put in order of length.
 const BUCKET_COUNT: usize = 256;
 
-/// Pieces that span more bytes than this are not worth reading ahead.
-const TOUCHED_BYTES_MAX: usize = 64 * 1024;
-
 /// Runs longer than this are hashed in pieces, so that the ordering fits on the stack.
 const PIECE_LENGTH: usize = 128;
 
@@ -74,9 +71,7 @@ pub(super) fn hash_run(
             return;
         };
         let mut order = [0_u8; PIECE_LENGTH];
-        if order_by_packets(piece, &mut order) {
-            touch(piece, buffer);
-        }
+        order_by_packets(piece, &mut order);
         let mut scratch = [Scratch::default(); LANE_COUNT];
         for group in order
             .get(..piece.len())
@@ -130,31 +125,8 @@ fn packet_count(record: &RecordRef) -> usize {
     record.covered_length() / PACKET_LENGTH
 }
 
-/// Reads a byte of every cache line of `piece` in file order, which processors fetch ahead, so that going through the
-/// records in another order does not wait for memory. Long records are fetched ahead one by one anyway.
-fn touch(piece: &[RecordRef], buffer: &[u8]) {
-    const CACHE_LINE: usize = 64;
-    let (Some(first), Some(last)) = (piece.first(), piece.last()) else {
-        return;
-    };
-    let range = first.offset()..last.end_offset();
-    let Some(bytes) = buffer
-        .get(range)
-        .filter(|bytes| bytes.len() <= TOUCHED_BYTES_MAX)
-    else {
-        return;
-    };
-    std::hint::black_box(
-        bytes
-            .iter()
-            .step_by(CACHE_LINE)
-            .fold(0, |mix, byte| mix ^ byte),
-    );
-}
-
-/// Fills `order` with the positions of `piece` so that records of like length are neighbours (a counting sort), and
-/// tells whether that changed their order.
-fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) -> bool {
+/// Fills `order` with the positions of `piece` so that records of like length are neighbours (a counting sort).
+fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) {
     for (slot, position) in order.iter_mut().zip(0..) {
         *slot = position;
     }
@@ -166,7 +138,7 @@ fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) -> bool
             (lowest.min(at), highest.max(at))
         });
     if lowest >= highest {
-        return false;
+        return;
     }
     // Every bucket is below `BUCKET_COUNT`, so the indices below are in bounds; counts add up to `PIECE_LENGTH` at most.
     let mut starts = [0_u8; BUCKET_COUNT];
@@ -184,7 +156,6 @@ fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) -> bool
         }
         *start += 1;
     }
-    true
 }
 
 /// Splits the covered bytes of nearly every record: one without headers, with a packet's worth and more to cover, and
