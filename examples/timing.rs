@@ -2,7 +2,7 @@
 //! comparison in `benches/compare/run.sh`.
 //!
 //! ```text
-//! cargo run --release --example timing -- STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N]
+//! cargo run --release --example timing -- STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N] [--mmap]
 //! ```
 //!
 //! Every round runs in a process of its own, so that peak memory is that of one rebuild, and prints
@@ -24,7 +24,7 @@ use jetsam::recovery::options::Options;
 use jetsam::recovery::{StreamDir, Watch, examine};
 
 const USAGE: &str =
-    "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N]";
+    "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N] [--mmap]";
 
 struct Settings {
     dir: PathBuf,
@@ -32,6 +32,7 @@ struct Settings {
     account: Option<String>,
     threads: Option<usize>,
     rounds: usize,
+    mmap: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +61,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Settings> {
         account: None,
         threads: None,
         rounds: 1,
+        mmap: false,
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -67,6 +69,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Settings> {
             "--account" => settings.account = Some(arguments.next()?),
             "--threads" => settings.threads = Some(arguments.next()?.parse().ok()?),
             "--rounds" => settings.rounds = arguments.next()?.parse().ok()?,
+            "--mmap" => settings.mmap = true,
             flag if flag.starts_with("--") => return None,
             dir => settings.dir = PathBuf::from(dir),
         }
@@ -93,6 +96,7 @@ fn in_fresh_processes(rounds: usize) -> Result<(), String> {
 fn time_once(settings: Settings) -> Result<(), String> {
     let mut options = Options::new(OsClock.now_ns());
     options.no_index = true;
+    options.map_files = settings.mmap;
     options.keys.current = settings.key.map(|key| ServerKey::new(key.into_bytes()));
     if let Some(threads) = settings.threads {
         options.threads = threads;

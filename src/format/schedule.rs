@@ -482,6 +482,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn answers_of_the_server_where_clocks_change() {
         for (pattern, zone, record, expected) in [
             // The hour that is skipped, and the one that comes twice.

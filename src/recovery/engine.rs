@@ -73,6 +73,8 @@ pub struct StoreSetup<'a> {
     pub asset_key: Option<(Seed, Cipher)>,
     /// Scan threads.
     pub threads: usize,
+    /// Whether plain blocks are mapped.
+    pub map_files: bool,
     /// Whether `index.db` is to be ignored.
     pub no_index: bool,
     /// Whether a sound index is believed without reading the blocks.
@@ -127,6 +129,7 @@ pub fn open<'a>(
         keys,
         asset_key,
         threads,
+        map_files,
         no_index,
         quick,
         digest,
@@ -135,6 +138,7 @@ pub fn open<'a>(
     let mut model = Model::new(rules, Disk::new(files, keys));
     let steps = Steps {
         threads,
+        map_files,
         no_index,
         asset_key,
         watch,
@@ -172,6 +176,7 @@ pub fn open<'a>(
 
 struct Steps<'w> {
     threads: usize,
+    map_files: bool,
     no_index: bool,
     asset_key: Option<(Seed, Cipher)>,
     watch: &'w Watch<'w>,
@@ -222,6 +227,7 @@ impl Steps<'_> {
             keys: model.disk.keys,
             tracked: model.rules.tracks_subjects,
             threads: self.threads,
+            map_files: self.map_files,
             noise: model.disk.noise(),
             converted: model.disk.converted(),
         };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::env::{FileKind, FileSystem};
+use crate::env::{FileKind, FileSystem, Mapping};
 
 /// Side files are read whole; larger ones are refused rather than read.
 pub const SIDE_FILE_MAX: u64 = 4 << 30;
@@ -90,6 +90,11 @@ impl<'a> StreamFiles<'a> {
         }
         buffer.truncate(filled);
         Ok(())
+    }
+
+    /// Maps a file; see [`Mapping`] for what the caller has to answer for.
+    pub fn map(&self, relative: &str) -> Result<Mapping, FileFault> {
+        self.fs.map(&self.path(relative)).map_err(fault)
     }
 
     /// The last `N` bytes of a file of at least that length, and the file's length.

@@ -16,7 +16,9 @@ use crate::block::content::{self, decode};
 use crate::block::slots;
 use crate::block::walk::{Known, Sink, Walked, walk};
 use crate::crypto::BlockCipher;
+use crate::env::Mapping;
 use crate::format::checksum::HashKey;
+use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
 use crate::format::record::{RecordRef, Run};
@@ -34,6 +36,8 @@ pub struct ScanRules<'a> {
     pub tracked: bool,
     /// Threads.
     pub threads: usize,
+    /// Whether plain blocks are mapped.
+    pub map_files: bool,
     /// A plain block beside which the server has put a key by then (H6).
     pub noise: Option<u32>,
     /// A block that was put under another key while the index was held against it.
@@ -190,6 +194,15 @@ impl ScanSink<'_> {
     }
 }
 
+/// A block's bytes, in a mapping or in the scanner's buffer, and its key.
+struct Found {
+    mapping: Option<Mapping>,
+    key: BlockKey,
+    decoded: Result<content::Decoded, content::ContentFault>,
+    tail: [u8; 8],
+    file_length: u64,
+}
+
 impl<'a> Scanner<'a> {
     fn new(rules: ScanRules<'a>, subjects: &'a SubjectTable) -> Self {
         Scanner {
@@ -203,51 +216,17 @@ impl<'a> Scanner<'a> {
     }
 
     fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
-        let plain = |cause| ScanFault {
-            cause,
-            key_created: false,
-        };
-        let ScanRules {
-            files,
-            msgs,
-            keys,
-            tracked,
-            ..
-        } = self.rules;
-        files
-            .read_into(&format!("{msgs}/{number}.blk"), &mut self.file)
-            .map_err(|fault| {
-                plain(match fault {
-                    FileFault::Missing => Cause::Missing,
-                    FileFault::Failed(detail) => Cause::Io(detail),
-                })
-            })?;
-        let noise = self.rules.noise == Some(number);
-        if noise {
-            // Under a random key the first record's lengths do not agree, all but certainly.
-            self.file.fill(0xFF);
-        }
-        let key = match keys.current {
-            _ if noise => BlockKey::None,
-            None => BlockKey::None,
-            Some(_) => {
-                let file = files.read(&format!("{msgs}/{number}.key"));
-                keys.open_block_key(number, file).map_err(plain)?
-            }
-        };
+        let Found {
+            mapping,
+            key,
+            decoded,
+            tail,
+            file_length,
+        } = self.find(number)?;
         let key_created = matches!(key, BlockKey::Absent);
         let failed = |cause| ScanFault { cause, key_created };
-        let hash_key = HashKey::for_block(keys.stream, number);
-        let file_length = self.file.len() as u64;
-        let cipher = match &key {
-            BlockKey::Opened(opened) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
-            _ => None,
-        };
-        let decoded = decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key);
-        let tail = match &decoded {
-            Ok(decoded) => decoded.tail,
-            Err(_) => content::tail_of(&self.file),
-        };
+        let bytes = mapping.as_deref().unwrap_or(&self.file);
+        let hash_key = HashKey::for_block(self.rules.keys.stream, number);
         let encrypt_anew = match &key {
             BlockKey::Absent => Some(true),
             BlockKey::Opened(opened) if opened.converting => Some(false),
@@ -257,24 +236,18 @@ impl<'a> Scanner<'a> {
         let mut converted = Block::default();
         if encrypt_anew.is_some() {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
-            convert_check(&mut converted, &self.file, &hash_key).map_err(failed)?;
+            convert_check(&mut converted, bytes, &hash_key).map_err(failed)?;
             if self.rules.converted == Some(number) {
                 converted = Block::default();
             }
         }
-        let legacy = if noise {
-            None
-        } else {
-            self.read_legacy(number, &key, file_length, tail)
-        };
+        let legacy = self.read_legacy(number, &key, file_length, tail);
         let accepted = legacy.as_ref().is_some_and(|legacy| legacy.accepted);
-        let decoded = match decoded {
-            Ok(decoded) => decoded,
+        let tracked = self.rules.tracked && !accepted;
+        let compressed = match decoded {
+            Ok(decoded) => decoded.compressed,
             // A block its legacy index stands for is read only for its subjects.
-            Err(_) if accepted && !tracked => content::Decoded {
-                compressed: true,
-                tail,
-            },
+            Err(_) if accepted && !self.rules.tracked => true,
             Err(fault) => return Err(failed(fault.into())),
         };
         let known = legacy
@@ -283,11 +256,11 @@ impl<'a> Scanner<'a> {
             .map_or_else(|| known_of(&converted), |legacy| known_of(&legacy.state));
         self.local.clear();
         let mut sink = ScanSink {
-            tracked: tracked && !accepted,
+            tracked,
             local: &mut self.local,
             seen: Seen::default(),
         };
-        let walked = walk(&self.file, &hash_key, known, &mut self.run, &mut sink);
+        let walked = walk(bytes, &hash_key, known, &mut self.run, &mut sink);
         let seen = sink.seen;
         let mut block = ScannedBlock {
             key,
@@ -295,60 +268,103 @@ impl<'a> Scanner<'a> {
             walked,
             legacy,
             file_length,
-            content_length: self.file.len() as u64,
-            compressed: decoded.compressed,
+            content_length: bytes.len() as u64,
+            compressed,
             ttl_count: seen.ttl_count,
             schedule_count: seen.schedule_count,
             bad_headers: seen.bad_headers,
-            misaligned: false,
+            misaligned: accepted,
         };
-        if accepted {
-            block.misaligned = true;
-        } else {
-            self.check_alignment(&mut block);
-            if tracked && !block.misaligned && block.walked.messages > 0 {
-                self.subjects.merge_block(number, &self.local, &self.file);
-            }
+        if !accepted {
+            check_alignment(bytes, &mut block);
+        }
+        if tracked && !block.misaligned && block.walked.messages > 0 {
+            self.subjects.merge_block(number, &self.local, bytes);
         }
         Ok(block)
     }
 
-    /// A plain walk indexes by construction; anything else is indexed to be sure.
-    fn check_alignment(&self, block: &mut ScannedBlock) {
-        if block.walked.plain || block.walked.messages == 0 {
-            return;
+    /// Reads a block and its key, and decodes what can be decoded.
+    fn find(&mut self, number: u32) -> Result<Found, ScanFault> {
+        let plain = |cause| ScanFault {
+            cause,
+            key_created: false,
+        };
+        let ScanRules {
+            files, msgs, keys, ..
+        } = self.rules;
+        let noise = self.rules.noise == Some(number);
+        let mapping = self.load(number, noise).map_err(|fault| {
+            plain(match fault {
+                FileFault::Missing => Cause::Missing,
+                FileFault::Failed(detail) => Cause::Io(detail),
+            })
+        })?;
+        if noise {
+            // Under a random key the first record's lengths do not agree, all but certainly.
+            self.file.fill(0xFF);
         }
-        let content = self
-            .file
-            .get(..block.walked.end as usize)
-            .unwrap_or(&self.file);
-        let mut deleted = block.walked.deleted.clone();
-        let Walked {
-            first_seq,
-            last_seq,
-            ..
-        } = block.walked;
-        match slots::index(content, first_seq, last_seq, &mut deleted) {
-            Ok(index) => {
-                block.ttl_count = index.ttl_count;
-                block.schedule_count = index.schedule_count;
-                // A message that a later record erased again counts for the block, not for its subject.
-                let within = deleted.count_in(first_seq..=last_seq.max(first_seq));
-                block.misaligned = block.walked.messages.saturating_add(within) > index.span;
-                block.walked.deleted = deleted;
+        let key = match keys.current {
+            Some(_) if !noise => {
+                let file = files.read(&format!("{msgs}/{number}.key"));
+                keys.open_block_key(number, file).map_err(plain)?
             }
-            Err(_) => block.misaligned = true,
+            _ => BlockKey::None,
+        };
+        let cipher = match &key {
+            BlockKey::Opened(opened) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            _ => None,
+        };
+        let file_length = mapping.as_deref().unwrap_or(&self.file).len() as u64;
+        let hash_key = HashKey::for_block(keys.stream, number);
+        let decoded = match &mapping {
+            Some(mapping) => Ok(content::Decoded {
+                compressed: false,
+                tail: content::tail_of(mapping),
+            }),
+            None => decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key),
+        };
+        let tail = match &decoded {
+            Ok(decoded) => decoded.tail,
+            Err(_) => content::tail_of(&self.file),
+        };
+        Ok(Found {
+            mapping,
+            key,
+            decoded,
+            tail,
+            file_length,
+        })
+    }
+
+    /// Has the block's file in `self.file`, or gives it mapped where that was asked for and its bytes are its content.
+    fn load(&mut self, number: u32, noise: bool) -> Result<Option<Mapping>, FileFault> {
+        let ScanRules {
+            files, msgs, keys, ..
+        } = self.rules;
+        let name = format!("{msgs}/{number}.blk");
+        if self.rules.map_files && keys.current.is_none() && !noise {
+            let mapping = files.map(&name)?;
+            if matches!(compression::detect(&mapping), Ok(Framing::Plain)) {
+                return Ok(Some(mapping));
+            }
         }
+        files.read_into(&name, &mut self.file).map(|()| None)
     }
 
     fn read_legacy(
-        &mut self,
+        &self,
         number: u32,
         key: &BlockKey,
         file_length: u64,
         tail: [u8; 8],
     ) -> Option<LegacyVerdict> {
-        let ScanRules { files, msgs, .. } = self.rules;
+        let ScanRules {
+            files, msgs, noise, ..
+        } = self.rules;
+        if noise == Some(number) {
+            return None;
+        }
         let bytes = files.read(&format!("{msgs}/{number}.idx")).ok()?;
         let opened = match key {
             // By the time the server looks, the block has a new key, which the old file is not under.
@@ -364,6 +380,31 @@ impl<'a> Scanner<'a> {
             }
         };
         Some(judge_legacy(legacy::idx::decode(&plain), file_length, tail))
+    }
+}
+
+/// A plain walk indexes by construction; anything else is indexed to be sure.
+fn check_alignment(content: &[u8], block: &mut ScannedBlock) {
+    if block.walked.plain || block.walked.messages == 0 {
+        return;
+    }
+    let content = content.get(..block.walked.end as usize).unwrap_or(content);
+    let mut deleted = block.walked.deleted.clone();
+    let Walked {
+        first_seq,
+        last_seq,
+        ..
+    } = block.walked;
+    match slots::index(content, first_seq, last_seq, &mut deleted) {
+        Ok(index) => {
+            block.ttl_count = index.ttl_count;
+            block.schedule_count = index.schedule_count;
+            // A message that a later record erased again counts for the block, not for its subject.
+            let within = deleted.count_in(first_seq..=last_seq.max(first_seq));
+            block.misaligned = block.walked.messages.saturating_add(within) > index.span;
+            block.walked.deleted = deleted;
+        }
+        Err(_) => block.misaligned = true,
     }
 }
 

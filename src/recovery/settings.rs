@@ -27,6 +27,7 @@ impl StreamSetup {
             keys: self.keys(options),
             asset_key: self.asset_key.clone(),
             threads: options.threads,
+            map_files: options.map_files,
             no_index: options.no_index,
             quick: options.quick,
             digest: options.collect.digest,

@@ -250,7 +250,7 @@ impl SubjectTable {
 }
 
 /// Recently counted subjects are found again by a few of their bytes. A power of two.
-const RECENT_COUNT: usize = 64;
+const RECENT_COUNT: usize = 512;
 
 /// The subjects of one block while it is scanned. Subjects stay in the block's content.
 #[derive(Debug)]
@@ -282,30 +282,26 @@ fn recent_slot(subject: &[u8]) -> usize {
             .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
     };
     let mixed = (word ^ subject.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 58) as usize % RECENT_COUNT
+    (mixed >> 48) as usize % RECENT_COUNT
 }
 
-/// Equality of two short byte strings without a call: overlapping words from both ends.
+/// Whether two byte strings of one length between `N` and `2 * N` are the same: both ends are, which overlap.
+#[inline]
+fn same_ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+    a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
+}
+
+/// Equality of two byte strings, without a call where they are as short as subjects mostly are.
 #[inline]
 fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    if a.len() > 16 {
-        return a == b;
-    }
-    match (
-        a.first_chunk::<8>(),
-        b.first_chunk::<8>(),
-        a.last_chunk::<8>(),
-        b.last_chunk::<8>(),
-    ) {
-        (Some(a_head), Some(b_head), Some(a_tail), Some(b_tail)) => {
-            u64::from_le_bytes(*a_head) == u64::from_le_bytes(*b_head)
-                && u64::from_le_bytes(*a_tail) == u64::from_le_bytes(*b_tail)
+    a.len() == b.len()
+        && match a.len() {
+            0..4 => a.iter().eq(b),
+            4..8 => same_ends::<4>(a, b),
+            8..=16 => same_ends::<8>(a, b),
+            17..=32 => same_ends::<16>(a, b),
+            _ => a == b,
         }
-        _ => a.iter().eq(b),
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -360,7 +356,7 @@ impl BlockSubjects {
         let found = self.table.find(hash, |at| {
             entries
                 .get(*at as usize)
-                .is_some_and(|entry| entry.subject(content) == subject)
+                .is_some_and(|entry| entry.hash == hash && same(entry.subject(content), subject))
         });
         if let Some(at) = found.copied() {
             self.remember(slot, at);

@@ -28,10 +28,10 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
             if path.file_name().is_some_and(|name| name != "tests") {
                 sources(&path, found);
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            if path.file_name().is_some_and(|name| name != "tests.rs") {
-                found.push(path);
-            }
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && path.file_name().is_some_and(|name| name != "tests.rs")
+        {
+            found.push(path);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`Lane`]: a first packet in two halves, packets from a small scratch area where a gap had to be closed, packets
 //! straight from the buffer, and a remainder below 32 bytes. Every bound is checked here, once per record.
 
+use super::super::limits::{CHECKSUM_LENGTH, RECORD_HEADER_LENGTH};
 use super::super::record::RecordRef;
 use super::HashKey;
 use super::avx2::Kernel;
@@ -19,9 +20,6 @@ const SCRATCH_PACKETS: usize = 8;
 
 /// Records of this many packets and more share a bucket when a run is put in order of length.
 const BUCKET_COUNT: usize = 256;
-
-/// Pieces that span more bytes than this are not worth reading ahead.
-const TOUCHED_BYTES_MAX: usize = 64 * 1024;
 
 /// Runs longer than this are hashed in pieces, so that the ordering fits on the stack.
 const PIECE_LENGTH: usize = 128;
@@ -73,9 +71,7 @@ pub(super) fn hash_run(
             return;
         };
         let mut order = [0_u8; PIECE_LENGTH];
-        if order_by_packets(piece, &mut order) {
-            touch(piece, buffer);
-        }
+        order_by_packets(piece, &mut order);
         let mut scratch = [Scratch::default(); LANE_COUNT];
         for group in order
             .get(..piece.len())
@@ -103,7 +99,10 @@ fn hash_group(
         lanes.iter_mut().zip(&mut prepared).zip(scratch).zip(group)
     {
         let record = piece.get(usize::from(position));
-        if let Some(arranged) = record.and_then(|record| prepare(record, buffer, scratch)) {
+        let arranged = record.and_then(|record| {
+            prepare_plain(record, buffer).or_else(|| prepare(record, buffer, scratch))
+        });
+        if let Some(arranged) = arranged {
             *lane = arranged;
             *done = true;
         }
@@ -126,41 +125,20 @@ fn packet_count(record: &RecordRef) -> usize {
     record.covered_length() / PACKET_LENGTH
 }
 
-/// Reads a byte of every cache line of `piece` in file order, which processors fetch ahead, so that going through the
-/// records in another order does not wait for memory. Long records are fetched ahead one by one anyway.
-fn touch(piece: &[RecordRef], buffer: &[u8]) {
-    const CACHE_LINE: usize = 64;
-    let (Some(first), Some(last)) = (piece.first(), piece.last()) else {
-        return;
-    };
-    let range = first.offset()..last.end_offset();
-    let Some(bytes) = buffer
-        .get(range)
-        .filter(|bytes| bytes.len() <= TOUCHED_BYTES_MAX)
-    else {
-        return;
-    };
-    std::hint::black_box(
-        bytes
-            .iter()
-            .step_by(CACHE_LINE)
-            .fold(0, |mix, byte| mix ^ byte),
-    );
-}
-
-/// Fills `order` with the positions of `piece` so that records of like length are neighbours (a counting sort), and
-/// tells whether that changed their order.
-fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) -> bool {
+/// Fills `order` with the positions of `piece` so that records of like length are neighbours (a counting sort).
+fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) {
     for (slot, position) in order.iter_mut().zip(0..) {
         *slot = position;
     }
     let bucket = |record: &RecordRef| packet_count(record).min(BUCKET_COUNT - 1);
-    let Some(lowest) = piece.iter().map(bucket).min() else {
-        return false;
-    };
-    let highest = piece.iter().map(bucket).max().unwrap_or(lowest);
-    if lowest == highest {
-        return false;
+    let (lowest, highest) = piece
+        .iter()
+        .map(bucket)
+        .fold((BUCKET_COUNT, 0), |(lowest, highest), at| {
+            (lowest.min(at), highest.max(at))
+        });
+    if lowest >= highest {
+        return;
     }
     // Every bucket is below `BUCKET_COUNT`, so the indices below are in bounds; counts add up to `PIECE_LENGTH` at most.
     let mut starts = [0_u8; BUCKET_COUNT];
@@ -178,7 +156,28 @@ fn order_by_packets(piece: &[RecordRef], order: &mut [u8; PIECE_LENGTH]) -> bool
         }
         *start += 1;
     }
-    true
+}
+
+/// Splits the covered bytes of nearly every record: one without headers, with a packet's worth and more to cover, and
+/// not the very last of `buffer`. `None` for any other.
+#[inline]
+fn prepare_plain<'a>(record: &RecordRef, buffer: &'a [u8]) -> Option<Lane<'a>> {
+    const HALF: usize = PACKET_LENGTH / 2;
+    if record.has_headers() {
+        return None;
+    }
+    let start = buffer.get(record.offset()..)?;
+    let (start, rest) = start.split_first_chunk::<{ RECORD_HEADER_LENGTH + HALF }>()?;
+    let left = record.length().checked_sub(start.len() + CHECKSUM_LENGTH)?;
+    let (body, rest) = rest.split_at_checked(left - left % PACKET_LENGTH)?;
+    let tail_window = rest.first_chunk::<PACKET_LENGTH>()?;
+    Some(Lane {
+        first: Some((start.get(4..20)?.first_chunk()?, start.last_chunk()?)),
+        scratch: &[],
+        body: body.as_chunks().0,
+        tail: tail_window.get(..left % PACKET_LENGTH)?,
+        tail_window: Some(tail_window),
+    })
 }
 
 /// Splits a record's covered bytes into packets. `None` when the record does not lie within `buffer`, or when its

@@ -214,6 +214,7 @@ impl StreamMeta {
         Ok(Self::of(raw, unknown_fields))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one line for each setting")]
     fn of(raw: Object, unknown_fields: Vec<String>) -> Self {
         let word = |name| raw.get(name).and_then(Value::as_str).unwrap_or_default();
         let transform = |name| part(&raw, name).map(SubjectTransform::of);

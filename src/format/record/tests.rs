@@ -147,6 +147,7 @@ fn tombstone_flag_outranks_erased_flag() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_length_check_names_its_numbers() {
     let sound = vector_block();
     let with = |edit: &dyn Fn(&mut Vec<u8>)| {

@@ -298,6 +298,7 @@ fn undo_brings_everything_back_once() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_store_that_changed_underneath_is_left_alone() {
     let (old, new) = (old_server_key(), new_server_key());
     let keys = keys(Some(&new), Some(&old));
