@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         if let Err(error) = write(&damaged.join(&name), case, &mut oracle) {
             eprintln!("{name}: {error}");
+            fs::remove_dir_all(damaged.join(&name))?;
             failed += 1;
         }
     }

@@ -157,6 +157,44 @@ fn state_files(go: Option<StateFile>, ours: Option<StateFile>, found: &mut Diffe
         go.last_record_hash,
         ours.last_record_hash,
     );
+    subject_lists(go, ours, found);
+    let counters = |file: &StateFile| -> Vec<(u32, u64, u64)> {
+        let list = file.blocks.iter();
+        list.map(|block| (block.number, block.ttl_count, block.schedule_count))
+            .collect()
+    };
+    found.check(
+        "disk: index.db timer counters",
+        counters(go),
+        counters(ours),
+    );
+    let blocks = |file: &StateFile| -> BTreeSet<String> {
+        let list = file.blocks.iter().map(|block| {
+            let deleted: Vec<u64> = block.deleted.iter().take(1000).collect();
+            format!(
+                "{}: bytes {} first {}@{} last {}@{} deleted {} set {} {deleted:?}",
+                block.number,
+                block.bytes,
+                block.first_sequence,
+                block.first_time_ns,
+                block.last_sequence,
+                block.last_time_ns,
+                block.deleted_count,
+                block.deleted.len(),
+            )
+        });
+        list.collect()
+    };
+    let (a, b) = (blocks(go), blocks(ours));
+    if a != b {
+        let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+            a.difference(b).cloned().collect::<Vec<_>>()
+        };
+        found.add("disk: index.db blocks", only(&a, &b), only(&b, &a));
+    }
+}
+
+fn subject_lists(go: &StateFile, ours: &StateFile, found: &mut Differences) {
     let subjects = |file: &StateFile| -> BTreeSet<String> {
         let said = |entry: SubjectEntry<'_>| {
             format!(
@@ -175,39 +213,5 @@ fn state_files(go: Option<StateFile>, ours: Option<StateFile>, found: &mut Diffe
             a.difference(b).cloned().collect::<Vec<_>>()
         };
         found.add("disk: index.db subjects", only(&a, &b), only(&b, &a));
-    }
-    let blocks = |file: &StateFile| -> BTreeSet<String> {
-        let list = file.blocks.iter().map(|block| {
-            let deleted: Vec<u64> = block.deleted.iter().take(1000).collect();
-            format!(
-                "{}: bytes {} first {}@{} last {}@{} deleted {} set {} {deleted:?}",
-                block.number,
-                block.bytes,
-                block.first_sequence,
-                block.first_time_ns,
-                block.last_sequence,
-                block.last_time_ns,
-                block.deleted_count,
-                block.deleted.len(),
-            )
-        });
-        list.collect()
-    };
-    let counters = |file: &StateFile| -> Vec<(u32, u64, u64)> {
-        let list = file.blocks.iter();
-        list.map(|block| (block.number, block.ttl_count, block.schedule_count))
-            .collect()
-    };
-    found.check(
-        "disk: index.db timer counters",
-        counters(go),
-        counters(ours),
-    );
-    let (a, b) = (blocks(go), blocks(ours));
-    if a != b {
-        let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
-            a.difference(b).cloned().collect::<Vec<_>>()
-        };
-        found.add("disk: index.db blocks", only(&a, &b), only(&b, &a));
     }
 }

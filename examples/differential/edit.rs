@@ -94,6 +94,7 @@ pub fn block(m: &mut Mutator<'_>) -> Option<String> {
     Some(format!("block {number} of {} records: {text}", list.len()))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of small changes")]
 fn change_records(list: &mut Vec<Vec<u8>>, key: &HashKey, random: &mut Random) -> Option<String> {
     let at = if random.chance(30) {
         list.len().checked_sub(1)?

@@ -305,7 +305,7 @@ impl Work<'_> {
         };
         let case = base.case(bench, &plan)?;
         let depth = Depth {
-            thorough: seed % 10 == 0,
+            thorough: seed.is_multiple_of(10),
         };
         let Judged {
             verdict,

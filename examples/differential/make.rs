@@ -52,10 +52,13 @@ impl Base {
             "random store {seed}, {}",
             if written.clean { "stopped" } else { "crashed" }
         );
+        let mut tree = Tree::load(&dir)?;
+        // A crash may catch the server rewriting a block, or not: a seed is to mean the same each time.
+        tree.0.retain(|name, _| !name.ends_with(".tmp"));
         Ok(Some(Base {
             seed,
             origin,
-            tree: Tree::load(&dir)?,
+            tree,
             ask,
         }))
     }

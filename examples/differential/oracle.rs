@@ -127,6 +127,13 @@ impl Oracle {
         if self.output.read_line(&mut self.raw)? == 0 {
             return Err(io::Error::other("the oracle is gone"));
         }
+        if self.raw.trim() == "null" {
+            // What it found does not fit into JSON, a time beyond year 9999 for one.
+            return Ok(Answer {
+                outcome: "no answer".into(),
+                ..Answer::default()
+            });
+        }
         serde_json::from_str(&self.raw)
             .map_err(|error| io::Error::other(format!("oracle answer: {error}: {}", self.raw)))
     }

@@ -248,6 +248,7 @@ fn set_aside(answer: &Answer, report: &StreamReport) -> Option<String> {
         "oom" | "timeout" if report.refusal.is_none() && !compare::foresees_crash(report) => {
             Some(format!("oracle {}", answer.outcome))
         }
+        "no answer" => Some("oracle without an answer".into()),
         "oom" | "timeout" => Some(format!("oracle {}, which we foresee", answer.outcome)),
         _ => None,
     }

@@ -22,6 +22,7 @@ use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
 use super::index::{FileVerdict, Row, judge_file};
 use super::model::{Block, Disk, Model, Rules, StreamKeys};
+use super::replay::replay;
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::timers::TimerRules;
@@ -157,26 +158,7 @@ pub fn open<'a>(
     {
         return Err(refuse(model, Refusal::OpenFails, fault));
     }
-    let mut unreadable = std::mem::take(&mut model.unreadable);
-    if !quick {
-        let trusted = match source {
-            Source::Index => model.blocks.clone(),
-            Source::Blocks => {
-                let mut blocks = model.blocks.clone();
-                blocks.retain(|block| model.unverified.contains(&block.number));
-                blocks
-            }
-        };
-        unreadable.extend(verify(&mut model, &trusted, threads, watch));
-        unreadable.sort_unstable();
-        unreadable.dedup();
-    }
-    unreadable.retain(|seq| model.holds(*seq));
-    let (deleted_count, deleted) = super::session::deleted_of(&model);
-    if deleted_count == 0 {
-        add_uncounted(&model, &mut unreadable);
-    }
-    let digest = digest.then(|| Verifier::new(&model).digest(&model, &deleted));
+    let (unreadable, digest) = read_everything(&mut model, source, quick, digest, threads, watch);
     if let Some(json) = new_meta {
         model.write_meta(json);
     }
@@ -225,6 +207,9 @@ impl Steps<'_> {
             return Ok(Source::Index);
         }
         let prior = model.start_over();
+        // The server looks for a purge once more before it reads the blocks, and a purge that the
+        // first look took back no longer hides what another had left.
+        remove_purged(model);
         self.read_blocks(model)
             .map_err(|fault| (refusal_of(&fault), fault))?;
         model
@@ -244,6 +229,7 @@ impl Steps<'_> {
             threads: self.threads,
             map_files: self.map_files,
             noise: model.disk.noise(),
+            converted: model.disk.converted(),
         };
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
@@ -340,18 +326,22 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
         }
         None => {}
     }
-    if matches!(files.exists("__msgs__"), Ok(true)) {
-        model.action(
-            ActionKind::RemovePurged,
-            "__msgs__",
-            None,
-            "purged messages that were still being deleted",
-        );
-        changes.push(remove("__msgs__"));
-    }
     model.disk.staging = changes;
+    remove_purged(model);
     make_messages_directory(model);
     Ok(())
+}
+
+/// Old messages that a finished purge was still deleting go.
+fn remove_purged(model: &mut Model<'_>) {
+    let path = "__msgs__";
+    let change = Change::RemoveTree { path: path.into() };
+    let there = matches!(model.disk.files.exists(path), Ok(true));
+    if there && !model.disk.staging.contains(&change) {
+        let detail = "purged messages that were still being deleted";
+        model.action(ActionKind::RemovePurged, path, None, detail);
+        model.disk.staging.push(change);
+    }
 }
 
 /// A stream directory without `msgs` is that of an empty store.
@@ -406,6 +396,9 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
 /// as live and cannot be read.
 fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     let (first, last) = (model.totals.first.seq, model.totals.last.seq);
+    if last < first || model.totals.messages <= last - first {
+        return;
+    }
     for (at, block) in model.blocks.iter().enumerate() {
         let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
         let within =
@@ -414,6 +407,36 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
     }
     unreadable.sort_unstable();
     unreadable.dedup();
+}
+
+/// Steps behind the open call: which live messages cannot be read, and the digest of the others.
+fn read_everything(
+    model: &mut Model<'_>,
+    source: Source,
+    quick: bool,
+    digest: bool,
+    threads: usize,
+    watch: &Watch<'_>,
+) -> (Vec<u64>, Option<[u8; 32]>) {
+    let mut unreadable = std::mem::take(&mut model.unreadable);
+    if !quick {
+        let mut unread = model.blocks.clone();
+        if source == Source::Blocks {
+            unread.retain(|block| model.unverified.contains(&block.number));
+        }
+        unreadable.extend(verify(model, &unread, threads, watch));
+    }
+    let (_, deleted) = super::session::deleted_of(model);
+    add_uncounted(model, &mut unreadable);
+    if !quick
+        && !unreadable.is_empty()
+        && let Some(replayed) = replay(model, &deleted)
+    {
+        return (replayed.unreadable, digest.then_some(replayed.digest));
+    }
+    unreadable.retain(|seq| model.holds(*seq));
+    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted));
+    (unreadable, digest)
 }
 
 /// Verifies every record of `blocks`, which nothing has read so far.

@@ -146,6 +146,12 @@ impl<'a> StreamFiles<'a> {
         }
     }
 
+    /// Whether a directory of that name exists.
+    pub fn is_dir(&self, relative: &str) -> bool {
+        let metadata = self.fs.metadata(&self.path(relative));
+        metadata.is_ok_and(|metadata| metadata.kind == FileKind::Dir)
+    }
+
     /// Length of a file.
     pub fn length(&self, relative: &str) -> Result<u64, FileFault> {
         self.fs

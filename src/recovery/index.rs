@@ -420,7 +420,11 @@ impl Model<'_> {
     /// Blocks that lie on disk and that a trusted index does not list are seen by nobody (H16).
     fn note_unlisted(&mut self, on_disk: &[u32]) {
         let known: BTreeSet<u32> = self.blocks.iter().map(|block| block.number).collect();
-        for number in on_disk.iter().copied().filter(|number| !known.contains(number)) {
+        for number in on_disk
+            .iter()
+            .copied()
+            .filter(|number| !known.contains(number))
+        {
             let detail = "the index does not list it; nobody sees what is in it";
             self.block_event(EventCode::BlockOrphanFile, number, None, detail);
         }

@@ -110,7 +110,12 @@ impl Model<'_> {
         }
         if let Some(state) = emptied {
             let (id, untracked) = (block.id, block.untracked);
-            self.add_block(Block { id, untracked, number, ..state });
+            self.add_block(Block {
+                id,
+                untracked,
+                number,
+                ..state
+            });
             let at = self.blocks.len() - 1;
             if let Some(lost) = self.rebuild(at)? {
                 self.add_lost(lost);

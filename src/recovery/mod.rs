@@ -14,6 +14,7 @@ mod model;
 pub mod options;
 mod reach;
 mod recover;
+mod replay;
 pub mod report;
 mod scan;
 mod session;

@@ -40,6 +40,8 @@ pub struct ScanRules<'a> {
     pub map_files: bool,
     /// A plain block beside which the server has put a key by then (H6).
     pub noise: Option<u32>,
+    /// A block that was put under another key while the index was held against it.
+    pub converted: Option<u32>,
 }
 
 /// One block, scanned.
@@ -265,6 +267,9 @@ impl<'a> Scanner<'a> {
         if encrypt_anew.is_some() {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
             convert_check(&mut converted, bytes, &hash_key).map_err(failed)?;
+            if self.rules.converted == Some(number) {
+                converted = Block::default();
+            }
         }
         let legacy = if noise {
             None

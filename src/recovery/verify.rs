@@ -13,7 +13,7 @@ use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
-use crate::format::record::{self, Run};
+use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 
 /// A slot index with room for this many sequences more than it has records makes the server
@@ -231,7 +231,9 @@ impl<'a, 'b> Verifier<'a, 'b> {
             let live =
                 |slot: &&Slot| model.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
             for slot in view.readable.iter().filter(live) {
-                feed(&mut hasher, &view.content, *slot);
+                if let Ok(record) = record::parse_at(&view.content, slot.offset as usize) {
+                    feed(&mut hasher, &view.content, slot.seq, &record);
+                }
             }
         }
         hasher.finalize().into()
@@ -242,21 +244,19 @@ struct HeaderCheck(bool);
 
 impl crate::block::walk::Sink for HeaderCheck {
     #[inline]
-    fn message(&mut self, record: &record::RecordRef, content: &[u8]) {
+    fn message(&mut self, record: &RecordRef, content: &[u8]) {
         if record.has_headers() && record.headers_and_body(content).is_err() {
             self.0 = false;
         }
     }
 }
 
-fn feed(hasher: &mut Sha256, content: &[u8], slot: Slot) {
-    let Ok(record) = record::parse_at(content, slot.offset as usize) else {
-        return;
-    };
+/// Adds one message to a digest.
+pub(super) fn feed(hasher: &mut Sha256, content: &[u8], seq: u64, record: &RecordRef) {
     let Ok((headers, body)) = record.headers_and_body(content) else {
         return;
     };
-    hasher.update(slot.seq.to_le_bytes());
+    hasher.update(seq.to_le_bytes());
     hasher.update(record.timestamp_ns().to_le_bytes());
     for part in [record.subject(content), headers, body] {
         hasher.update((part.len() as u32).to_le_bytes());
@@ -272,8 +272,14 @@ fn live_seqs(block: &Block) -> Vec<u64> {
     }
     // An index may count fewer messages than its own range leaves room for; one that claims a range
     // beyond all reason is bounded by what it says it holds.
-    let room = (last - first).saturating_add(1).saturating_sub(block.deleted.count_in(first..=last));
-    let bound = if room <= LISTED_MAX { room } else { block.messages };
+    let room = (last - first)
+        .saturating_add(1)
+        .saturating_sub(block.deleted.count_in(first..=last));
+    let bound = if room <= LISTED_MAX {
+        room
+    } else {
+        block.messages
+    };
     let mut seq = first.max(1);
     while seq <= block.last.seq {
         if block.deleted.contains(seq) {

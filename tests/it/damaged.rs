@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use jetsam::env::OsFileSystem;
 use jetsam::recovery::report::{Outcome, Refusal};
+use jetsam::recovery::{RecoverOptions, undo};
 
-use crate::recover::snapshot;
-use crate::support::{damaged, differences, look};
+use crate::recover::{compare_files, mend, snapshot};
+use crate::support::{Fixture, damaged, differences, look};
 
 /// The rows and sections that want at least one store each; what stands before the first `-` in
 /// the name of a store.
@@ -85,6 +87,57 @@ fn every_damaged_store_has_the_state_the_server_gives_it() {
         "{} of {} differ:\n{}",
         wrong.len(),
         fixtures.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Recovers one store and undoes it; what came out wrong.
+fn recover_and_undo(fixture: &Fixture) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let how = RecoverOptions {
+        accept_loss: true,
+        undo: true,
+    };
+    let case = fixture.case();
+    let (_temp, stream) = fixture.scratch();
+    let before = snapshot(&stream.dir);
+    let report = mend(&stream, &fixture.options(), &how);
+    if report.outcome == Outcome::Refused {
+        if snapshot(&stream.dir) != before {
+            wrong.push(format!("{case}: refused and changed"));
+        }
+        return wrong;
+    }
+    compare_files(fixture, &stream.dir, &mut wrong);
+    if snapshot(&stream.dir) != before {
+        undo(&OsFileSystem, &stream).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    }
+    if snapshot(&stream.dir) != before {
+        wrong.push(format!("{case}: undo does not bring everything back"));
+    }
+    wrong
+}
+
+#[test]
+fn recover_leaves_what_the_server_leaves_and_undo_takes_it_back() {
+    let fixtures = damaged();
+    // Most of the time goes into waiting for the disk.
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = fixtures
+            .chunks(fixtures.len().div_ceil(16))
+            .map(|chunk| {
+                scope.spawn(move || chunk.iter().flat_map(recover_and_undo).collect::<Vec<_>>())
+            })
+            .collect();
+        let results = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("no panic"));
+        results.flatten().collect()
+    });
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
         wrong.join("\n")
     );
 }

@@ -1,6 +1,7 @@
 //! The hazards of the reference, one by one: what we decide where the server does damage or says
 //! nothing.
 
+use jetsam::crypto::{Cipher, ServerKey, open_sealed, open_with_trials, stream_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::recovery::events::{Event, EventCode, Severity};
 use jetsam::recovery::options::Options;
@@ -9,7 +10,7 @@ use jetsam::recovery::{RecoverOptions, StreamDir, Watch, recover, undo};
 use std::sync::atomic::AtomicBool;
 
 use crate::recover::{Snapshot, snapshot};
-use crate::support::{Fixture, damaged_case, look};
+use crate::support::{Fixture, KEY, damaged_case, look};
 
 /// Hazards that no stream directory shows, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -33,7 +34,11 @@ fn see(case: &str) -> Seen {
     let (temp, stream) = fixture.scratch();
     let before = snapshot(&stream.dir);
     let report = look(&stream, &fixture.options());
-    assert_eq!(snapshot(&stream.dir), before, "{case}: examining changed it");
+    assert_eq!(
+        snapshot(&stream.dir),
+        before,
+        "{case}: examining changed it"
+    );
     Seen {
         _temp: temp,
         stream,
@@ -73,7 +78,14 @@ impl Seen {
             accept_loss,
             ..RecoverOptions::default()
         };
-        let report = recover(&OsFileSystem, &self.stream, &options, &how, &OsEntropy, &watch);
+        let report = recover(
+            &OsFileSystem,
+            &self.stream,
+            &options,
+            &how,
+            &OsEntropy,
+            &watch,
+        );
         let changed = snapshot(&self.stream.dir) != self.before;
         (report, changed)
     }
@@ -97,7 +109,12 @@ impl Seen {
         assert_eq!(self.report.exit_code(), 4);
         let (report, changed) = self.recover(false);
         assert!(!changed, "changed without consent");
-        assert!(report.events.iter().any(|event| event.code == EventCode::LossNeedsConsent));
+        assert!(
+            report
+                .events
+                .iter()
+                .any(|event| event.code == EventCode::LossNeedsConsent)
+        );
         self
     }
 }
@@ -106,7 +123,10 @@ impl Seen {
 fn h01_a_stream_the_server_would_delete_is_refused_and_kept() {
     let seen = see("3.4-s2-bit-flipped");
     seen.is_refused(Refusal::OpenFails);
-    assert_eq!(seen.event(EventCode::ServerWouldDeleteStream).severity, Severity::Error);
+    assert_eq!(
+        seen.event(EventCode::ServerWouldDeleteStream).severity,
+        Severity::Error
+    );
 }
 
 #[test]
@@ -120,7 +140,11 @@ fn h02_a_flipped_bit_in_a_compressed_block_is_refused() {
 
 #[test]
 fn h03_a_compressed_block_is_never_cut_at_a_decoded_offset() {
-    for case in ["3.6-compressed", "3.6-compressed-late", "3.6-compressed-encrypted"] {
+    for case in [
+        "3.6-compressed",
+        "3.6-compressed-late",
+        "3.6-compressed-encrypted",
+    ] {
         see(case).is_refused(Refusal::OpenFails);
     }
 }
@@ -131,7 +155,10 @@ fn h04_a_compressed_last_block_is_not_appended_to() {
     let (report, changed) = seen.recover(true);
     assert_eq!((report.source, changed), (Some(Source::Blocks), true));
     let block = seen.stream.dir.join("msgs/2.blk");
-    assert_eq!(std::fs::read(block).expect("the block"), seen.before["msgs/2.blk"].0);
+    assert_eq!(
+        std::fs::read(block).expect("the block"),
+        seen.before["msgs/2.blk"].0
+    );
 }
 
 #[test]
@@ -191,7 +218,10 @@ fn h11_a_block_with_a_bad_key_wants_consent() {
     for case in ["3.2-key-short", "3.2-key-empty", "3.2-key-does-not-open"] {
         let seen = see(case);
         seen.wants_consent();
-        assert_eq!(seen.event(EventCode::BlockRemovedBadKey).severity, Severity::Error);
+        assert_eq!(
+            seen.event(EventCode::BlockRemovedBadKey).severity,
+            Severity::Error
+        );
     }
 }
 
@@ -200,7 +230,10 @@ fn h12_what_stands_behind_a_bad_record_is_cut_with_consent_only() {
     let seen = see("3.6-good-records-behind");
     seen.wants_consent();
     let event = seen.event(EventCode::BlockBadRecord);
-    assert_eq!((event.file.as_deref(), event.offset), (Some("msgs/1.blk"), Some(42)));
+    assert_eq!(
+        (event.file.as_deref(), event.offset),
+        (Some("msgs/1.blk"), Some(42))
+    );
     let (report, changed) = seen.recover(true);
     assert!(changed);
     assert_eq!(report.state.expect("a state").messages, 1);
@@ -212,9 +245,17 @@ fn h12_what_stands_behind_a_bad_record_is_cut_with_consent_only() {
 fn h13_lost_bytes_are_those_of_the_server_and_each_cut_has_its_event() {
     let seen = see("4.4-three-cut-blocks");
     seen.wants_consent();
-    let lost = seen.report.state.as_ref().and_then(|state| state.lost.clone());
+    let lost = seen
+        .report
+        .state
+        .as_ref()
+        .and_then(|state| state.lost.clone());
     assert_eq!(lost.expect("lost data").bytes, 35);
-    let cuts = seen.report.events.iter().filter(|event| event.code == EventCode::BlockBadRecord);
+    let cuts = seen
+        .report
+        .events
+        .iter()
+        .filter(|event| event.code == EventCode::BlockBadRecord);
     assert_eq!(cuts.count(), 3);
 }
 
@@ -222,7 +263,10 @@ fn h13_lost_bytes_are_those_of_the_server_and_each_cut_has_its_event() {
 fn h14_an_expiry_file_ahead_of_the_messages_is_believed_and_reported() {
     let seen = see("7.2-ttl-ahead");
     assert_eq!(seen.report.ttl.as_ref().map(|ttl| ttl.count), Some(2));
-    assert_eq!(seen.event(EventCode::TtlAhead).file.as_deref(), Some("msgs/thw.db"));
+    assert_eq!(
+        seen.event(EventCode::TtlAhead).file.as_deref(),
+        Some("msgs/thw.db")
+    );
     see("7.2-sched-ahead").event(EventCode::SchedAhead);
     assert!(!see("7.1-ttl-sound").has(EventCode::TtlAhead));
 }
@@ -231,10 +275,19 @@ fn h14_an_expiry_file_ahead_of_the_messages_is_believed_and_reported() {
 fn h15_every_record_is_verified_under_a_trusted_index() {
     let seen = see("H15-interior-record-flipped");
     assert_eq!(seen.report.source, Some(Source::Index));
-    assert_eq!((seen.messages(), seen.report.unreadable.as_slice()), (7, [2].as_slice()));
-    assert_eq!((seen.report.outcome, seen.report.exit_code()), (Outcome::Damaged, 4));
+    assert_eq!(
+        (seen.messages(), seen.report.unreadable.as_slice()),
+        (7, [2].as_slice())
+    );
+    assert_eq!(
+        (seen.report.outcome, seen.report.exit_code()),
+        (Outcome::Damaged, 4)
+    );
     seen.event(EventCode::RecordUnreadable);
-    assert_eq!(see("H15-interior-block-emptied").report.unreadable, [4, 5, 6]);
+    assert_eq!(
+        see("H15-interior-block-emptied").report.unreadable,
+        [4, 5, 6]
+    );
     assert_eq!(see("H15-interior-block-cut").report.unreadable, [6]);
     see("H15-interior-s2-flipped").event(EventCode::BlockDecompressFailed);
     assert_eq!(see("3.3-accepted-hides-damage").report.unreadable, [2]);
@@ -251,14 +304,22 @@ fn h16_blocks_nobody_sees_are_reported() {
     ] {
         let seen = see(case);
         assert_eq!(seen.report.source, Some(Source::Index), "{case}");
-        assert_eq!(seen.event(EventCode::BlockOrphanFile).file.as_deref(), Some(file));
+        assert_eq!(
+            seen.event(EventCode::BlockOrphanFile).file.as_deref(),
+            Some(file)
+        );
     }
     assert!(!see("D18-sound").has(EventCode::BlockOrphanFile));
 }
 
 #[test]
 fn h17_two_names_for_one_block_are_refused() {
-    for case in ["3.1-text-between", "3.1-leading-zero", "3.1-plus-sign", "3.1-beyond-32-bits"] {
+    for case in [
+        "3.1-text-between",
+        "3.1-leading-zero",
+        "3.1-plus-sign",
+        "3.1-beyond-32-bits",
+    ] {
         let seen = see(case);
         seen.is_refused(Refusal::OpenFails);
         seen.event(EventCode::BlockNameAmbiguous);
@@ -300,13 +361,20 @@ fn h22_side_files_without_checksum_are_believed_as_the_server_believes_them() {
     let mut afresh = low.fixture.options();
     afresh.no_index = true;
     let rebuilt = look(&low.stream, &afresh);
-    assert_eq!(rebuilt.ttl.map(|ttl| ttl.count), Some(4), "--no-index tells the truth");
+    assert_eq!(
+        rebuilt.ttl.map(|ttl| ttl.count),
+        Some(4),
+        "--no-index tells the truth"
+    );
 }
 
 #[test]
 fn h23_ttl_never_does_not_save_a_message_from_age() {
     let seen = see("8-never-expires-anyway");
-    assert_eq!(seen.report.state.as_ref().map(|state| state.first_seq), Some(3));
+    assert_eq!(
+        seen.report.state.as_ref().map(|state| state.first_seq),
+        Some(3)
+    );
     let mut kept = seen.fixture.options();
     kept.expire = false;
     let report = look(&seen.stream, &kept);
@@ -315,8 +383,13 @@ fn h23_ttl_never_does_not_save_a_message_from_age() {
 
 #[test]
 fn h24_what_would_bring_the_server_down_is_refused_or_reported() {
-    for case in ["H24-last-block-number-undecodable", "H24-last-block-number-endless"] {
-        see(case).is_refused(Refusal::ServerDown).event(EventCode::OpenWouldCrash);
+    for case in [
+        "H24-last-block-number-undecodable",
+        "H24-last-block-number-endless",
+    ] {
+        see(case)
+            .is_refused(Refusal::ServerDown)
+            .event(EventCode::OpenWouldCrash);
     }
     for case in ["11.5-sealed-meta-short", "11.5-sealed-state-short"] {
         let seen = see(case);
@@ -330,7 +403,9 @@ fn h24_what_would_bring_the_server_down_is_refused_or_reported() {
 fn h25_a_broken_index_is_kept_for_undo() {
     let seen = see("D4-index-bit-flipped");
     assert!(seen.recover(false).1);
-    undo(&OsFileSystem, &seen.stream).expect("undo").expect("something to undo");
+    undo(&OsFileSystem, &seen.stream)
+        .expect("undo")
+        .expect("something to undo");
     assert_eq!(snapshot(&seen.stream.dir), seen.before);
 }
 
@@ -359,7 +434,10 @@ fn h29_the_limit_per_subject_trims_with_discard_new_too() {
     seen.event(EventCode::LimitTrimmed);
     let mut kept = seen.fixture.options();
     kept.limits = false;
-    assert_eq!(look(&seen.stream, &kept).state.map(|state| state.messages), Some(9));
+    assert_eq!(
+        look(&seen.stream, &kept).state.map(|state| state.messages),
+        Some(9)
+    );
 }
 
 #[test]
@@ -392,27 +470,52 @@ fn h33_what_brings_the_whole_server_down_is_foretold() {
         "7.6-forward-meets-bad-record",
         "7.6-backward-meets-s2",
     ] {
-        see(case).is_refused(Refusal::ServerDown).event(EventCode::OpenWouldCrash);
+        see(case)
+            .is_refused(Refusal::ServerDown)
+            .event(EventCode::OpenWouldCrash);
     }
 }
 
 #[test]
 fn h34_source_positions_ahead_of_the_messages_are_believed_and_reported() {
     let seen = see("7.6-ahead");
-    assert_eq!(seen.event(EventCode::SourcesAhead).file.as_deref(), Some("sources.db"));
+    assert_eq!(
+        seen.event(EventCode::SourcesAhead).file.as_deref(),
+        Some("sources.db")
+    );
     assert_eq!(seen.report.outcome, Outcome::Recovered);
 }
 
 #[test]
-fn h35_a_changed_identity_is_announced() {
-    see("3.2-enabled").event(EventCode::StreamEncrypting);
+fn h35_the_time_of_creation_stays_when_a_stream_is_encrypted() {
+    let seen = see("3.2-enabled");
+    seen.event(EventCode::StreamEncrypting);
+    assert!(seen.recover(false).1);
+    let file = |name: &str| std::fs::read(seen.stream.dir.join(name)).expect("metadata");
+    let key = ServerKey::new(KEY.to_vec());
+    let context = stream_context(b"S");
+    let opened = open_with_trials(
+        &file("meta.key"),
+        &key,
+        None,
+        Cipher::ChaCha,
+        b"A",
+        &context,
+    );
+    let opened = opened.expect("a key file");
+    let json = open_sealed(&file("meta.inf"), &opened.seed, opened.cipher).expect("metadata");
+    let meta: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(meta["Created"], "2025-12-31T00:00:00Z");
     see("3.2-rotated").event(EventCode::StreamRekeying);
 }
 
 #[test]
 fn h37_reads_that_would_bring_the_server_down_are_foretold() {
     let seen = see("H37-sequence-bit-34");
-    assert_eq!(seen.event(EventCode::ReadWouldCrash).severity, Severity::Error);
+    assert_eq!(
+        seen.event(EventCode::ReadWouldCrash).severity,
+        Severity::Error
+    );
     assert_eq!(seen.report.unreadable, [2, 3, 4]);
     let small = see("H37-sequence-bit-2");
     assert!(!small.has(EventCode::ReadWouldCrash));
@@ -427,6 +530,9 @@ fn every_hazard_is_accounted_for() {
         let tested = source.contains(&format!("\nfn h{number:02}_"));
         let id = format!("H{number}");
         let elsewhere = ELSEWHERE.iter().any(|(hazard, _)| *hazard == id);
-        assert!(tested != elsewhere, "{id}: tested {tested}, listed {elsewhere}");
+        assert!(
+            tested != elsewhere,
+            "{id}: tested {tested}, listed {elsewhere}"
+        );
     }
 }

@@ -77,7 +77,8 @@ fn is_fixed(name: &str) -> bool {
     name.ends_with(".blk") || name.starts_with("meta.")
 }
 
-fn compare_files(fixture: &Fixture, dir: &Path, wrong: &mut Vec<String>) {
+/// Holds the files of a recovered store against those the server leaves.
+pub fn compare_files(fixture: &Fixture, dir: &Path, wrong: &mut Vec<String>) {
     let Some(theirs) = fixture
         .verdict
         .get("files_after")

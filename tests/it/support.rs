@@ -241,7 +241,7 @@ pub fn as_answer(report: &StreamReport) -> Map<String, Value> {
                 "last_seq": state.last_seq, "last_ts": time(state.last_time_ns),
                 "num_subjects": state.subject_count, "num_deleted": state.deleted_count,
                 "deleted": state.deleted,
-                "lost": state.lost.as_ref().map(|lost| json!({ "msgs": (!lost.seqs.is_empty()).then_some(&lost.seqs), "bytes": lost.bytes })),
+                "lost": state.lost.as_ref().map(|lost| json!({ "msgs": lost.seqs, "bytes": lost.bytes })),
             }),
         );
     }
@@ -397,7 +397,7 @@ fn consumer_in_short(consumer: &Value) -> Value {
 }
 
 fn compare(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
-    if path == "state"
+    if path.starts_with("state")
         && let (Some(ours), Some(theirs)) = (ours.as_object(), theirs.as_object())
     {
         for (key, value) in ours {

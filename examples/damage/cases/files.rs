@@ -230,18 +230,6 @@ pub fn loading() -> Vec<Case> {
     let mut cases = vec![
         case(
             "3.4",
-            "empty-listed-block",
-            "a block cut to nothing under a sound index, messages over the limit: it is loaded",
-            |store| {
-                three_blocks(store);
-                store
-                    .with("max_msgs", json!(7))
-                    .index()
-                    .write("msgs/1.blk", "");
-            },
-        ),
-        case(
-            "3.4",
             "block-is-a-directory",
             "a block that is a directory cannot be read: the open call fails",
             |store| {

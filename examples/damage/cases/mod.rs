@@ -1,5 +1,10 @@
 //! The damaged stores, by the row or section of the recovery reference they belong to.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "the cases are tables, a line or a few for each"
+)]
+
 mod blocks;
 mod consumers;
 mod files;
@@ -9,6 +14,7 @@ mod limits;
 mod merge;
 mod sources;
 mod timers;
+mod trusted;
 mod walk;
 
 use jetsam::crypto::Cipher;
@@ -98,8 +104,8 @@ fn three_blocks(store: &mut Store) {
 pub fn all() -> Vec<Case> {
     [
         index::rows(),
-        index::details(),
-        index::prior(),
+        trusted::details(),
+        trusted::prior(),
         blocks::names(),
         keys::all(),
         files::legacy(),

@@ -128,6 +128,7 @@ pub struct Content {
 }
 
 /// The pending state of a stream's files.
+#[derive(Clone)]
 pub struct Disk<'a> {
     /// The files as they lie.
     pub files: StreamFiles<'a>,
@@ -181,6 +182,15 @@ impl<'a> Disk<'a> {
     /// The block that the server can only read as noise, if there is one.
     pub fn noise(&self) -> Option<u32> {
         let found = self.blocks.iter().find(|(_, file)| file.key_in_vain);
+        found.map(|(number, _)| *number)
+    }
+
+    /// The block that has been put under another key already, if there is one.
+    pub fn converted(&self) -> Option<u32> {
+        let found = self
+            .blocks
+            .iter()
+            .find(|(_, file)| file.encrypt_anew.is_some());
         found.map(|(number, _)| *number)
     }
 
@@ -249,6 +259,10 @@ impl<'a> Disk<'a> {
                     FileFault::Missing => Cause::Missing,
                     FileFault::Failed(detail) => Cause::Io(detail),
                 })?;
+        }
+        if block.key_in_vain {
+            // What a fresh key makes of plain bytes fails as surely as this does, at the first record.
+            bytes.fill(0xFF);
         }
         let base_length = bytes.len() as u64;
         if let Some(length) = block.set_length {

@@ -351,7 +351,8 @@ impl Model<'_> {
             return Ok(());
         };
         let number = block.number;
-        if self.disk.block(number).key.is_some() {
+        let file = self.disk.block(number);
+        if file.key.is_some() || file.key_in_vain {
             return Ok(());
         }
         let key = self

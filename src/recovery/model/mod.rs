@@ -348,6 +348,16 @@ impl<'a> Model<'a> {
         self.totals = totals;
     }
 
+    /// A copy to read messages in: reading may walk and cut blocks, and that is not to be reported as
+    /// recovery's doing.
+    pub fn reading_copy(&self) -> Model<'a> {
+        let mut copy = Model::new(self.rules.clone(), self.disk.clone());
+        copy.blocks.clone_from(&self.blocks);
+        copy.active = self.active;
+        copy.totals = self.totals;
+        copy
+    }
+
     /// Gives the index up: everything it set goes but what is lost; its totals are handed back.
     pub fn start_over(&mut self) -> Totals {
         self.subjects.clear();

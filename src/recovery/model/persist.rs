@@ -207,7 +207,7 @@ impl Model<'_> {
 
     /// `index.db` and what is written with it, where anything changed.
     fn index_changes(&mut self) -> Result<Vec<Change>, Fault> {
-        if !self.dirty {
+        if !self.dirty || self.is_blocked("msgs/index.db") {
             return Ok(Vec::new());
         }
         let listed = totals_over(&self.blocks);
@@ -238,7 +238,7 @@ impl Model<'_> {
             ("sources.db", timers.sources),
         ];
         for (path, bytes) in files {
-            if let Some(bytes) = bytes {
+            if let Some(bytes) = bytes.filter(|_| !self.is_blocked(path)) {
                 self.action(
                     ActionKind::WriteTimerFile,
                     path,
@@ -265,6 +265,18 @@ impl Model<'_> {
             hashed: true,
         });
         Ok(changes)
+    }
+
+    /// Whether a directory stands where a file is to be written. The server's write fails and is passed
+    /// over; so is ours.
+    fn is_blocked(&mut self, path: &str) -> bool {
+        let on_disk = path.replace("msgs/", &format!("{}/", self.disk.msgs));
+        let blocked = self.disk.files.is_dir(&on_disk);
+        if blocked {
+            let detail = "a directory stands in its place: it is not written";
+            self.event(Event::new(EventCode::LeftOverFile, detail).file(path));
+        }
+        blocked
     }
 
     /// The state as `index.db` holds it.

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use super::catch_up::Starts;
 use super::{ConfiguredSource, TimerRules};
 use crate::format::headers::{self, StreamSource};
-use crate::format::record::RecordRef;
+use crate::format::record::{self, RecordKind, RecordRef};
 use crate::format::{schedule, subject};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
@@ -136,49 +138,120 @@ impl Model<'_> {
     ) -> Result<(), Fault> {
         let stop = starts.sources.unwrap_or_default();
         let mut searched = starts.searched;
-        let Some(newest) = self.select_block(self.totals.last.seq) else {
-            return Ok(());
-        };
-        for at in (0..=newest).rev() {
-            if searched.is_empty() {
+        let mut from = self.totals.last.seq;
+        let mut known = LastOfSubjects::default();
+        while !searched.is_empty() && from >= self.totals.first.seq {
+            let Some((seq, loaded, record)) =
+                self.previous_sourced(from, rules, &searched, &mut known)?
+            else {
+                break;
+            };
+            if seq < stop {
                 break;
             }
-            let loaded = self
-                .load(at)
-                .inspect_err(|fault| self.note_scan_fault(fault))?;
-            let slots: Vec<u64> = loaded
-                .index
-                .slots
-                .iter()
-                .rev()
-                .map(|slot| slot.seq)
-                .collect();
-            for seq in slots {
-                let Ok(Lookup::Found(_, record)) = self.lookup(at, &loaded, seq) else {
-                    continue;
-                };
-                if !is_searched(record.subject(&loaded.content), rules, &searched) {
-                    continue;
-                }
-                if seq < stop {
-                    return Ok(());
-                }
-                let (block, _) = record.headers_and_body(&loaded.content).unwrap_or_default();
-                for (key, position) in settled_by(headers::stream_source(block), &rules.sources) {
-                    if let Some(found) = searched.iter().position(|known| *known == key) {
-                        searched.swap_remove(found);
-                        if let Some(sources) = &mut self.timers.sources {
-                            sources.insert(key, position);
-                        }
+            let (block, _) = record.headers_and_body(&loaded.content).unwrap_or_default();
+            for (key, position) in settled_by(headers::stream_source(block), &rules.sources) {
+                if let Some(found) = searched.iter().position(|known| *known == key) {
+                    searched.swap_remove(found);
+                    if let Some(sources) = &mut self.timers.sources {
+                        sources.insert(key, position);
                     }
                 }
-                if searched.is_empty() || seq <= stop {
-                    return Ok(());
-                }
             }
+            if seq <= stop {
+                break;
+            }
+            from = seq - 1;
         }
         Ok(())
     }
+
+    /// The newest message at or before `from` that a searched source may have sent.
+    fn previous_sourced(
+        &mut self,
+        from: u64,
+        rules: &TimerRules,
+        searched: &[Vec<u8>],
+        known: &mut LastOfSubjects,
+    ) -> Result<Option<(u64, Rc<Loaded>, RecordRef)>, Fault> {
+        let Some(newest) = self.select_block(from) else {
+            return Ok(None);
+        };
+        for at in (0..=newest).rev() {
+            let loaded = self
+                .load(at)
+                .inspect_err(|fault| self.note_scan_fault(fault))?;
+            if known.at != Some(at) {
+                *known = self.last_of_subjects(at, &loaded);
+            }
+            let wanted = |subject: &[u8]| is_searched(subject, rules, searched);
+            if let Some((seq, record)) = self.previous_in_block(at, &loaded, from, known, wanted) {
+                return Ok(Some((seq, loaded, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn last_of_subjects(&self, at: usize, loaded: &Loaded) -> LastOfSubjects {
+        let mut last_of = FxHashMap::default();
+        if let Some(block) = self.blocks.get(at) {
+            let live = |seq: u64| seq >= block.first.seq && !block.deleted.contains(seq);
+            for slot in loaded.index.slots.iter().filter(|slot| live(slot.seq)) {
+                if let Ok(record) = record::parse_at(&loaded.content, slot.offset as usize)
+                    && record.kind() == RecordKind::Message
+                {
+                    let subject = record.subject(&loaded.content);
+                    match last_of.get_mut(subject) {
+                        Some(last) => *last = slot.seq,
+                        None => _ = last_of.insert(subject.to_vec(), slot.seq),
+                    }
+                }
+            }
+        }
+        last_of.remove(&b""[..]);
+        LastOfSubjects {
+            at: Some(at),
+            last_of,
+        }
+    }
+
+    /// As the server looks through one block: by subject where the block has few, record by record
+    /// where it has many. By subject, one whose last record cannot be read is passed over whole.
+    fn previous_in_block(
+        &self,
+        at: usize,
+        loaded: &Rc<Loaded>,
+        from: u64,
+        known: &LastOfSubjects,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Option<(u64, RecordRef)> {
+        let block = self.blocks.get(at)?;
+        let (first, from) = (block.first.seq, from.min(block.last.seq));
+        let by_subject = (known.last_of.len() as u64) < from.wrapping_sub(first);
+        let reach = loaded.index.slots.partition_point(|slot| slot.seq <= from);
+        for slot in loaded.index.slots.get(..reach)?.iter().rev() {
+            let Ok(Lookup::Found(_, record)) = self.lookup(at, loaded, slot.seq) else {
+                continue;
+            };
+            let subject = record.subject(&loaded.content);
+            if !wanted(subject) {
+                continue;
+            }
+            let last = known.last_of.get(subject).copied().unwrap_or(slot.seq);
+            if by_subject && last <= from && last != slot.seq {
+                continue;
+            }
+            return Some((slot.seq, record));
+        }
+        None
+    }
+}
+
+/// The last live sequence of each subject of one block.
+#[derive(Default)]
+struct LastOfSubjects {
+    at: Option<usize>,
+    last_of: FxHashMap<Vec<u8>, u64>,
 }
 
 fn is_searched(stored: &[u8], rules: &TimerRules, searched: &[Vec<u8>]) -> bool {
