@@ -53,3 +53,22 @@ fn any_number_of_threads_gives_the_same_report() {
         }
     }
 }
+
+#[test]
+fn mapped_blocks_give_the_same_report() {
+    for fixture in golden()
+        .iter()
+        .filter(|fixture| ["ORDERS", "TTLS"].contains(&fixture.name.as_str()))
+    {
+        let mut options = fixture.options();
+        options.no_index = true;
+        let read = look(&fixture.stream(), &options);
+        options.map_files = true;
+        assert_eq!(
+            look(&fixture.stream(), &options),
+            read,
+            "{}",
+            fixture.dir.display()
+        );
+    }
+}
