@@ -42,6 +42,19 @@ impl<T> At<T> for io::Result<T> {
     }
 }
 
+/// Pipes, sockets and devices are not opened: opening a pipe would wait for its other end.
+fn refuse_special(path: &Path) -> Result<(), IoError> {
+    let metadata = fs::metadata(path).at(Operation::Open, path)?;
+    if metadata.is_file() || metadata.is_dir() {
+        return Ok(());
+    }
+    Err(IoError::new(
+        Operation::Open,
+        path,
+        io::ErrorKind::Unsupported,
+    ))
+}
+
 impl FileSystem for OsFileSystem {
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, IoError> {
         let mut entries = Vec::new();
@@ -76,6 +89,7 @@ impl FileSystem for OsFileSystem {
     }
 
     fn read(&self, path: &Path, max_length: u64) -> Result<Vec<u8>, IoError> {
+        refuse_special(path)?;
         let file = File::open(path).at(Operation::Open, path)?;
         let metadata = file.metadata().at(Operation::Metadata, path)?;
         let too_long = || IoError::new(Operation::Read, path, io::ErrorKind::FileTooLarge);
@@ -93,6 +107,7 @@ impl FileSystem for OsFileSystem {
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError> {
+        refuse_special(path)?;
         let file = File::open(path).at(Operation::Open, path)?;
         Ok(Box::new(OpenFile {
             file,
@@ -101,6 +116,7 @@ impl FileSystem for OsFileSystem {
     }
 
     fn map(&self, path: &Path) -> Result<Mapping, IoError> {
+        refuse_special(path)?;
         let file = File::open(path).at(Operation::Open, path)?;
         if file.metadata().at(Operation::Metadata, path)?.len() == 0 {
             // Nothing to map, which some systems refuse to do.

@@ -2,7 +2,7 @@
 //!
 //! Sources: file format reference, section 9; recovery reference, section 7.5. The schedule list on
 //! disk holds instants, so a pattern must yield the very second the server would compute, across
-//! changes of the clock too; that fixes the order of the search in [`Cron::next`], which an equally
+//! changes of the clock too; that fixes the order of the search in `Cron::next`, which an equally
 //! sensible search in civil time would not reproduce.
 
 use super::duration::{civil_from_days, days_from_civil, parse_duration, parse_instant};

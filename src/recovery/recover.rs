@@ -209,9 +209,10 @@ impl std::error::Error for UndoFailure {}
 ///
 /// [`UndoFailure`]; nothing is changed where the store changed since.
 pub fn undo(fs: &dyn FileSystem, stream: &StreamDir) -> Result<Option<UndoReport>, UndoFailure> {
-    let state = undo::area_state(fs, &stream.dir).map_err(UndoFailure::Undo)?;
     let _lock = own(fs, stream).map_err(|(_, event)| UndoFailure::Busy(event.detail))?;
-    let report = undo::undo(fs, &stream.dir).map_err(UndoFailure::Undo)?;
-    let nothing = state == undo::AreaState::None && report == UndoReport::default();
-    Ok((!nothing).then_some(report))
+    match undo::undo(fs, &stream.dir) {
+        Ok(report) => Ok(Some(report)),
+        Err(UndoError::NothingToUndo) => Ok(None),
+        Err(error) => Err(UndoFailure::Undo(error)),
+    }
 }

@@ -97,11 +97,16 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
     let path = path(raw, config.store_dir.clone())?;
     let options = options(raw, config, surroundings)?;
     let task = task(raw)?;
-    if options.policy == Policy::Salvage && matches!(task, Task::Recover(_)) {
-        return usage(
-            "recover decides as the server does; to keep every record that verifies, copy them \
-             into a new store with `jetsam salvage PATH --out DIR`",
-        );
+    if options.policy == Policy::Salvage {
+        return match task {
+            Task::Recover(_) => usage(
+                "recover decides as the server does; to keep every record that verifies, copy them \
+                 into a new store with `jetsam salvage PATH --out DIR`",
+            ),
+            _ => usage(
+                "--policy salvage comes with `jetsam salvage`, which is not built yet in this version",
+            ),
+        };
     }
     Ok(Command {
         path,
