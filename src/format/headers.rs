@@ -5,7 +5,7 @@
 //! server does not see must not expire a message here.
 
 use super::duration::{DurationError, Instant, parse_duration};
-use sha2::{Digest, Sha256};
+use super::names::hash8;
 use std::fmt;
 
 /// Name of the time-to-live header.
@@ -293,17 +293,6 @@ fn parse_ack_reply(value: &[u8]) -> StreamSource<'_> {
 /// Anything but digits reads as the highest number, which is what the server makes of it.
 fn source_sequence(digits: &[u8]) -> u64 {
     wrapping_decimal(digits).map_or(u64::MAX, |number| number as u64)
-}
-
-/// Eight characters of `0-9A-Za-z` from the SHA-256 of the bytes (`HASH8`).
-pub fn hash8(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    Sha256::digest(bytes)
-        .iter()
-        .take(8)
-        .filter_map(|byte| DIGITS.get(usize::from(byte % 62)))
-        .map(|&digit| char::from(digit))
-        .collect()
 }
 
 /// The identity of a stream created at this instant (file format reference, section 2.1).

@@ -93,14 +93,11 @@ impl Model<'_> {
         let size = record_length(subject.len(), headers.len(), body.len()) as u64;
         self.totals.messages = self.totals.messages.saturating_sub(1);
         self.totals.bytes = self.totals.bytes.saturating_sub(size);
-        let mut untracked = true;
         if let Some(block) = self.blocks.get_mut(at) {
             block.messages = block.messages.saturating_sub(1);
             block.bytes = block.bytes.saturating_sub(size);
-            untracked = block.untracked;
         }
         self.dirty = true;
-        let _ = untracked;
         self.subjects.remove_one(subject);
         self.timers.forget_ttl(seq, record.timestamp_ns(), headers);
     }
