@@ -20,3 +20,4 @@ pub mod crypto;
 pub mod env;
 pub mod format;
 pub mod recovery;
+pub mod salvage;

@@ -177,6 +177,15 @@ event_codes! {
     BlockLastSeqRegressed, "block-last-seq-regressed", Warn;
     ReadChangedUnderneath, "read-changed-underneath", Warn;
     ReplicasUnsupported, "replicas-unsupported", Warn;
+    RecordRepaired, "record-repaired", Warn;
+    FileRepaired, "file-repaired", Warn;
+    RecordBorderUncertain, "record-border-uncertain", Warn;
+    BytesQuarantined, "bytes-quarantined", Warn;
+    MessagesLost, "messages-lost", Error;
+    DeletesUncertain, "deletes-uncertain", Warn;
+    MergeConflict, "merge-conflict", Error;
+    StreamMetaRebuilt, "stream-meta-rebuilt", Warn;
+    ConsumerStateMended, "consumer-state-mended", Warn;
 }
 
 impl EventCode {

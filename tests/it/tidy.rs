@@ -13,6 +13,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "recovery",
         &["recovery", "block", "format", "crypto", "env"],
     ),
+    ("salvage/scan", &["salvage", "block", "format", "crypto"]),
+    (
+        "salvage",
+        &["salvage", "recovery", "block", "format", "crypto", "env"],
+    ),
 ];
 
 /// Lines a file may have before its tests.

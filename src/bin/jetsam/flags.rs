@@ -13,6 +13,14 @@ pub enum Verb {
     Merge,
     /// Foretell a server's start.
     Preflight,
+    /// Write fresh side files.
+    RebuildIndex,
+    /// Tell which key opens what.
+    Keys,
+    /// Put a store under another key.
+    Rekey,
+    /// Damage stores and count what survives.
+    Harness,
     /// Take the last recovery back.
     Undo,
     /// Print messages.
@@ -21,7 +29,7 @@ pub enum Verb {
 
 impl Verb {
     /// In the order of the help.
-    pub const ALL: [Verb; 7] = [
+    pub const ALL: [Verb; 11] = [
         Verb::Check,
         Verb::Recover,
         Verb::Undo,
@@ -29,6 +37,10 @@ impl Verb {
         Verb::Salvage,
         Verb::Merge,
         Verb::Preflight,
+        Verb::RebuildIndex,
+        Verb::Keys,
+        Verb::Rekey,
+        Verb::Harness,
     ];
 
     /// The word on the command line.
@@ -39,6 +51,10 @@ impl Verb {
             Verb::Salvage => "salvage",
             Verb::Merge => "merge",
             Verb::Preflight => "preflight",
+            Verb::RebuildIndex => "rebuild-index",
+            Verb::Keys => "keys",
+            Verb::Rekey => "rekey",
+            Verb::Harness => "harness",
             Verb::Undo => "undo",
             Verb::Cat => "cat",
         }
@@ -54,9 +70,15 @@ impl Verb {
         match self {
             Verb::Check => "scan, judge and report; never writes",
             Verb::Recover => "do what opening the store does: scan, judge, apply, report",
-            Verb::Salvage => "copy everything that still verifies into a new store (not built yet)",
-            Verb::Merge => "salvage from several copies of one stream (not built yet)",
-            Verb::Preflight => "foretell what a server would do when it starts (not built yet)",
+            Verb::Salvage => "copy everything that still verifies into a new store",
+            Verb::Merge => "salvage from several copies of one stream",
+            Verb::Preflight => "foretell what a server would do when it starts; never writes",
+            Verb::RebuildIndex => {
+                "write fresh index.db, thw.db, sched.db and sources.db from the blocks"
+            }
+            Verb::Keys => "tell which key file opens with which key; never writes",
+            Verb::Rekey => "put a store under another key or cipher, or into plaintext",
+            Verb::Harness => "damage stores on purpose and count the messages that survive",
             Verb::Undo => "bring back, byte for byte, what the last recover put aside",
             Verb::Cat => "print messages; never writes",
         }
@@ -112,6 +134,8 @@ const fn short(letter: char, flag: Flag) -> Flag {
 
 const ALL: &[Verb] = &[];
 const COPYING: &[Verb] = &[Verb::Salvage, Verb::Merge];
+const WRITING_OUT: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Harness];
+const SEALING: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Rekey];
 
 /// Every flag but help and version.
 pub const FLAGS: &[Flag] = &[
@@ -161,13 +185,95 @@ pub const FLAGS: &[Flag] = &[
         &[Verb::Cat],
         "default text; json: an object a line; raw: bodies",
     ),
-    value("out", "DIR", COPYING, "where the new store goes"),
-    switch("plaintext", COPYING, "do not encrypt the new store"),
+    value(
+        "out",
+        "DIR",
+        WRITING_OUT,
+        "where the new store, or the harness's results, go",
+    ),
+    switch("plaintext", SEALING, "do not encrypt the new store"),
+    value(
+        "uncertain",
+        "keep|drop",
+        COPYING,
+        "messages that may have been deleted; default keep",
+    ),
+    value(
+        "from-quarantine",
+        "FILE",
+        &[Verb::Salvage],
+        "take up again what an earlier salvage could not prove",
+    ),
+    switch(
+        "link",
+        &[Verb::Salvage],
+        "share undamaged blocks with PATH by hard links instead of copying them; start a server on one of the two only",
+    ),
     value(
         "server",
-        "LINE",
+        "VERSION",
+        &[Verb::Preflight, Verb::RebuildIndex],
+        "the server that will start, such as 2.15 or 2.12.3; default 2.15",
+    ),
+    value(
+        "probe",
+        "DURATION",
         &[Verb::Preflight],
-        "the server line to foretell, such as 2.15",
+        "how long a start probe waits, such as 15m: longer is a failure",
+    ),
+    value(
+        "new-key-env",
+        "VAR",
+        &[Verb::Rekey],
+        "environment variable with the new key; default: the current one",
+    ),
+    value(
+        "new-key-file",
+        "FILE",
+        &[Verb::Rekey],
+        "file with the new key",
+    ),
+    value(
+        "new-cipher",
+        "chacha|aes",
+        &[Verb::Rekey],
+        "the new cipher; default: the present one",
+    ),
+    value(
+        "seed",
+        "N",
+        &[Verb::Harness],
+        "where the random choices start; default 1",
+    ),
+    value(
+        "count",
+        "N",
+        &[Verb::Harness],
+        "damaged copies per kind of damage and store; default 100",
+    ),
+    value(
+        "messages",
+        "N",
+        &[Verb::Harness],
+        "messages per generated store; default 10000",
+    ),
+    value(
+        "stores",
+        "LIST",
+        &[Verb::Harness],
+        "of plain, chacha, aes, s2, s2-chacha, s2-aes; default all",
+    ),
+    value(
+        "damage",
+        "LIST",
+        &[Verb::Harness],
+        "kinds of damage; default all",
+    ),
+    value(
+        "server-command",
+        "COMMAND",
+        &[Verb::Harness],
+        "a program that opens stores with the real server, for its column",
     ),
     short(
         'j',

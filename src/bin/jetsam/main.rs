@@ -13,12 +13,19 @@ mod console;
 mod details;
 mod engine;
 mod flags;
+mod harness;
 mod help;
 mod json;
+mod keys;
 mod library;
+mod merge;
+mod preflight;
 mod progress;
+mod rebuild_index;
 mod recover;
+mod rekey;
 mod resolve;
+mod salvage;
 #[cfg(test)]
 mod sample;
 mod server_config;
@@ -133,5 +140,12 @@ fn work(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
         Task::Recover(Some(options)) => recover::run(session, command, *options),
         Task::Undo => undo::run(session, command),
         Task::Cat(query) => cat::run(session, command, query),
+        Task::Salvage(query) => salvage::run(session, command, query),
+        Task::Merge(query) => merge::run(session, command, query),
+        Task::Preflight(query) => preflight::run(session, command, query),
+        Task::RebuildIndex(query) => rebuild_index::run(session, command, query),
+        Task::Keys => keys::run(session, command),
+        Task::Rekey(query) => rekey::run(session, command, query),
+        Task::Harness(query) => harness::run(session, command, query),
     }
 }

@@ -21,8 +21,10 @@ const THREADS_MAX: usize = 1024;
 /// Everything a verb needs.
 #[derive(Debug)]
 pub struct Command {
-    /// The path as given.
+    /// The path as given; the first where there are several.
     pub path: PathBuf,
+    /// All of them: `merge` takes several, `harness` none.
+    pub paths: Vec<PathBuf>,
     /// JSON instead of tables.
     pub json: bool,
     /// Whether progress was asked for or refused.
@@ -33,8 +35,8 @@ pub struct Command {
     pub task: Task,
 }
 
-/// The verbs that are built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The verbs, each with what only it is asked.
+#[derive(Debug)]
 pub enum Task {
     /// `check`.
     Check,
@@ -44,6 +46,20 @@ pub enum Task {
     Undo,
     /// `cat`.
     Cat(CatQuery),
+    /// `salvage`.
+    Salvage(crate::salvage::Query),
+    /// `merge`.
+    Merge(crate::merge::Query),
+    /// `preflight`.
+    Preflight(crate::preflight::Query),
+    /// `rebuild-index`.
+    RebuildIndex(crate::rebuild_index::Query),
+    /// `keys`.
+    Keys,
+    /// `rekey`.
+    Rekey(crate::rekey::Query),
+    /// `harness`.
+    Harness(crate::harness::Query),
 }
 
 /// Which messages, and how.
@@ -84,19 +100,13 @@ pub struct Surroundings<'a> {
 
 /// Makes a command of raw arguments.
 pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command, Usage> {
-    if matches!(raw.verb, Verb::Salvage | Verb::Merge | Verb::Preflight) {
-        return usage(format!(
-            "`jetsam {}` is not built yet in this version",
-            raw.verb.name()
-        ));
-    }
     let config = match raw.get("config") {
         Some(file) => config::read(Path::new(file), surroundings.variable)?,
         None => config::Settings::default(),
     };
-    let path = path(raw, config.store_dir.clone())?;
+    let paths = paths(raw, config.store_dir.clone())?;
     let options = options(raw, config, surroundings)?;
-    let task = task(raw)?;
+    let task = task(raw, surroundings)?;
     if options.policy == Policy::Salvage {
         return match task {
             Task::Recover(_) => usage(
@@ -109,7 +119,8 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         };
     }
     Ok(Command {
-        path,
+        path: paths.first().cloned().unwrap_or_default(),
+        paths,
         json: raw.has("json"),
         progress: raw.last_of("progress", "no-progress"),
         options,
@@ -117,22 +128,29 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
     })
 }
 
-fn usage<T>(message: impl Into<String>) -> Result<T, Usage> {
+pub fn usage<T>(message: impl Into<String>) -> Result<T, Usage> {
     Err(Usage(message.into()))
 }
 
-fn path(raw: &RawArgs, store_dir: Option<PathBuf>) -> Result<PathBuf, Usage> {
-    match (raw.operands.as_slice(), store_dir) {
-        ([path], _) if path.is_empty() => usage("PATH is empty"),
-        ([path], _) => Ok(path.into()),
-        ([], Some(store_dir)) => Ok(store_dir),
-        ([], None) if raw.has("config") => {
+fn paths(raw: &RawArgs, store_dir: Option<PathBuf>) -> Result<Vec<PathBuf>, Usage> {
+    if raw.operands.iter().any(|path| path.is_empty()) {
+        return usage("PATH is empty");
+    }
+    let paths = || raw.operands.iter().map(PathBuf::from).collect();
+    match (raw.verb, raw.operands.len(), store_dir) {
+        (Verb::Harness, 0, _) => Ok(Vec::new()),
+        (Verb::Harness, _, _) => usage("`jetsam harness` takes no PATH: it makes its own stores"),
+        (Verb::Merge, 2.., _) => Ok(paths()),
+        (Verb::Merge, _, _) => usage("`jetsam merge` takes the PATHs of two or more copies"),
+        (_, 1, _) => Ok(paths()),
+        (_, 0, Some(store_dir)) => Ok(vec![store_dir]),
+        (_, 0, None) if raw.has("config") => {
             usage("the configuration names no store_dir, so PATH is needed")
         }
-        ([], None) => {
+        (_, 0, None) => {
             usage("PATH is missing: a stream directory, or a directory that holds streams")
         }
-        (_, _) => usage(format!("`jetsam {}` takes one PATH", raw.verb.name())),
+        _ => usage(format!("`jetsam {}` takes one PATH", raw.verb.name())),
     }
 }
 
@@ -203,7 +221,7 @@ fn keys(
 }
 
 /// Fetches one key. What is said about failures never holds any of the key.
-fn key(
+pub fn key(
     raw: &RawArgs,
     variable_flag: &str,
     file_flag: &str,
@@ -248,7 +266,7 @@ fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn task(raw: &RawArgs) -> Result<Task, Usage> {
+fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
     Ok(match raw.verb {
         Verb::Recover if raw.has("dry-run") => Task::Recover(None),
         Verb::Recover => Task::Recover(Some(RecoverOptions {
@@ -257,7 +275,14 @@ fn task(raw: &RawArgs) -> Result<Task, Usage> {
         })),
         Verb::Undo => Task::Undo,
         Verb::Cat => Task::Cat(cat_query(raw)?),
-        _ => Task::Check,
+        Verb::Salvage => Task::Salvage(crate::salvage::query(raw)?),
+        Verb::Merge => Task::Merge(crate::merge::query(raw)?),
+        Verb::Preflight => Task::Preflight(crate::preflight::query(raw)?),
+        Verb::RebuildIndex => Task::RebuildIndex(crate::rebuild_index::query(raw)?),
+        Verb::Keys => Task::Keys,
+        Verb::Rekey => Task::Rekey(crate::rekey::query(raw, surroundings)?),
+        Verb::Harness => Task::Harness(crate::harness::query(raw)?),
+        Verb::Check => Task::Check,
     })
 }
 
@@ -394,25 +419,17 @@ mod tests {
 
     #[test]
     fn recover_asks_before_it_loses_anything() {
-        let task = |line: &str| resolve(line).unwrap().task;
+        let recover = |line: &str| match resolve(line).unwrap().task {
+            Task::Recover(options) => options,
+            other => panic!("{line}: {other:?}"),
+        };
+        let options = |accept_loss, undo| Some(RecoverOptions { accept_loss, undo });
+        assert_eq!(recover("recover D"), options(false, true));
         assert_eq!(
-            task("recover D"),
-            Task::Recover(Some(RecoverOptions {
-                accept_loss: false,
-                undo: true
-            }))
+            recover("recover D --accept-loss --no-undo"),
+            options(true, false)
         );
-        assert_eq!(
-            task("recover D --accept-loss --no-undo"),
-            Task::Recover(Some(RecoverOptions {
-                accept_loss: true,
-                undo: false
-            }))
-        );
-        assert_eq!(
-            task("recover D --accept-loss --dry-run"),
-            Task::Recover(None)
-        );
+        assert_eq!(recover("recover D --accept-loss --dry-run"), None);
     }
 
     #[test]
@@ -435,9 +452,6 @@ mod tests {
             ("cat D --seq 5 --from 3", "exclude each other"),
             ("cat D --format yaml", "text, json or raw"),
             ("cat D --json --format raw", "exclude each other"),
-            ("salvage D --out E", "not built yet"),
-            ("merge D E --out F", "not built yet"),
-            ("preflight D --server 2.15", "not built yet"),
         ];
         for (line, want) in cases {
             let message = resolve(line).map(|_| ()).expect_err(line);

@@ -5,6 +5,7 @@
 use super::EventCode;
 
 mod messages;
+mod salvage;
 mod stream;
 
 const REBUILT: &str = "Nothing to do: the state is rebuilt from the blocks, which only takes \
@@ -26,7 +27,7 @@ const GIVE_KEYS: &str = "Give the server's JetStream key (--key-env or --key-fil
 /// Code, meaning, advice.
 type Text = (EventCode, &'static str, &'static str);
 
-const GROUPS: [&[Text]; 8] = [
+const GROUPS: [&[Text]; 9] = [
     messages::INDEX,
     messages::BLOCKS,
     messages::BLOCK_KEYS_AND_LEGACY,
@@ -35,6 +36,7 @@ const GROUPS: [&[Text]; 8] = [
     stream::STREAM,
     stream::CONSUMER,
     stream::VERDICT,
+    salvage::SALVAGED,
 ];
 
 /// Meaning and advice.

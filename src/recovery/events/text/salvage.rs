@@ -1,0 +1,57 @@
+//! What salvage and merge say.
+
+use super::super::EventCode::*;
+use super::Text;
+
+/// What was mended, what was left out, what stays open.
+pub(super) const SALVAGED: &[Text] = &[
+    (
+        RecordRepaired,
+        "A record did not verify, and does once the bits named are flipped back: its checksum proves \
+         them wrong.",
+        "The new store has the mended record; replace the disk or memory that flips bits.",
+    ),
+    (
+        FileRepaired,
+        "A file beside the blocks did not verify, and does once the bits named are flipped back.",
+        "",
+    ),
+    (
+        RecordBorderUncertain,
+        "No checksum covers the lengths that part a message's subject, headers and body, and here \
+         they look wrong. The message is kept as it lies.",
+        "Look at the message with `jetsam cat --seq`.",
+    ),
+    (
+        BytesQuarantined,
+        "These bytes could not be proven to be a message. They are kept in the quarantine file.",
+        "With another key or a mended file, `jetsam salvage --from-quarantine` takes them up again.",
+    ),
+    (
+        MessagesLost,
+        "These sequences held messages, and no record of them verifies any more.",
+        "Merge in a replica or a backup with `jetsam merge`.",
+    ),
+    (
+        DeletesUncertain,
+        "Bytes that cannot be read may have said that these messages were deleted.",
+        "They are kept; --uncertain drop leaves them out.",
+    ),
+    (
+        MergeConflict,
+        "Two copies hold different messages under this sequence, and both verify. Neither is taken.",
+        "Decide which copy is right; both messages are in the quarantine file.",
+    ),
+    (
+        StreamMetaRebuilt,
+        "The stream's metadata could not be read or mended; a plain configuration was made from \
+         what the messages show.",
+        "Compare the new stream's configuration with what it should be before clients use it.",
+    ),
+    (
+        ConsumerStateMended,
+        "A consumer's state claims what the stream no longer has, or could not be read; it was cut \
+         back to what is certain.",
+        "The consumer may deliver messages again.",
+    ),
+];

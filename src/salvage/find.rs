@@ -1,0 +1,164 @@
+//! What salvage found in one block, as values small enough to keep for every block of a store.
+//!
+//! A find holds no content. What was mended is kept as patches to the file's bytes, so that whoever writes the new store
+//! reads the block again, applies them and walks exactly the same records.
+
+use crate::format::compression::CompressionFault;
+use crate::format::record::RecordFault;
+use crate::format::seqset::SeqSet;
+
+/// Bits to flip in one byte of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Patch {
+    /// Offset in the file as it lies on disk. (A block's keystream keeps damage in place, so it is also the offset in
+    /// the decrypted file.)
+    pub offset: u64,
+    /// Exclusive-or of the byte found and the byte meant.
+    pub mask: u8,
+}
+
+/// What a flipped bit had hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// A record's length field.
+    Length,
+    /// A record's sequence field.
+    Sequence,
+    /// A record's time.
+    Time,
+    /// A record's subject length.
+    SubjectLength,
+    /// A record's subject.
+    Subject,
+    /// A record's header length.
+    HeaderLength,
+    /// A record's headers.
+    Headers,
+    /// A record's body.
+    Body,
+    /// A record's stored hash.
+    Hash,
+    /// The mark or the original length in front of a compressed block.
+    Wrapper,
+    /// A compressed block's chunk header, checksum or decoded length.
+    ChunkHeader,
+    /// The compressed bytes of a chunk.
+    ChunkData,
+    /// A key file, a sealed file, `index.db`, `meta.inf` or `meta.sum`.
+    SideFile,
+}
+
+/// One mended place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// What was wrong.
+    pub site: Site,
+    /// The bits that were wrong; more than one byte only where a length was put together anew from its neighbours.
+    pub patches: Vec<Patch>,
+    /// The sequence of the (first) record it made readable, where there is one.
+    pub seq: Option<u64>,
+}
+
+/// A sequence and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Edge {
+    /// Sequence.
+    pub seq: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+}
+
+/// Why bytes could not be proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GapCause {
+    /// The first record there is bad.
+    Record(RecordFault),
+    /// The compressed bytes there do not decode.
+    Compressed(CompressionFault),
+    /// No key given opens the block.
+    NoKey(String),
+    /// The file could not be read.
+    Unreadable(String),
+    /// The time that may be spent on this many bad bytes was used up before an answer was found.
+    WorkLimit,
+}
+
+/// Bytes that could not be proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Where they begin in the decoded content as far as it could be had; in the file, where nothing decodes.
+    pub offset: u64,
+    /// How many there are.
+    pub length: u64,
+    /// The bytes of the file they come from. For compressed blocks the chunks concerned.
+    pub file_offset: u64,
+    /// How many of the file.
+    pub file_length: u64,
+    /// Why.
+    pub cause: GapCause,
+    /// The message (or erased record) before, where there is one in the block.
+    pub before: Option<u64>,
+    /// The one behind.
+    pub after: Option<u64>,
+}
+
+/// A message whose record verifies, and whose border between subject, headers and body cannot be proven (no checksum
+/// covers it).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncertainBorder {
+    /// The message.
+    pub seq: u64,
+    /// Offset of its record in the decoded content.
+    pub offset: u64,
+    /// Why it is doubted.
+    pub detail: String,
+}
+
+/// Everything found in one block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockFind {
+    /// Block number.
+    pub number: u32,
+    /// Length of the file in bytes.
+    pub file_length: u64,
+    /// Length of the decoded content, mended.
+    pub content_length: u64,
+    /// Whether the file is compressed.
+    pub compressed: bool,
+    /// Sequences of the messages that verify. Where a sequence comes again, the first record stands, as for the server:
+    /// a record whose sequence does not rise is passed over.
+    pub messages: SeqSet,
+    /// Bytes of their records.
+    pub message_bytes: u64,
+    /// Sequences of erased and skip records.
+    pub erased: SeqSet,
+    /// Tombstones in file order: the sequence that is gone, and the time of what was there.
+    pub tombstones: Vec<Edge>,
+    /// First message or erased record.
+    pub first: Option<Edge>,
+    /// Last message or erased record.
+    pub last: Option<Edge>,
+    /// What was mended, in file order.
+    pub repairs: Vec<Repair>,
+    /// What could not be proven, in order, none touching the next.
+    pub gaps: Vec<Gap>,
+    /// Messages kept with a doubt.
+    pub uncertain: Vec<UncertainBorder>,
+    /// Records whose sequence did not rise.
+    pub backward_count: u64,
+}
+
+impl BlockFind {
+    /// Whether the file can be copied as it is: nothing to mend, nothing missing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.repairs.is_empty() && self.gaps.is_empty()
+    }
+
+    /// All patches, in file order.
+    pub fn patches(&self) -> impl Iterator<Item = Patch> + '_ {
+        self.repairs
+            .iter()
+            .flat_map(|repair| repair.patches.iter().copied())
+    }
+}

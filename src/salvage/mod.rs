@@ -1,0 +1,18 @@
+//! Salvage: everything of a damaged stream that can be proven, copied into a new store.
+//!
+//! The steps, each in its own file:
+//!
+//! 1. `evidence`: the files beside the blocks, mended where one flipped bit explains the damage: metadata, keys,
+//!    `index.db`;
+//! 2. `scan`: each block, going on behind damage: what verifies, what one flipped bit had spoilt, what cannot be proven;
+//! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told;
+//! 4. `write`: the new store. The source is only ever read.
+//!
+//! Recovery decides as the server does; this room decides as the evidence does. It names recovery for the values both
+//! share and to build the side files of the store it has written.
+
+pub mod evidence;
+pub mod find;
+pub mod scan;
+
+pub use find::{BlockFind, Edge, Gap, GapCause, Patch, Repair, Site, UncertainBorder};
