@@ -103,17 +103,7 @@ impl ExpiryFile {
     /// # Errors
     /// [`TimerError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, TimerError> {
-        let (mut reader, declared_count, stamp) = read_header(bytes)?;
-        let mut entries =
-            Vec::with_capacity(capacity(declared_count, &reader, EXPIRY_MINIMUM_LENGTH));
-        for entry in 0..declared_count {
-            let read = read_expiry(&mut reader).map_err(|fault| TimerError::UnexpectedEnd {
-                offset: fault.offset(),
-                entry,
-                declared_count,
-            })?;
-            entries.push(read);
-        }
+        let (entries, stamp) = read_entries(bytes, EXPIRY_MINIMUM_LENGTH, read_expiry)?;
         Ok(Self { stamp, entries })
     }
 
@@ -176,17 +166,7 @@ impl ScheduleFile {
     /// # Errors
     /// [`TimerError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, TimerError> {
-        let (mut reader, declared_count, stamp) = read_header(bytes)?;
-        let mut entries =
-            Vec::with_capacity(capacity(declared_count, &reader, SCHEDULE_MINIMUM_LENGTH));
-        for entry in 0..declared_count {
-            let read = read_schedule(&mut reader).map_err(|fault| TimerError::UnexpectedEnd {
-                offset: fault.offset(),
-                entry,
-                declared_count,
-            })?;
-            entries.push(read);
-        }
+        let (entries, stamp) = read_entries(bytes, SCHEDULE_MINIMUM_LENGTH, read_schedule)?;
         Ok(Self { stamp, entries })
     }
 
@@ -214,6 +194,25 @@ impl ScheduleFile {
         }
         out
     }
+}
+
+/// Reads the entries of either file, none shorter than `minimum_length`, and the stamp.
+fn read_entries<T>(
+    bytes: &[u8],
+    minimum_length: usize,
+    read: fn(&mut Reader<'_>) -> Result<T, ReadFault>,
+) -> Result<(Vec<T>, u64), TimerError> {
+    let (mut reader, declared_count, stamp) = read_header(bytes)?;
+    let mut entries = Vec::with_capacity(capacity(declared_count, &reader, minimum_length));
+    for entry in 0..declared_count {
+        let found = read(&mut reader).map_err(|fault| TimerError::UnexpectedEnd {
+            offset: fault.offset(),
+            entry,
+            declared_count,
+        })?;
+        entries.push(found);
+    }
+    Ok((entries, stamp))
 }
 
 /// Reads the header: the rest, the announced number of entries, the stamp.
