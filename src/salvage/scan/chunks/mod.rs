@@ -20,6 +20,8 @@ mod data;
 mod framing;
 mod reading;
 mod records;
+mod search;
+mod sums;
 mod syndrome;
 #[cfg(test)]
 mod tests;
@@ -259,7 +261,7 @@ impl Mender<'_> {
         let Some(frame) = framing::frame(file, offset, self.stream_end) else {
             return;
         };
-        let found = data::mend(file, &frame, self.hints, &mut self.records, out, work);
+        let found = data::mend(file, &frame, self.hints, &self.records, out, work);
         for repair in found {
             self.repairs.push(repair);
         }
