@@ -1,5 +1,7 @@
 //! One block's bytes to everything in them that can be proven. Pure: bytes, keys and hints in, a find out.
 
+pub mod chunks;
+
 use std::ops::RangeInclusive;
 
 use super::find::BlockFind;
