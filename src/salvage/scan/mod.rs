@@ -67,8 +67,8 @@ pub struct Hints<'a> {
     pub work_limit: u64,
 }
 
-/// Receives the proven records of a block in file order, messages, erased records and tombstones alike; not those
-/// whose sequence does not rise.
+/// Receives the proven records of a block in file order, messages, erased records and tombstones alike; not the messages
+/// that are out of order ([`BlockFind::backward_count`]).
 pub trait RecordSink {
     /// One record; `content` is the decoded, mended content it lies in.
     fn record(&mut self, record: &RecordRef, content: &[u8]);
@@ -172,5 +172,10 @@ pub fn replay_block<S: RecordSink>(
         apply(file, find.patches());
         &*file
     };
-    replay::walk(content, hash_key, &find.gaps, sink);
+    let strays = if find.backward_count > 0 {
+        tally::strays(content, &find.gaps)
+    } else {
+        Vec::new()
+    };
+    replay::walk(content, hash_key, &find.gaps, &strays, sink);
 }
