@@ -63,6 +63,12 @@ impl HashKey {
         hasher.finalize64()
     }
 
+    /// A hash that takes in its bytes piece by piece, and can be kept half-way to try several endings.
+    #[must_use]
+    pub fn begin(&self) -> RunningHash {
+        RunningHash(HighwayHasher::new(Key(self.0)))
+    }
+
     /// Hashes the covered bytes of every record of `records`, all of them parsed from `buffer`, and leaves the
     /// hashes in the same order in `hashes`, whose former content is dropped.
     ///
@@ -88,6 +94,23 @@ impl HashKey {
     fn hash_record(&self, buffer: &[u8], record: &RecordRef) -> u64 {
         let covered = record.covered(buffer).unwrap_or_default();
         self.hash64(&[covered.header, covered.subject, covered.rest])
+    }
+}
+
+/// A hash under way: a clone of it goes on from the bytes taken in so far.
+#[derive(Debug, Clone)]
+pub struct RunningHash(HighwayHasher);
+
+impl RunningHash {
+    /// Takes in `bytes`.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.0.append(bytes);
+    }
+
+    /// The hash of everything taken in.
+    #[must_use]
+    pub fn finish(self) -> u64 {
+        self.0.finalize64()
     }
 }
 
