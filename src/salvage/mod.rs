@@ -11,8 +11,11 @@
 //! Recovery decides as the server does; this room decides as the evidence does. It names recovery for the values both
 //! share and to build the side files of the store it has written.
 
+mod error;
 pub mod evidence;
 pub mod find;
 pub mod scan;
+pub mod write;
 
+pub use error::SalvageError;
 pub use find::{BlockFind, Edge, Gap, GapCause, Patch, Repair, Site, UncertainBorder};
