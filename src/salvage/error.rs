@@ -20,6 +20,13 @@ pub enum SalvageError {
         /// The name.
         name: String,
     },
+    /// The source is encrypted, and no key that was given opens any of its key files.
+    NeedsKey {
+        /// The stream's directory.
+        dir: PathBuf,
+        /// Whether any key was given.
+        given: bool,
+    },
     /// A file of the new stream could not be encrypted.
     Seal {
         /// The file.
@@ -44,7 +51,7 @@ impl SalvageError {
     pub fn path(&self) -> &Path {
         match self {
             SalvageError::Io(error) => &error.path,
-            SalvageError::BadName { dir, .. } => dir,
+            SalvageError::BadName { dir, .. } | SalvageError::NeedsKey { dir, .. } => dir,
             SalvageError::NotEmpty(path)
             | SalvageError::Seal { path, .. }
             | SalvageError::Keystream { path, .. }
@@ -65,6 +72,16 @@ impl fmt::Display for SalvageError {
             SalvageError::BadName { dir, name } => {
                 write!(f, "{name:?} is no name for a file in {}", dir.display())
             }
+            SalvageError::NeedsKey { dir, given } => write!(
+                f,
+                "{} is encrypted: {}",
+                dir.display(),
+                if *given {
+                    "none of the keys given opens it; the account name matters too"
+                } else {
+                    "give the server's key"
+                }
+            ),
             SalvageError::Seal { path, cause } => {
                 write!(f, "cannot encrypt {}: {cause}", path.display())
             }
@@ -88,6 +105,7 @@ impl std::error::Error for SalvageError {
             SalvageError::Keystream { cause, .. } => Some(cause),
             SalvageError::NotEmpty(_)
             | SalvageError::BadName { .. }
+            | SalvageError::NeedsKey { .. }
             | SalvageError::NoStreamKey(_) => None,
         }
     }

@@ -14,7 +14,9 @@
 mod error;
 pub mod evidence;
 pub mod find;
+pub mod mend;
 pub mod scan;
+pub mod witness;
 pub mod write;
 
 pub use error::SalvageError;

@@ -91,6 +91,29 @@ impl HashKey {
     }
 }
 
+/// A hash under way, which can be copied and continued in more than one way.
+#[derive(Debug, Clone)]
+pub struct HashState(HighwayHasher);
+
+impl HashState {
+    /// The state before the first byte.
+    #[must_use]
+    pub fn new(key: &HashKey) -> Self {
+        Self(HighwayHasher::new(Key(key.0)))
+    }
+
+    /// Takes in more bytes.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.0.append(bytes);
+    }
+
+    /// The hash of everything taken in, as [`HashKey::hash64`] gives it.
+    #[must_use]
+    pub fn finish(self) -> u64 {
+        self.0.finalize64()
+    }
+}
+
 /// The eight stored bytes of a hash as 16 lower-case hexadecimal digits, the form `meta.sum` holds.
 #[must_use]
 pub fn hex16(hash: u64) -> String {
