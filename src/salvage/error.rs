@@ -41,6 +41,33 @@ pub enum SalvageError {
         /// How far it reached.
         cause: KeystreamExhausted,
     },
+    /// The caller asked to stop.
+    Interrupted(PathBuf),
+    /// The directory for the new store cannot be used: it lies in the source, or the source in it.
+    Overlap {
+        /// The source.
+        source: PathBuf,
+        /// The directory for the new store.
+        out: PathBuf,
+    },
+    /// The new store does not come out as it was promised; it is not to be used.
+    Mismatch {
+        /// The new stream's directory.
+        dir: PathBuf,
+        /// What differs.
+        detail: String,
+    },
+    /// The blocks' sequences interleave so often that putting them in order would take forever.
+    Tangled {
+        /// The stream.
+        dir: PathBuf,
+        /// How often the sequence leads from one block to another.
+        count: usize,
+    },
+    /// The copies are not of one stream.
+    NotOneStream(PathBuf, String),
+    /// The quarantine file cannot be read.
+    Quarantine(PathBuf, String),
     /// A file that is encrypted with the stream's key was to be written before there was one.
     NoStreamKey(PathBuf),
 }
@@ -51,7 +78,13 @@ impl SalvageError {
     pub fn path(&self) -> &Path {
         match self {
             SalvageError::Io(error) => &error.path,
-            SalvageError::BadName { dir, .. } | SalvageError::NeedsKey { dir, .. } => dir,
+            SalvageError::Overlap { out, .. } => out,
+            SalvageError::Interrupted(path)
+            | SalvageError::NotOneStream(path, _)
+            | SalvageError::Quarantine(path, _) => path,
+            SalvageError::Mismatch { dir, .. }
+            | SalvageError::Tangled { dir, .. }
+            | SalvageError::BadName { dir, .. } | SalvageError::NeedsKey { dir, .. } => dir,
             SalvageError::NotEmpty(path)
             | SalvageError::Seal { path, .. }
             | SalvageError::Keystream { path, .. }
@@ -64,6 +97,33 @@ impl fmt::Display for SalvageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SalvageError::Io(error) => error.fmt(f),
+            SalvageError::Interrupted(dir) => {
+                write!(f, "{}: interrupted; nothing was finished", dir.display())
+            }
+            SalvageError::Overlap { source, out } => write!(
+                f,
+                "{} and {} lie one in the other: name a directory for the new store that is apart from the source",
+                out.display(),
+                source.display()
+            ),
+            SalvageError::Mismatch { dir, detail } => write!(
+                f,
+                "{}: the new store does not come out as it should: {detail}; do not use it, and report this",
+                dir.display()
+            ),
+            SalvageError::Tangled { dir, count } => write!(
+                f,
+                "{}: the sequence leads {count} times from one block to another; these blocks cannot have been written so",
+                dir.display()
+            ),
+            SalvageError::NotOneStream(dir, detail) => write!(
+                f,
+                "{}: {detail}; --force merges them all the same",
+                dir.display()
+            ),
+            SalvageError::Quarantine(path, detail) => {
+                write!(f, "{}: no quarantine file that can be read: {detail}", path.display())
+            }
             SalvageError::NotEmpty(path) => write!(
                 f,
                 "{} is not empty: name a directory that is, or does not exist yet",
@@ -103,7 +163,13 @@ impl std::error::Error for SalvageError {
             SalvageError::Io(error) => Some(error),
             SalvageError::Seal { cause, .. } => Some(cause),
             SalvageError::Keystream { cause, .. } => Some(cause),
-            SalvageError::NotEmpty(_)
+            SalvageError::Interrupted(_)
+            | SalvageError::Overlap { .. }
+            | SalvageError::Mismatch { .. }
+            | SalvageError::Tangled { .. }
+            | SalvageError::NotOneStream(..)
+            | SalvageError::Quarantine(..)
+            | SalvageError::NotEmpty(_)
             | SalvageError::BadName { .. }
             | SalvageError::NeedsKey { .. }
             | SalvageError::NoStreamKey(_) => None,

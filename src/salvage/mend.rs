@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::find::Patch;
-use crate::format::checksum::{HashKey, HashState};
+use crate::format::checksum::HashKey;
 
 /// The masks tried on a byte: single bits, then neighbours.
 pub const MASKS: [u8; 15] = [
@@ -77,7 +77,7 @@ pub fn mend_hashed(bytes: &mut [u8], key: &HashKey, meant: u64, work_limit: u64)
     let mut work = 0_u64;
     let (single, pairs) = MASKS.split_at(SINGLE_MASKS);
     for masks in [single, pairs] {
-        let mut before = HashState::new(key);
+        let mut before = key.begin();
         let mut start = 0;
         while start < bytes.len() {
             let end = bytes.len().min(start + STEP);

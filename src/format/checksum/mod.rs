@@ -63,6 +63,12 @@ impl HashKey {
         hasher.finalize64()
     }
 
+    /// A hash that takes in its bytes piece by piece, and can be kept half-way to try several endings.
+    #[must_use]
+    pub fn begin(&self) -> RunningHash {
+        RunningHash(HighwayHasher::new(Key(self.0)))
+    }
+
     /// Hashes the covered bytes of every record of `records`, all of them parsed from `buffer`, and leaves the
     /// hashes in the same order in `hashes`, whose former content is dropped.
     ///
@@ -91,23 +97,17 @@ impl HashKey {
     }
 }
 
-/// A hash under way, which can be copied and continued in more than one way.
+/// A hash under way: a clone of it goes on from the bytes taken in so far.
 #[derive(Debug, Clone)]
-pub struct HashState(HighwayHasher);
+pub struct RunningHash(HighwayHasher);
 
-impl HashState {
-    /// The state before the first byte.
-    #[must_use]
-    pub fn new(key: &HashKey) -> Self {
-        Self(HighwayHasher::new(Key(key.0)))
-    }
-
-    /// Takes in more bytes.
+impl RunningHash {
+    /// Takes in `bytes`.
     pub fn append(&mut self, bytes: &[u8]) {
         self.0.append(bytes);
     }
 
-    /// The hash of everything taken in, as [`HashKey::hash64`] gives it.
+    /// The hash of everything taken in.
     #[must_use]
     pub fn finish(self) -> u64 {
         self.0.finalize64()

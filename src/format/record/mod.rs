@@ -180,6 +180,14 @@ impl RecordRef {
         Some(u64::from_le_bytes(*bytes))
     }
 
+    /// The bytes the checksum covers, in order: sequence and time, subject, headers and body. `None` when `buffer` does
+    /// not hold the record.
+    #[must_use]
+    pub fn covered_parts<'a>(&self, buffer: &'a [u8]) -> Option<[&'a [u8]; 3]> {
+        let covered = self.covered(buffer)?;
+        Some([covered.header, covered.subject, covered.rest])
+    }
+
     /// The pieces the checksum covers, or `None` when `buffer` does not hold the record.
     #[inline]
     pub(in crate::format) fn covered<'a>(&self, buffer: &'a [u8]) -> Option<Covered<'a>> {

@@ -1,10 +1,26 @@
 //! One block's bytes to everything in them that can be proven. Pure: bytes, keys and hints in, a find out.
 
+pub mod border;
+pub mod chunks;
+mod flips;
+mod mend;
+mod replay;
+mod resync;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod work;
+
 use std::ops::RangeInclusive;
 
-use super::find::BlockFind;
+use super::find::{BlockFind, Patch};
 use crate::format::checksum::HashKey;
-use crate::format::record::RecordRef;
+use crate::format::limits::CHECKSUM_LENGTH;
+use crate::format::record::{RecordRef, Run, parse_at};
+use chunks::Unwrapped;
+use mend::Patchable;
+use walk::Scanner;
 
 /// What a subject can be, by all that is known of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +37,18 @@ pub enum SubjectStanding {
 pub trait SubjectWitness: Sync {
     /// What `subject` can be.
     fn standing(&self, subject: &[u8]) -> SubjectStanding;
+
+    /// Whether any subject is known: without an index none is, and nothing is asked of it for each message.
+    fn lists_subjects(&self) -> bool {
+        true
+    }
+
+    /// Whether the message is live, where an index that is of the last record on disk tells: then it lists the subject
+    /// of every live message. `None` where none does.
+    fn is_live(&self, seq: u64) -> Option<bool> {
+        let _ = seq;
+        None
+    }
 }
 
 /// What is known of a block before its bytes are looked at.
@@ -49,21 +77,82 @@ pub trait RecordSink {
 /// Buffers that are kept from block to block.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Decoded content of the block at hand.
+    /// Decoded content of a compressed block; left alone by a plain one, whose content is the file.
     pub content: Vec<u8>,
+    run: Run,
 }
 
 /// Scans one block: `file` holds its decrypted bytes, and is mended in place where a flipped bit explains the damage.
+///
+/// An undamaged block is walked once. Time beyond that, in bytes hashed or decoded, is at most
+/// `min(bad places, 64) × work_limit + 64 × bad bytes` (see `work`), and memory that of the content, some 3 MiB, and what
+/// the find holds.
 pub fn scan_block(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> BlockFind {
-    let _ = (file, scratch);
-    BlockFind {
+    scan_counting(file, hints, scratch).0
+}
+
+/// The find, and the bytes hashed in search of mends and of sound records behind damage.
+fn scan_counting(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> (BlockFind, u64) {
+    let file_length = file.len() as u64;
+    let mut find = BlockFind {
         number: hints.number,
+        file_length,
         ..BlockFind::default()
+    };
+    let unwrapped = if begins_with_record(file, hints.hash_key) {
+        Unwrapped::default()
+    } else {
+        chunks::unwrap(file, hints, &mut scratch.content)
+    };
+    find.compressed = unwrapped.compressed;
+    let (content, patchable) = if unwrapped.compressed {
+        let content = &mut scratch.content;
+        let trailer = trailer_of(content.len(), file.len());
+        (content, trailer)
+    } else {
+        (&mut *file, Patchable::All)
+    };
+    let scanner = Scanner::new(content, hints, patchable, &unwrapped.breaks, file_length);
+    let spent = scanner.run(&mut scratch.run, &mut find);
+    if find.compressed {
+        apply(file, find.patches());
+    }
+    let mut repairs = unwrapped.repairs;
+    repairs.append(&mut find.repairs);
+    repairs.sort_by_key(|repair| repair.patches.first().copied());
+    find.repairs = repairs;
+    (find, spent)
+}
+
+/// Whether a plain block begins here, beyond doubt.
+fn begins_with_record(file: &[u8], hash_key: &HashKey) -> bool {
+    parse_at(file, 0).is_ok_and(|record| resync::verifies(hash_key, &record, file))
+}
+
+/// Of a compressed block's content only the last eight bytes, the last record's hash, lie in the file as they are.
+fn trailer_of(content_length: usize, file_length: usize) -> Patchable {
+    Patchable::From {
+        content: content_length.saturating_sub(CHECKSUM_LENGTH),
+        file: file_length.saturating_sub(CHECKSUM_LENGTH) as u64,
+    }
+}
+
+fn apply(file: &mut [u8], patches: impl Iterator<Item = Patch>) {
+    for patch in patches {
+        let byte = usize::try_from(patch.offset)
+            .ok()
+            .and_then(|offset| file.get_mut(offset));
+        if let Some(byte) = byte {
+            *byte ^= patch.mask;
+        }
     }
 }
 
 /// Walks again what [`scan_block`] found: `file` holds the block's decrypted bytes as they lie on disk; the patches of
 /// `find` are applied to it.
+///
+/// Every record is verified once more. Where the file is another than the one scanned, what no longer verifies is left
+/// out.
 pub fn replay_block<S: RecordSink>(
     file: &mut Vec<u8>,
     hash_key: &HashKey,
@@ -71,5 +160,13 @@ pub fn replay_block<S: RecordSink>(
     scratch: &mut Scratch,
     sink: &mut S,
 ) {
-    let _ = (file, hash_key, find, scratch, sink);
+    let content = if find.compressed {
+        let patches: Vec<Patch> = find.patches().collect();
+        chunks::unwrap_again(file, &patches, &mut scratch.content);
+        &scratch.content
+    } else {
+        apply(file, find.patches());
+        &*file
+    };
+    replay::walk(content, hash_key, &find.gaps, sink);
 }
