@@ -15,7 +15,7 @@ use super::quarantine;
 use super::read::Blocks;
 use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
-use super::settle::{Settled, settle};
+use super::settle::settle;
 use super::survey::{Survey, in_parallel, survey};
 use super::write::{Sealing, StoreWriter};
 use crate::crypto::{Cipher, KeyChoice};
@@ -108,7 +108,7 @@ pub fn salvage(
         dir: wish.out.clone(),
     };
     let settled = settle(fs, &made, &found, options, target, entropy, watch)?;
-    let mut report = report::of(&found, quarantined, meta_is_made(&found));
+    let mut report = report::of(&found, quarantined);
     report.stream.events.extend(events);
     report::take_state(&mut report, settled);
     Ok(report)
@@ -461,6 +461,3 @@ fn copy_if_there(
         Err(_) => Ok(()),
     }
 }
-
-/// What the caller sees of a new store besides the salvage's own numbers.
-pub(super) type State = Settled;

@@ -15,6 +15,7 @@
 
 mod consumers;
 mod copy;
+mod digest;
 mod error;
 pub mod evidence;
 pub mod find;

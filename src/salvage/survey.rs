@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::error::SalvageError;
-use super::evidence::{self, BlockKey, ConsumerEvidence, FileRepair, Gathered, gather};
+use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
 use super::find::{BlockFind, Gap, GapCause};
 use super::read::{Blocks, ReadBlock};
-use super::scan::{Hints, Scratch, SubjectWitness, scan_block};
-use super::trust::{Claim, Facts, LegacyDeletes, Trust, decide};
+use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
+use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
 use super::witness::Subjects;
 use crate::crypto::open_legacy_index;
 use crate::env::FileSystem;
@@ -20,6 +20,7 @@ use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Retention, StreamMeta};
 use crate::format::names::BlockFile;
+use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::options::Options;
@@ -173,6 +174,40 @@ fn claims(
     claims
 }
 
+/// What subjects can be, and which messages a fresh index counts.
+struct Witness<'a> {
+    subjects: Subjects<'a>,
+    lists: bool,
+    counted: Option<SeqSet>,
+}
+
+impl<'a> Witness<'a> {
+    fn new(evidence: &'a Evidence) -> Self {
+        let index = evidence.index.as_ref();
+        Witness {
+            subjects: Subjects::new(evidence),
+            lists: index.is_some_and(|index| !index.state.subjects.is_empty()),
+            counted: index
+                .filter(|index| index.fresh)
+                .map(|index| counted_by(&index.state)),
+        }
+    }
+}
+
+impl SubjectWitness for Witness<'_> {
+    fn standing(&self, subject: &[u8]) -> SubjectStanding {
+        self.subjects.standing(subject)
+    }
+
+    fn lists_subjects(&self) -> bool {
+        self.lists
+    }
+
+    fn is_live(&self, seq: u64) -> Option<bool> {
+        self.counted.as_ref().map(|counted| counted.contains(seq))
+    }
+}
+
 type Scanned = (SurveyedBlock, BlockFind);
 
 /// Threads take blocks off a shared counter; results are put in block order.
@@ -182,7 +217,7 @@ fn scan_all(
     watch: &Watch<'_>,
 ) -> Result<Vec<Scanned>, SalvageError> {
     let numbers = &blocks.gathered.evidence.blocks;
-    let subjects = Subjects::new(&blocks.gathered.evidence);
+    let subjects = Witness::new(&blocks.gathered.evidence);
     let next = AtomicUsize::new(0);
     let finished = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Scanned>>> =
