@@ -51,6 +51,8 @@ pub enum Phase {
     Verify,
     /// Changing files: told before the first change.
     Apply,
+    /// Writing a new store beside the one that is read.
+    Copy,
 }
 
 /// Watches an examination and may stop it.

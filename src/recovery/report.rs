@@ -134,6 +134,24 @@ pub struct ConsumerReport {
     pub redelivered_count: u64,
 }
 
+/// What salvage made of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SalvageTotals {
+    /// Messages kept, the repaired and the uncertain ones included.
+    pub recovered: u64,
+    /// Records and files that verify only once flipped bits are flipped back.
+    pub repaired: u64,
+    /// Messages kept (or, where that was asked for, left out) with a doubt: they may have been deleted, or the border
+    /// between subject, headers and body is in doubt.
+    pub uncertain: u64,
+    /// Stretches of bytes, and messages in conflict, put aside.
+    pub quarantined: u64,
+    /// Messages lost.
+    pub lost: u64,
+    /// Where they were: first and last sequence of each stretch. Exact where a neighbour or the index tells.
+    pub lost_ranges: Vec<(u64, u64)>,
+}
+
 /// Everything known about one stream after an examination or recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamReport {
@@ -169,6 +187,8 @@ pub struct StreamReport {
     pub events: Vec<Event>,
     /// What was done, or would be done.
     pub actions: Vec<Action>,
+    /// What salvage made of it, where that was asked for.
+    pub salvage: Option<SalvageTotals>,
     /// Whether messages are lost, or would be lost by these actions.
     pub loses_messages: bool,
 }

@@ -124,6 +124,7 @@ pub(super) fn blank_report(stream: &StreamDir) -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
+        salvage: None,
         loses_messages: false,
     }
 }

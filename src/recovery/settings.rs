@@ -9,7 +9,7 @@ use crate::format::limits::{
     BLOCK_SIZE_MEDIUM, BLOCK_SIZE_META_GROUP, BlockSizeInputs, record_length_estimate,
     stream_block_size,
 };
-use crate::format::meta::{Discard, PersistMode, Retention};
+use crate::format::meta::{Discard, PersistMode, Retention, StreamMeta};
 use crate::format::subject;
 
 /// What the server takes for the longest message where neither stream nor account limit it.
@@ -73,32 +73,7 @@ impl StreamSetup {
     }
 
     fn block_size(&self, encrypted: bool) -> u64 {
-        if self.raft_group {
-            return if self.name == META_GROUP {
-                BLOCK_SIZE_META_GROUP
-            } else {
-                BLOCK_SIZE_MEDIUM
-            };
-        }
-        let meta = &self.meta;
-        let longest_literal = meta
-            .subjects
-            .iter()
-            .filter(|subject| subject::is_literal(subject.as_bytes()))
-            .map(String::len)
-            .max();
-        let payload = u32::try_from(meta.max_message_size)
-            .ok()
-            .filter(|size| *size > 0)
-            .unwrap_or(PAYLOAD_DEFAULT);
-        stream_block_size(&BlockSizeInputs {
-            max_bytes: meta.max_bytes,
-            max_messages: meta.max_messages,
-            max_messages_per_subject: meta.max_messages_per_subject,
-            record_length_estimate: record_length_estimate(payload, longest_literal),
-            limits_retention: meta.retention == Retention::Limits,
-            encrypted,
-        })
+        block_size(&self.meta, self.raft_group, encrypted)
     }
 
     /// Which of TTLs, schedules and sources apply.
@@ -116,4 +91,34 @@ impl StreamSetup {
             ignore_files: options.no_index,
         }
     }
+}
+
+/// Bytes that a block of a stream may grow to by the server's rule.
+#[must_use]
+pub fn block_size(meta: &StreamMeta, raft_group: bool, encrypted: bool) -> u64 {
+    if raft_group {
+        return if meta.name == META_GROUP {
+            BLOCK_SIZE_META_GROUP
+        } else {
+            BLOCK_SIZE_MEDIUM
+        };
+    }
+    let longest_literal = meta
+        .subjects
+        .iter()
+        .filter(|subject| subject::is_literal(subject.as_bytes()))
+        .map(String::len)
+        .max();
+    let payload = u32::try_from(meta.max_message_size)
+        .ok()
+        .filter(|size| *size > 0)
+        .unwrap_or(PAYLOAD_DEFAULT);
+    stream_block_size(&BlockSizeInputs {
+        max_bytes: meta.max_bytes,
+        max_messages: meta.max_messages,
+        max_messages_per_subject: meta.max_messages_per_subject,
+        record_length_estimate: record_length_estimate(payload, longest_literal),
+        limits_retention: meta.retention == Retention::Limits,
+        encrypted,
+    })
 }

@@ -1,6 +1,17 @@
 //! What the files beside the blocks tell: the stream's configuration, its keys, what `index.db` remembers. A file that
 //! one flipped bit explains is mended in memory; nothing is written.
 
+mod consumers;
+mod gather;
+mod index;
+mod keys;
+mod metadata;
+mod staging;
+
+pub use consumers::{ConsumerEvidence, ConsumerFile, consumers};
+pub use gather::{Gathered, covering_subjects, gather};
+pub use keys::{KeyMend, Trials, account_of, begins_in_plain, block_key, is_raft_group};
+
 use super::find::Repair;
 use crate::crypto::{Cipher, KeyChoice, Nonce, Seed};
 use crate::format::meta::StreamMeta;
@@ -15,7 +26,8 @@ pub enum MetaOrigin {
     Mended,
     /// `meta.inf` parses, but nothing vouches for it.
     Unproven,
-    /// Made from the directory's name and what the messages show.
+    /// Made from the directory's name and the subjects in `index.db`, since nothing of it can be read. Without an index it
+    /// has no subjects, and whoever finds the messages fills them in ([`covering_subjects`]).
     Made,
 }
 
@@ -49,7 +61,7 @@ pub enum BlockKey {
 pub struct FileRepair {
     /// The file, relative to the stream directory.
     pub path: String,
-    /// The bits.
+    /// The bits. Without patches, see what gives such a repair: [`block_key`].
     pub repair: Repair,
 }
 
@@ -82,3 +94,6 @@ pub struct Evidence {
     /// What was mended.
     pub repairs: Vec<FileRepair>,
 }
+
+#[cfg(test)]
+mod tests;

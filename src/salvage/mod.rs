@@ -6,14 +6,39 @@
 //!    `index.db`;
 //! 2. `scan`: each block, going on behind damage: what verifies, what one flipped bit had spoilt, what cannot be proven;
 //! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told;
-//! 4. `write`: the new store. The source is only ever read.
+//! 4. `plan`, `copy`, `write`: the new store, its side files made by recovering it. The source is only ever read.
+//!
+//! `merge` does the same from several copies, `quarantine` keeps what could not be proven.
 //!
 //! Recovery decides as the server does; this room decides as the evidence does. It names recovery for the values both
 //! share and to build the side files of the store it has written.
 
 pub mod border;
+mod consumers;
+mod copy;
+mod digest;
+mod error;
 pub mod evidence;
 pub mod find;
+mod fresh;
+mod kept;
+pub mod mend;
+mod plan;
+pub mod quarantine;
+mod read;
+pub mod report;
 pub mod scan;
+mod sets;
+mod settle;
+mod survey;
+pub mod trust;
+mod view;
+pub mod witness;
+pub mod write;
 
+pub use copy::{SalvageOptions, Uncertain, salvage};
+pub use error::SalvageError;
 pub use find::{BlockFind, Edge, Gap, GapCause, Patch, Repair, Site, UncertainBorder};
+pub use report::SalvageReport;
+pub use survey::{Survey, SurveyedBlock, survey};
+pub use view::{check, messages};

@@ -73,7 +73,7 @@ impl Meter {
         let verb = match progress.phase {
             Phase::Scan => "reading",
             Phase::Verify => "verifying",
-            Phase::Apply => "writing",
+            Phase::Apply | Phase::Copy => "writing",
         };
         match self.mode {
             Mode::Off => {}

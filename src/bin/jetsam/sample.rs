@@ -35,6 +35,7 @@ pub fn clean() -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
+        salvage: None,
         loses_messages: false,
     }
 }

@@ -21,8 +21,13 @@ pub struct Spans<'a> {
 
 impl<'a> Spans<'a> {
     pub(super) fn new(set: &'a SeqSet) -> Self {
+        Self::of_pages(set, 0..=u64::MAX)
+    }
+
+    /// The stretches of the set's pages in the range, and of runs of full pages that reach into it.
+    pub(super) fn of_pages(set: &'a SeqSet, pages: RangeInclusive<u64>) -> Self {
         Self {
-            runs: Runs::new(set),
+            runs: Runs::new(set, pages),
             page: None,
             open: None,
         }
@@ -78,15 +83,17 @@ enum Run<'a> {
 
 #[derive(Debug, Clone)]
 struct Runs<'a> {
-    partial: Peekable<btree_map::Iter<'a, u64, Page>>,
-    full: Peekable<btree_map::Iter<'a, u64, u64>>,
+    partial: Peekable<btree_map::Range<'a, u64, Page>>,
+    full: Peekable<btree_map::Range<'a, u64, u64>>,
 }
 
 impl<'a> Runs<'a> {
-    fn new(set: &'a SeqSet) -> Self {
+    fn new(set: &'a SeqSet, pages: RangeInclusive<u64>) -> Self {
+        let (first, last) = pages.into_inner();
+        let start = set.run_around(first).map_or(first, |run| run.0);
         Self {
-            partial: set.partial.iter().peekable(),
-            full: set.full.iter().peekable(),
+            partial: set.partial.range(first..=last).peekable(),
+            full: set.full.range(start..=last).peekable(),
         }
     }
 }
@@ -113,7 +120,7 @@ impl<'a> Iterator for Runs<'a> {
 
 /// Every page that is not empty, ascending, with its bitmap. As many items as the encoding has nodes.
 pub(super) fn pages(set: &SeqSet) -> impl Iterator<Item = (u64, &Words)> {
-    Runs::new(set).flat_map(|run| {
+    Runs::new(set, 0..=u64::MAX).flat_map(|run| {
         let (range, words) = match run {
             Run::Partial(page, words) => (page..=page, words),
             Run::Full(first, last) => (first..=last, &ALL_SET),

@@ -267,6 +267,27 @@ impl SeqSet {
         Spans::new(self)
     }
 
+    /// The parts of the maximal unbroken stretches that lie inside the range, ascending. The cost does not depend on
+    /// what the set holds elsewhere.
+    pub fn spans_in(
+        &self,
+        range: RangeInclusive<u64>,
+    ) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
+        let (low, high) = range.into_inner();
+        let pages = if low > high {
+            None
+        } else {
+            Some(Spans::of_pages(
+                self,
+                low >> PAGE_SHIFT..=high >> PAGE_SHIFT,
+            ))
+        };
+        pages.into_iter().flatten().filter_map(move |span| {
+            let part = (*span.start()).max(low)..=(*span.end()).min(high);
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
     /// The run of full pages that holds `page`.
     fn run_around(&self, page: u64) -> Option<(u64, u64)> {
         let (first, last) = self.full.range(..=page).next_back()?;

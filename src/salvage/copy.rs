@@ -1,0 +1,463 @@
+//! From a survey to a new store of one stream.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::consumers::{self, ConsumerPlan};
+use super::error::SalvageError;
+use super::evidence::{MetaOrigin, covering_subjects, is_raft_group};
+use super::fresh::{BlockBuilder, BlockRules, write_last};
+use super::kept::Cursor;
+use super::plan::{BlockPlan, Target, plan, tombstones_kept};
+use super::quarantine;
+use super::read::Blocks;
+use super::report::{self, SalvageReport};
+use super::scan::{RecordSink, Scratch, replay_block};
+use super::settle::settle;
+use super::survey::{Survey, in_parallel, survey};
+use super::write::{Sealing, StoreWriter};
+use crate::crypto::{Cipher, KeyChoice};
+use crate::env::{Entropy, FileSystem};
+use crate::format::compression;
+use crate::format::limits::SEQUENCE_MAX;
+use crate::format::meta::{Compression, StreamMeta};
+use crate::format::record::{RecordKind, RecordRef};
+use crate::format::seqset::SeqSet;
+use crate::recovery::options::{Keys, Options};
+use crate::recovery::{Phase, Progress, StreamDir, Watch, block_size};
+
+/// What becomes of messages that may have been deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Uncertain {
+    /// They are kept.
+    #[default]
+    Keep,
+    /// They are left out.
+    Drop,
+}
+
+/// How a new store is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SalvageOptions {
+    /// The new stream's directory: new or empty.
+    pub out: PathBuf,
+    /// Do not encrypt it, whatever the source is.
+    pub plaintext: bool,
+    /// What becomes of messages that may have been deleted.
+    pub uncertain: Uncertain,
+    /// Share blocks that are taken over with the source by hard links, all but the last. Whoever erases a message in
+    /// place in one of the two then erases it in both.
+    pub link: bool,
+}
+
+/// Copies everything that can be proven of one stream into a new directory, with side files made from it, and checks that
+/// a server would take it by its index. The source is only read.
+///
+/// # Errors
+///
+/// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
+pub fn salvage(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    wish: &SalvageOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<SalvageReport, SalvageError> {
+    let mut found = survey(fs, stream, options, watch)?;
+    if wish.uncertain == Uncertain::Drop {
+        found.trust.drop_uncertain();
+    }
+    let target = target_of(&found, &options.keys, wish.plaintext);
+    let sealing = sealing_of(target, &options.keys);
+    let evidence = &found.gathered.evidence;
+    let writer = StoreWriter::create(
+        fs,
+        &wish.out,
+        evidence.name.as_bytes(),
+        &evidence.account,
+        sealing,
+        entropy,
+    )?;
+    let meta = meta_of(fs, &found, options)?;
+    writer.meta(&meta.encode())?;
+    let ascending = found.trust.is_ascending();
+    if ascending {
+        write_blocks(fs, &found, options, wish, target, &writer, watch)?;
+    } else {
+        let mut cursor = Cursor::new(fs, &found, &options.keys, 0..=u64::MAX)?;
+        let rules = block_rules(&meta, &found, target, options);
+        let mut builder = BlockBuilder::new(&writer, evidence.name.as_bytes(), rules);
+        while cursor.advance()? {
+            if let Some(message) = cursor.message() {
+                builder.push(&message)?;
+            }
+        }
+        builder.finish(found.trust.last)?;
+    }
+    let blocks = source_blocks(fs, &found, &options.keys);
+    let quarantined = quarantine::put_aside(&blocks, &found, &wish.out)?;
+    let events = write_consumers(&found, target, &writer)?;
+    copy_extras(fs, &found, target, &writer)?;
+    writer.finish()?;
+    let made = StreamDir {
+        account: stream.account.clone(),
+        name: evidence.name.clone(),
+        dir: wish.out.clone(),
+    };
+    let settled = settle(fs, &made, &found, options, target, entropy, watch)?;
+    let mut report = report::of(&found, quarantined);
+    report.stream.events.extend(events);
+    report::take_state(&mut report, settled);
+    Ok(report)
+}
+
+fn meta_is_made(found: &Survey) -> bool {
+    found.gathered.evidence.meta_origin == MetaOrigin::Made
+}
+
+pub(super) fn source_blocks<'a>(
+    fs: &'a dyn FileSystem,
+    found: &'a Survey,
+    keys: &'a Keys,
+) -> Blocks<'a> {
+    Blocks {
+        fs,
+        stream: &found.stream,
+        gathered: &found.gathered,
+        keys,
+    }
+}
+
+/// The encryption of the new store: that of the source, under the key that servers are configured with now.
+pub(super) fn target_of(found: &Survey, keys: &Keys, plaintext: bool) -> Target {
+    let evidence = &found.gathered.evidence;
+    if plaintext || !found.gathered.sealed {
+        return Target::Plain;
+    }
+    let key = if keys.current.is_some() {
+        KeyChoice::Current
+    } else {
+        KeyChoice::Previous
+    };
+    let cipher = if is_raft_group(&found.stream.dir) {
+        Cipher::ChaCha
+    } else {
+        let own = evidence.asset_key.as_ref().map(|opened| opened.cipher);
+        keys.cipher.or(own).unwrap_or(Cipher::ChaCha)
+    };
+    Target::Key(key, cipher)
+}
+
+pub(super) fn sealing_of(target: Target, keys: &Keys) -> Sealing<'_> {
+    let Target::Key(choice, cipher) = target else {
+        return Sealing::Plain;
+    };
+    let server = match choice {
+        KeyChoice::Current => keys.current.as_ref(),
+        KeyChoice::Previous => keys.previous.as_ref(),
+    };
+    match server {
+        Some(server) => Sealing::Key { server, cipher },
+        None => Sealing::Plain,
+    }
+}
+
+/// The configuration; a made one lists the subjects that the messages have.
+pub(super) fn meta_of(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    options: &Options,
+) -> Result<StreamMeta, SalvageError> {
+    let meta = &found.gathered.evidence.meta;
+    if !meta_is_made(found) || !meta.subjects.is_empty() {
+        return Ok(meta.clone());
+    }
+    let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
+    let mut subjects: Vec<Vec<u8>> = Vec::new();
+    while cursor.advance()? {
+        if let Some(message) = cursor.message()
+            && subjects.last().is_none_or(|last| last != message.subject)
+        {
+            subjects.push(message.subject.to_vec());
+            if subjects.len() >= SUBJECTS_SEEN_MAX {
+                subjects.sort_unstable();
+                subjects.dedup();
+                if subjects.len() >= SUBJECTS_SEEN_MAX / 2 {
+                    // Far more than would be listed one by one.
+                    break;
+                }
+            }
+        }
+    }
+    let covering = covering_subjects(subjects.iter().map(Vec::as_slice));
+    Ok(meta.with_subjects(covering))
+}
+
+/// Subjects looked at for a made configuration.
+const SUBJECTS_SEEN_MAX: usize = 1 << 16;
+
+pub(super) fn block_rules(
+    meta: &StreamMeta,
+    found: &Survey,
+    target: Target,
+    options: &Options,
+) -> BlockRules {
+    let usual = || {
+        let raft_group = is_raft_group(&found.stream.dir);
+        block_size(meta, raft_group, target != Target::Plain)
+    };
+    BlockRules {
+        size: options.block_size.unwrap_or_else(usual),
+        compressed: meta.compression == Compression::S2,
+    }
+}
+
+fn write_blocks(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    options: &Options,
+    wish: &SalvageOptions,
+    target: Target,
+    writer: &StoreWriter<'_>,
+    watch: &Watch<'_>,
+) -> Result<(), SalvageError> {
+    let (plans, trailing) = plan(found, target);
+    let job = Job {
+        blocks: source_blocks(fs, found, &options.keys),
+        found,
+        plans: &plans,
+        link: wish.link,
+        last: plans.iter().rposition(|plan| *plan != BlockPlan::Skip),
+        writer,
+        next: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
+        error: Mutex::new(None),
+        watch,
+    };
+    in_parallel(options.threads.clamp(1, plans.len().max(1)), &|| job.work());
+    if let Some(error) = job.error.into_inner() {
+        return Err(error);
+    }
+    if watch.cancel.load(Ordering::Relaxed) {
+        return Err(SalvageError::Interrupted(wish.out.clone()));
+    }
+    if let Some(last) = trailing {
+        let number = found.finds.last().map_or(0, |find| find.number);
+        let name = found.gathered.evidence.name.as_bytes();
+        write_last(writer, name, number.saturating_add(1), last)?;
+    }
+    Ok(())
+}
+
+/// Blocks being written, taken off a shared counter.
+struct Job<'a, 'w> {
+    blocks: Blocks<'a>,
+    found: &'a Survey,
+    plans: &'a [BlockPlan],
+    link: bool,
+    last: Option<usize>,
+    writer: &'a StoreWriter<'w>,
+    next: AtomicUsize,
+    failed: AtomicBool,
+    error: Mutex<Option<SalvageError>>,
+    watch: &'a Watch<'a>,
+}
+
+impl Job<'_, '_> {
+    fn work(&self) {
+        let mut rewriter = Rewriter::default();
+        while !self.failed.load(Ordering::Relaxed) && !self.watch.cancel.load(Ordering::Relaxed) {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(plan) = self.plans.get(at) else {
+                break;
+            };
+            if let Err(error) = self.one(at, *plan, &mut rewriter) {
+                self.failed.store(true, Ordering::Relaxed);
+                self.error.lock().get_or_insert(error);
+            }
+            (self.watch.progress)(Progress {
+                phase: Phase::Copy,
+                done: at as u64 + 1,
+                total: self.plans.len() as u64,
+            });
+        }
+    }
+
+    fn one(&self, at: usize, plan: BlockPlan, rewriter: &mut Rewriter) -> Result<(), SalvageError> {
+        let Some(find) = self.found.finds.get(at) else {
+            return Ok(());
+        };
+        match plan {
+            BlockPlan::Skip => Ok(()),
+            BlockPlan::Verbatim => {
+                let from = self
+                    .found
+                    .stream
+                    .dir
+                    .join(&self.found.gathered.messages_dir);
+                // The last block is what a server appends to.
+                let link = self.link && Some(at) != self.last;
+                self.writer.copy_block(&from, find.number, link)
+            }
+            BlockPlan::Rewrite { compressed } => {
+                let mut bytes = rewriter.content(self, at)?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                if compressed {
+                    let mut packed = Vec::new();
+                    if compression::compress(&bytes, &mut packed).is_ok() {
+                        bytes = packed;
+                    }
+                }
+                self.writer.block(find.number, &mut bytes)
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Rewriter {
+    file: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Rewriter {
+    /// The content of a block with nothing but what stays.
+    fn content(&mut self, job: &Job<'_, '_>, at: usize) -> Result<Vec<u8>, SalvageError> {
+        let (Some(find), Some(verdict)) = (job.found.finds.get(at), job.found.trust.blocks.get(at))
+        else {
+            return Ok(Vec::new());
+        };
+        job.blocks.read(find.number, &mut self.file)?;
+        let mut sink = Keeper {
+            kept: &verdict.kept,
+            live: &job.found.trust.live,
+            bounds: (
+                verdict.kept.first().unwrap_or(u64::MAX),
+                verdict.kept.last().unwrap_or(0),
+            ),
+            content: Vec::new(),
+            messages: 0,
+        };
+        let hash_key = job.found.hash_key(find.number);
+        replay_block(
+            &mut self.file,
+            &hash_key,
+            find,
+            &mut self.scratch,
+            &mut sink,
+        );
+        let tombstones = tombstones_kept(find, &job.found.trust.live).count();
+        if sink.messages != verdict.kept.len() || sink.content.is_empty() && tombstones > 0 {
+            return Err(SalvageError::Mismatch {
+                dir: job.writer.dir().to_owned(),
+                detail: format!(
+                    "block {} gave {} messages at first and {} now: the source changes while it is read",
+                    find.number,
+                    verdict.kept.len(),
+                    sink.messages
+                ),
+            });
+        }
+        Ok(sink.content)
+    }
+}
+
+/// Takes over what stays, in file order.
+struct Keeper<'a> {
+    kept: &'a SeqSet,
+    live: &'a SeqSet,
+    bounds: (u64, u64),
+    content: Vec<u8>,
+    messages: u64,
+}
+
+impl RecordSink for Keeper<'_> {
+    fn record(&mut self, record: &RecordRef, content: &[u8]) {
+        let seq = record.sequence() & SEQUENCE_MAX;
+        let stays = match record.kind() {
+            RecordKind::Message => self.kept.contains(seq),
+            RecordKind::Tombstone => !self.live.contains(seq),
+            RecordKind::Erased => {
+                (self.bounds.0..=self.bounds.1).contains(&seq) && !self.live.contains(seq)
+            }
+        };
+        if let (true, Some(bytes)) = (stays, record.bytes(content)) {
+            self.content.extend_from_slice(bytes);
+            self.messages += u64::from(record.kind() == RecordKind::Message);
+        }
+    }
+}
+
+pub(super) fn write_consumers(
+    found: &Survey,
+    target: Target,
+    writer: &StoreWriter<'_>,
+) -> Result<Vec<crate::recovery::events::Event>, SalvageError> {
+    let mut seen = Vec::new();
+    for consumer in &found.consumers {
+        let (plan, events) = consumers::plan(consumer, found.trust.last.seq);
+        seen.extend(events);
+        let same_key = match (&consumer.key, target) {
+            (None, Target::Plain) => true,
+            (Some(opened), Target::Key(key, cipher)) => {
+                opened.key == key && opened.cipher == cipher
+            }
+            _ => false,
+        };
+        match plan {
+            ConsumerPlan::Dropped => {}
+            ConsumerPlan::Whole { .. } if same_key => {
+                let from = found.stream.dir.join("obs").join(&consumer.name);
+                writer.consumer_verbatim(&from, &consumer.name)?;
+            }
+            ConsumerPlan::Whole { json, state } | ConsumerPlan::Mended { json, state } => {
+                writer.consumer(&consumer.name, &json, state.as_deref())?;
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// Files besides those of the store: a raft group's own, and staged batches.
+fn copy_extras(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    target: Target,
+    writer: &StoreWriter<'_>,
+) -> Result<(), SalvageError> {
+    let source = &found.stream.dir;
+    if is_raft_group(source) {
+        for name in ["peers.idx", "tav.idx", "commit.idx"] {
+            copy_if_there(fs, source, name, writer)?;
+        }
+        for entry in fs.list(&source.join("snapshots")).unwrap_or_default() {
+            if let Some(name) = entry.name.to_str() {
+                copy_if_there(fs, source, &format!("snapshots/{name}"), writer)?;
+            }
+        }
+    }
+    let same_key = found.gathered.sealed == (target != Target::Plain);
+    let batches = source.join("batches");
+    if same_key && fs.metadata(&batches).is_ok() {
+        fs.copy_tree(&batches, &writer.dir().join("batches"))?;
+    }
+    Ok(())
+}
+
+fn copy_if_there(
+    fs: &dyn FileSystem,
+    source: &Path,
+    name: &str,
+    writer: &StoreWriter<'_>,
+) -> Result<(), SalvageError> {
+    let from = source.join(name);
+    match fs.metadata(&from) {
+        Ok(_) => writer.copy_file(&from, name),
+        Err(_) => Ok(()),
+    }
+}

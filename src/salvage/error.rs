@@ -1,0 +1,184 @@
+//! Why salvage could not go on.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::crypto::{KeystreamExhausted, SealedError};
+use crate::env::IoError;
+
+/// What stopped a reading of the source or the writing of a new store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SalvageError {
+    /// A file or directory could not be read or written.
+    Io(IoError),
+    /// The directory for the new stream holds something already.
+    NotEmpty(PathBuf),
+    /// A name leads out of the new stream's directory, or is none.
+    BadName {
+        /// The directory it was meant for.
+        dir: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// The source is encrypted, and no key that was given opens any of its key files.
+    NeedsKey {
+        /// The stream's directory.
+        dir: PathBuf,
+        /// Whether any key was given.
+        given: bool,
+    },
+    /// A file of the new stream could not be encrypted.
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: SealedError,
+    },
+    /// A block is longer than its cipher can address.
+    Keystream {
+        /// The block's file.
+        path: PathBuf,
+        /// How far it reached.
+        cause: KeystreamExhausted,
+    },
+    /// The caller asked to stop.
+    Interrupted(PathBuf),
+    /// The directory for the new store cannot be used: it lies in the source, or the source in it.
+    Overlap {
+        /// The source.
+        source: PathBuf,
+        /// The directory for the new store.
+        out: PathBuf,
+    },
+    /// The new store does not come out as it was promised; it is not to be used.
+    Mismatch {
+        /// The new stream's directory.
+        dir: PathBuf,
+        /// What differs.
+        detail: String,
+    },
+    /// The blocks' sequences interleave so often that putting them in order would take forever.
+    Tangled {
+        /// The stream.
+        dir: PathBuf,
+        /// How often the sequence leads from one block to another.
+        count: usize,
+    },
+    /// The copies are not of one stream.
+    NotOneStream(PathBuf, String),
+    /// The quarantine file cannot be read.
+    Quarantine(PathBuf, String),
+    /// A file that is encrypted with the stream's key was to be written before there was one.
+    NoStreamKey(PathBuf),
+}
+
+impl SalvageError {
+    /// The file or directory it is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            SalvageError::Io(error) => &error.path,
+            SalvageError::Overlap { out, .. } => out,
+            SalvageError::Interrupted(path)
+            | SalvageError::NotOneStream(path, _)
+            | SalvageError::Quarantine(path, _) => path,
+            SalvageError::Mismatch { dir, .. }
+            | SalvageError::Tangled { dir, .. }
+            | SalvageError::BadName { dir, .. } | SalvageError::NeedsKey { dir, .. } => dir,
+            SalvageError::NotEmpty(path)
+            | SalvageError::Seal { path, .. }
+            | SalvageError::Keystream { path, .. }
+            | SalvageError::NoStreamKey(path) => path,
+        }
+    }
+}
+
+impl fmt::Display for SalvageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SalvageError::Io(error) => error.fmt(f),
+            SalvageError::Interrupted(dir) => {
+                write!(f, "{}: interrupted; nothing was finished", dir.display())
+            }
+            SalvageError::Overlap { source, out } => write!(
+                f,
+                "{} and {} lie one in the other: name a directory for the new store that is apart from the source",
+                out.display(),
+                source.display()
+            ),
+            SalvageError::Mismatch { dir, detail } => write!(
+                f,
+                "{}: the new store does not come out as it should: {detail}; do not use it, and report this",
+                dir.display()
+            ),
+            SalvageError::Tangled { dir, count } => write!(
+                f,
+                "{}: the sequence leads {count} times from one block to another; these blocks cannot have been written so",
+                dir.display()
+            ),
+            SalvageError::NotOneStream(dir, detail) => write!(
+                f,
+                "{}: {detail}; --force merges them all the same",
+                dir.display()
+            ),
+            SalvageError::Quarantine(path, detail) => {
+                write!(f, "{}: no quarantine file that can be read: {detail}", path.display())
+            }
+            SalvageError::NotEmpty(path) => write!(
+                f,
+                "{} is not empty: name a directory that is, or does not exist yet",
+                path.display()
+            ),
+            SalvageError::BadName { dir, name } => {
+                write!(f, "{name:?} is no name for a file in {}", dir.display())
+            }
+            SalvageError::NeedsKey { dir, given } => write!(
+                f,
+                "{} is encrypted: {}",
+                dir.display(),
+                if *given {
+                    "none of the keys given opens it; the account name matters too"
+                } else {
+                    "give the server's key"
+                }
+            ),
+            SalvageError::Seal { path, cause } => {
+                write!(f, "cannot encrypt {}: {cause}", path.display())
+            }
+            SalvageError::Keystream { path, cause } => {
+                write!(f, "cannot encrypt {}: {cause}", path.display())
+            }
+            SalvageError::NoStreamKey(path) => write!(
+                f,
+                "cannot encrypt {}: the stream's own key is written with its metadata first",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SalvageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SalvageError::Io(error) => Some(error),
+            SalvageError::Seal { cause, .. } => Some(cause),
+            SalvageError::Keystream { cause, .. } => Some(cause),
+            SalvageError::Interrupted(_)
+            | SalvageError::Overlap { .. }
+            | SalvageError::Mismatch { .. }
+            | SalvageError::Tangled { .. }
+            | SalvageError::NotOneStream(..)
+            | SalvageError::Quarantine(..)
+            | SalvageError::NotEmpty(_)
+            | SalvageError::BadName { .. }
+            | SalvageError::NeedsKey { .. }
+            | SalvageError::NoStreamKey(_) => None,
+        }
+    }
+}
+
+impl From<IoError> for SalvageError {
+    fn from(error: IoError) -> Self {
+        SalvageError::Io(error)
+    }
+}

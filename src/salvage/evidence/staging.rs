@@ -1,0 +1,108 @@
+//! Which directory holds the messages, where a purge was interrupted.
+
+use std::path::Path;
+
+use super::super::error::SalvageError;
+use super::keys::Trials;
+use crate::block::content;
+use crate::block::walk::{Known, walk};
+use crate::crypto::{BlockCipher, block_context};
+use crate::env::{DirEntry, FileSystem};
+use crate::format::checksum::HashKey;
+use crate::format::names::{BlockFile, block_number};
+use crate::format::record::Run;
+use crate::recovery::events::{Event, EventCode, Severity};
+
+const MESSAGES: &str = "msgs";
+const STAGED: &str = "__new_msgs__";
+const PURGED: &str = "__msgs__";
+/// The block that a purge stages holds one tombstone; whatever is longer than this was not left by one.
+const STAGED_BLOCK_MAX: u64 = 64 << 20;
+
+/// Lists a directory; nothing where it is not there.
+pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Vec<DirEntry>>, SalvageError> {
+    match fs.list(dir) {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The directory the messages are to be taken from, relative to the stream's.
+///
+/// The server takes any file ending in `.blk` below `__new_msgs__` for the sign that a purge was under way, and deletes
+/// `msgs`. Here the staged block has to be one that a purge leaves: every record in it verifies.
+pub(super) fn messages_dir(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    name: &str,
+    trials: Trials<'_>,
+    events: &mut Vec<Event>,
+) -> Result<&'static str, SalvageError> {
+    let has_messages = list(fs, &dir.join(MESSAGES))?.is_some();
+    let mut note = |severity, code, file: &str, detail: String| {
+        events.push(Event::new(code, detail).severity(severity).file(file));
+    };
+    let staged = list(fs, &dir.join(STAGED))?.unwrap_or_default();
+    let marks: Vec<&DirEntry> = staged
+        .iter()
+        .filter(|entry| entry.name.as_encoded_bytes().ends_with(b".blk"))
+        .collect();
+    for entry in &marks {
+        let number = block_number(entry.name.as_encoded_bytes());
+        if number.is_some_and(|number| is_sound(fs, dir, name, trials, number)) {
+            let detail =
+                "a purge was under way, and its marker is sound: what it purged is left out"
+                    .to_owned();
+            note(Severity::Info, EventCode::PurgeCompleted, STAGED, detail);
+            return Ok(STAGED);
+        }
+    }
+    if let Some(entry) = marks.first() {
+        let detail = format!(
+            "{:?} is no block that a purge leaves; the server would delete all messages over it, here it is ignored",
+            entry.name.to_string_lossy()
+        );
+        note(Severity::Warn, EventCode::PurgeRolledBack, STAGED, detail);
+    }
+    if !has_messages && list(fs, &dir.join(PURGED))?.is_some() {
+        let detail =
+            "msgs is gone; the messages are taken from what a purge had put aside".to_owned();
+        note(Severity::Warn, EventCode::PurgeRolledBack, PURGED, detail);
+        return Ok(PURGED);
+    }
+    Ok(MESSAGES)
+}
+
+fn is_sound(fs: &dyn FileSystem, dir: &Path, name: &str, trials: Trials<'_>, number: u32) -> bool {
+    let staged = dir.join(STAGED);
+    let Ok(mut bytes) = fs.read(
+        &staged.join(BlockFile::Block.name(number)),
+        STAGED_BLOCK_MAX,
+    ) else {
+        return false;
+    };
+    let hash_key = HashKey::for_block(name.as_bytes(), number);
+    let key = fs.read(
+        &staged.join(BlockFile::Key.name(number)),
+        super::keys::KEY_FILE_MAX,
+    );
+    let cipher = match key {
+        Ok(key) => match trials.open_mended(&key, &block_context(name.as_bytes(), number)) {
+            Ok((opened, _)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            Err(_) => return false,
+        },
+        Err(_) => None,
+    };
+    if content::decode(&mut bytes, &mut Vec::new(), cipher.as_ref(), &hash_key).is_err() {
+        return false;
+    }
+    let walked = walk(
+        &bytes,
+        &hash_key,
+        Known::default(),
+        &mut Run::new(),
+        &mut (),
+    );
+    walked.fault.is_none() && walked.checksum.is_some()
+}

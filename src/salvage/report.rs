@@ -1,0 +1,354 @@
+//! What salvage found and did, as values: the totals, the events, and a line per block.
+
+use super::evidence::BlockKey;
+use super::find::{BlockFind, GapCause, Repair, Site};
+use super::quarantine::reason;
+use super::sets::{difference, intersection, ranges, within};
+use super::settle::Settled;
+use super::survey::Survey;
+use crate::format::seqset::SeqSet;
+use crate::recovery::events::{Event, EventCode, Severity};
+use crate::recovery::report::{Outcome, Refusal, SalvageTotals, StreamReport};
+
+/// Stretches of lost sequences that get an event each.
+const EVENTS_MAX: usize = 1000;
+
+/// What became of one block.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BlockSummary {
+    /// Block number.
+    pub number: u32,
+    /// Messages kept.
+    pub recovered: u64,
+    /// Records mended.
+    pub repaired: u64,
+    /// Messages kept with a doubt.
+    pub uncertain: u64,
+    /// Stretches of bytes put aside.
+    pub quarantined: u64,
+    /// Their bytes.
+    pub quarantined_bytes: u64,
+    /// Sequences lost.
+    pub lost: u64,
+    /// Where.
+    pub lost_ranges: Vec<(u64, u64)>,
+}
+
+/// The outcome of a salvage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SalvageReport {
+    /// The stream; state and digest are those of the new store, or of the one there would be.
+    pub stream: StreamReport,
+    /// The blocks of the source.
+    pub blocks: Vec<BlockSummary>,
+}
+
+/// The report of a survey, without a state so far.
+#[must_use]
+pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
+    let evidence = &found.gathered.evidence;
+    let blocks = summaries(found);
+    let totals = totals(found, quarantined);
+    let mut events = found.gathered.events.clone();
+    note_blocks(found, &mut events);
+    note_trust(found, &mut events);
+    let stream = StreamReport {
+        account: found.stream.account.clone(),
+        name: evidence.name.clone(),
+        dir: found.stream.dir.display().to_string(),
+        outcome: Outcome::Clean,
+        refusal: None,
+        source: None,
+        state: None,
+        subjects: None,
+        digest: None,
+        unreadable: Vec::new(),
+        ttl: None,
+        schedules: None,
+        sources: None,
+        consumers: Vec::new(),
+        events,
+        actions: Vec::new(),
+        loses_messages: totals.lost > 0,
+        salvage: Some(totals),
+    };
+    SalvageReport { stream, blocks }
+}
+
+/// Sets the outcome by what the report holds by now.
+pub fn conclude(report: &mut SalvageReport) {
+    let stream = &mut report.stream;
+    let worst = stream.events.iter().map(|event| event.severity).max();
+    let mended = worst.is_some_and(|worst| worst >= Severity::Warn)
+        || stream
+            .salvage
+            .as_ref()
+            .is_some_and(|totals| totals.repaired + totals.uncertain + totals.quarantined > 0);
+    stream.outcome = match (stream.loses_messages, mended) {
+        (true, _) => Outcome::Damaged,
+        (false, true) => Outcome::Recovered,
+        (false, false) => Outcome::Clean,
+    };
+}
+
+/// Takes over what a new store was found to be.
+pub fn take_state(report: &mut SalvageReport, settled: Settled) {
+    let stream = &mut report.stream;
+    stream.source = settled.source;
+    stream.state = settled.state;
+    stream.subjects = settled.subjects;
+    stream.digest = settled.digest;
+    stream.unreadable = settled.unreadable;
+    stream.ttl = settled.ttl;
+    stream.schedules = settled.schedules;
+    stream.sources = settled.sources;
+    stream.consumers = settled.consumers;
+    conclude(report);
+}
+
+/// A stream nothing can be made of.
+#[must_use]
+pub fn refused(
+    stream: &crate::recovery::StreamDir,
+    error: &super::error::SalvageError,
+) -> StreamReport {
+    use super::error::SalvageError;
+    let (refusal, code) = match error {
+        SalvageError::NeedsKey { .. } => (Refusal::NeedsKey, EventCode::KeyMissing),
+        _ => (Refusal::Io, EventCode::IoError),
+    };
+    StreamReport {
+        account: stream.account.clone(),
+        name: stream.name.clone(),
+        dir: stream.dir.display().to_string(),
+        outcome: Outcome::Refused,
+        refusal: Some(refusal),
+        source: None,
+        state: None,
+        subjects: None,
+        digest: None,
+        unreadable: Vec::new(),
+        ttl: None,
+        schedules: None,
+        sources: None,
+        consumers: Vec::new(),
+        events: vec![Event::new(code, error.to_string())],
+        actions: Vec::new(),
+        salvage: None,
+        loses_messages: false,
+    }
+}
+
+fn totals(found: &Survey, quarantined: u64) -> SalvageTotals {
+    let trust = &found.trust;
+    let records: u64 = found.finds.iter().map(|find| find.repairs.len() as u64).sum();
+    let keys = found.blocks.iter().filter(|block| block.key_repair.is_some());
+    let consumers = found.consumers.iter().map(|consumer| consumer.repairs.len());
+    let files = found.gathered.evidence.repairs.len() + keys.count() + consumers.sum::<usize>();
+    let mut lost_ranges = ranges(&trust.lost);
+    lost_ranges.extend(trust.lost_within.iter().map(|place| (place.first, place.last)));
+    lost_ranges.sort_unstable();
+    SalvageTotals {
+        recovered: trust.live.len(),
+        repaired: records + files as u64,
+        uncertain: uncertain(found).len(),
+        quarantined,
+        lost: trust.lost_count(),
+        lost_ranges,
+    }
+}
+
+fn uncertain(found: &Survey) -> SeqSet {
+    let mut uncertain = found.trust.uncertain.clone();
+    for find in &found.finds {
+        let borders = find.uncertain.iter().map(|border| border.seq);
+        uncertain.extend(borders.filter(|seq| found.trust.live.contains(*seq)));
+    }
+    uncertain
+}
+
+/// Lost sequences are put to the block whose stretch they fall into.
+fn summaries(found: &Survey) -> Vec<BlockSummary> {
+    let uncertain = uncertain(found);
+    let mut from = 0;
+    let mut summaries = Vec::with_capacity(found.finds.len());
+    for (at, find) in found.finds.iter().enumerate() {
+        let kept = found.trust.blocks.get(at).map(|verdict| &verdict.kept);
+        let to = match found.finds.get(at + 1) {
+            Some(next) => end_of(found, find, next),
+            None => u64::MAX,
+        };
+        let lost = within(&found.trust.lost, from..=to);
+        let inexact = found
+            .trust
+            .lost_within
+            .iter()
+            .filter(|place| (from..=to).contains(&place.first));
+        let mut lost_ranges = ranges(&lost);
+        let mut count = lost.len();
+        for place in inexact {
+            count = count.saturating_add(place.most);
+            lost_ranges.push((place.first, place.last));
+        }
+        from = from.max(to.saturating_add(1));
+        summaries.push(BlockSummary {
+            number: find.number,
+            recovered: kept.map_or(0, SeqSet::len),
+            repaired: find.repairs.len() as u64,
+            uncertain: kept.map_or(0, |kept| intersection(kept, &uncertain).len()),
+            quarantined: find.gaps.len() as u64,
+            quarantined_bytes: find.gaps.iter().map(|gap| gap.file_length).sum(),
+            lost: count,
+            lost_ranges,
+        });
+    }
+    summaries
+}
+
+/// The last sequence that belongs to a block: by the index, else by what it and the next one hold.
+fn end_of(found: &Survey, find: &BlockFind, next: &BlockFind) -> u64 {
+    let own = find.last.map_or(0, |edge| edge.seq);
+    if let Some(index) = &found.gathered.evidence.index {
+        let entries = &index.state.blocks;
+        let at = entries.partition_point(|entry| entry.number < find.number);
+        if let Some(entry) = entries.get(at).filter(|entry| entry.number == find.number) {
+            return own.max(entry.last_sequence);
+        }
+    }
+    let opens_badly = next.gaps.first().is_some_and(|gap| gap.before.is_none());
+    match next.first {
+        Some(first) if !opens_badly => own.max(first.seq.saturating_sub(1)),
+        _ => own,
+    }
+}
+
+fn path(found: &Survey, number: u32) -> String {
+    format!("{}/{number}.blk", found.gathered.messages_dir)
+}
+
+fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
+    for (find, block) in found.finds.iter().zip(&found.blocks) {
+        let file = path(found, find.number);
+        if let Some(repair) = &block.key_repair {
+            let detail = match repair.repair.patches.as_slice() {
+                [] => "the block's key was found in this file".to_owned(),
+                _ => bits(&repair.repair),
+            };
+            events.push(Event::new(EventCode::FileRepaired, detail).file(&repair.path));
+        }
+        if let BlockKey::Closed(reason) = &block.key
+            && find.gaps.iter().any(|gap| matches!(gap.cause, GapCause::NoKey(_)))
+        {
+            events.push(Event::new(EventCode::KeyBad, reason.clone()).file(&file));
+        }
+        for repair in &find.repairs {
+            let mut event = Event::new(EventCode::RecordRepaired, bits(repair)).file(&file);
+            event.offset = repair.patches.first().map(|patch| patch.offset);
+            event.seq = repair.seq;
+            events.push(event);
+        }
+        for gap in &find.gaps {
+            let detail = format!("{} bytes{}: {}", gap.length, neighbours(gap.before, gap.after), reason(&gap.cause));
+            events.push(
+                Event::new(EventCode::BytesQuarantined, detail)
+                    .file(&file)
+                    .offset(gap.offset),
+            );
+        }
+        for border in &find.uncertain {
+            events.push(
+                Event::new(EventCode::RecordBorderUncertain, border.detail.clone())
+                    .file(&file)
+                    .offset(border.offset)
+                    .seq(border.seq),
+            );
+        }
+        if find.backward_count > 0 {
+            let detail = format!("{} records whose sequence does not rise are left out", find.backward_count);
+            events.push(Event::new(EventCode::BlockSeqBackwards, detail).file(&file));
+        }
+    }
+}
+
+fn neighbours(before: Option<u64>, after: Option<u64>) -> String {
+    match (before, after) {
+        (Some(before), Some(after)) => format!(" between sequences {before} and {after}"),
+        (Some(before), None) => format!(" behind sequence {before}"),
+        (None, Some(after)) => format!(" before sequence {after}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn bits(repair: &Repair) -> String {
+    let site = site(repair.site);
+    match repair.patches.as_slice() {
+        [patch] if patch.mask.is_power_of_two() => format!(
+            "bit {} of the byte at {} was flipped, in {site}",
+            patch.mask.trailing_zeros(),
+            patch.offset
+        ),
+        [patch] => format!("bits {:#04x} of the byte at {} were flipped, in {site}", patch.mask, patch.offset),
+        patches => format!("{} bytes were wrong, in {site}", patches.len()),
+    }
+}
+
+fn site(site: Site) -> &'static str {
+    match site {
+        Site::Length => "a record's length",
+        Site::Sequence => "a record's sequence",
+        Site::Time => "a record's time",
+        Site::SubjectLength => "a subject's length",
+        Site::Subject => "a subject",
+        Site::HeaderLength => "the length of headers",
+        Site::Headers => "headers",
+        Site::Body => "a body",
+        Site::Hash => "a record's hash",
+        Site::Wrapper => "the mark of a compressed block",
+        Site::ChunkHeader => "the head of a compressed chunk",
+        Site::ChunkData => "compressed bytes",
+        Site::SideFile => "the file",
+    }
+}
+
+fn note_trust(found: &Survey, events: &mut Vec<Event>) {
+    let trust = &found.trust;
+    for (first, last) in ranges(&trust.lost).into_iter().take(EVENTS_MAX) {
+        let detail = match last - first {
+            0 => format!("sequence {first}"),
+            more => format!("sequences {first} to {last}, {} messages", more + 1),
+        };
+        events.push(Event::new(EventCode::MessagesLost, detail).seq(first));
+    }
+    for place in trust.lost_within.iter().take(EVENTS_MAX) {
+        let detail = format!("about {} of the sequences {} to {}", place.most, place.first, place.last);
+        events.push(Event::new(EventCode::MessagesLost, detail).seq(place.first));
+    }
+    if let (Some(first), Some(last)) = (trust.uncertain.first(), trust.uncertain.last()) {
+        let detail = format!(
+            "at most {} of {} messages from {first} to {last}",
+            trust.uncertain_deletes_most,
+            trust.uncertain.len()
+        );
+        events.push(Event::new(EventCode::DeletesUncertain, detail));
+    }
+    for (verdict, find) in trust.blocks.iter().zip(&found.finds) {
+        let again = difference(&verdict.elsewhere, &trust.deleted);
+        if let Some(first) = again.first() {
+            let detail = format!("{} messages that another block holds too; its copies are left out", again.len());
+            events.push(
+                Event::new(EventCode::BlockOverlap, detail)
+                    .file(path(found, find.number))
+                    .seq(first),
+            );
+        }
+    }
+    for claim in &trust.doubted {
+        let detail = format!("it speaks of sequence {}, the stream ends at {}", claim.seq, trust.last.seq);
+        let code = if claim.path.starts_with("obs/") {
+            EventCode::ConsumerAheadOfStream
+        } else {
+            EventCode::TtlAhead
+        };
+        events.push(Event::new(code, detail).file(&claim.path));
+    }
+}

@@ -1,0 +1,159 @@
+//! The side files of a new store, made by recovering it from its blocks; and the proof that it came out as promised.
+
+use super::copy::sealing_of;
+use super::error::SalvageError;
+use super::plan::Target;
+use super::survey::Survey;
+use super::write::Sealing;
+use crate::env::{Entropy, FileSystem};
+use crate::recovery::options::{Collect, Keys, Options, Policy};
+use crate::recovery::report::{Source, State, StreamReport};
+use crate::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover};
+
+/// What a new store was found to be.
+pub type Settled = StreamReport;
+
+/// What the new store has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// Messages.
+    pub messages: u64,
+    /// First sequence.
+    pub first_seq: u64,
+    /// Last sequence.
+    pub last_seq: u64,
+}
+
+impl Promise {
+    /// What a survey promises.
+    #[must_use]
+    pub fn of(found: &Survey) -> Self {
+        let trust = &found.trust;
+        let last_seq = trust.last.seq.max(trust.live.last().unwrap_or(0));
+        let empty = last_seq + u64::from(last_seq > 0);
+        Promise {
+            messages: trust.live.len(),
+            first_seq: trust.live.first().unwrap_or(empty),
+            last_seq,
+        }
+    }
+}
+
+/// Makes the side files of the store in `made`, and compares it with what the survey promised.
+pub(super) fn settle(
+    fs: &dyn FileSystem,
+    made: &StreamDir,
+    found: &Survey,
+    options: &Options,
+    target: Target,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<Settled, SalvageError> {
+    let account = &found.gathered.evidence.account;
+    settle_as(
+        fs,
+        made,
+        Promise::of(found),
+        account,
+        options,
+        target,
+        entropy,
+        watch,
+    )
+}
+
+/// The same, for a store that was put together otherwise.
+#[expect(clippy::too_many_arguments, reason = "two callers, and nothing to group them by")]
+pub(super) fn settle_as(
+    fs: &dyn FileSystem,
+    made: &StreamDir,
+    promise: Promise,
+    account: &[u8],
+    options: &Options,
+    target: Target,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<Settled, SalvageError> {
+    let quietly = Watch {
+        progress: &|progress: Progress| {
+            if progress.phase != Phase::Apply {
+                (watch.progress)(progress);
+            }
+        },
+        cancel: watch.cancel,
+    };
+    let mut own = own_options(options, account, target);
+    let what = RecoverOptions {
+        accept_loss: true,
+        undo: false,
+    };
+    own.no_index = true;
+    let report = recover(fs, made, &own, &what, entropy, &quietly);
+    let mismatch = |detail: String| SalvageError::Mismatch {
+        dir: made.dir.clone(),
+        detail,
+    };
+    if watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(SalvageError::Interrupted(made.dir.clone()));
+    }
+    let Some(state) = &report.state else {
+        let last = report.events.last();
+        return Err(mismatch(last.map_or_else(
+            || "it cannot be opened".to_owned(),
+            |event| event.detail.clone(),
+        )));
+    };
+    compare(state, promise).map_err(mismatch)?;
+    own.no_index = false;
+    own.collect = Collect {
+        digest: false,
+        ..options.collect
+    };
+    let mut again = examine(fs, made, &own, &quietly);
+    if again.source != Some(Source::Index) {
+        let event = again.events.iter().find(|event| event.file.as_deref() == Some("msgs/index.db"));
+        let why = event.map(|event| event.detail.as_str()).unwrap_or("its index is not taken");
+        return Err(mismatch(format!("a server would not take the fast path: {why}")));
+    }
+    if let Some(state) = &again.state {
+        compare(state, promise).map_err(mismatch)?;
+    }
+    again.digest = report.digest;
+    again.unreadable = report.unreadable;
+    Ok(again)
+}
+
+fn own_options(options: &Options, account: &[u8], target: Target) -> Options {
+    let mut own = Options::new(options.now_ns);
+    own.policy = Policy::Salvage;
+    own.expire = false;
+    own.limits = false;
+    own.quick = true;
+    own.threads = options.threads;
+    own.account = Some(account.to_vec());
+    own.block_size = options.block_size;
+    own.collect = options.collect;
+    if let Sealing::Key { server, cipher } = sealing_of(target, &options.keys) {
+        own.keys = Keys {
+            current: Some(server.clone()),
+            previous: None,
+            cipher: Some(cipher),
+        };
+    }
+    own
+}
+
+fn compare(state: &State, promise: Promise) -> Result<(), String> {
+    let numbers = [
+        ("messages", promise.messages, state.messages),
+        ("first sequence", promise.first_seq, state.first_seq),
+        ("last sequence", promise.last_seq, state.last_seq),
+    ];
+    for (what, promised, is) in numbers {
+        // A stream that never had a message may say 0 or 1.
+        if promised != is && (promise.last_seq > 0 || what == "messages") {
+            return Err(format!("{what} {promised} promised, {is} found"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! Everything a stream directory can still tell: evidence, one find per block, and the judgement over them.
+//!
+//! Contents are not kept. Memory is bounded by threads × (block + decoded block), the sets of sequences and the patches.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::error::SalvageError;
+use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
+use super::find::{BlockFind, Gap, GapCause};
+use super::read::{Blocks, ReadBlock};
+use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
+use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
+use super::witness::Subjects;
+use crate::crypto::open_legacy_index;
+use crate::env::FileSystem;
+use crate::format::checksum::HashKey;
+use crate::format::legacy::idx::{self, IdxOutcome};
+use crate::format::limits::SEQUENCE_MAX;
+use crate::format::meta::{Retention, StreamMeta};
+use crate::format::names::BlockFile;
+use crate::format::seqset::SeqSet;
+use crate::format::sources::SourcesFile;
+use crate::format::timers::{ExpiryFile, ScheduleFile};
+use crate::recovery::options::Options;
+use crate::recovery::{Phase, Progress, StreamDir, Watch};
+
+/// Bytes that may be hashed or decoded in search of a mend, per bad place: about a tenth of a second.
+pub const WORK_LIMIT: u64 = 256 << 20;
+
+/// Side files read for what they say of the last sequence are at most this long.
+const SIDE_FILE_MAX: u64 = 1 << 30;
+
+/// One block of the source.
+#[derive(Debug, Clone)]
+pub struct SurveyedBlock {
+    /// Its key.
+    pub key: BlockKey,
+    /// How the key file was mended, if it was.
+    pub key_repair: Option<FileRepair>,
+    /// What its legacy index says, where that counts.
+    pub legacy: Option<LegacyDeletes>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Survey {
+    /// The stream.
+    pub stream: StreamDir,
+    /// The side files.
+    pub gathered: Gathered,
+    /// The blocks, ascending by number.
+    pub blocks: Vec<SurveyedBlock>,
+    /// What is in them, in the same order.
+    pub finds: Vec<BlockFind>,
+    /// The judgement.
+    pub trust: Trust,
+    /// Consumers, by name.
+    pub consumers: Vec<ConsumerEvidence>,
+}
+
+impl Survey {
+    /// The label of the hashes of block `number`.
+    #[must_use]
+    pub fn hash_key(&self, number: u32) -> HashKey {
+        HashKey::for_block(self.gathered.evidence.name.as_bytes(), number)
+    }
+}
+
+/// Reads a stream directory as far as it can be read. Nothing on disk changes.
+///
+/// # Errors
+///
+/// [`SalvageError`]: there is nothing to begin with, the device fails, no key opens the metadata, or the caller cancelled.
+pub fn survey(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Result<Survey, SalvageError> {
+    let gathered = gather(fs, stream, options)?;
+    let blocks = Blocks {
+        fs,
+        stream,
+        gathered: &gathered,
+        keys: &options.keys,
+    };
+    let scanned = scan_all(blocks, options.threads, watch)?;
+    let consumers = evidence::consumers(fs, stream, &gathered, &options.keys)?;
+    let claims = claims(fs, stream, &gathered, options, &consumers);
+    let mut surveyed = Vec::with_capacity(scanned.len());
+    let mut finds = Vec::with_capacity(scanned.len());
+    for (block, find) in scanned {
+        surveyed.push(block);
+        finds.push(find);
+    }
+    let legacy: Vec<LegacyDeletes> = surveyed
+        .iter()
+        .filter_map(|block| block.legacy.clone())
+        .collect();
+    let meta = &gathered.evidence.meta;
+    let trust = decide(&Facts {
+        finds: &finds,
+        index: gathered.evidence.index.as_ref(),
+        legacy: &legacy,
+        claims: &claims,
+        vanishing: vanishing(meta),
+        deletable: deletable(meta),
+        first_seq: meta.first_seq,
+    });
+    Ok(Survey {
+        stream: stream.clone(),
+        gathered,
+        blocks: surveyed,
+        finds,
+        trust,
+        consumers,
+    })
+}
+
+/// Whether messages leave the middle of the stream without a tombstone that stays.
+fn vanishing(meta: &StreamMeta) -> bool {
+    meta.max_messages_per_subject > 0
+        || meta.allow_msg_ttl
+        || meta.subject_delete_marker_ttl_ns > 0
+        || meta.allow_msg_schedules
+        || meta.allow_rollup
+        || meta.retention != Retention::Limits
+}
+
+/// Whether messages can be deleted one by one, by clients or by their acknowledgements.
+fn deletable(meta: &StreamMeta) -> bool {
+    let denied = |field: &str| meta.raw().get(field).and_then(|value| value.as_bool()) == Some(true);
+    meta.retention != Retention::Limits
+        || meta.allow_rollup
+        || !(denied("deny_delete") && meta.deny_purge)
+}
+
+/// What files without a checksum say of the last sequence.
+fn claims(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    gathered: &Gathered,
+    options: &Options,
+    consumers: &[ConsumerEvidence],
+) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let mut claim = |path: &str, stamp: Option<u64>| {
+        if let Some(seq) = stamp.and_then(|stamp| stamp.checked_sub(1)).filter(|seq| *seq > 0) {
+            claims.push(Claim {
+                path: path.to_owned(),
+                seq,
+            });
+        }
+    };
+    if !options.no_index {
+        let read = |path: &str| fs.read(&stream.dir.join(path), SIDE_FILE_MAX).ok();
+        let below = &gathered.messages_dir;
+        let expiries = format!("{below}/thw.db");
+        let stamp = read(&expiries).and_then(|bytes| ExpiryFile::decode(&bytes).ok());
+        claim(&expiries, stamp.map(|file| file.stamp));
+        let schedules = format!("{below}/sched.db");
+        let stamp = read(&schedules).and_then(|bytes| ScheduleFile::decode(&bytes).ok());
+        claim(&schedules, stamp.map(|file| file.stamp));
+        let stamp = read("sources.db").and_then(|bytes| SourcesFile::decode(&bytes).ok());
+        claim("sources.db", stamp.map(|file| file.stamp));
+    }
+    for consumer in consumers {
+        let delivered = consumer.state.as_ref().map(|state| state.delivered.stream);
+        let path = format!("obs/{}/o.dat", consumer.name);
+        claim(&path, delivered.and_then(|seq| seq.checked_add(1)));
+    }
+    claims
+}
+
+/// What subjects can be, and which messages a fresh index counts.
+struct Witness<'a> {
+    subjects: Subjects<'a>,
+    lists: bool,
+    counted: Option<SeqSet>,
+}
+
+impl<'a> Witness<'a> {
+    fn new(evidence: &'a Evidence) -> Self {
+        let index = evidence.index.as_ref();
+        Witness {
+            subjects: Subjects::new(evidence),
+            lists: index.is_some_and(|index| !index.state.subjects.is_empty()),
+            counted: index
+                .filter(|index| index.fresh)
+                .map(|index| counted_by(&index.state)),
+        }
+    }
+}
+
+impl SubjectWitness for Witness<'_> {
+    fn standing(&self, subject: &[u8]) -> SubjectStanding {
+        self.subjects.standing(subject)
+    }
+
+    fn lists_subjects(&self) -> bool {
+        self.lists
+    }
+
+    fn is_live(&self, seq: u64) -> Option<bool> {
+        self.counted.as_ref().map(|counted| counted.contains(seq))
+    }
+}
+
+type Scanned = (SurveyedBlock, BlockFind);
+
+/// Threads take blocks off a shared counter; results are put in block order.
+fn scan_all(
+    blocks: Blocks<'_>,
+    threads: usize,
+    watch: &Watch<'_>,
+) -> Result<Vec<Scanned>, SalvageError> {
+    let numbers = &blocks.gathered.evidence.blocks;
+    let subjects = Witness::new(&blocks.gathered.evidence);
+    let next = AtomicUsize::new(0);
+    let finished = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Scanned>>> =
+        Mutex::new((0..numbers.len()).map(|_| None).collect());
+    let work = || {
+        let mut scanner = Scanner {
+            blocks,
+            subjects: &subjects,
+            file: Vec::new(),
+            scratch: Scratch::default(),
+        };
+        while !watch.cancel.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(number) = numbers.get(at).copied() else {
+                break;
+            };
+            let scanned = scanner.scan(number);
+            if let Some(slot) = results.lock().get_mut(at) {
+                *slot = Some(scanned);
+            }
+            (watch.progress)(Progress {
+                phase: Phase::Scan,
+                done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
+                total: numbers.len() as u64,
+            });
+        }
+    };
+    in_parallel(threads.clamp(1, numbers.len().max(1)), &work);
+    if watch.cancel.load(Ordering::Relaxed) {
+        return Err(SalvageError::Interrupted(blocks.stream.dir.clone()));
+    }
+    Ok(results.into_inner().into_iter().flatten().collect())
+}
+
+/// Runs `work` on so many threads at once. A panic there is our own mistake, and passed on.
+pub(super) fn in_parallel(threads: usize, work: &(dyn Fn() + Sync)) {
+    if threads <= 1 {
+        return work();
+    }
+    let joined = crossbeam::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|_| work());
+        }
+    });
+    if let Err(panic) = joined {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+struct Scanner<'a> {
+    blocks: Blocks<'a>,
+    subjects: &'a dyn SubjectWitness,
+    file: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Scanner<'_> {
+    fn scan(&mut self, number: u32) -> Scanned {
+        let read = match self.blocks.read(number, &mut self.file) {
+            Ok(read) => read,
+            Err(error) => {
+                self.file.clear();
+                ReadBlock {
+                    key: BlockKey::Closed(error.to_string()),
+                    repair: None,
+                    cut: Some(error.to_string()),
+                }
+            }
+        };
+        let find = match &read.key {
+            BlockKey::Closed(reason) => closed(number, &self.file, read.cut.as_ref(), reason),
+            _ => self.scan_open(number, read.cut),
+        };
+        let legacy = self.legacy(number, &read.key);
+        let block = SurveyedBlock {
+            key: read.key,
+            key_repair: read.repair,
+            legacy,
+        };
+        (block, find)
+    }
+
+    fn scan_open(&mut self, number: u32, cut: Option<String>) -> BlockFind {
+        let name = self.blocks.gathered.evidence.name.as_bytes();
+        let hints = Hints {
+            number,
+            hash_key: &HashKey::for_block(name, number),
+            sequences: &self.sequences(number),
+            subjects: self.subjects,
+            work_limit: WORK_LIMIT,
+        };
+        let mut find = scan_block(&mut self.file, &hints, &mut self.scratch);
+        if let Some(detail) = cut {
+            find.gaps.push(Gap {
+                offset: find.content_length,
+                length: 1,
+                file_offset: find.file_length,
+                file_length: 0,
+                cause: GapCause::Unreadable(detail),
+                before: find.last.map(|edge| edge.seq),
+                after: None,
+            });
+        }
+        find
+    }
+
+    /// Where the sequences of a block lie, as far as the index tells.
+    fn sequences(&self, number: u32) -> std::ops::RangeInclusive<u64> {
+        let Some(index) = &self.blocks.gathered.evidence.index else {
+            return 1..=SEQUENCE_MAX;
+        };
+        let state = &index.state;
+        let at = state
+            .blocks
+            .partition_point(|entry| entry.number < number);
+        match state.blocks.get(at) {
+            Some(entry) if entry.number == number && number != state.last_block => {
+                entry.first_sequence..=entry.last_sequence.max(entry.first_sequence)
+            }
+            Some(entry) if entry.number == number => entry.first_sequence..=SEQUENCE_MAX,
+            Some(_) => 1..=SEQUENCE_MAX,
+            None => state.first_sequence.max(1)..=SEQUENCE_MAX,
+        }
+    }
+
+    /// What the block's `N.idx` holds deleted; only servers without `index.db` wrote them.
+    fn legacy(&self, number: u32, key: &BlockKey) -> Option<LegacyDeletes> {
+        let blocks = &self.blocks;
+        if blocks.gathered.evidence.index.is_some() {
+            return None;
+        }
+        let name = BlockFile::LegacyIndex.name(number);
+        let place = format!("{}/{name}", blocks.gathered.messages_dir);
+        let bytes = blocks
+            .fs
+            .read(&blocks.stream.dir.join(place), SIDE_FILE_MAX)
+            .ok()?;
+        let plain = match key {
+            BlockKey::Plain => bytes,
+            BlockKey::Opened(opened) => {
+                open_legacy_index(&bytes, &opened.seed, &opened.nonce).ok()?
+            }
+            BlockKey::Closed(_) => return None,
+        };
+        let (IdxOutcome::Candidate(fields)
+        | IdxOutcome::Rejected {
+            partial: fields, ..
+        }) = idx::decode(&plain);
+        Some(LegacyDeletes {
+            number,
+            first_seq: fields.first_sequence,
+            deleted: fields.deleted,
+        })
+    }
+}
+
+/// A block nothing can be made of: all of it is one gap.
+fn closed(number: u32, file: &[u8], cut: Option<&String>, reason: &str) -> BlockFind {
+    let length = file.len() as u64;
+    let cause = match cut {
+        Some(detail) => GapCause::Unreadable(detail.clone()),
+        None => GapCause::NoKey(reason.to_owned()),
+    };
+    BlockFind {
+        number,
+        file_length: length,
+        content_length: length,
+        gaps: vec![Gap {
+            offset: 0,
+            length: length.max(1),
+            file_offset: 0,
+            file_length: length,
+            cause,
+            before: None,
+            after: None,
+        }],
+        ..BlockFind::default()
+    }
+}

@@ -1,0 +1,348 @@
+//! Which of the messages found are live, which were deleted, which cannot be told; and which are missing. Pure.
+//!
+//! The rules, in the order of their weight:
+//!
+//! 1. `index.db` speaks of every sequence up to its last: what no listed block counts, or what a listed block counts as
+//!    deleted, is deleted. Is it *fresh* (of the last record on disk), it knows all deletes, and a tombstone that names
+//!    a message it counts is an old one: the sequence was used again.
+//! 2. Without a fresh index a tombstone deletes what it names. Above the index's last sequence messages are live unless
+//!    a tombstone names them.
+//! 3. Where there is no index, what a block's `N.idx` (servers up to 2.9) holds deleted is deleted.
+//! 4. Where two blocks hold one sequence, the block that the index lists for it has it, else the lower one, in which a
+//!    server looks first.
+//!
+//! *Cannot be told* is a live message whose tombstone may lie in bytes that cannot be read. That asks for all of: no
+//! fresh index; a stream whose messages may be deleted by hand, and a store that shows they were (a tombstone or an
+//! erased record anywhere); a gap with room for a tombstone besides the messages that are known to be missing from it,
+//! in the index's last block or behind it (older tombstones are known to the index), that is not a torn tail. A
+//! tombstone is younger than what it deletes, so only messages below the first one behind the gap are concerned.
+//!
+//! *Lost* is what the index counts as live and nothing holds; and, beyond the index, what `places` tells.
+
+mod places;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use super::evidence::IndexEvidence;
+use super::find::{BlockFind, Edge};
+use super::sets::{difference, intersection, remove_all, within};
+use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
+use crate::format::seqset::SeqSet;
+use crate::format::state::StateFile;
+
+pub use places::LostWithin;
+
+/// A message takes at least this: a record of nothing but a subject of one byte.
+pub(super) const MESSAGE_MIN_LENGTH: u64 = RECORD_MIN_LENGTH as u64 + 1;
+/// How far above what is proven an unchecked file may put the last sequence, where the stream is small.
+const CLAIM_SLACK: u64 = 1 << 20;
+
+/// What a block's `N.idx` holds deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LegacyDeletes {
+    /// Block number.
+    pub number: u32,
+    /// Older sequences of the block are deleted.
+    pub first_seq: u64,
+    /// These are.
+    pub deleted: SeqSet,
+}
+
+/// A file without a checksum speaks of a sequence: it was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The file, relative to the stream directory.
+    pub path: String,
+    /// The highest sequence it speaks of.
+    pub seq: u64,
+}
+
+/// Everything the decision goes by.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// What was found in each block, ascending by number; a block that cannot be opened is one gap.
+    pub finds: &'a [BlockFind],
+    /// The index, where there is one.
+    pub index: Option<&'a IndexEvidence>,
+    /// What legacy indexes say.
+    pub legacy: &'a [LegacyDeletes],
+    /// What unchecked files say of the last sequence.
+    pub claims: &'a [Claim],
+    /// Whether the configuration has messages vanish from the middle of the stream without a tombstone.
+    pub vanishing: bool,
+    /// Whether the configuration lets messages be deleted by hand.
+    pub deletable: bool,
+    /// The configured first sequence.
+    pub first_seq: u64,
+}
+
+/// What becomes of one block's messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockVerdict {
+    /// Block number.
+    pub number: u32,
+    /// Messages that are kept, the uncertain ones included.
+    pub kept: SeqSet,
+    /// Messages of it that another block is taken for.
+    pub elsewhere: SeqSet,
+}
+
+/// The decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// One verdict per block, in the order of the finds.
+    pub blocks: Vec<BlockVerdict>,
+    /// Live messages, the uncertain ones included.
+    pub live: SeqSet,
+    /// Messages found that were deleted.
+    pub deleted: SeqSet,
+    /// Live messages whose tombstone may be lost.
+    pub uncertain: SeqSet,
+    /// At most so many of them were deleted.
+    pub uncertain_deletes_most: u64,
+    /// Sequences that were live, and that nothing holds any more.
+    pub lost: SeqSet,
+    /// Places where some of a range are lost, and it cannot be told which.
+    pub lost_within: Vec<LostWithin>,
+    /// Every tombstone.
+    pub tombstones: SeqSet,
+    /// The highest sequence that was ever used, and its time.
+    pub last: Edge,
+    /// Claims that were not believed.
+    pub doubted: Vec<Claim>,
+}
+
+impl Trust {
+    /// How many messages are lost, as far as it can be told.
+    #[must_use]
+    pub fn lost_count(&self) -> u64 {
+        let within = self.lost_within.iter().map(|place| place.most);
+        within.fold(self.lost.len(), u64::saturating_add)
+    }
+
+    /// Whether the kept messages of the blocks, in block order, ascend without overlap.
+    #[must_use]
+    pub fn is_ascending(&self) -> bool {
+        let mut next = 0;
+        self.blocks.iter().all(|block| {
+            let (Some(first), Some(last)) = (block.kept.first(), block.kept.last()) else {
+                return true;
+            };
+            let rises = first >= next;
+            next = last.saturating_add(1);
+            rises
+        })
+    }
+
+    /// Leaves the uncertain messages out.
+    pub fn drop_uncertain(&mut self) {
+        for block in &mut self.blocks {
+            remove_all(&mut block.kept, &self.uncertain);
+        }
+        remove_all(&mut self.live, &self.uncertain);
+        self.deleted.union_with(&self.uncertain);
+    }
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(facts: &Facts<'_>) -> Trust {
+    let mut found = SeqSet::new();
+    let mut erased = SeqSet::new();
+    let mut tombstones = SeqSet::new();
+    for find in facts.finds {
+        found.union_with(&find.messages);
+        erased.union_with(&find.erased);
+        tombstones.extend(find.tombstones.iter().map(|edge| edge.seq & SEQUENCE_MAX));
+    }
+    remove_all(&mut erased, &found);
+    let counted = facts.index.map(|index| counted_by(&index.state));
+    let deleted = deleted_of(facts, &found, &tombstones, counted.as_ref());
+    let live = difference(&found, &deleted);
+    let mut trust = Trust {
+        blocks: owners(facts, &live),
+        live,
+        deleted,
+        tombstones,
+        ..Trust::default()
+    };
+    trust.last = proven_last(facts);
+    believe_claims(facts, &mut trust);
+    places::find_lost(facts, &erased, counted.as_ref(), &mut trust);
+    find_uncertain(facts, &erased, &mut trust);
+    trust
+}
+
+/// The sequences the index counts as live.
+#[must_use]
+pub fn counted_by(state: &StateFile) -> SeqSet {
+    let mut counted = SeqSet::new();
+    for block in &state.blocks {
+        let last = block.last_sequence.min(state.last_sequence);
+        let mut held = SeqSet::new();
+        if block.message_count() > 0 {
+            held.insert_range(block.first_sequence..=last);
+            remove_all(&mut held, &block.deleted);
+        }
+        counted.union_with(&held);
+    }
+    counted.remove_below(state.first_sequence);
+    counted
+}
+
+fn deleted_of(
+    facts: &Facts<'_>,
+    found: &SeqSet,
+    tombstones: &SeqSet,
+    counted: Option<&SeqSet>,
+) -> SeqSet {
+    let mut deleted = SeqSet::new();
+    let fresh = facts.index.is_some_and(|index| index.fresh);
+    if let (Some(index), Some(counted)) = (facts.index, counted) {
+        let last = index.state.last_sequence;
+        let mut spoken_of = within(found, 0..=last);
+        remove_all(&mut spoken_of, counted);
+        deleted.union_with(&spoken_of);
+        let mut named = intersection(found, tombstones);
+        if fresh {
+            named.remove_range(0..=last);
+        }
+        deleted.union_with(&named);
+    } else {
+        deleted.union_with(&intersection(found, tombstones));
+        for legacy in facts.legacy {
+            let at = facts
+                .finds
+                .binary_search_by_key(&legacy.number, |find| find.number);
+            let Some(find) = at.ok().and_then(|at| facts.finds.get(at)) else {
+                continue;
+            };
+            if let Some(below) = legacy.first_seq.checked_sub(1) {
+                deleted.union_with(&within(&find.messages, 0..=below));
+            }
+            deleted.union_with(&intersection(&find.messages, &legacy.deleted));
+        }
+    }
+    deleted
+}
+
+/// Which block each live message is taken from.
+fn owners(facts: &Facts<'_>, live: &SeqSet) -> Vec<BlockVerdict> {
+    let mut blocks: Vec<BlockVerdict> = facts
+        .finds
+        .iter()
+        .map(|find| BlockVerdict {
+            number: find.number,
+            kept: intersection(&find.messages, live),
+            elsewhere: SeqSet::new(),
+        })
+        .collect();
+    let held: u64 = blocks.iter().map(|block| block.kept.len()).sum();
+    if held == live.len() {
+        return blocks;
+    }
+    for block in &mut blocks {
+        block.elsewhere = std::mem::take(&mut block.kept);
+    }
+    // First the block the index lists for a sequence, then any it lists, then any.
+    let entries = facts.index.iter().flat_map(|index| &index.state.blocks);
+    let listed: BTreeMap<u32, _> = entries.map(|entry| (entry.number, entry)).collect();
+    let mut taken = SeqSet::new();
+    for pass in 0..3 {
+        for block in &mut blocks {
+            let mut own = match (pass, listed.get(&block.number)) {
+                (0, Some(entry)) => {
+                    let range = entry.first_sequence..=entry.last_sequence;
+                    difference(&within(&block.elsewhere, range), &entry.deleted)
+                }
+                (1, Some(_)) | (2, _) => block.elsewhere.clone(),
+                _ => continue,
+            };
+            remove_all(&mut own, &taken);
+            remove_all(&mut block.elsewhere, &own);
+            taken.union_with(&own);
+            block.kept.union_with(&own);
+        }
+    }
+    blocks
+}
+
+/// The highest sequence that records, tombstones and the index prove.
+fn proven_last(facts: &Facts<'_>) -> Edge {
+    let mut last = Edge::default();
+    let mut see = |edge: Edge| {
+        if edge.seq > last.seq {
+            last = edge;
+        }
+    };
+    if let Some(index) = facts.index {
+        see(Edge {
+            seq: index.state.last_sequence,
+            timestamp_ns: index.state.last_time_ns,
+        });
+    }
+    for find in facts.finds {
+        find.last.into_iter().for_each(&mut see);
+        for tombstone in &find.tombstones {
+            see(Edge {
+                seq: tombstone.seq & SEQUENCE_MAX,
+                ..*tombstone
+            });
+        }
+    }
+    last
+}
+
+/// The last sequence never goes down: what a file without a checksum speaks of was used too. One flipped bit of it must
+/// not cost the stream the rest of its sequences, so a claim that would more than double the span of what is proven is
+/// not believed; and a fresh index needs no help.
+fn believe_claims(facts: &Facts<'_>, trust: &mut Trust) {
+    let proven = trust.last.seq;
+    let first = facts.finds.iter().filter_map(|find| find.first).map(|edge| edge.seq).min();
+    let span = proven.saturating_sub(first.unwrap_or(proven));
+    let most = proven.saturating_add(span.max(CLAIM_SLACK));
+    let fresh = facts.index.is_some_and(|index| index.fresh);
+    for claim in facts.claims {
+        if claim.seq <= trust.last.seq {
+            continue;
+        }
+        if fresh || claim.seq > most {
+            trust.doubted.push(claim.clone());
+        } else {
+            trust.last.seq = claim.seq;
+        }
+    }
+}
+
+fn find_uncertain(facts: &Facts<'_>, erased: &SeqSet, trust: &mut Trust) {
+    let fresh = facts.index.is_some_and(|index| index.fresh);
+    let shown = !trust.tombstones.is_empty() || !erased.is_empty();
+    if fresh || !facts.deletable || !shown {
+        return;
+    }
+    let from_block = facts.index.map_or(0, |index| index.state.last_block);
+    let mut below = 0_u64;
+    let mut most = 0_u64;
+    for place in places::of(facts.finds) {
+        if place.number < from_block || place.bytes == 0 || place.is_torn_tail {
+            continue;
+        }
+        let missing = place
+            .range()
+            .map_or(0, |range| trust.lost.count_in(range));
+        let room = place
+            .bytes
+            .saturating_sub(missing.saturating_mul(MESSAGE_MIN_LENGTH));
+        let deletes = room / RECORD_MIN_LENGTH as u64;
+        if deletes > 0 {
+            most = most.saturating_add(deletes);
+            below = below.max(place.after.unwrap_or(u64::MAX));
+        }
+    }
+    if let Some(last) = below.checked_sub(1) {
+        trust.uncertain = within(&trust.live, 0..=last);
+        trust.uncertain_deletes_most = most.min(trust.uncertain.len());
+    }
+}

@@ -1,0 +1,144 @@
+//! The salvage's view of a stream without a new store: what would be kept.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use super::digest::ContentDigest;
+use super::error::SalvageError;
+use super::kept::Cursor;
+use super::report::{self, SalvageReport};
+use super::sets::{missing_in, within};
+use super::settle::Promise;
+use super::survey::{Survey, survey};
+use crate::env::FileSystem;
+use crate::recovery::options::Options;
+use crate::recovery::report::{Source, State};
+use crate::recovery::{Flow, Item, Message, StreamDir, Watch};
+
+/// Lost sequences told one by one when messages are read.
+const LOST_TOLD_MAX: usize = 10_000;
+
+/// What salvage would keep of a stream; nothing is written. Timers are not part of it: they are made with the new store.
+///
+/// # Errors
+///
+/// [`SalvageError`].
+pub fn check(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Result<SalvageReport, SalvageError> {
+    let found = survey(fs, stream, options, watch)?;
+    let gaps: usize = found.finds.iter().map(|find| find.gaps.len()).sum();
+    let mut made = report::of(&found, gaps as u64);
+    for consumer in &found.consumers {
+        let (_, events) = super::consumers::plan(consumer, found.trust.last.seq);
+        made.stream.events.extend(events);
+    }
+    fill(fs, &found, options, watch, &mut made)?;
+    report::conclude(&mut made);
+    Ok(made)
+}
+
+fn fill(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    options: &Options,
+    watch: &Watch<'_>,
+    made: &mut SalvageReport,
+) -> Result<(), SalvageError> {
+    let promise = Promise::of(found);
+    let trust = &found.trust;
+    let mut state = State {
+        messages: promise.messages,
+        first_seq: promise.first_seq,
+        last_seq: promise.last_seq,
+        last_time_ns: (trust.last.timestamp_ns != 0).then_some(trust.last.timestamp_ns),
+        ..State::default()
+    };
+    let mut digest = options.collect.digest.then(ContentDigest::default);
+    let mut subjects: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
+    while cursor.advance()? {
+        if watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(SalvageError::Interrupted(found.stream.dir.clone()));
+        }
+        let Some(message) = cursor.message() else {
+            continue;
+        };
+        state.bytes += message.record.len() as u64;
+        state.first_time_ns.get_or_insert(message.timestamp_ns);
+        state.last_time_ns.get_or_insert(message.timestamp_ns);
+        match subjects.get_mut(message.subject) {
+            Some(count) => *count += 1,
+            None => {
+                subjects.insert(message.subject.to_vec(), 1);
+            }
+        }
+        if let Some(digest) = digest.as_mut().filter(|_| !message.is_header_broken) {
+            digest.message(&message);
+        }
+        if message.is_header_broken {
+            made.stream.unreadable.push(message.seq);
+        }
+    }
+    state.subject_count = subjects.len() as u64;
+    if state.last_seq >= state.first_seq && state.first_seq > 0 {
+        let missing = missing_in(state.first_seq..=state.last_seq, &trust.live);
+        state.deleted_count = missing.len();
+        state.deleted = options.collect.deleted.then(|| missing.iter().collect());
+    } else {
+        state.deleted = options.collect.deleted.then(Vec::new);
+    }
+    made.stream.source = Some(Source::Blocks);
+    made.stream.state = Some(state);
+    made.stream.digest = digest.map(ContentDigest::finish);
+    made.stream.subjects = options.collect.subjects.then_some(subjects);
+    Ok(())
+}
+
+/// Visits what salvage would keep, in sequence order; lost sequences are told as unreadable, the first ten thousand of them.
+///
+/// # Errors
+///
+/// [`SalvageError`].
+pub fn messages(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    range: RangeInclusive<u64>,
+    visit: &mut dyn FnMut(Item<'_>) -> Flow,
+    watch: &Watch<'_>,
+) -> Result<(), SalvageError> {
+    let found = survey(fs, stream, options, watch)?;
+    let lost = within(&found.trust.lost, range.clone());
+    let mut lost = lost.iter().take(LOST_TOLD_MAX).peekable();
+    let mut cursor = Cursor::new(fs, &found, &options.keys, range)?;
+    while cursor.advance()? {
+        let Some(message) = cursor.message() else {
+            continue;
+        };
+        while let Some(seq) = lost.next_if(|seq| *seq < message.seq) {
+            if visit(Item::Unreadable(seq)) == Flow::Stop {
+                return Ok(());
+            }
+        }
+        let item = Item::Message(Message {
+            seq: message.seq,
+            timestamp_ns: message.timestamp_ns,
+            subject: message.subject,
+            headers: message.headers,
+            body: message.body,
+        });
+        if visit(item) == Flow::Stop {
+            return Ok(());
+        }
+    }
+    for seq in lost {
+        if visit(Item::Unreadable(seq)) == Flow::Stop {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
