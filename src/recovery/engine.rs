@@ -25,6 +25,7 @@ use super::model::{Block, Disk, Model, Rules, StreamKeys};
 use super::replay::replay;
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
+use super::server::Feature;
 use super::timers::TimerRules;
 use super::verify::Verifier;
 use crate::crypto::{Cipher, Seed};
@@ -152,8 +153,7 @@ pub fn open<'a>(
     }
     let first_seq = model.totals.first.seq;
     model.apply_late_rebuilds();
-    if model.rules.first_seq > 0
-        && first_seq < model.rules.first_seq
+    if model.starts_too_low(first_seq)
         && let Err(fault) = model.purge_to_first_seq()
     {
         return Err(refuse(model, Refusal::OpenFails, fault));
@@ -199,7 +199,8 @@ impl Steps<'_> {
             .asset_key
             .as_ref()
             .map(|(seed, cipher)| (seed, *cipher));
-        let verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key);
+        let server = model.rules.server;
+        let verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key, server);
         let row = model
             .recover_from_index(verdict)
             .map_err(|fault| (Refusal::ServerDown, fault))?;
@@ -230,6 +231,7 @@ impl Steps<'_> {
             map_files: self.map_files,
             noise: model.disk.noise(),
             converted: model.disk.converted(),
+            server: model.rules.server,
         };
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
@@ -258,6 +260,7 @@ impl Steps<'_> {
 fn refusal_of(fault: &Fault) -> Refusal {
     match fault.cause {
         Cause::Io(_) => Refusal::Io,
+        Cause::Crash(_) => Refusal::ServerDown,
         _ => Refusal::OpenFails,
     }
 }
@@ -283,7 +286,9 @@ fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> 
 /// Step 1: a purge that was under way is finished or taken back.
 fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
     let files = model.disk.files;
+    let stages = model.rules.server.has(Feature::PurgeStaging);
     let staged = match files.list("__new_msgs__") {
+        _ if !stages => None,
         Ok(staged) => Some(staged),
         Err(FileFault::Missing) => None,
         Err(FileFault::Failed(detail)) => return Err(Fault::general(Cause::Io(detail))),

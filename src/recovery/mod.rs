@@ -17,6 +17,7 @@ mod recover;
 mod replay;
 pub mod report;
 mod scan;
+pub mod server;
 mod session;
 mod settings;
 mod streams;

@@ -11,6 +11,7 @@ use super::model::{Model, Totals};
 use super::options::{Collect, Options};
 use super::reach::unreachable;
 use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
+use super::server::Behaviour;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use crate::env::FileSystem;
 
@@ -94,7 +95,9 @@ pub(super) fn judge(
             return Examined::refused(report, refusal, events);
         }
     };
-    let found = consumers::judge(files, &setup.keys(options), opened.model.totals.last.seq);
+    let last_seq = opened.model.totals.last.seq;
+    let server = Behaviour::of(options.server);
+    let found = consumers::judge(files, &setup.keys(options), last_seq, server);
     let changes = fill(&mut report, opened, options.collect);
     report.consumers = found.reports;
     report.events.extend(found.events);

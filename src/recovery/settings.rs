@@ -3,6 +3,7 @@
 use super::engine::StoreSetup;
 use super::model::{Rules, StreamKeys};
 use super::options::Options;
+use super::server::{Behaviour, Feature};
 use super::streams::StreamSetup;
 use super::timers::{ConfiguredSource, TimerRules};
 use crate::format::limits::{
@@ -51,6 +52,7 @@ impl StreamSetup {
         let meta = &self.meta;
         let limit = |found: i64| u64::try_from(found).unwrap_or(0);
         Rules {
+            server: Behaviour::of(options.server),
             name: self.name.clone().into_bytes(),
             tracks_subjects: !meta.subjects.is_empty()
                 || meta.mirror.is_some()
@@ -60,7 +62,8 @@ impl StreamSetup {
             max_bytes: limit(meta.max_bytes),
             max_messages_per_subject: limit(meta.max_messages_per_subject),
             max_age_ns: meta.max_age_ns,
-            delete_markers: meta.subject_delete_marker_ttl_ns > 0,
+            delete_markers: meta.subject_delete_marker_ttl_ns > 0
+                && Behaviour::of(options.server).has(Feature::MarkersSpareAge),
             first_seq: meta.first_seq,
             async_flush: meta.replicas > 1 || meta.persist_mode == PersistMode::Async,
             block_size: options
@@ -104,14 +107,21 @@ impl StreamSetup {
     /// Which of TTLs, schedules and sources apply.
     pub(super) fn timer_rules(&self, options: &Options) -> TimerRules {
         let bytes = |texts: Vec<String>| texts.into_iter().map(String::into_bytes).collect();
-        let sources = self.meta.sources.iter().map(|source| ConfiguredSource {
-            key: source.key().into_bytes(),
-            legacy_names: bytes(source.legacy_names()),
-            filters: bytes(source.filters()),
-        });
+        let server = Behaviour::of(options.server);
+        let sources = server
+            .has(Feature::SourcesFile)
+            .then_some(&self.meta.sources);
+        let sources = sources
+            .into_iter()
+            .flatten()
+            .map(|source| ConfiguredSource {
+                key: source.key().into_bytes(),
+                legacy_names: bytes(source.legacy_names()),
+                filters: bytes(source.filters()),
+            });
         TimerRules {
-            ttl: self.meta.allow_msg_ttl,
-            schedules: self.meta.allow_msg_schedules,
+            ttl: self.meta.allow_msg_ttl && server.has(Feature::MessageTtl),
+            schedules: self.meta.allow_msg_schedules && server.has(Feature::Schedules),
             sources: sources.collect(),
             ignore_files: options.no_index,
         }
