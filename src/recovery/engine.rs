@@ -16,7 +16,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::actions::{ActionKind, Change};
+use super::actions::{Action, ActionKind, Change};
 use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
@@ -82,6 +82,8 @@ pub struct StoreSetup<'a> {
     pub quick: bool,
     /// Whether the digest is wanted.
     pub digest: bool,
+    /// Whether all side files are to be written anew.
+    pub rebuild: bool,
     /// The stream's metadata, where the open call writes it anew.
     pub new_meta: Option<Vec<u8>>,
 }
@@ -109,6 +111,8 @@ pub struct Refused {
     pub fault: Fault,
     /// Everything seen up to then.
     pub events: Vec<Event>,
+    /// Everything the server would have done up to then.
+    pub actions: Vec<Action>,
 }
 
 /// Deleted sequences of one block that are looked at one by one.
@@ -126,7 +130,7 @@ pub fn open<'a>(
 ) -> Result<Opened<'a>, Box<Refused>> {
     let StoreSetup {
         rules,
-        timers,
+        mut timers,
         keys,
         asset_key,
         threads,
@@ -134,6 +138,7 @@ pub fn open<'a>(
         no_index,
         quick,
         digest,
+        rebuild,
         new_meta,
     } = setup;
     let mut model = Model::new(rules, Disk::new(files, keys));
@@ -148,6 +153,12 @@ pub fn open<'a>(
         Ok(source) => source,
         Err((refusal, fault)) => return Err(refuse(model, refusal, fault)),
     };
+    if rebuild {
+        timers.anew = true;
+        if let Err(fault) = recount_timers(&mut model) {
+            return Err(refuse(model, Refusal::ServerDown, fault));
+        }
+    }
     if let Err(fault) = after_load(&mut model, &timers) {
         return Err(refuse(model, Refusal::ServerDown, fault));
     }
@@ -280,6 +291,7 @@ fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> 
         refusal,
         fault,
         events: model.events,
+        actions: model.actions,
     })
 }
 
@@ -378,6 +390,19 @@ fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[super::files::Name]) -
         })
     });
     !sound
+}
+
+/// Has every block say anew how many of its records carry a TTL or a schedule: an older index does not know, and a block
+/// that counts none is passed over.
+fn recount_timers(model: &mut Model<'_>) -> Result<(), Fault> {
+    model.dirty = true;
+    for at in 0..model.blocks.len() {
+        let block = model.blocks.get(at);
+        if block.is_some_and(|block| block.messages > 0) {
+            model.load(at)?;
+        }
+    }
+    Ok(())
 }
 
 /// Steps 4 to 8.

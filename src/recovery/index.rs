@@ -326,18 +326,7 @@ impl Model<'_> {
             track(&mut over, &block);
             self.add_block(block);
         }
-        self.totals = Totals {
-            messages: state.messages,
-            bytes: state.bytes,
-            first: Edge {
-                seq: state.first_sequence,
-                ts: state.first_time_ns,
-            },
-            last: Edge {
-                seq: state.last_sequence,
-                ts: state.last_time_ns,
-            },
-        };
+        self.totals = totals_of_state(state);
         over
     }
 
@@ -547,6 +536,50 @@ pub fn totals_agree(stream: &Totals, blocks: &Totals) -> bool {
         && stream.bytes == blocks.bytes
         && stream.last.seq == blocks.last.seq
         && (blocks.first.seq <= 1 || stream.first.seq == blocks.first.seq)
+}
+
+/// The totals an index states.
+pub fn totals_of_state(state: &StateFile) -> Totals {
+    Totals {
+        messages: state.messages,
+        bytes: state.bytes,
+        first: Edge {
+            seq: state.first_sequence,
+            ts: state.first_time_ns,
+        },
+        last: Edge {
+            seq: state.last_sequence,
+            ts: state.last_time_ns,
+        },
+    }
+}
+
+/// The totals over the blocks an index lists, as far as it installs them.
+pub fn totals_of_list(state: &StateFile) -> Totals {
+    let mut over = Totals::default();
+    let last_at = state.blocks.len().saturating_sub(1);
+    for (at, entry) in state.blocks.iter().enumerate() {
+        let messages = entry.message_count();
+        if messages == 0 && at != last_at {
+            continue;
+        }
+        let block = Block {
+            number: entry.number,
+            first: Edge {
+                seq: entry.first_sequence,
+                ts: entry.first_time_ns,
+            },
+            last: Edge {
+                seq: entry.last_sequence,
+                ts: entry.last_time_ns,
+            },
+            messages,
+            bytes: entry.bytes,
+            ..Block::default()
+        };
+        track(&mut over, &block);
+    }
+    over
 }
 
 /// Totals over all blocks, for the same comparison when the index is written.

@@ -14,7 +14,7 @@ pub enum Policy {
 }
 
 /// The server's keys, as far as the caller has them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Keys {
     /// The current JetStream key.
     pub current: Option<ServerKey>,
@@ -38,7 +38,7 @@ pub struct Collect {
 }
 
 /// Options of one examination or recovery.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Strictness.
     pub policy: Policy,

@@ -69,6 +69,12 @@ impl ServerVersion {
             .any(|(line, patch)| *line == self.line && self.patch > *patch)
     }
 
+    /// Whether it opens the streams of an account side by side; before, one after the other.
+    #[must_use]
+    pub fn starts_streams_side_by_side(self) -> bool {
+        Behaviour::of(self).has(Feature::StreamsSideBySide)
+    }
+
     /// The version of `index.db` it writes; it reads this one and every lower one.
     #[must_use]
     pub fn index_version(self) -> u8 {
@@ -196,6 +202,8 @@ pub enum Feature {
     ResetWhileEmpty,
     /// Limits drop whole blocks without a look at each message.
     WholeBlockTrimming,
+    /// Streams are opened side by side.
+    StreamsSideBySide,
     /// Schedules.
     Schedules,
     /// Asynchronously flushed streams do not remember the last sequence the index knew.
@@ -254,6 +262,7 @@ impl Feature {
         (Feature::HighestTombstone, &[from(11, 11), from(12, 1)]),
         (Feature::ResetWhileEmpty, &[from(11, 11), from(12, 1)]),
         (Feature::WholeBlockTrimming, &[from(11, 11), from(12, 2)]),
+        (Feature::StreamsSideBySide, &[from(11, 11), from(12, 2)]),
         (Feature::Schedules, &[from(12, 0)]),
         (Feature::AsyncFlushForgets, &[from(12, 0)]),
         (Feature::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),

@@ -4,8 +4,10 @@ use super::engine::StoreSetup;
 use super::model::{Rules, StreamKeys};
 use super::options::Options;
 use super::server::{Behaviour, Feature};
-use super::streams::StreamSetup;
+use super::session::StreamDir;
+use super::streams::{StreamContext, StreamSetup};
 use super::timers::{ConfiguredSource, TimerRules};
+use crate::crypto::Cipher;
 use crate::format::limits::{
     BLOCK_SIZE_MEDIUM, BLOCK_SIZE_META_GROUP, BlockSizeInputs, record_length_estimate,
     stream_block_size,
@@ -18,6 +20,26 @@ const PAYLOAD_DEFAULT: u32 = 1024 * 1024;
 
 /// The raft group of the cluster's own metadata.
 const META_GROUP: &str = "_meta_";
+
+/// The keys of a stream whose metadata cannot be had: by the name of its directory.
+pub(super) fn keys_without_setup<'a>(
+    stream: &'a StreamDir,
+    options: &'a Options,
+) -> StreamKeys<'a> {
+    let context = StreamContext::new(
+        &stream.dir,
+        &stream.name,
+        stream.account.as_deref(),
+        options,
+    );
+    StreamKeys {
+        account: context.account,
+        stream: stream.name.as_bytes(),
+        current: options.keys.current.as_ref(),
+        previous: options.keys.previous.as_ref(),
+        cipher: options.keys.cipher.unwrap_or(Cipher::ChaCha),
+    }
+}
 
 impl StreamSetup {
     /// What the steps of the open call need to know of this store.
@@ -32,6 +54,7 @@ impl StreamSetup {
             no_index: options.no_index,
             quick: options.quick,
             digest: options.collect.digest,
+            rebuild: false,
             new_meta: self.needs_meta.then(|| self.meta.encode()),
         }
     }
@@ -124,6 +147,7 @@ impl StreamSetup {
             schedules: self.meta.allow_msg_schedules && server.has(Feature::Schedules),
             sources: sources.collect(),
             ignore_files: options.no_index,
+            anew: false,
         }
     }
 }

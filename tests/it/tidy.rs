@@ -18,6 +18,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "salvage",
         &["salvage", "recovery", "block", "format", "crypto", "env"],
     ),
+    (
+        "preflight",
+        &[
+            "preflight",
+            "salvage",
+            "recovery",
+            "block",
+            "format",
+            "crypto",
+            "env",
+        ],
+    ),
 ];
 
 /// Lines a file may have before its tests.
