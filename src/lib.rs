@@ -8,6 +8,7 @@
 //!
 //! * [`recovery::find_streams`] finds the streams below a path, [`recovery::examine`] judges one without
 //!   writing, [`recovery::recover`] also applies the judgement, [`recovery::undo`] takes that back.
+//! * [`preflight::forecast`] tells what a server of any line since 2.10 would do to a stream when it starts.
 //! * [`format`](mod@format) turns bytes into values and back, for every file of a store: no I/O, no clock, no keys.
 //! * [`crypto`] has the keys and ciphers of encrypted stores.
 //! * [`env`](mod@env) is the one seam through which files, clock and randomness are reached; its in-memory twin
@@ -19,6 +20,7 @@ pub mod block;
 pub mod crypto;
 pub mod env;
 pub mod format;
+pub mod preflight;
 pub mod recovery;
 pub mod salvage;
 pub mod vault;

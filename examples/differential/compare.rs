@@ -69,6 +69,7 @@ fn our_outcome(report: &StreamReport) -> &'static str {
         Some(Refusal::NeedsKey) => "needs-key",
         Some(Refusal::Io) => "io",
         Some(Refusal::Busy) => "busy",
+        Some(Refusal::Refrained) => "refrained",
     }
 }
 

@@ -7,6 +7,24 @@ use crate::format::checksum::HashKey;
 use crate::format::record::{RecordFault, RecordRef, Run, Runs};
 use crate::format::seqset::SeqSet;
 
+/// In what older servers' walks differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalkRules {
+    /// Records whose sequence does not rise are passed over. Before, they counted, and moved the last sequence back.
+    pub rising: bool,
+    /// A block with nothing but tombstones stands for the highest of them. Before, for the lowest.
+    pub highest_tombstone: bool,
+}
+
+impl Default for WalkRules {
+    fn default() -> Self {
+        WalkRules {
+            rising: true,
+            highest_tombstone: true,
+        }
+    }
+}
+
 /// What is known of a block before the walk: nothing, or what a legacy `.idx` said of it.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -18,6 +36,8 @@ pub struct Known {
     pub last_seq: u64,
     /// Sequences known to be deleted.
     pub deleted: SeqSet,
+    /// The rules of the walk.
+    pub rules: WalkRules,
 }
 
 /// The state of a block as its records tell it.
@@ -101,13 +121,15 @@ pub fn walk<S: Sink>(
 
 struct Walker {
     out: Walked,
+    rules: WalkRules,
     known_last_seq: u64,
     /// Whether this walk has fixed the first sequence.
     first_fixed: bool,
     /// Highest sequence seen in this walk.
     seen: u64,
     has_deleted: bool,
-    highest_tombstone: Option<(u64, i64)>,
+    /// The tombstone that stands for a block with nothing else.
+    telling_tombstone: Option<(u64, i64)>,
 }
 
 impl Walker {
@@ -115,11 +137,12 @@ impl Walker {
         let has_deleted = !known.deleted.is_empty();
         let plain = known.first_seq == 0 && !has_deleted;
         Walker {
+            rules: known.rules,
             known_last_seq: known.last_seq,
             first_fixed: false,
             seen: 0,
             has_deleted,
-            highest_tombstone: None,
+            telling_tombstone: None,
             out: Walked {
                 first_seq: known.first_seq,
                 first_ts: known.first_ts,
@@ -136,11 +159,12 @@ impl Walker {
             // Bit 63 stays where both flags are set: the reference keeps it too.
             let seq = record.sequence_bits() & !(1 << 62);
             self.out.tombstones.push(seq);
+            let highest = self.rules.highest_tombstone;
             if self
-                .highest_tombstone
-                .is_none_or(|(highest, _)| highest == 0 || seq > highest)
+                .telling_tombstone
+                .is_none_or(|(told, _)| told == 0 || (seq > told) == highest)
             {
-                self.highest_tombstone = Some((seq, record.timestamp_ns()));
+                self.telling_tombstone = Some((seq, record.timestamp_ns()));
             }
             return;
         }
@@ -157,7 +181,7 @@ impl Walker {
             self.out.first_seq = bits;
             self.out.first_ts = record.timestamp_ns();
         }
-        if bits <= self.seen {
+        if bits <= self.seen && self.rules.rising {
             self.out.backward_count += 1;
             self.out.plain = false;
             return;
@@ -176,7 +200,12 @@ impl Walker {
         if seq < self.out.first_seq {
             return;
         }
-        self.advance(seq, timestamp_ns);
+        if self.rules.rising {
+            self.advance(seq, timestamp_ns);
+        } else {
+            self.out.last_seq = seq;
+            self.out.last_ts = timestamp_ns;
+        }
         if self.out.messages == 0 {
             self.out.first_seq = seq.wrapping_add(1);
             self.out.first_ts = 0;
@@ -189,10 +218,10 @@ impl Walker {
     /// Sequences only ever move up; what a step passes over is deleted.
     #[inline]
     fn advance(&mut self, seq: u64, timestamp_ns: i64) {
-        if seq <= self.seen {
+        if seq <= self.seen && self.rules.rising {
             return;
         }
-        if self.seen > 0 && seq != self.seen + 1 && self.out.messages != 0 {
+        if self.seen > 0 && seq > self.seen + 1 && self.out.messages != 0 {
             self.out.deleted.insert_range(self.seen + 1..=seq - 1);
             self.out.gap_count += seq - self.seen - 1;
             self.has_deleted = true;
@@ -221,7 +250,7 @@ impl Walker {
             out.last_seq = out.first_seq - 1;
             return;
         }
-        match self.highest_tombstone {
+        match self.telling_tombstone {
             Some((seq, timestamp_ns)) if seq > 0 => {
                 out.first_seq = seq.wrapping_add(1);
                 out.first_ts = 0;

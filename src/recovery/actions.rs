@@ -44,6 +44,8 @@ pub enum ActionKind {
     RemoveMetaKey,
     WriteConsumerState,
     CreateDirectory,
+    RemoveStream,
+    RemoveConsumer,
 }
 
 impl ActionKind {
@@ -72,6 +74,8 @@ impl ActionKind {
             ActionKind::RemoveMetaKey => "remove-meta-key",
             ActionKind::WriteConsumerState => "write-consumer-state",
             ActionKind::CreateDirectory => "create-directory",
+            ActionKind::RemoveStream => "remove-stream",
+            ActionKind::RemoveConsumer => "remove-consumer",
         }
     }
 }

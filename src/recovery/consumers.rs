@@ -8,12 +8,13 @@ use super::events::{Event, EventCode, Severity};
 use super::files::{FileFault, StreamFiles};
 use super::model::StreamKeys;
 use super::report::{ConsumerReport, Outcome};
+use super::server::{Behaviour, Feature};
 use super::streams::MetaFiles;
 use super::trials::{KeyTrials, MetaKeyFault};
 use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerState};
-use crate::format::meta::{self, ConsumerMeta};
+use crate::format::meta::ConsumerMeta;
 
 const DIR: &str = "obs";
 const OK: &str = "ok";
@@ -34,7 +35,12 @@ pub struct Consumers {
 }
 
 /// Judges every consumer below `obs/`, in the order of their names.
-pub fn judge(files: StreamFiles<'_>, keys: &StreamKeys<'_>, last_seq: u64) -> Consumers {
+pub fn judge(
+    files: StreamFiles<'_>,
+    keys: &StreamKeys<'_>,
+    last_seq: u64,
+    server: Behaviour,
+) -> Consumers {
     let mut found = Consumers {
         reports: Vec::new(),
         events: Vec::new(),
@@ -60,7 +66,7 @@ pub fn judge(files: StreamFiles<'_>, keys: &StreamKeys<'_>, last_seq: u64) -> Co
                 .push(Event::new(EventCode::LeftOverFile, detail).file(DIR));
             continue;
         };
-        judge_one(files, keys, last_seq, name, &mut found);
+        judge_one(files, keys, last_seq, server, name, &mut found);
     }
     found
 }
@@ -69,18 +75,22 @@ fn judge_one(
     files: StreamFiles<'_>,
     keys: &StreamKeys<'_>,
     last_seq: u64,
+    server: Behaviour,
     name: &str,
     found: &mut Consumers,
 ) {
     let mut one = One {
         files,
         keys,
+        server,
         name,
         events: Vec::new(),
     };
     let (outcome, state) = match one.open() {
         Ok(state) => {
-            one.compare(&state, last_seq);
+            if server.has(Feature::ConsumersReconciled) {
+                one.compare(&state, last_seq);
+            }
             (OK, state)
         }
         Err(Stop::Skipped) => (SKIPPED, ConsumerState::default()),
@@ -134,6 +144,7 @@ enum StateKey {
 struct One<'a> {
     files: StreamFiles<'a>,
     keys: &'a StreamKeys<'a>,
+    server: Behaviour,
     name: &'a str,
     events: Vec<Event>,
 }
@@ -252,11 +263,14 @@ impl One<'_> {
                 return self.skip(EventCode::ConsumerMetaJson, "meta.inf", error.to_string());
             }
         };
-        if !meta.required_level.is_supported() {
+        let server = self.server.version();
+        let Some(level) = server.api_level() else {
+            return Ok(meta);
+        };
+        if !meta.required_level.is_within(level) {
             let detail = format!(
-                "the consumer needs API level {}, server 2.15.2 has {}",
+                "the consumer needs API level {}, server {server} has {level}",
                 meta.required_level,
-                meta::API_LEVEL
             );
             self.note(EventCode::ConsumerUnsupported, "meta.inf", detail);
         } else if !meta.unknown_fields.is_empty() {
@@ -458,7 +472,12 @@ mod tests {
                 previous: self.previous.as_ref(),
                 cipher: Cipher::ChaCha,
             };
-            judge(StreamFiles::new(&self.fs, Path::new("/s")), &keys, 9)
+            judge(
+                StreamFiles::new(&self.fs, Path::new("/s")),
+                &keys,
+                9,
+                Behaviour::default(),
+            )
         }
 
         fn expect(&self, outcome: &str, codes: &[EventCode], worst: Outcome) {
@@ -688,7 +707,12 @@ mod tests {
             dir.display()
         );
         let last_seq = verdict.pointer("/state/last_seq").and_then(Value::as_u64);
-        let found = judge(files, &setup.keys(options), last_seq.expect("a state"));
+        let found = judge(
+            files,
+            &setup.keys(options),
+            last_seq.expect("a state"),
+            Behaviour::default(),
+        );
         let theirs = verdict.get("consumers").and_then(Value::as_array);
         let theirs = theirs.map(Vec::as_slice).unwrap_or_default();
         assert_eq!(found.reports.len(), theirs.len(), "{}", dir.display());

@@ -16,7 +16,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::actions::{ActionKind, Change};
+use super::actions::{Action, ActionKind, Change};
 use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
 use super::files::{FileFault, StreamFiles};
@@ -25,6 +25,7 @@ use super::model::{Block, Disk, Model, Rules, StreamKeys};
 use super::replay::replay;
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
+use super::server::Feature;
 use super::timers::TimerRules;
 use super::verify::Verifier;
 use crate::crypto::{Cipher, Seed};
@@ -83,6 +84,8 @@ pub struct StoreSetup<'a> {
     pub quick: bool,
     /// Whether the digest is wanted.
     pub digest: bool,
+    /// Whether all side files are to be written anew.
+    pub rebuild: bool,
     /// The stream's metadata, where the open call writes it anew.
     pub new_meta: Option<Vec<u8>>,
 }
@@ -110,6 +113,8 @@ pub struct Refused {
     pub fault: Fault,
     /// Everything seen up to then.
     pub events: Vec<Event>,
+    /// Everything the server would have done up to then.
+    pub actions: Vec<Action>,
 }
 
 /// Deleted sequences of one block that are looked at one by one.
@@ -127,7 +132,7 @@ pub fn open<'a>(
 ) -> Result<Opened<'a>, Box<Refused>> {
     let StoreSetup {
         rules,
-        timers,
+        mut timers,
         keys,
         asset_key,
         threads,
@@ -135,6 +140,7 @@ pub fn open<'a>(
         no_index,
         quick,
         digest,
+        rebuild,
         new_meta,
     } = setup;
     let mut model = Model::new(rules, Disk::new(files, keys));
@@ -149,13 +155,18 @@ pub fn open<'a>(
         Ok(source) => source,
         Err((refusal, fault)) => return Err(refuse(model, refusal, fault)),
     };
+    if rebuild {
+        timers.anew = true;
+        if let Err(fault) = recount_timers(&mut model) {
+            return Err(refuse(model, Refusal::ServerDown, fault));
+        }
+    }
     if let Err(fault) = after_load(&mut model, &timers) {
         return Err(refuse(model, Refusal::ServerDown, fault));
     }
     let first_seq = model.totals.first.seq;
     model.apply_late_rebuilds();
-    if model.rules.first_seq > 0
-        && first_seq < model.rules.first_seq
+    if model.starts_too_low(first_seq)
         && let Err(fault) = model.purge_to_first_seq()
     {
         return Err(refuse(model, Refusal::OpenFails, fault));
@@ -201,7 +212,8 @@ impl Steps<'_> {
             .asset_key
             .as_ref()
             .map(|(seed, cipher)| (seed, *cipher));
-        let verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key);
+        let server = model.rules.server;
+        let verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key, server);
         let row = model
             .recover_from_index(verdict)
             .map_err(|fault| (Refusal::ServerDown, fault))?;
@@ -232,6 +244,7 @@ impl Steps<'_> {
             map_files: self.map_files,
             noise: model.disk.noise(),
             converted: model.disk.converted(),
+            server: model.rules.server,
         };
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
@@ -260,6 +273,7 @@ impl Steps<'_> {
 fn refusal_of(fault: &Fault) -> Refusal {
     match fault.cause {
         Cause::Io(_) => Refusal::Io,
+        Cause::Crash(_) => Refusal::ServerDown,
         _ => Refusal::OpenFails,
     }
 }
@@ -279,13 +293,16 @@ fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> 
         refusal,
         fault,
         events: model.events,
+        actions: model.actions,
     })
 }
 
 /// Step 1: a purge that was under way is finished or taken back.
 fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
     let files = model.disk.files;
+    let stages = model.rules.server.has(Feature::PurgeStaging);
     let staged = match files.list("__new_msgs__") {
+        _ if !stages => None,
         Ok(staged) => Some(staged),
         Err(FileFault::Missing) => None,
         Err(FileFault::Failed(detail)) => return Err(Fault::general(Cause::Io(detail))),
@@ -375,6 +392,19 @@ fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[super::files::Name]) -
         })
     });
     !sound
+}
+
+/// Has every block say anew how many of its records carry a TTL or a schedule: an older index does not know, and a block
+/// that counts none is passed over.
+fn recount_timers(model: &mut Model<'_>) -> Result<(), Fault> {
+    model.dirty = true;
+    for at in 0..model.blocks.len() {
+        let block = model.blocks.get(at);
+        if block.is_some_and(|block| block.messages > 0) {
+            model.load(at)?;
+        }
+    }
+    Ok(())
 }
 
 /// Steps 4 to 8.

@@ -163,7 +163,8 @@ event_codes! {
     ConsumerStateCorrupt, "consumer-state-corrupt", Error;
     ConsumerStateEmpty, "consumer-state-empty", Warn;
     ConsumerDisabled, "consumer-disabled", Warn;
-    BlockUnlisted, "block-unlisted", Warn;
+    RebuildRefused, "rebuild-refused", Error;
+    StartBeyondProbe, "start-beyond-probe", Warn;
     IndexWritten, "index-written", Info;
     StoreBusy, "store-busy", Error;
     IoError, "io-error", Error;

@@ -32,6 +32,8 @@ pub enum Cause {
         /// Whether the header length is at fault (else the hash).
         header_length: bool,
     },
+    /// The server crashes on it.
+    Crash(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -91,7 +93,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Missing => f.write_str("the block file is not there"),
-            Cause::Io(detail) | Cause::Other(detail) => f.write_str(detail),
+            Cause::Io(detail) | Cause::Crash(detail) | Cause::Other(detail) => f.write_str(detail),
             Cause::Content(fault) => fault.fmt(f),
             Cause::KeySize { found } => write!(
                 f,

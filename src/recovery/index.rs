@@ -12,6 +12,7 @@ use super::fault::{Cause, Fault};
 use super::files::FileFault;
 use super::model::{Block, Edge, Model, Totals};
 use super::report::Lost;
+use super::server::{Behaviour, Feature};
 use super::subjects::SubjectTotals;
 use crate::crypto::{Cipher, Seed, open_sealed};
 use crate::format::checksum::HashKey;
@@ -145,6 +146,7 @@ pub fn judge_file(
     file: Result<&[u8], &FileFault>,
     stream_hash_key: &HashKey,
     asset_key: Option<(&Seed, Cipher)>,
+    server: Behaviour,
 ) -> FileVerdict {
     let bytes = match file {
         Ok(bytes) => bytes,
@@ -184,12 +186,43 @@ pub fn judge_file(
         },
     };
     match StateFile::decode(payload) {
+        Ok(state) if state.version > server.version().index_version() => {
+            let detail = format!(
+                "it is of version {}, and server {} reads up to {}",
+                state.version,
+                server.version(),
+                server.version().index_version()
+            );
+            rejected(Row::D6, detail)
+        }
         Ok(state) => FileVerdict::Decoded(Box::new(state)),
-        Err(error) => FileVerdict::Rejected {
-            row: row_of(&error),
-            detail: error.to_string(),
-            would_panic: error.would_panic(),
-        },
+        Err(error) => rejected_by(&error, payload, server),
+    }
+}
+
+/// More blocks than this take the older servers' memory, or crash them, before they notice that the list is short.
+const UNBOUNDED_BLOCKS: u64 = 1 << 27;
+
+fn rejected_by(error: &StateError, payload: &[u8], server: Behaviour) -> FileVerdict {
+    let known = payload
+        .get(1)
+        .is_none_or(|version| *version <= server.version().index_version());
+    let (row, unbounded) = match error {
+        _ if !known => (Row::D6, false),
+        // What cannot be decoded reads as zero up to the last number, where the server crashes.
+        StateError::SubjectCount { count: None, .. }
+        | StateError::SubjectOverrun { length: None, .. }
+        | StateError::BlockCount { count: None, .. } => (row_of(error), true),
+        StateError::BlockCount {
+            count: Some(count), ..
+        } => (row_of(error), *count > UNBOUNDED_BLOCKS),
+        _ => (row_of(error), false),
+    };
+    FileVerdict::Rejected {
+        row,
+        detail: error.to_string(),
+        would_panic: known && error.would_panic()
+            || unbounded && !server.has(Feature::IndexCountsBounded),
     }
 }
 
@@ -293,18 +326,7 @@ impl Model<'_> {
             track(&mut over, &block);
             self.add_block(block);
         }
-        self.totals = Totals {
-            messages: state.messages,
-            bytes: state.bytes,
-            first: Edge {
-                seq: state.first_sequence,
-                ts: state.first_time_ns,
-            },
-            last: Edge {
-                seq: state.last_sequence,
-                ts: state.last_time_ns,
-            },
-        };
+        self.totals = totals_of_state(state);
         over
     }
 
@@ -344,7 +366,9 @@ impl Model<'_> {
         if let Some(verdict) = self.hold_against_listing(state.last_block)? {
             return Ok(verdict);
         }
-        if !totals_agree(&self.totals, &listed) {
+        if self.rules.server.has(Feature::IndexTotalsChecked)
+            && !totals_agree(&self.totals, &listed)
+        {
             let detail = format!(
                 "it counts {} messages, {} bytes up to {}; its blocks add up to {}, {} and {}",
                 self.totals.messages,
@@ -396,11 +420,12 @@ impl Model<'_> {
             return Ok(Some((Row::D15, detail)));
         }
         let mut missing = false;
+        let noticed = self.rules.server.has(Feature::MissingBlocksNoticed);
         for at in 0..self.blocks.len() {
             let Some(number) = self.blocks.get(at).map(|block| block.number) else {
                 continue;
             };
-            if on_disk.binary_search(&number).is_err() {
+            if noticed && on_disk.binary_search(&number).is_err() {
                 missing = true;
                 self.lose_block(at)?;
                 let detail = format!("block {number} is listed in the index and not there");
@@ -414,9 +439,6 @@ impl Model<'_> {
         Ok(missing.then(|| (Row::D16, String::new())))
     }
 
-    /// # Errors
-    ///
-    /// [`Fault`] only where the server would go down listing what is lost.
     /// Blocks that lie on disk and that a trusted index does not list are seen by nobody (H16).
     fn note_unlisted(&mut self, on_disk: &[u32]) {
         let known: BTreeSet<u32> = self.blocks.iter().map(|block| block.number).collect();
@@ -430,6 +452,9 @@ impl Model<'_> {
         }
     }
 
+    /// # Errors
+    ///
+    /// [`Fault`] only where the server would go down listing what is lost.
     fn lose_block(&mut self, at: usize) -> Result<(), Fault> {
         let rebuilt = match self.rebuild(at) {
             Err(fault) if !matches!(fault.cause, Cause::Other(_)) => Ok(None),
@@ -513,6 +538,50 @@ pub fn totals_agree(stream: &Totals, blocks: &Totals) -> bool {
         && (blocks.first.seq <= 1 || stream.first.seq == blocks.first.seq)
 }
 
+/// The totals an index states.
+pub fn totals_of_state(state: &StateFile) -> Totals {
+    Totals {
+        messages: state.messages,
+        bytes: state.bytes,
+        first: Edge {
+            seq: state.first_sequence,
+            ts: state.first_time_ns,
+        },
+        last: Edge {
+            seq: state.last_sequence,
+            ts: state.last_time_ns,
+        },
+    }
+}
+
+/// The totals over the blocks an index lists, as far as it installs them.
+pub fn totals_of_list(state: &StateFile) -> Totals {
+    let mut over = Totals::default();
+    let last_at = state.blocks.len().saturating_sub(1);
+    for (at, entry) in state.blocks.iter().enumerate() {
+        let messages = entry.message_count();
+        if messages == 0 && at != last_at {
+            continue;
+        }
+        let block = Block {
+            number: entry.number,
+            first: Edge {
+                seq: entry.first_sequence,
+                ts: entry.first_time_ns,
+            },
+            last: Edge {
+                seq: entry.last_sequence,
+                ts: entry.last_time_ns,
+            },
+            messages,
+            bytes: entry.bytes,
+            ..Block::default()
+        };
+        track(&mut over, &block);
+    }
+    over
+}
+
 /// Totals over all blocks, for the same comparison when the index is written.
 pub fn totals_over(blocks: &[Block]) -> Totals {
     let mut totals = Totals::default();
@@ -561,7 +630,7 @@ mod tests {
     }
 
     fn row_of_file(file: Result<&[u8], &FileFault>) -> Row {
-        match judge_file(file, &key(), None) {
+        match judge_file(file, &key(), None, Behaviour::default()) {
             FileVerdict::Decoded(_) => Row::D18,
             FileVerdict::Rejected { row, .. } => row,
         }
@@ -625,7 +694,8 @@ mod tests {
         cut_list[9] = 30;
         assert_eq!(row_of_file(Ok(&sealed(&cut_list))), Row::D9);
         let seed = Seed::new([7; 32]);
-        let unopened = judge_file(Ok(&sealed(&sound)), &key(), Some((&seed, Cipher::Aes)));
+        let asset_key = Some((&seed, Cipher::Aes));
+        let unopened = judge_file(Ok(&sealed(&sound)), &key(), asset_key, Behaviour::default());
         assert!(matches!(
             unopened,
             FileVerdict::Rejected { row: Row::D5, .. }

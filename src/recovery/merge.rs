@@ -7,8 +7,11 @@ use super::files::FileFault;
 use super::model::{Block, Edge, Model, Totals, block_path, key_path};
 use super::report::Lost;
 use super::scan::{Scanned, ScannedBlock};
+use super::server::Feature;
 use super::subjects::SubjectTotals;
+use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names;
+use crate::format::record::RecordFault;
 
 impl Model<'_> {
     /// Block numbers to recover, as the server reads the directory: ascending, and a number twice
@@ -54,11 +57,12 @@ impl Model<'_> {
         for Scanned { number, outcome } in scanned {
             match outcome {
                 Ok(found) => {
+                    self.refuse_crashing_lengths(number, &found)?;
                     let at = self.take_block(number, found)?;
                     self.merge_block(at);
                 }
-                Err(fault) if matches!(fault.cause, Cause::KeySize { .. } | Cause::KeyInvalid) => {
-                    self.drop_keyless_block(number, &fault.cause);
+                Err(fault) if self.drops(&fault.cause) => {
+                    self.drop_unread_block(number, &fault.cause);
                 }
                 Err(fault) => {
                     if fault.key_created {
@@ -196,7 +200,13 @@ impl Model<'_> {
         let number = block.number;
         let cut = self.disk.block(number).set_length.is_some();
         if misaligned || (cut && compressed) {
-            return self.populate_subjects(at);
+            let populated = self.populate_subjects(at);
+            if populated.is_err() && !self.rules.server.has(Feature::BlockFaultFailsOpen) {
+                // Its messages count, and nobody has looked whether they can be read.
+                self.unverified.push(number);
+                return Ok(());
+            }
+            return populated;
         }
         block_raw(self.blocks.get_mut(at), if cut { end } else { file_length });
         Ok(())
@@ -285,8 +295,40 @@ impl Model<'_> {
         }
     }
 
-    /// A block whose key file is unusable goes, with everything in it.
-    fn drop_keyless_block(&mut self, number: u32, cause: &Cause) {
+    /// Whether the server deletes a block for this and goes on. An unusable key is such a cause but for a few releases;
+    /// older ones took it for plain, and everything unreadable for empty.
+    fn drops(&self, cause: &Cause) -> bool {
+        let server = self.rules.server;
+        match cause {
+            Cause::Missing | Cause::Io(_) => false,
+            _ if !server.has(Feature::BlockFaultFailsOpen) => true,
+            Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Feature::BadBlockKeyDeletes),
+            _ => false,
+        }
+    }
+
+    /// Older servers take the subject's length for the whole of what has to fit, and crash where the header's length field
+    /// then does not.
+    fn refuse_crashing_lengths(&self, number: u32, found: &ScannedBlock) -> Result<(), Fault> {
+        match &found.walked.fault {
+            Some(
+                fault @ RecordFault::LengthsDisagree {
+                    length,
+                    subject_length,
+                    has_headers: true,
+                    ..
+                },
+            ) if !self.rules.server.has(Feature::HeaderLengthChecked)
+                && u64::from(*subject_length) + RECORD_MIN_LENGTH as u64 <= u64::from(*length) =>
+            {
+                Err(Fault::block(number, Cause::Crash(fault.to_string())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A block whose key file is unusable goes, with everything in it; with older servers any that does not decode.
+    fn drop_unread_block(&mut self, number: u32, cause: &Cause) {
         let file = self.disk.block(number);
         file.removed = true;
         self.lossy = true;
@@ -321,7 +363,8 @@ impl Model<'_> {
             return;
         };
         let totals = &mut self.totals;
-        if totals.messages == 0 {
+        let server = self.rules.server;
+        if totals.messages == 0 && server.has(Feature::ResetWhileEmpty) {
             totals.first = Edge::default();
             totals.last = Edge::default();
         }
@@ -333,7 +376,7 @@ impl Model<'_> {
         }
         totals.messages = totals.messages.wrapping_add(block.messages);
         totals.bytes = totals.bytes.wrapping_add(block.bytes);
-        if block.messages == 0 {
+        if block.messages == 0 && server.has(Feature::EmptyBlocksAligned) {
             block.first = Edge {
                 seq: totals.last.seq.wrapping_add(1),
                 ts: 0,
@@ -422,7 +465,10 @@ impl Model<'_> {
     /// [`Fault`]: the marker cannot be written.
     pub fn restore_prior_last(&mut self, prior: &Totals) -> Result<(), Fault> {
         self.dirty = true;
-        if prior.last.seq <= self.totals.last.seq || self.rules.async_flush {
+        let server = self.rules.server;
+        let forgets = self.rules.async_flush && server.has(Feature::AsyncFlushForgets)
+            || self.lost.is_none() && !server.has(Feature::PriorWithoutLoss);
+        if prior.last.seq <= self.totals.last.seq || forgets {
             return Ok(());
         }
         let detail = format!(

@@ -1,5 +1,6 @@
 //! What the caller asks of recovery.
 
+use super::server::ServerVersion;
 use crate::crypto::{Cipher, ServerKey};
 
 /// How strict the judgement is.
@@ -13,7 +14,7 @@ pub enum Policy {
 }
 
 /// The server's keys, as far as the caller has them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Keys {
     /// The current JetStream key.
     pub current: Option<ServerKey>,
@@ -37,10 +38,12 @@ pub struct Collect {
 }
 
 /// Options of one examination or recovery.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Strictness.
     pub policy: Policy,
+    /// The server whose decisions are followed.
+    pub server: ServerVersion,
     /// Ignore `index.db`, `thw.db`, `sched.db` and `sources.db`.
     pub no_index: bool,
     /// The clock for age and TTL decisions, nanoseconds since the Unix epoch.
@@ -75,6 +78,7 @@ impl Options {
     pub fn new(now_ns: i64) -> Self {
         Options {
             policy: Policy::Server,
+            server: ServerVersion::REFERENCE,
             no_index: false,
             now_ns,
             expire: true,

@@ -62,11 +62,14 @@ pub fn recover(
         mut report,
         changes,
         setup,
-    } = judge(fs, stream, options, watch);
+        ..
+    } = judge(fs, stream, options, watch, false);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }
-    let Some(setup) = setup else { return report };
+    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
+        return report;
+    };
     if report.loses_messages && !recover.accept_loss {
         let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
                       --accept-loss goes on regardless";
@@ -97,7 +100,7 @@ pub fn recover(
     }
 }
 
-fn perform(
+pub(super) fn perform(
     fs: &dyn FileSystem,
     stream: &StreamDir,
     keys: &StreamKeys<'_>,
@@ -140,14 +143,14 @@ fn judge_nothing(stream: &StreamDir) -> StreamReport {
     super::session::blank_report(stream)
 }
 
-fn refused(mut report: StreamReport, refusal: Refusal, event: Event) -> StreamReport {
+pub(super) fn refused(mut report: StreamReport, refusal: Refusal, event: Event) -> StreamReport {
     report.outcome = Outcome::Refused;
     report.refusal = Some(refusal);
     report.events.push(event);
     report
 }
 
-fn note_interrupted(interrupted: &Interrupted) -> Option<Event> {
+pub(super) fn note_interrupted(interrupted: &Interrupted) -> Option<Event> {
     let detail = match interrupted {
         Interrupted::Nothing => return None,
         Interrupted::RolledBack(report) => format!(
@@ -166,7 +169,7 @@ fn note_interrupted(interrupted: &Interrupted) -> Option<Event> {
 }
 
 /// Takes the directory for this process, or says who has it.
-fn own(fs: &dyn FileSystem, stream: &StreamDir) -> Result<LockGuard, (Refusal, Event)> {
+pub(super) fn own(fs: &dyn FileSystem, stream: &StreamDir) -> Result<LockGuard, (Refusal, Event)> {
     if let Some(ProcessInfo { pid, command, .. }) = fs.running_server(&stream.dir) {
         let detail = format!("process {pid} ({command}) is using the store: stop it first");
         return Err((Refusal::Busy, Event::new(EventCode::StoreBusy, detail)));

@@ -45,6 +45,8 @@ pub enum Refusal {
     Io,
     /// Another process owns the store.
     Busy,
+    /// More would have to change than what was asked for.
+    Refrained,
 }
 
 /// Where the state came from.

@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use super::fault::Cause;
 use super::files::{FileFault, StreamFiles};
 use super::model::{Block, BlockKey, Edge, StreamKeys, convert_check};
+use super::server::{Behaviour, Feature};
 use super::subjects::{BlockSubjects, SubjectTable};
 use crate::block::content::{self, decode};
 use crate::block::slots;
-use crate::block::walk::{Known, Sink, Walked, walk};
+use crate::block::walk::{Known, Sink, WalkRules, Walked, walk};
 use crate::crypto::BlockCipher;
 use crate::env::Mapping;
 use crate::format::checksum::HashKey;
@@ -22,6 +23,9 @@ use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
 use crate::format::record::{RecordRef, Run};
+
+/// The byte behind the mark of a compressed block: 0 for none, 1 for S2.
+const S2: u8 = 1;
 
 /// What the scan goes by.
 #[derive(Clone, Copy)]
@@ -42,6 +46,8 @@ pub struct ScanRules<'a> {
     pub noise: Option<u32>,
     /// A block that was put under another key while the index was held against it.
     pub converted: Option<u32>,
+    /// What the server does.
+    pub server: Behaviour,
 }
 
 /// One block, scanned.
@@ -254,6 +260,10 @@ impl<'a> Scanner<'a> {
             .as_ref()
             .filter(|legacy| !legacy.accepted)
             .map_or_else(|| known_of(&converted), |legacy| known_of(&legacy.state));
+        let known = Known {
+            rules: self.rules.server.walk_rules(),
+            ..known
+        };
         self.local.clear();
         let mut sink = ScanSink {
             tracked,
@@ -324,6 +334,14 @@ impl<'a> Scanner<'a> {
             }),
             None => decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key),
         };
+        let bytes = mapping.as_deref().unwrap_or(&self.file);
+        if decoded.as_ref().is_ok_and(|decoded| !decoded.compressed)
+            && !self.rules.server.has(Feature::CompressionByteExact)
+            && matches!(bytes, [b'c', b'm', b'p', algorithm, _, ..] if *algorithm > S2)
+        {
+            let detail = "it is marked as compressed, in a way the server does not know";
+            return Err(plain(Cause::Other(detail.into())));
+        }
         let tail = match &decoded {
             Ok(decoded) => decoded.tail,
             Err(_) => content::tail_of(&self.file),
@@ -451,5 +469,6 @@ fn known_of(block: &Block) -> Known {
         first_ts: block.first.ts,
         last_seq: block.last.seq,
         deleted: block.deleted.clone(),
+        rules: WalkRules::default(),
     }
 }

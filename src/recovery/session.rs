@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 
-use super::actions::Change;
+use super::actions::{Action, Change};
 use super::consumers;
-use super::engine::{self, Opened, Refused, Watch};
+use super::engine::{self, Opened, Refused, StoreSetup, Watch};
 use super::events::{Event, EventCode, Severity};
 use super::files::StreamFiles;
 use super::model::{Model, Totals};
 use super::options::{Collect, Options};
 use super::reach::unreachable;
 use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
+use super::server::Behaviour;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use crate::env::FileSystem;
+use crate::format::seqset::SeqSet;
 
 /// One stream directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub(super) struct Examined {
     pub report: StreamReport,
     pub changes: Vec<Change>,
     pub setup: Option<StreamSetup>,
+    /// What the server would have done before it gave up, where it does.
+    pub cut_short: Vec<Action>,
+    /// Sequences the server would have and could read, where that was asked for and the store opens.
+    pub readable: SeqSet,
 }
 
 impl Examined {
@@ -40,6 +46,8 @@ impl Examined {
             report,
             changes: Vec::new(),
             setup: None,
+            cut_short: Vec::new(),
+            readable: SeqSet::new(),
         }
     }
 }
@@ -51,7 +59,7 @@ pub fn examine(
     options: &Options,
     watch: &Watch<'_>,
 ) -> StreamReport {
-    judge(fs, stream, options, watch).report
+    judge(fs, stream, options, watch, false).report
 }
 
 /// What the metadata says the server would do with a stream.
@@ -74,6 +82,19 @@ pub(super) fn judge(
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
+    want_readable: bool,
+) -> Examined {
+    judge_how(fs, stream, options, watch, want_readable, false)
+}
+
+/// As [`judge`]; `rebuild` makes the outcome one for which all side files are written anew.
+pub(super) fn judge_how(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+    want_readable: bool,
+    rebuild: bool,
 ) -> Examined {
     let files = StreamFiles::new(fs, &stream.dir);
     let mut report = blank_report(stream);
@@ -85,17 +106,35 @@ pub(super) fn judge(
     };
     report.name.clone_from(&setup.name);
     report.events.clone_from(&setup.events);
-    let opened = match engine::open(files, setup.store(options), watch) {
+    let store = StoreSetup {
+        rebuild,
+        ..setup.store(options)
+    };
+    let opened = match engine::open(files, store, watch) {
         Ok(opened) => opened,
         Err(refused) => {
             let Refused {
-                refusal, events, ..
+                refusal,
+                events,
+                actions,
+                ..
             } = *refused;
-            return Examined::refused(report, refusal, events);
+            return Examined {
+                cut_short: actions,
+                setup: Some(setup),
+                ..Examined::refused(report, refusal, events)
+            };
         }
     };
-    let found = consumers::judge(files, &setup.keys(options), opened.model.totals.last.seq);
+    let last_seq = opened.model.totals.last.seq;
+    let server = Behaviour::of(options.server);
+    let found = consumers::judge(files, &setup.keys(options), last_seq, server);
+    let counted = want_readable.then(|| live_of(&opened.model));
     let changes = fill(&mut report, opened, options.collect);
+    let mut readable = counted.unwrap_or_default();
+    for seq in &report.unreadable {
+        readable.remove(*seq);
+    }
     report.consumers = found.reports;
     report.events.extend(found.events);
     report.outcome = outcome_of(&report).max(found.outcome.min(Outcome::Damaged));
@@ -103,6 +142,8 @@ pub(super) fn judge(
         report,
         changes,
         setup: Some(setup),
+        cut_short: Vec::new(),
+        readable,
     }
 }
 
@@ -269,6 +310,25 @@ pub(super) fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
     }
     let count = spans.iter().map(|(from, to)| to - from + 1).sum();
     (count, spans)
+}
+
+/// The sequences a state counts as live.
+fn live_of(model: &Model<'_>) -> SeqSet {
+    let mut live = SeqSet::new();
+    let Totals {
+        messages,
+        first,
+        last,
+        ..
+    } = model.totals;
+    if messages == 0 || first.seq > last.seq {
+        return live;
+    }
+    live.insert_range(first.seq..=last.seq);
+    for (from, to) in deleted_of(model).1 {
+        live.remove_range(from..=to);
+    }
+    live
 }
 
 fn expand(spans: Vec<(u64, u64)>) -> Vec<u64> {

@@ -3,8 +3,11 @@
 use super::engine::StoreSetup;
 use super::model::{Rules, StreamKeys};
 use super::options::Options;
-use super::streams::StreamSetup;
+use super::server::{Behaviour, Feature};
+use super::session::StreamDir;
+use super::streams::{StreamContext, StreamSetup};
 use super::timers::{ConfiguredSource, TimerRules};
+use crate::crypto::Cipher;
 use crate::format::limits::{
     BLOCK_SIZE_MEDIUM, BLOCK_SIZE_META_GROUP, BlockSizeInputs, record_length_estimate,
     stream_block_size,
@@ -17,6 +20,26 @@ const PAYLOAD_DEFAULT: u32 = 1024 * 1024;
 
 /// The raft group of the cluster's own metadata.
 const META_GROUP: &str = "_meta_";
+
+/// The keys of a stream whose metadata cannot be had: by the name of its directory.
+pub(super) fn keys_without_setup<'a>(
+    stream: &'a StreamDir,
+    options: &'a Options,
+) -> StreamKeys<'a> {
+    let context = StreamContext::new(
+        &stream.dir,
+        &stream.name,
+        stream.account.as_deref(),
+        options,
+    );
+    StreamKeys {
+        account: context.account,
+        stream: stream.name.as_bytes(),
+        current: options.keys.current.as_ref(),
+        previous: options.keys.previous.as_ref(),
+        cipher: options.keys.cipher.unwrap_or(Cipher::ChaCha),
+    }
+}
 
 impl StreamSetup {
     /// What the steps of the open call need to know of this store.
@@ -31,6 +54,7 @@ impl StreamSetup {
             no_index: options.no_index,
             quick: options.quick,
             digest: options.collect.digest,
+            rebuild: false,
             new_meta: self.needs_meta.then(|| self.meta.encode()),
         }
     }
@@ -51,6 +75,7 @@ impl StreamSetup {
         let meta = &self.meta;
         let limit = |found: i64| u64::try_from(found).unwrap_or(0);
         Rules {
+            server: Behaviour::of(options.server),
             name: self.name.clone().into_bytes(),
             tracks_subjects: !meta.subjects.is_empty()
                 || meta.mirror.is_some()
@@ -60,7 +85,8 @@ impl StreamSetup {
             max_bytes: limit(meta.max_bytes),
             max_messages_per_subject: limit(meta.max_messages_per_subject),
             max_age_ns: meta.max_age_ns,
-            delete_markers: meta.subject_delete_marker_ttl_ns > 0,
+            delete_markers: meta.subject_delete_marker_ttl_ns > 0
+                && Behaviour::of(options.server).has(Feature::MarkersSpareAge),
             first_seq: meta.first_seq,
             async_flush: meta.replicas > 1 || meta.persist_mode == PersistMode::Async,
             block_size: options
@@ -79,16 +105,24 @@ impl StreamSetup {
     /// Which of TTLs, schedules and sources apply.
     pub(super) fn timer_rules(&self, options: &Options) -> TimerRules {
         let bytes = |texts: Vec<String>| texts.into_iter().map(String::into_bytes).collect();
-        let sources = self.meta.sources.iter().map(|source| ConfiguredSource {
-            key: source.key().into_bytes(),
-            legacy_names: bytes(source.legacy_names()),
-            filters: bytes(source.filters()),
-        });
+        let server = Behaviour::of(options.server);
+        let sources = server
+            .has(Feature::SourcesFile)
+            .then_some(&self.meta.sources);
+        let sources = sources
+            .into_iter()
+            .flatten()
+            .map(|source| ConfiguredSource {
+                key: source.key().into_bytes(),
+                legacy_names: bytes(source.legacy_names()),
+                filters: bytes(source.filters()),
+            });
         TimerRules {
-            ttl: self.meta.allow_msg_ttl,
-            schedules: self.meta.allow_msg_schedules,
+            ttl: self.meta.allow_msg_ttl && server.has(Feature::MessageTtl),
+            schedules: self.meta.allow_msg_schedules && server.has(Feature::Schedules),
             sources: sources.collect(),
             ignore_files: options.no_index,
+            anew: false,
         }
     }
 }

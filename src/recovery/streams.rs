@@ -10,6 +10,7 @@ use super::events::{Event, EventCode};
 use super::files::{FileFault, StreamFiles};
 use super::options::{Keys, Options, Policy};
 use super::report::Refusal;
+use super::server::ServerVersion;
 use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
 use crate::crypto::{Cipher, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
@@ -58,6 +59,8 @@ pub struct StreamContext<'a> {
     pub keys: &'a Keys,
     /// Strictness.
     pub policy: Policy,
+    /// The server.
+    pub server: ServerVersion,
 }
 
 impl<'a> StreamContext<'a> {
@@ -84,6 +87,7 @@ impl<'a> StreamContext<'a> {
             raft_group,
             keys: &options.keys,
             policy: options.policy,
+            server: options.server,
         }
     }
 }
@@ -260,11 +264,14 @@ impl Judge<'_> {
                 return self.refuse(Refusal::Skipped, EventCode::StreamMetaJson, INF, detail);
             }
         };
-        if !meta.required_level.is_supported() {
+        let server = self.context.server;
+        let Some(level) = server.api_level() else {
+            return Ok(meta);
+        };
+        if !meta.required_level.is_within(level) {
             let detail = format!(
-                "the stream needs API level {}, server 2.15.2 has {}",
+                "the stream needs API level {}, server {server} has {level}",
                 meta.required_level,
-                meta::API_LEVEL
             );
             self.object(EventCode::StreamUnsupported, INF, detail)?;
         }
@@ -508,6 +515,7 @@ mod tests {
             raft_group: false,
             keys,
             policy,
+            server: ServerVersion::REFERENCE,
         };
         judge(found, context)
     }
@@ -718,6 +726,7 @@ mod tests {
             raft_group: true,
             keys: &keys,
             policy: Policy::Server,
+            server: ServerVersion::REFERENCE,
         };
         let found = MetaFiles {
             inf: Err(FileFault::Missing),
@@ -781,7 +790,7 @@ mod tests {
             };
             let keys = keys(keyed.then_some("k"), None, None);
             let policy = if salvage { Policy::Salvage } else { Policy::Server };
-            let context = StreamContext { dir_name: NAME, account: b"ACC", raft_group, keys: &keys, policy };
+            let context = StreamContext { dir_name: NAME, account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE };
             match judge(MetaFiles { inf, sum, key }, context) {
                 Ok(setup) => prop_assert_eq!(setup.name, NAME),
                 Err(refused) => prop_assert!(!refused.events.is_empty()),

@@ -355,6 +355,7 @@ fn rebuilt(block: &mut Block, mut content: Vec<u8>, hash_key: &HashKey) -> Vec<u
         first_ts: block.first.ts,
         last_seq: block.last.seq,
         deleted: std::mem::take(&mut block.deleted),
+        ..Known::default()
     };
     let walked = walk(&content, hash_key, known, &mut Run::new(), &mut ());
     let end = walked.end as usize;

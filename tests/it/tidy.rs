@@ -24,6 +24,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "vault", "salvage", "recovery", "block", "format", "crypto", "env",
         ],
     ),
+    (
+        "preflight",
+        &[
+            "preflight",
+            "salvage",
+            "recovery",
+            "block",
+            "format",
+            "crypto",
+            "env",
+        ],
+    ),
 ];
 
 /// Lines a file may have before its tests.

@@ -41,6 +41,35 @@ pub fn stream(report: &StreamReport, tense: Tense, style: Style) -> String {
     )
 }
 
+/// What was seen and what would be done; empty where there is neither.
+pub fn told(seen: &[Event], planned: &[Action], tense: Tense, style: Style) -> String {
+    let mut text = String::new();
+    events(&mut text, seen, style);
+    actions(&mut text, planned, tense);
+    text
+}
+
+/// Stretches of sequences, some of them.
+pub fn spans(spans: &[(u64, u64)]) -> String {
+    let shown: Vec<_> = spans
+        .iter()
+        .take(LISTED_MAX)
+        .map(|&(from, to)| match from == to {
+            true => units::count(from),
+            false => format!("{}-{}", units::count(from), units::count(to)),
+        })
+        .collect();
+    let rest = spans.len().saturating_sub(LISTED_MAX);
+    match rest {
+        0 => shown.join(", "),
+        rest => format!(
+            "{} and {} more stretches",
+            shown.join(", "),
+            units::count(rest as u64)
+        ),
+    }
+}
+
 /// Groups by code in the order of first appearance.
 fn events(text: &mut String, events: &[Event], style: Style) {
     let mut groups: Vec<(EventCode, Vec<&Event>)> = Vec::new();

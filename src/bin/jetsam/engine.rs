@@ -4,9 +4,11 @@ use std::path::Path;
 
 pub use jetsam::recovery::{Phase, Progress, RecoverOptions, StreamDir};
 
+use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
+use jetsam::recovery::server::ServerVersion;
 
 /// Something that stops a verb before, or instead of, a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +118,24 @@ pub trait Engine {
         stream: &StreamDir,
         options: &Options,
         recover: RecoverOptions,
+        on_progress: OnProgress<'_>,
+    ) -> StreamReport;
+
+    /// Tells what a server would do.
+    fn forecast(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        preflight: PreflightOptions,
+        on_progress: OnProgress<'_>,
+    ) -> Forecast;
+
+    /// Writes the side files anew.
+    fn rebuild_index(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        server: ServerVersion,
         on_progress: OnProgress<'_>,
     ) -> StreamReport;
 

@@ -50,6 +50,15 @@ impl<'a, W: Write + ?Sized> Document<'a, W> {
         Ok(())
     }
 
+    /// Writes the end, with one more member before the exit code.
+    pub fn end_with(self, name: &str, value: &impl Serialize, exit: u8) -> io::Result<()> {
+        self.out.write_all(if self.empty { b"]" } else { b"\n]" })?;
+        write!(self.out, ",\"{name}\":")?;
+        serde_json::to_writer(&mut *self.out, value)?;
+        writeln!(self.out, ",\"exit\":{exit}}}")?;
+        self.out.flush()
+    }
+
     /// Writes the end. `error` says why there are no streams, where that is so.
     pub fn end(self, exit: u8, error: Option<&str>) -> io::Result<()> {
         self.out.write_all(if self.empty { b"]" } else { b"\n]" })?;
@@ -137,7 +146,8 @@ pub fn source_name(source: Source) -> &'static str {
     }
 }
 
-struct StateJson<'a>(&'a State);
+/// A state as the contract spells it.
+pub struct StateJson<'a>(pub &'a State);
 
 impl Serialize for StateJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -214,7 +224,7 @@ impl<V, T: Serialize, F: Fn(&V) -> T> Serialize for ByName<'_, V, F> {
 }
 
 /// A list whose items are turned into JSON one at a time.
-struct List<'a, T, J>(&'a [T], fn(&'a T) -> J);
+pub struct List<'a, T, J>(pub &'a [T], pub fn(&'a T) -> J);
 
 impl<T, J: Serialize> Serialize for List<'_, T, J> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -226,8 +236,9 @@ impl<T, J: Serialize> Serialize for List<'_, T, J> {
     }
 }
 
+/// An event as the contract spells it.
 #[derive(serde::Serialize)]
-struct EventJson<'a> {
+pub struct EventJson<'a> {
     code: &'static str,
     severity: &'static str,
     file: Option<&'a str>,
@@ -236,7 +247,8 @@ struct EventJson<'a> {
     detail: &'a str,
 }
 
-fn event(event: &Event) -> EventJson<'_> {
+/// An event as JSON.
+pub fn event(event: &Event) -> EventJson<'_> {
     EventJson {
         code: event.code.as_str(),
         severity: event.severity.as_str(),
@@ -247,15 +259,17 @@ fn event(event: &Event) -> EventJson<'_> {
     }
 }
 
+/// An action as the contract spells it.
 #[derive(serde::Serialize)]
-struct ActionJson<'a> {
+pub struct ActionJson<'a> {
     action: &'static str,
     file: &'a str,
     offset: Option<u64>,
     detail: &'a str,
 }
 
-fn action(action: &Action) -> ActionJson<'_> {
+/// An action as JSON.
+pub fn action(action: &Action) -> ActionJson<'_> {
     ActionJson {
         action: action.kind.as_str(),
         file: &action.file,
@@ -266,7 +280,7 @@ fn action(action: &Action) -> ActionJson<'_> {
 
 /// Named as in the server's own consumer information.
 #[derive(serde::Serialize)]
-struct ConsumerJson<'a> {
+pub struct ConsumerJson<'a> {
     name: &'a str,
     outcome: &'static str,
     delivered: Pair,
@@ -281,7 +295,8 @@ struct Pair {
     stream_seq: u64,
 }
 
-fn consumer(consumer: &ConsumerReport) -> ConsumerJson<'_> {
+/// A consumer as JSON.
+pub fn consumer(consumer: &ConsumerReport) -> ConsumerJson<'_> {
     let pair = |(consumer_seq, stream_seq)| Pair {
         consumer_seq,
         stream_seq,

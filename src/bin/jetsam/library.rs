@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
+use jetsam::preflight::{self, Forecast, PreflightOptions};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
+use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
 
 use crate::engine::{
@@ -61,6 +63,30 @@ impl Engine for Library {
             &OsEntropy,
             &watch(on_progress),
         )
+    }
+
+    fn forecast(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        mut preflight: PreflightOptions,
+        on_progress: OnProgress<'_>,
+    ) -> Forecast {
+        let pace = preflight::measure(&OsFileSystem, stream, options, &OsClock);
+        preflight.pace = Some(pace);
+        let watch = watch(on_progress);
+        preflight::forecast(&OsFileSystem, stream, options, &preflight, &watch)
+    }
+
+    fn rebuild_index(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        server: ServerVersion,
+        on_progress: OnProgress<'_>,
+    ) -> StreamReport {
+        let watch = watch(on_progress);
+        recovery::rebuild_index(&OsFileSystem, stream, options, server, &OsEntropy, &watch)
     }
 
     fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError> {

@@ -1,24 +1,530 @@
 //! `jetsam preflight`: what a server would do when it starts.
 
 use std::io;
+use std::time::{Duration, Instant};
+
+use jetsam::format::duration::parse_duration;
+use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
+use jetsam::recovery::events::Event;
+use jetsam::recovery::server::ServerVersion;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::args::{RawArgs, Usage};
+use crate::console::Style;
+use crate::details::{self, Tense};
+use crate::engine::StreamDir;
 use crate::resolve::Command;
-use crate::session::Session;
+use crate::session::{self, Session};
+use crate::signals::INTERRUPTED;
+use crate::{json, table, units};
 
 /// What only this verb is asked.
-#[derive(Debug, Default)]
-pub struct Query {}
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// The server that will start.
+    pub server: ServerVersion,
+    /// How long a start probe waits.
+    pub probe: Option<Duration>,
+}
 
 /// Reads it.
 pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    let _ = raw;
-    Ok(Query::default())
+    let probe = match raw.get("probe") {
+        None => None,
+        Some(text) => Some(probe(&text.to_string_lossy())?),
+    };
+    Ok(Query {
+        server: server(raw)?,
+        probe,
+    })
+}
+
+/// The server a verb is asked about.
+pub fn server(raw: &RawArgs) -> Result<ServerVersion, Usage> {
+    match raw.get("server") {
+        None => Ok(ServerVersion::default()),
+        Some(text) => text
+            .to_string_lossy()
+            .parse()
+            .map_err(|error| Usage(format!("--server: {error}"))),
+    }
+}
+
+fn probe(text: &str) -> Result<Duration, Usage> {
+    let nanoseconds = parse_duration(text)
+        .map_err(|error| Usage(format!("--probe takes a duration such as 15m: {error}")))?;
+    match u64::try_from(nanoseconds) {
+        Ok(positive) if positive > 0 => Ok(Duration::from_nanos(positive)),
+        _ => Err(Usage(format!("--probe: {text} is no time to wait"))),
+    }
 }
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let _ = (command, query);
-    session.console.remark("not there yet");
-    Ok(16)
+    let found = match session.worker.engine.find_streams(&command.path) {
+        Ok(found) => found,
+        Err(error) => return session::failed(session, command, None, &error),
+    };
+    if query.server.is_beyond_known() {
+        session.console.remark(&format!(
+            "server {} is newer than any known of its line; it is taken to behave like the newest of them",
+            query.server
+        ));
+    }
+    let passed_over = found.events.clone();
+    let streams = session::note_passed_over(&mut session.console, found);
+    let began = Instant::now();
+    let (forecasts, interrupted) = ask(session, command, query, &streams);
+    let whole = Whole::of(&forecasts, query);
+    let exit = if interrupted { INTERRUPTED } else { whole.exit };
+    if command.json {
+        as_json(
+            session,
+            command,
+            query,
+            &forecasts,
+            &whole,
+            &passed_over,
+            exit,
+        )?;
+    } else {
+        let heading = format!(
+            "Foretold the start of server {} on {} under {} in {}",
+            query.server,
+            streams_text(forecasts.len()),
+            units::printable(&command.path.to_string_lossy()),
+            units::duration(began.elapsed())
+        );
+        let text = text(&forecasts, &whole, query, &heading, session.console.style);
+        session.console.out.write_all(text.as_bytes())?;
+        session.console.out.flush()?;
+    }
+    if interrupted {
+        session
+            .console
+            .remark("interrupted; the remaining streams were not looked at");
+    }
+    Ok(exit)
+}
+
+fn ask(
+    session: &Session<'_, '_>,
+    command: &Command,
+    query: &Query,
+    streams: &[StreamDir],
+) -> (Vec<Forecast>, bool) {
+    let mut forecasts = Vec::with_capacity(streams.len());
+    for stream in streams {
+        let preflight = PreflightOptions {
+            server: query.server,
+            probe: query.probe,
+            pace: None,
+        };
+        forecasts.push(session.worker.forecast(stream, &command.options, preflight));
+        if session.worker.gate.interrupted() {
+            return (forecasts, true);
+        }
+    }
+    (forecasts, false)
+}
+
+/// What the streams come to together.
+struct Whole {
+    /// The stream that takes the server down, if one does.
+    down: Option<String>,
+    lost: u64,
+    /// Streams start side by side on the lines that do, one after the other on the others.
+    start_seconds: f64,
+    fits_probe: Option<bool>,
+    exit: u8,
+}
+
+impl Whole {
+    fn of(forecasts: &[Forecast], query: &Query) -> Self {
+        let down = forecasts
+            .iter()
+            .find(|forecast| forecast.start == Start::ServerDown);
+        let each = || forecasts.iter().map(|forecast| forecast.start_seconds);
+        let sum: f64 = each().sum();
+        let longest = each().fold(0.0, f64::max);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let start_seconds = if query.server.starts_streams_side_by_side() {
+            longest.max(sum / cores)
+        } else {
+            sum
+        };
+        let fits_probe = query
+            .probe
+            .map(|probe| start_seconds <= probe.as_secs_f64());
+        let mut exit = forecasts.iter().map(Forecast::exit_code).max().unwrap_or(0);
+        if fits_probe == Some(false) {
+            exit = exit.max(BEYOND_PROBE);
+        }
+        Whole {
+            down: down.map(|forecast| forecast.name.clone()),
+            lost: forecasts.iter().map(|forecast| forecast.lost).sum(),
+            start_seconds,
+            fits_probe,
+            exit,
+        }
+    }
+
+    /// The verdict, one line without its end.
+    fn line(&self, forecasts: &[Forecast], query: &Query) -> String {
+        let count = |start: Start| {
+            forecasts
+                .iter()
+                .filter(|forecast| forecast.start == start)
+                .count() as u64
+        };
+        let mut harms = Vec::new();
+        if let Some(name) = &self.down {
+            harms.push(format!(
+                "stream {} takes the whole server down",
+                units::printable(name)
+            ));
+        }
+        for (start, what) in [
+            (Start::StreamDeleted, "deleted"),
+            (Start::StreamSkipped, "left out"),
+        ] {
+            match count(start) {
+                0 => {}
+                1 => harms.push(format!("1 stream is {what}")),
+                n => harms.push(format!("{} streams are {what}", units::count(n))),
+            }
+        }
+        if forecasts
+            .iter()
+            .any(|forecast| forecast.read == Reading::ServerDown)
+        {
+            harms.push("reading takes the server down".into());
+        }
+        match self.lost {
+            0 => {}
+            1 => harms.push("1 message is lost".into()),
+            n => harms.push(format!("{} messages are lost", units::count(n))),
+        }
+        let seconds = units::duration(Duration::from_secs_f64(self.start_seconds.max(0.0)));
+        if self.fits_probe == Some(false) {
+            harms.push(format!(
+                "the start takes {seconds}, longer than the probe waits"
+            ));
+        }
+        if harms.is_empty() {
+            let mended = if self.exit == 0 {
+                ""
+            } else {
+                ", something is mended"
+            };
+            return format!(
+                "server {} starts in about {seconds}, nothing lost{mended}",
+                query.server
+            );
+        }
+        format!(
+            "do not start server {} on this: {}",
+            query.server,
+            harms.join("; ")
+        )
+    }
+}
+
+/// Exit code where the start would outlast the probe and nothing is lost.
+const BEYOND_PROBE: u8 = 2;
+
+fn streams_text(count: usize) -> String {
+    match count {
+        1 => "1 stream".to_owned(),
+        n => format!("{} streams", units::count(n as u64)),
+    }
+}
+
+fn text(
+    forecasts: &[Forecast],
+    whole: &Whole,
+    query: &Query,
+    heading: &str,
+    style: Style,
+) -> String {
+    let mut text = format!("{heading}\n\n");
+    if !forecasts.is_empty() {
+        text.push_str(&style.borders(&table::forecasts(forecasts)));
+        for forecast in forecasts {
+            text.push_str(&details_of(forecast, style));
+        }
+        text.push('\n');
+    }
+    let color = match whole.exit {
+        0 => 32,
+        1 | BEYOND_PROBE => 33,
+        _ => 31,
+    };
+    text.push_str(&style.paint(color, &whole.line(forecasts, query)));
+    text.push('\n');
+    text
+}
+
+fn details_of(forecast: &Forecast, style: Style) -> String {
+    let mut text = details::told(&forecast.events, &forecast.actions, Tense::Planned, style);
+    let mut add = |line: String| {
+        text.push_str("\n  ");
+        text.push_str(&line);
+        text.push('\n');
+    };
+    if forecast.lost > 0 {
+        let spans = details::spans(&forecast.lost_seqs);
+        let proven = match forecast.lost_proven {
+            n if n == forecast.lost => ", all of which verify now".to_owned(),
+            n => format!(", {} of which verify now", units::count(n)),
+        };
+        add(format!("Lost: sequences {spans}{proven}"));
+    }
+    if forecast.expired > 0 {
+        let expired = units::count(forecast.expired);
+        add(format!("Removed by age or limits: {expired} messages"));
+    }
+    for (names, fate) in [
+        (&forecast.consumers_lost, "Consumers deleted"),
+        (&forecast.consumers_disabled, "Consumers out of service"),
+    ] {
+        if !names.is_empty() {
+            add(format!("{fate}: {}", units::printable(&names.join(", "))));
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let account = match &forecast.account {
+        Some(account) => format!(" in account {}", units::printable(account)),
+        None => String::new(),
+    };
+    format!(
+        "\nStream {}{account}, {}\n{text}",
+        units::printable(&forecast.name),
+        units::printable(&forecast.dir)
+    )
+}
+
+fn as_json(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    query: &Query,
+    forecasts: &[Forecast],
+    whole: &Whole,
+    passed_over: &[Event],
+    exit: u8,
+) -> io::Result<()> {
+    let mut document = json::Document::begin(session.console.out, &command.path, None)?;
+    for forecast in forecasts {
+        document.stream(&Json(forecast))?;
+    }
+    let server = ServerJson {
+        version: query.server.to_string(),
+        start: if whole.down.is_some() {
+            "server-down"
+        } else {
+            "ok"
+        },
+        because: whole.down.as_deref(),
+        lost: whole.lost,
+        start_seconds: whole.start_seconds,
+        fits_probe: whole.fits_probe,
+        events: passed_over.iter().map(json::event).collect(),
+    };
+    document.end_with("server", &server, exit)?;
+    if exit > 0 {
+        let verdict = whole.line(forecasts, query);
+        let _ = writeln!(session.console.err, "jetsam: {verdict}");
+    }
+    Ok(())
+}
+
+/// What the start comes to for the whole server.
+#[derive(serde::Serialize)]
+struct ServerJson<'a> {
+    version: String,
+    start: &'static str,
+    because: Option<&'a str>,
+    lost: u64,
+    start_seconds: f64,
+    fits_probe: Option<bool>,
+    events: Vec<json::EventJson<'a>>,
+}
+
+struct Json<'a>(&'a Forecast);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let forecast = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("account", &forecast.account)?;
+        map.serialize_entry("name", &forecast.name)?;
+        map.serialize_entry("dir", &forecast.dir)?;
+        map.serialize_entry("forecast", &ForecastJson::of(forecast))?;
+        map.serialize_entry("state", &forecast.state.as_ref().map(json::StateJson))?;
+        map.serialize_entry(
+            "consumers",
+            &json::List(&forecast.consumers, json::consumer),
+        )?;
+        map.serialize_entry("events", &json::List(&forecast.events, json::event))?;
+        map.serialize_entry("actions", &json::List(&forecast.actions, json::action))?;
+        map.end()
+    }
+}
+
+#[derive(serde::Serialize)]
+struct ForecastJson<'a> {
+    server: String,
+    start: &'static str,
+    read: &'static str,
+    fast_path: bool,
+    messages: u64,
+    lost: u64,
+    lost_seqs: &'a [(u64, u64)],
+    start_seconds: f64,
+    lost_proven: u64,
+    expired: u64,
+    unreadable: u64,
+    fits_probe: Option<bool>,
+    consumers_lost: &'a [String],
+    consumers_disabled: &'a [String],
+}
+
+impl<'a> ForecastJson<'a> {
+    fn of(forecast: &'a Forecast) -> Self {
+        ForecastJson {
+            server: forecast.server.to_string(),
+            start: forecast.start.as_str(),
+            read: forecast.read.as_str(),
+            fast_path: forecast.fast_path,
+            messages: forecast.messages,
+            lost: forecast.lost,
+            lost_seqs: &forecast.lost_seqs,
+            start_seconds: forecast.start_seconds,
+            lost_proven: forecast.lost_proven,
+            expired: forecast.expired,
+            unreadable: forecast.unreadable,
+            fits_probe: forecast.fits_probe,
+            consumers_lost: &forecast.consumers_lost,
+            consumers_disabled: &forecast.consumers_disabled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, Fake};
+    use crate::testing::{Ran, run};
+
+    fn fake(forecasts: Vec<Forecast>) -> Fake {
+        Fake {
+            forecasts,
+            ..Fake::default()
+        }
+    }
+
+    fn deleted() -> Forecast {
+        Forecast {
+            start: Start::StreamDeleted,
+            fast_path: false,
+            messages: 0,
+            lost: 1_000,
+            lost_seqs: vec![(1, 600), (602, 1_001)],
+            lost_proven: 999,
+            ..sample::starts("ORDERS")
+        }
+    }
+
+    #[test]
+    fn a_clean_store_may_start() {
+        let Ran { exit, out, err } = run("preflight D", &fake(vec![sample::starts("ORDERS")]));
+        assert_eq!((exit, err.as_str()), (0, ""));
+        assert!(out.starts_with("Foretold the start of server 2.15.2 on 1 stream under D in "));
+        assert!(
+            out.ends_with("server 2.15.2 starts in about 500ms, nothing lost\n"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn a_lost_stream_stops_the_gate() {
+        let both = fake(vec![sample::starts("GOOD"), deleted()]);
+        let Ran { exit, out, .. } = run("preflight D --server 2.14.5", &both);
+        assert_eq!(exit, 4);
+        assert!(out.contains("Lost: sequences 1-600, 602-1,001, 999 of which verify now"));
+        assert!(out.ends_with(
+            "do not start server 2.14.5 on this: 1 stream is deleted; 1,000 messages are lost\n"
+        ));
+    }
+
+    #[test]
+    fn one_stream_takes_the_server_down() {
+        let down = Forecast {
+            start: Start::ServerDown,
+            messages: 0,
+            ..sample::starts("BAD")
+        };
+        let Ran { exit, out, err } = run(
+            "preflight --json D",
+            &fake(vec![sample::starts("GOOD"), down]),
+        );
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(exit, 4);
+        assert_eq!(document["server"]["start"], "server-down");
+        assert_eq!(document["server"]["because"], "BAD");
+        assert_eq!(document["streams"][0]["forecast"]["start"], "ok");
+        assert_eq!(document["streams"][1]["forecast"]["start"], "server-down");
+        assert!(
+            err.contains("stream BAD takes the whole server down"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn a_start_that_outlasts_the_probe_has_its_own_exit_code() {
+        let slow = Forecast {
+            start_seconds: 1_000.0,
+            ..sample::starts("BIG")
+        };
+        let slow = fake(vec![slow]);
+        assert_eq!(run("preflight D --probe 20m", &slow).exit, 0);
+        let Ran { exit, out, .. } = run("preflight D --probe 15m", &slow);
+        assert_eq!(exit, 2);
+        assert!(out.contains("longer than the probe waits"), "{out}");
+    }
+
+    #[test]
+    fn several_streams_start_side_by_side_only_on_newer_servers() {
+        let slow = |name| Forecast {
+            start_seconds: 600.0,
+            ..sample::starts(name)
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let many = fake((0..cores).map(|_| slow("S")).collect());
+        assert_eq!(run("preflight D --probe 11m", &many).exit, 0);
+        let old = run("preflight D --probe 11m --server 2.10", &many).exit;
+        assert_eq!(old, if cores > 1 { 2 } else { 0 });
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_wrong_usage() {
+        use crate::args::{Invocation, parse};
+        for (line, want) in [
+            ("preflight D --server 2.9", "nothing is known of server 2.9"),
+            ("preflight D --server new", "no server version"),
+            ("preflight D --probe soon", "--probe takes a duration"),
+            ("preflight D --probe 0s", "no time to wait"),
+        ] {
+            let args = line.split(' ').map(std::ffi::OsString::from);
+            let Ok(Invocation::Work(raw)) = parse(args) else {
+                panic!("{line}")
+            };
+            let Err(Usage(message)) = query(&raw) else {
+                panic!("{line} is understood")
+            };
+            assert!(message.contains(want), "{message}");
+        }
+    }
 }

@@ -2,23 +2,35 @@
 
 use std::io;
 
+use jetsam::recovery::server::ServerVersion;
+
 use crate::args::{RawArgs, Usage};
 use crate::resolve::Command;
-use crate::session::Session;
+use crate::session::{self, Session};
+use crate::verdict::Run;
 
 /// What only this verb is asked.
 #[derive(Debug, Default)]
-pub struct Query {}
+pub struct Query {
+    /// The server that is to read them.
+    pub server: ServerVersion,
+}
 
 /// Reads it.
 pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    let _ = raw;
-    Ok(Query::default())
+    Ok(Query {
+        server: crate::preflight::server(raw)?,
+    })
 }
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let _ = (command, query);
-    session.console.remark("not there yet");
-    Ok(16)
+    session::report(
+        session,
+        command,
+        Run::Recover,
+        &|engine, stream, on_progress| {
+            engine.rebuild_index(stream, &command.options, query.server, on_progress)
+        },
+    )
 }

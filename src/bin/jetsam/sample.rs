@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
 use jetsam::recovery::actions::{Action, ActionKind};
 use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::Options;
@@ -10,11 +11,40 @@ use jetsam::recovery::report::{
     ConsumerReport, Lost, Outcome, Refusal, ScheduleReport, Source, SourcePosition, State,
     StreamReport, TtlReport,
 };
+use jetsam::recovery::server::ServerVersion;
 
 use crate::engine::{
     Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange,
     StreamDir, UndoReport, Want,
 };
+
+/// A stream that starts, and loses nothing.
+pub fn starts(name: &str) -> Forecast {
+    Forecast {
+        account: Some("A".into()),
+        name: name.into(),
+        dir: format!("D/{name}"),
+        server: ServerVersion::default(),
+        start: Start::Ok,
+        read: Reading::Ok,
+        fast_path: true,
+        messages: 1_234_567,
+        lost: 0,
+        lost_seqs: Vec::new(),
+        lost_proven: 0,
+        expired: 0,
+        unreadable: 0,
+        state: None,
+        start_seconds: 0.5,
+        fits_probe: None,
+        consumers: Vec::new(),
+        consumers_lost: Vec::new(),
+        consumers_disabled: Vec::new(),
+        events: Vec::new(),
+        actions: Vec::new(),
+        needs_help: false,
+    }
+}
 
 /// An empty stream with nothing wrong.
 pub fn clean() -> StreamReport {
@@ -127,6 +157,8 @@ pub fn refused() -> StreamReport {
 pub struct Fake {
     /// What examine and recover answer, by stream.
     pub reports: Vec<StreamReport>,
+    /// What forecasts answer, by stream.
+    pub forecasts: Vec<Forecast>,
     /// Why no streams are found.
     pub error: Option<EngineError>,
     /// Messages: sequence, subject, body; an empty subject is an unreadable one.
@@ -155,7 +187,13 @@ impl Engine for Fake {
             dir: path.join(&report.name),
             name: report.name.clone(),
         };
+        let foretold = |forecast: &Forecast| StreamDir {
+            account: forecast.account.clone(),
+            dir: path.join(&forecast.name),
+            name: forecast.name.clone(),
+        };
         let streams = match self.reports.as_slice() {
+            [] if !self.forecasts.is_empty() => self.forecasts.iter().map(foretold).collect(),
             [] => vec![StreamDir {
                 account: None,
                 dir: PathBuf::from(path),
@@ -195,6 +233,34 @@ impl Engine for Fake {
             done: 0,
             total: 1,
         });
+        self.report(stream)
+    }
+
+    fn forecast(
+        &self,
+        stream: &StreamDir,
+        _options: &Options,
+        preflight: PreflightOptions,
+        _on_progress: OnProgress<'_>,
+    ) -> Forecast {
+        let mut forecast = self
+            .forecasts
+            .iter()
+            .find(|forecast| forecast.name == stream.name)
+            .or(self.forecasts.first())
+            .cloned()
+            .expect("a forecast");
+        forecast.server = preflight.server;
+        forecast
+    }
+
+    fn rebuild_index(
+        &self,
+        stream: &StreamDir,
+        _options: &Options,
+        _server: ServerVersion,
+        _on_progress: OnProgress<'_>,
+    ) -> StreamReport {
         self.report(stream)
     }
 

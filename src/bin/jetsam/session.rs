@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Instant;
 
-use jetsam::recovery::options::Policy;
+use jetsam::preflight::{Forecast, PreflightOptions};
+use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 
 use crate::console::Console;
@@ -51,6 +52,21 @@ impl Worker<'_> {
         let report = work(self.engine, stream, &on_progress);
         self.gate.end_writing();
         report
+    }
+}
+
+impl Worker<'_> {
+    /// Foretells one stream's start, with progress.
+    pub fn forecast(
+        self,
+        stream: &StreamDir,
+        options: &Options,
+        preflight: PreflightOptions,
+    ) -> Forecast {
+        let meter = Meter::new(self.progress, &stream.name);
+        let on_progress = |progress: Progress| meter.update(progress);
+        self.engine
+            .forecast(stream, options, preflight, &on_progress)
     }
 }
 

@@ -3,7 +3,9 @@
 use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
+use jetsam::preflight::Forecast;
 use jetsam::recovery::report::{State, StreamReport};
+use std::time::Duration;
 
 use crate::json::source_name;
 use crate::units;
@@ -25,8 +27,51 @@ const HEADER: [&str; 11] = [
 /// Columns of words; all others are numbers and stand to the right.
 const WORDS: [usize; 4] = [0, 1, 2, 10];
 
+const FORECAST_HEADER: [&str; 9] = [
+    "Account",
+    "Stream",
+    "Start",
+    "Reading",
+    "Fast path",
+    "Messages",
+    "Lost",
+    "Expired",
+    "Takes",
+];
+
+/// Columns of words of a forecast.
+const FORECAST_WORDS: [usize; 5] = [0, 1, 2, 3, 4];
+
+/// One row per stream that was foretold.
+pub fn forecasts(forecasts: &[Forecast]) -> String {
+    let mut table = ruled(&FORECAST_HEADER, &FORECAST_WORDS);
+    for forecast in forecasts {
+        let account = forecast.account.as_deref();
+        table.add_row([
+            account.map_or_else(|| "-".to_owned(), units::printable),
+            units::printable(&forecast.name),
+            forecast.start.as_str().to_owned(),
+            forecast.read.as_str().to_owned(),
+            if forecast.fast_path { "yes" } else { "no" }.to_owned(),
+            units::count(forecast.messages),
+            units::count(forecast.lost),
+            units::count(forecast.expired),
+            units::duration(Duration::from_secs_f64(forecast.start_seconds.max(0.0))),
+        ]);
+    }
+    titled("Forecast", &table.to_string())
+}
+
 /// One row per stream.
 pub fn summary(reports: &[StreamReport]) -> String {
+    let mut table = ruled(&HEADER, &WORDS);
+    for report in reports {
+        table.add_row(row(report));
+    }
+    titled("Streams", &table.to_string())
+}
+
+fn ruled(header: &[&str], words: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
@@ -37,16 +82,13 @@ pub fn summary(reports: &[StreamReport]) -> String {
     table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '┼');
     table.set_style(comfy_table::TableComponent::RightHeaderIntersection, '┤');
     table.set_style(comfy_table::TableComponent::VerticalLines, '│');
-    table.set_header(HEADER);
+    table.set_header(header.iter().copied());
     for (i, column) in table.column_iter_mut().enumerate() {
-        if !WORDS.contains(&i) {
+        if !words.contains(&i) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for report in reports {
-        table.add_row(row(report));
-    }
-    titled("Streams", &table.to_string())
+    table
 }
 
 fn row(report: &StreamReport) -> [String; 11] {

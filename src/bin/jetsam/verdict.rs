@@ -86,6 +86,7 @@ fn reason(report: &StreamReport) -> String {
         Some(Refusal::NeedsKey) => "a key is missing or does not fit",
         Some(Refusal::Io) => "a file could not be read or written",
         Some(Refusal::Busy) => "another process holds the store",
+        Some(Refusal::Refrained) => "nothing was written",
         None => "the events say why",
     };
     match cause {

@@ -172,9 +172,15 @@ impl RequiredLevel {
     /// Whether the server followed here supports it.
     #[must_use]
     pub fn is_supported(&self) -> bool {
+        self.is_within(API_LEVEL)
+    }
+
+    /// Whether a server of API level `supported` does.
+    #[must_use]
+    pub fn is_within(&self, supported: i64) -> bool {
         match self {
             RequiredLevel::None => true,
-            RequiredLevel::Level(level) => *level <= API_LEVEL,
+            RequiredLevel::Level(level) => *level <= supported,
             RequiredLevel::Unreadable(_) => false,
         }
     }

@@ -53,7 +53,8 @@ impl Model<'_> {
         if self.is_active(at) {
             expired.active_last = self.blocks.get(at).map(|block| block.last);
         }
-        self.forget_block_subjects(at)?;
+        let forgotten = self.forget_block_subjects(at);
+        self.pass_over(forgotten)?;
         if let Some(block) = self.blocks.get_mut(at) {
             block.closed = true;
             let block = block.clone();
@@ -70,7 +71,10 @@ impl Model<'_> {
         oldest_ns: i64,
         expired: &mut Expired,
     ) -> Result<(), Fault> {
-        let loaded = self.load(at)?;
+        let loaded = self.load(at);
+        let Some(loaded) = self.pass_over(loaded)? else {
+            return Ok(());
+        };
         let Some(block) = self.blocks.get(at) else {
             return Ok(());
         };
@@ -206,7 +210,8 @@ impl Model<'_> {
         let tombstones = std::mem::take(&mut self.tombstones);
         let mut applied = 0_u64;
         for seq in &tombstones {
-            if self.remove_message(*seq)? == Removal::Removed {
+            let removed = self.remove_message(*seq);
+            if self.pass_over(removed)? == Some(Removal::Removed) {
                 applied += 1;
             }
             self.drop_lost(*seq);

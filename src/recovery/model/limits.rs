@@ -9,6 +9,7 @@ use crate::format::schedule;
 use crate::recovery::actions::ActionKind;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::{Cause, Fault};
+use crate::recovery::server::Feature;
 use crate::recovery::subjects::{BlockSubjects, SubjectTotals};
 
 impl Model<'_> {
@@ -49,23 +50,25 @@ impl Model<'_> {
         }
         let before = self.totals.messages;
         while held(&self.totals) > limit {
-            if let Some(first) = self.blocks.first()
+            if self.rules.server.has(Feature::WholeBlockTrimming)
+                && let Some(first) = self.blocks.first()
                 && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
             {
                 self.purge_block(0)?;
                 continue;
             }
-            match self.remove_message(self.totals.first.seq)? {
-                Removal::Removed => {}
-                Removal::AlreadyGone => {
-                    self.rebuild_first_block();
-                    break;
-                }
-                Removal::NoBlock => {
+            let removed = self.remove_message(self.totals.first.seq);
+            match self.pass_over(removed)? {
+                Some(Removal::Removed) => {}
+                Some(Removal::NoBlock) if self.rules.server.has(Feature::LateFaultCrashes) => {
                     let seq = self.totals.first.seq;
                     let detail =
                         "no block holds the stream's first message while its limit is exceeded";
                     return Err(Fault::general(Cause::Other(detail.into())).with_seq(seq));
+                }
+                _ => {
+                    self.rebuild_first_block();
+                    break;
                 }
             }
         }
@@ -77,8 +80,10 @@ impl Model<'_> {
 
     /// Drops a whole block with everything it counts for.
     fn purge_block(&mut self, at: usize) -> Result<(), Fault> {
-        self.forget_block_subjects(at)?;
-        self.forget_block_schedules(at)?;
+        let forgotten = self.forget_block_subjects(at);
+        self.pass_over(forgotten)?;
+        let forgotten = self.forget_block_schedules(at);
+        self.pass_over(forgotten)?;
         let Some(block) = self.blocks.get(at) else {
             return Ok(());
         };
@@ -218,7 +223,8 @@ impl Model<'_> {
         numbers.sort_unstable();
         numbers.dedup();
         for number in numbers {
-            self.trim_subjects_in_block(number, limit, &mut over)?;
+            let trimmed = self.trim_subjects_in_block(number, limit, &mut over);
+            self.pass_over(trimmed)?;
         }
         let gone = before.saturating_sub(self.totals.messages);
         let detail =
@@ -275,10 +281,12 @@ impl Model<'_> {
         self.event(Event::new(EventCode::SubjectTotalsSkew, detail));
         self.subjects.clear();
         for at in 0..self.blocks.len() {
-            if let Some(lost) = self.rebuild(at)? {
+            let rebuilt = self.rebuild(at);
+            if let Some(lost) = self.pass_over(rebuilt)?.flatten() {
                 self.add_lost(lost);
             }
-            let Some((loaded, counts)) = self.block_subjects(at)? else {
+            let counts = self.block_subjects(at);
+            let Some((loaded, counts)) = self.pass_over(counts)?.flatten() else {
                 continue;
             };
             let Some(number) = self.blocks.get(at).map(|block| block.number) else {

@@ -229,6 +229,7 @@ impl Model<'_> {
             first_ts: block.first.ts,
             last_seq: block.last.seq,
             deleted: std::mem::take(&mut block.deleted),
+            rules: self.rules.server.walk_rules(),
         };
         let mut walked = walk(&content.bytes, &hash_key, known, &mut Run::new(), &mut ());
         let tombstones = std::mem::take(&mut walked.tombstones);
@@ -447,6 +448,7 @@ pub fn convert_check(
         first_ts: block.first.ts,
         last_seq: block.last.seq,
         deleted: std::mem::take(&mut block.deleted),
+        ..Known::default()
     };
     let mut walked = walk(content, hash_key, known, &mut Run::new(), &mut ());
     let fault = walked.fault.take();

@@ -26,13 +26,17 @@ pub use remove::on_disk;
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};
+use super::fault::Fault;
 use super::report::Lost;
+use super::server::{Behaviour, Feature};
 use super::subjects::SubjectTable;
 use super::timers::Timers;
 
 /// What of the configuration recovery goes by, resolved.
 #[derive(Debug, Clone)]
 pub struct Rules {
+    /// What the server does.
+    pub server: Behaviour,
     /// Stream name.
     pub name: Vec<u8>,
     /// Whether subjects are tracked whatever the index says: subjects, a mirror or sources are
@@ -384,6 +388,36 @@ impl<'a> Model<'a> {
             .is_some_and(|block| {
                 seq >= block.first.seq && seq <= block.last.seq && !block.deleted.contains(seq)
             })
+    }
+
+    /// What a step makes of a message or block that cannot be read: today's server crashes on it, older ones pass it over.
+    ///
+    /// # Errors
+    ///
+    /// `fault`, where the server crashes.
+    pub fn pass_over<T>(&mut self, step: Result<T, Fault>) -> Result<Option<T>, Fault> {
+        let fault = match step {
+            Ok(found) => return Ok(Some(found)),
+            Err(fault) if self.rules.server.has(Feature::LateFaultCrashes) => return Err(fault),
+            Err(fault) => fault,
+        };
+        let mut event = Event::new(
+            EventCode::RecordUnreadable,
+            format!("{fault}; it is passed over"),
+        );
+        event.file = fault.file();
+        event.offset = fault.offset();
+        event.seq = fault.seq;
+        self.events.push(event);
+        Ok(None)
+    }
+
+    /// Whether the stream begins below its configured first sequence, which purges it.
+    pub fn starts_too_low(&self, first_seq: u64) -> bool {
+        let configured = self.rules.first_seq;
+        configured > 0
+            && (first_seq < configured
+                || first_seq == configured && !self.rules.server.has(Feature::FirstSeqExact))
     }
 
     /// Notes an event.

@@ -3,7 +3,7 @@
 use super::disk::BlockFile;
 use super::{BlockKey, Model, block_path, key_path};
 use crate::crypto::{block_context, stream_context};
-use crate::format::state::{BlockEntry, STATE_VERSION, StateFile, SubjectEntry, SubjectTable};
+use crate::format::state::{BlockEntry, StateFile, SubjectEntry, SubjectTable};
 use crate::recovery::actions::{ActionKind, Change, Piece};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
@@ -321,7 +321,7 @@ impl Model<'_> {
         };
         let (first, last) = (self.totals.first, self.totals.last);
         Ok(StateFile {
-            version: STATE_VERSION,
+            version: self.rules.server.version().index_version(),
             messages: self.totals.messages,
             bytes: self.totals.bytes,
             first_sequence: first.seq,

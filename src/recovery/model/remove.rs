@@ -9,6 +9,7 @@ use crate::format::record::{
 use crate::format::seqset::SeqSet;
 use crate::recovery::actions::{ActionKind, Piece};
 use crate::recovery::fault::{Cause, Fault};
+use crate::recovery::server::Feature;
 
 /// A block is rewritten on the spot only above this raw size.
 const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
@@ -171,7 +172,7 @@ impl Model<'_> {
         let Some(at) = self.position(id) else {
             return Ok(());
         };
-        if self.prior_tombstones(at) > 0 {
+        if self.rules.server.has(Feature::PriorTombstonesKept) && self.prior_tombstones(at) > 0 {
             return Ok(());
         }
         self.force_remove_block(at, "every message in it is gone");

@@ -111,7 +111,8 @@ impl Model<'_> {
         codes: &Codes,
         decode: impl Fn(&[u8]) -> Result<T, E>,
     ) -> Option<T> {
-        if rules.ignore_files {
+        let alone = rules.anew && path != "sources.db";
+        if rules.ignore_files || alone {
             return None;
         }
         match self.disk.files.read(on_disk) {
@@ -189,6 +190,8 @@ impl Model<'_> {
             &SOURCES_CODES,
             SourcesFile::decode,
         );
+        let beyond = self.totals.last.seq.saturating_add(1);
+        let file = file.filter(|file| !rules.anew || file.stamp <= beyond);
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         let last = self.totals.last.seq;
         let mut start = stamp.max(self.totals.first.seq);

@@ -34,6 +34,8 @@ pub struct TimerRules {
     pub sources: Vec<ConfiguredSource>,
     /// The files are to be ignored.
     pub ignore_files: bool,
+    /// TTLs and schedules are read from the messages alone, and so are sources where their file is ahead of these.
+    pub anew: bool,
 }
 
 /// The schedules of a stream: one per subject.

@@ -13,6 +13,7 @@ use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
 use crate::recovery::model::{Loaded, Lookup, Model};
 use crate::recovery::report::SourcePosition;
+use crate::recovery::server::Feature;
 
 impl Model<'_> {
     /// One scan for everything that has to be caught up.
@@ -58,16 +59,24 @@ impl Model<'_> {
         if block.first.seq > block.last.seq || block.messages == 0 && !block.has_undeleted() {
             return Ok(());
         }
-        let loaded = self
-            .load(at)
-            .inspect_err(|fault| self.note_scan_fault(fault))?;
+        let crashes = self.rules.server.has(Feature::ScanFaultCrashes);
+        let loaded = match self.load(at) {
+            Ok(loaded) => loaded,
+            Err(fault) => {
+                self.note_scan_fault(&fault);
+                return if crashes { Err(fault) } else { Ok(()) };
+            }
+        };
         for slot in &loaded.index.slots {
             let found = match self.lookup(at, &loaded, slot.seq) {
                 Ok(Lookup::Found(_, record)) => record,
                 Ok(Lookup::Gone) => continue,
                 Err(fault) => {
                     self.note_scan_fault(&fault);
-                    return Err(fault);
+                    if crashes {
+                        return Err(fault);
+                    }
+                    continue;
                 }
             };
             if found.has_headers() {

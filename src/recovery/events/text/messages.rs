@@ -216,12 +216,6 @@ pub(super) const BLOCKS: &[Text] = &[
         "Nothing to do if its messages were deleted; run with --no-index to see what it holds.",
     ),
     (
-        BlockUnlisted,
-        "A block in the state file counts no messages, so the server forgets it while its file \
-         stays on disk.",
-        "",
-    ),
-    (
         BlockLastSeqRegressed,
         "The last sequence falls below one that was given out before: new messages would take \
          numbers that were in use.",

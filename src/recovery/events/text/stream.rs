@@ -202,6 +202,18 @@ pub(super) const CONSUMER: &[Text] = &[
 /// What it comes to.
 pub(super) const VERDICT: &[Text] = &[
     (
+        RebuildRefused,
+        "Fresh side files alone would not do: the blocks, keys or metadata would have to change as well. Nothing was \
+         written.",
+        "Run `jetsam check` to see what is wrong, then `jetsam recover` or `jetsam salvage`.",
+    ),
+    (
+        StartBeyondProbe,
+        "Opening this stream is expected to take longer than the start probe waits. A container that is killed for it \
+         starts over, and never gets through.",
+        "Give the probe more time, or let `jetsam rebuild-index` write the side files that make the start quick.",
+    ),
+    (
         OpenWouldCrash,
         "The server crashes while it opens this stream: the whole server, with every account.",
         COPY_FIRST,

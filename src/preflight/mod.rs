@@ -1,0 +1,166 @@
+//! What a server would do to a store when it starts: told beforehand, nothing written.
+//!
+//! [`forecast`] judges one stream the way the chosen server's open call would ([`crate::recovery`]), and holds the outcome
+//! against what the files hold, damage or not: the difference is what the start would lose.
+//!
+//! **Lost** is every message that the store holds now and that the server would not be able to hand out: behind a cut in a
+//! block, in a deleted block, in a deleted stream, or damaged. It is counted from what verifies, from what a sound
+//! `index.db` lists, and from what the records on both sides of a damaged place tell. Messages that age or limits remove
+//! are **expired**, no loss. Where the server goes down or leaves the stream out, its files stay, and nothing is lost yet;
+//! what would be cut before it goes down is among the actions.
+//!
+//! # What is not foretold
+//!
+//! * What a server does after the open calls: TTLs and schedules that fire, consumers and interest retention that remove
+//!   messages, the scan of the duplicate window, clustering (replicas catch up from each other).
+//! * A duplicate-window scan that meets the damage of H37 brings the server down at the start rather than at the first read.
+//! * A stand-alone server is assumed: replicated streams are left out by it, and told so.
+//! * What [`crate::recovery::server`] lists as left out of the differences between versions.
+
+mod pace;
+mod stream;
+
+pub use pace::{Pace, measure};
+pub use stream::forecast;
+
+use std::time::Duration;
+
+use crate::recovery::actions::Action;
+use crate::recovery::events::Event;
+use crate::recovery::report::{ConsumerReport, State};
+use crate::recovery::server::ServerVersion;
+
+/// What is asked of a forecast besides the options of the examination.
+#[derive(Debug, Clone, Default)]
+pub struct PreflightOptions {
+    /// The server that will start.
+    pub server: ServerVersion,
+    /// How long a start probe waits for it.
+    pub probe: Option<Duration>,
+    /// How fast this machine reads this stream; without it the speed of the machine that
+    /// `docs/BENCHMARKS.md` was made on is assumed.
+    pub pace: Option<Pace>,
+}
+
+/// How the start comes out for one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Start {
+    /// The stream is there.
+    Ok,
+    /// The server starts without it; its files stay.
+    StreamSkipped,
+    /// The server deletes its directory.
+    StreamDeleted,
+    /// The server crashes, with all its streams, and again at every start.
+    ServerDown,
+}
+
+impl Start {
+    /// The word used in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Start::Ok => "ok",
+            Start::StreamSkipped => "stream-skipped",
+            Start::StreamDeleted => "stream-deleted",
+            Start::ServerDown => "server-down",
+        }
+    }
+}
+
+/// What reading every message would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reading {
+    /// Nothing.
+    Ok,
+    /// Bring the server down, out of memory (H37).
+    ServerDown,
+}
+
+impl Reading {
+    /// The word used in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reading::Ok => "ok",
+            Reading::ServerDown => "server-down",
+        }
+    }
+}
+
+/// What becomes of a stream when a server starts on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// Account directory name, where the path shows one.
+    pub account: Option<String>,
+    /// Stream name.
+    pub name: String,
+    /// The stream directory as given.
+    pub dir: String,
+    /// The server.
+    pub server: ServerVersion,
+    /// How the start comes out.
+    pub start: Start,
+    /// What reading would do; of a stream that is not there nothing can be read.
+    pub read: Reading,
+    /// Whether the state comes from `index.db`.
+    pub fast_path: bool,
+    /// Messages the server would count; 0 where the stream is not there.
+    pub messages: u64,
+    /// Messages held now that the server could not hand out.
+    pub lost: u64,
+    /// Their sequences: first and last of each stretch, ascending.
+    pub lost_seqs: Vec<(u64, u64)>,
+    /// Those of the lost whose record verifies now.
+    pub lost_proven: u64,
+    /// Messages that age or limits remove.
+    pub expired: u64,
+    /// Messages the server would count and could not hand out.
+    pub unreadable: u64,
+    /// The state after the start.
+    pub state: Option<State>,
+    /// How long the open call takes, in seconds.
+    pub start_seconds: f64,
+    /// Whether that is within the start probe; `None` without one.
+    pub fits_probe: Option<bool>,
+    /// Consumers as found.
+    pub consumers: Vec<ConsumerReport>,
+    /// Consumers whose directory the server deletes.
+    pub consumers_lost: Vec<String>,
+    /// Consumers that would be out of service.
+    pub consumers_disabled: Vec<String>,
+    /// What was seen, in the order it arose.
+    pub events: Vec<Event>,
+    /// What the server would do to files and directories.
+    pub actions: Vec<Action>,
+    /// Whether the caller can help: a key is missing, or a file cannot be read.
+    pub needs_help: bool,
+}
+
+impl Forecast {
+    /// The exit code of this stream: 4 where messages or a consumer's state are lost, the server goes down or goes without
+    /// the stream; 8 where it does so because a key is missing or a file cannot be read; 2 where the start would outlast the
+    /// probe; 1 where something would be mended; 0 where nothing happens.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        use crate::recovery::events::Severity;
+        let harm = self.start != Start::Ok
+            || self.read != Reading::Ok
+            || self.lost > 0
+            || !self.consumers_lost.is_empty();
+        if self.needs_help && self.start == Start::StreamSkipped {
+            return 8;
+        }
+        if harm {
+            return 4;
+        }
+        if self.fits_probe == Some(false) {
+            return 2;
+        }
+        let seen = self
+            .events
+            .iter()
+            .any(|event| event.severity >= Severity::Warn);
+        u8::from(seen || !self.actions.is_empty())
+    }
+}

@@ -1,0 +1,262 @@
+//! One stream: from the judgement to the forecast.
+
+use super::{Forecast, PreflightOptions, Reading, Start};
+use crate::env::FileSystem;
+use crate::format::seqset::SeqSet;
+use crate::recovery::actions::{Action, ActionKind};
+use crate::recovery::events::{Event, EventCode, Severity};
+use crate::recovery::foresee::{Foreseen, foresee, held};
+use crate::recovery::holdings::{Holdings, difference};
+use crate::recovery::options::Options;
+use crate::recovery::report::{Refusal, Source, StreamReport};
+use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::{StreamDir, Watch};
+
+/// Foretells what becomes of one stream when [`PreflightOptions::server`] starts on it. Nothing on disk changes.
+///
+/// Every block is read at least once, those of a damaged stream twice.
+pub fn forecast(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    preflight: &PreflightOptions,
+    watch: &Watch<'_>,
+) -> Forecast {
+    let options = &Options {
+        server: preflight.server,
+        quick: false,
+        ..options.clone()
+    };
+    let mut foreseen = foresee(fs, stream, options, watch);
+    let server = Behaviour::of(preflight.server);
+    let start = start_of(&foreseen, server);
+    let expired = match start {
+        Start::Ok => expired(fs, stream, options, &foreseen, watch),
+        _ => SeqSet::new(),
+    };
+    let (lost, proven) = lost(fs, stream, options, &foreseen, start, &expired, watch);
+    let report = &mut foreseen.report;
+    let mut events = std::mem::take(&mut report.events);
+    let mut actions = std::mem::take(&mut report.actions);
+    actions.append(&mut foreseen.cut_short);
+    let (consumers_lost, consumers_disabled) = consumers(report, &events, start, server);
+    note_deletions(stream, start, &consumers_lost, &mut actions);
+    if foreseen.recreates && start == Start::Ok {
+        let detail = "its metadata is written anew, with the time of this start as its creation; streams that source from it take \
+                      it for another stream and store its messages again";
+        events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
+    }
+    let foreseen_crash = events
+        .iter()
+        .any(|event| event.code == EventCode::ReadWouldCrash);
+    let fast_path = report.source == Some(Source::Index);
+    let state = report.state.take().filter(|_| start == Start::Ok);
+    let subjects = state.as_ref().map_or(0, |state| state.subject_count);
+    let scans = scans(fast_path, start, &events);
+    let start_seconds = preflight
+        .pace
+        .map_or(0.0, |pace| pace.start_seconds(scans, subjects));
+    let fits_probe = preflight
+        .probe
+        .map(|probe| start_seconds <= probe.as_secs_f64());
+    if fits_probe == Some(false) {
+        let detail = format!("the open call is expected to take {start_seconds:.1} seconds");
+        events.push(Event::new(EventCode::StartBeyondProbe, detail));
+    }
+    Forecast {
+        account: report.account.clone(),
+        name: report.name.clone(),
+        dir: report.dir.clone(),
+        server: preflight.server,
+        start,
+        read: if foreseen_crash && start == Start::Ok {
+            Reading::ServerDown
+        } else {
+            Reading::Ok
+        },
+        fast_path: fast_path && start == Start::Ok,
+        messages: state.as_ref().map_or(0, |state| state.messages),
+        lost: lost.len(),
+        lost_seqs: spans(&lost),
+        lost_proven: proven,
+        expired: expired.len(),
+        unreadable: report.unreadable.len() as u64,
+        state,
+        start_seconds,
+        fits_probe,
+        consumers: std::mem::take(&mut report.consumers),
+        consumers_lost,
+        consumers_disabled,
+        events,
+        actions,
+        needs_help: matches!(report.refusal, Some(Refusal::NeedsKey | Refusal::Io)),
+    }
+}
+
+fn spans(set: &SeqSet) -> Vec<(u64, u64)> {
+    set.spans()
+        .map(|span| (*span.start(), *span.end()))
+        .collect()
+}
+
+/// What the server makes of the judgement.
+fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
+    let report = &foreseen.report;
+    let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
+    let failed = if foreseen.raft_group || !server.has(Feature::FailedOpenDeletes) {
+        Start::StreamSkipped
+    } else {
+        Start::StreamDeleted
+    };
+    match report.refusal {
+        Some(Refusal::OpenFails) => failed,
+        Some(Refusal::ServerDown) => Start::ServerDown,
+        Some(Refusal::Skipped | Refusal::NeedsKey | Refusal::Busy | Refusal::Refrained) => {
+            Start::StreamSkipped
+        }
+        // Before the store is opened a file that cannot be read leaves the stream out; a key file only where the
+        // metadata is not plain.
+        Some(Refusal::Io) if told(EventCode::KeyBad) && foreseen.plain_meta => failed,
+        Some(Refusal::Io)
+            if told(EventCode::KeyBad)
+                || told(EventCode::StreamMetaUnreadable)
+                || told(EventCode::StreamSumUnreadable) =>
+        {
+            Start::StreamSkipped
+        }
+        Some(Refusal::Io) => failed,
+        // A consumer can bring the server down, or take its stream with it.
+        None if told(EventCode::OpenWouldCrash) => Start::ServerDown,
+        None if told(EventCode::ConsumerStreamStopped) => Start::StreamSkipped,
+        None => Start::Ok,
+    }
+}
+
+/// What age and limits remove: what is there without them.
+fn expired(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    foreseen: &Foreseen,
+    watch: &Watch<'_>,
+) -> SeqSet {
+    let removes = [
+        EventCode::AgeExpiredBlocks,
+        EventCode::AgeExpiredMsgs,
+        EventCode::LimitTrimmed,
+    ];
+    let events = &foreseen.report.events;
+    if !events.iter().any(|event| removes.contains(&event.code)) {
+        return SeqSet::new();
+    }
+    let unlimited = Options {
+        expire: false,
+        limits: false,
+        ..options.clone()
+    };
+    let all = foresee(fs, stream, &unlimited, watch);
+    difference(&all.readable, &foreseen.readable)
+}
+
+/// What is lost, and how much of it verifies now.
+fn lost(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    foreseen: &Foreseen,
+    start: Start,
+    expired: &SeqSet,
+    watch: &Watch<'_>,
+) -> (SeqSet, u64) {
+    let report = &foreseen.report;
+    if matches!(start, Start::ServerDown | Start::StreamSkipped) || is_at_ease(report) {
+        return (SeqSet::new(), 0);
+    }
+    let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
+    // A purge that was ordered is no loss, unless what completes it is no purge at all.
+    let purged = told(EventCode::PurgeCompleted) && !report.loses_messages;
+    let Holdings { live, proven } = held(fs, stream, options, purged, watch);
+    let kept = match start {
+        Start::Ok => &foreseen.readable,
+        _ => &SeqSet::new(),
+    };
+    let take = |set: &SeqSet| difference(&difference(set, kept), expired);
+    let lost = take(&live);
+    let proven = take(&proven).len();
+    (lost, proven)
+}
+
+/// Whether nothing hints at a loss, so that there is no need to look.
+fn is_at_ease(report: &StreamReport) -> bool {
+    report.refusal.is_none()
+        && !report.loses_messages
+        && report.unreadable.is_empty()
+        && !report
+            .events
+            .iter()
+            .any(|event| event.severity >= Severity::Warn || event.code == EventCode::LostData)
+}
+
+/// Consumers that are deleted, and those that are out of service.
+fn consumers(
+    report: &StreamReport,
+    events: &[Event],
+    start: Start,
+    server: Behaviour,
+) -> (Vec<String>, Vec<String>) {
+    let names = |wanted: &[&str]| -> Vec<String> {
+        let found = report
+            .consumers
+            .iter()
+            .filter(|consumer| wanted.contains(&consumer.outcome));
+        found.map(|consumer| consumer.name.clone()).collect()
+    };
+    match start {
+        Start::Ok => {
+            let failed = names(&["failed"]);
+            // A consumer whose metadata cannot be opened is passed over, its directory kept.
+            if server.deletes_failed_consumers() {
+                return (failed, names(&["skipped"]));
+            }
+            let _ = events;
+            (Vec::new(), names(&["failed", "skipped"]))
+        }
+        Start::StreamDeleted => (names(&["ok", "failed", "skipped"]), Vec::new()),
+        Start::StreamSkipped | Start::ServerDown => (Vec::new(), Vec::new()),
+    }
+}
+
+fn note_deletions(
+    stream: &StreamDir,
+    start: Start,
+    consumers_lost: &[String],
+    actions: &mut Vec<Action>,
+) {
+    if start == Start::StreamDeleted {
+        actions.push(Action {
+            kind: ActionKind::RemoveStream,
+            file: stream.dir.display().to_string(),
+            offset: None,
+            detail: "its store does not open, and the server deletes what it cannot open".into(),
+        });
+        return;
+    }
+    actions.extend(consumers_lost.iter().map(|name| Action {
+        kind: ActionKind::RemoveConsumer,
+        file: format!("obs/{name}"),
+        offset: None,
+        detail: "its store does not open, and this server deletes what it cannot open".into(),
+    }));
+}
+
+/// How often every block is read.
+fn scans(fast_path: bool, start: Start, events: &[Event]) -> u32 {
+    let told = |code: EventCode| events.iter().any(|event| event.code == code);
+    let catches_up = told(EventCode::TtlOutdated)
+        || told(EventCode::SchedOutdated)
+        || told(EventCode::SourcesOutdated);
+    match start {
+        Start::StreamSkipped => 0,
+        _ => u32::from(!fast_path) + u32::from(catches_up),
+    }
+}

@@ -1,0 +1,171 @@
+//! Fresh side files for a stream whose blocks are sound: `index.db` in the version a given server reads, `thw.db`,
+//! `sched.db` and `sources.db`, so that its next start takes the fast path and runs no scan.
+//!
+//! The state is taken as the server's open call takes it, without age and limits, and every record is verified. TTLs and
+//! schedules are read from the messages whatever their files say; source positions too where their file is behind, or
+//! speaks of messages that are no longer there (H34). A position whose message is gone can only come from the file.
+//!
+//! Nothing else is touched: where a block, a key or the metadata would have to change, nothing is written at all.
+
+use super::actions::Change;
+use super::apply;
+use super::engine::Watch;
+use super::events::{Event, EventCode, Severity};
+use super::options::Options;
+use super::recover::{note_interrupted, own, perform, refused};
+use super::report::{Outcome, Refusal, StreamReport};
+use super::server::ServerVersion;
+use super::session::{Examined, StreamDir, blank_report, judge_how};
+use crate::env::{Entropy, FileSystem};
+
+/// Writes the side files anew for `server`. What they replace is put aside, for [`super::undo`].
+///
+/// The report's outcome is [`Outcome::Refused`] where anything but side files would have to change; nothing is written
+/// then. The directory is locked meanwhile, and left alone where a server appears to use it.
+pub fn rebuild_index(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    server: ServerVersion,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> StreamReport {
+    let options = Options {
+        server,
+        expire: false,
+        limits: false,
+        quick: false,
+        ..options.clone()
+    };
+    let _lock = match own(fs, stream) {
+        Ok(lock) => lock,
+        Err((refusal, event)) => return refused(blank_report(stream), refusal, event),
+    };
+    let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
+        Ok(interrupted) => interrupted,
+        Err(error) => {
+            let event = Event::new(EventCode::IoError, error.to_string());
+            return refused(blank_report(stream), Refusal::Io, event);
+        }
+    };
+    let Examined {
+        mut report,
+        changes,
+        setup,
+        ..
+    } = judge_how(fs, stream, &options, watch, false, true);
+    if let Some(event) = note_interrupted(&interrupted) {
+        report.events.insert(0, event);
+    }
+    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
+        return report;
+    };
+    report
+        .actions
+        .retain(|action| is_side_file(&action.file) || !is_left_alone(&action.file));
+    let (side_files, others): (Vec<_>, Vec<_>) = changes
+        .into_iter()
+        .filter(|change| !matches!(change, Change::RemoveFile { path } if is_left_alone(path)))
+        .partition(|change| side_file_of(change).is_some());
+    if let Some(why) = objection(&report, &side_files, &others) {
+        report.actions.clear();
+        return refused(
+            report,
+            Refusal::Refrained,
+            Event::new(EventCode::RebuildRefused, why),
+        );
+    }
+    let written = perform(
+        fs,
+        stream,
+        &setup.keys(&options),
+        setup.asset_key.clone(),
+        &side_files,
+        true,
+        entropy,
+    );
+    match written {
+        Ok(()) => settled(report),
+        Err(event) => refused(report, Refusal::Io, event),
+    }
+}
+
+/// Why nothing is written, if that is so.
+fn objection(report: &StreamReport, side_files: &[Change], others: &[Change]) -> Option<String> {
+    if report.loses_messages || !report.unreadable.is_empty() {
+        return Some(
+            "messages in the blocks cannot be read: nothing was written. `jetsam salvage` copies everything that verifies"
+                .into(),
+        );
+    }
+    if let Some(other) = others.first() {
+        return Some(format!(
+            "more than the side files would have to change ({}): nothing was written. `jetsam recover` does it, `jetsam \
+             salvage` copies into a new store",
+            what(other)
+        ));
+    }
+    let index = side_files
+        .iter()
+        .any(|change| matches!(change, Change::WriteSealed { .. }));
+    (!index).then(|| {
+        "no index can be written: what the blocks hold does not add up. `jetsam salvage` copies everything that verifies"
+            .into()
+    })
+}
+
+fn is_side_file(path: &str) -> bool {
+    matches!(
+        path,
+        "msgs/index.db" | "msgs/thw.db" | "msgs/sched.db" | "sources.db"
+    )
+}
+
+/// Leftovers that the server sweeps in passing, and that hinder nothing.
+fn is_left_alone(path: &str) -> bool {
+    path.starts_with("msgs/")
+        && [".key", ".idx", ".fss"]
+            .iter()
+            .any(|ending| path.ends_with(ending))
+}
+
+fn side_file_of(change: &Change) -> Option<&str> {
+    let path = match change {
+        Change::Write { path, .. } | Change::WriteSealed { path, .. } => path,
+        Change::RemoveFile { path } => path,
+        _ => return None,
+    };
+    is_side_file(path).then_some(path)
+}
+
+/// What a change is about, for a sentence.
+fn what(change: &Change) -> String {
+    match change {
+        Change::CreateDir { path }
+        | Change::RemoveFile { path }
+        | Change::RemoveTree { path }
+        | Change::SetLength { path, .. }
+        | Change::Write { path, .. }
+        | Change::NewKey { path, .. }
+        | Change::WriteSealed { path, .. } => path.clone(),
+        Change::Rename { from, .. } => from.clone(),
+        Change::AppendRecords { number, .. } | Change::WriteBlock { number, .. } => {
+            format!("msgs/{number}.blk")
+        }
+        Change::WriteMeta { .. } => "meta.inf".into(),
+    }
+}
+
+/// The outcome of a rebuild says whether anything was wrong with the side files before.
+fn settled(mut report: StreamReport) -> StreamReport {
+    let warned = report
+        .events
+        .iter()
+        .any(|event| event.severity >= Severity::Warn);
+    report.outcome = if warned {
+        Outcome::Recovered
+    } else {
+        Outcome::Clean
+    };
+    report
+}

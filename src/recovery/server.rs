@@ -1,0 +1,436 @@
+//! Which server will open the store, and in what that server differs from v2.15.2.
+//!
+//! The differences are one table, [`Feature::ROWS`]: what changes results, and since which release of which line. A row
+//! read `2.14.9, 2.15.2` holds from these two patches on, and was missing in 2.15.0; a row that names `2.12.0` alone holds
+//! for every later line too. [`Behaviour`] is the table looked up once for one version.
+//!
+//! Left out, because nothing of what a start does to messages hangs on it, or because only a damage nobody writes by
+//! accident could tell:
+//!
+//! * 2.10.0 to 2.10.20 read only the last and the following blocks again where the index is stale; here they read all of
+//!   them, as 2.10.21 does. Damage in earlier blocks is then foretold although such a server would not meet it at the start.
+//! * indexing a block before 2.11.12 and 2.12.3 accepted records that disagree with the range known of the block; here it is
+//!   2.15's way, which walks such a block anew.
+//! * subjects in `index.db` were not checked before 2.10.8;
+//! * `@every`, cron lines and time zones in schedules came with 2.14.0: the schedules of 2.12 count them too;
+//! * a decode failure in `thw.db` or `sched.db` kept the entries before it, up to 2.12.11 and 2.14.2;
+//! * what changes only what is written while a server runs: temporary names, syncing, compaction, when the index is written;
+//! * the configuration fields an older server does not know. It refuses a stream by the API level noted with them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::block::walk::WalkRules;
+
+/// A release of nats-server 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerVersion {
+    line: u16,
+    patch: u16,
+}
+
+/// The lines known, each with the newest release of it that was looked at.
+const NEWEST: [(u16, u16); 5] = [(10, 29), (11, 17), (12, 15), (14, 9), (15, 2)];
+
+impl ServerVersion {
+    /// The release this library follows.
+    pub const REFERENCE: ServerVersion = ServerVersion { line: 15, patch: 2 };
+
+    /// Release 2.`line`.`patch`.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionError`] for a line whose behaviour is not known.
+    pub fn new(line: u16, patch: u16) -> Result<Self, VersionError> {
+        let version = ServerVersion { line, patch };
+        match NEWEST.iter().any(|(known, _)| *known == line) {
+            true => Ok(version),
+            false => Err(VersionError::UnknownLine { line }),
+        }
+    }
+
+    /// The line: 15 of 2.15.2.
+    #[must_use]
+    pub fn line(self) -> u16 {
+        self.line
+    }
+
+    /// The patch: 2 of 2.15.2.
+    #[must_use]
+    pub fn patch(self) -> u16 {
+        self.patch
+    }
+
+    /// Whether this patch is newer than any that was looked at: it is taken to behave like the newest of its line.
+    #[must_use]
+    pub fn is_beyond_known(self) -> bool {
+        NEWEST
+            .iter()
+            .any(|(line, patch)| *line == self.line && self.patch > *patch)
+    }
+
+    /// Whether it opens the streams of an account side by side; before, one after the other.
+    #[must_use]
+    pub fn starts_streams_side_by_side(self) -> bool {
+        Behaviour::of(self).has(Feature::StreamsSideBySide)
+    }
+
+    /// The version of `index.db` it writes; it reads this one and every lower one.
+    #[must_use]
+    pub fn index_version(self) -> u8 {
+        match self.line {
+            ..=10 => 1,
+            11 => 2,
+            12 | 13 => 3,
+            _ => 4,
+        }
+    }
+
+    /// The JetStream API level it supports; `None` where it does not look at levels.
+    #[must_use]
+    pub fn api_level(self) -> Option<i64> {
+        match self.line {
+            _ if !Behaviour::of(self).has(Feature::OfflineAssets) => None,
+            ..=11 => Some(1),
+            12 if self.patch < API_LEVEL_3_PATCH => Some(2),
+            12 | 13 => Some(3),
+            14 => Some(4),
+            _ => Some(5),
+        }
+    }
+}
+
+/// The first patch of 2.12 with API level 3.
+const API_LEVEL_3_PATCH: u16 = 5;
+
+impl Default for ServerVersion {
+    fn default() -> Self {
+        Self::REFERENCE
+    }
+}
+
+impl fmt::Display for ServerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "2.{}.{}", self.line, self.patch)
+    }
+}
+
+/// Why a text is not a version whose behaviour is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionError {
+    /// It is not of the form 2.15 or 2.15.2.
+    Malformed(String),
+    /// Nothing is known of this line.
+    UnknownLine {
+        /// The line: 16 of 2.16.
+        line: u16,
+    },
+}
+
+impl fmt::Display for VersionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VersionError::Malformed(text) => write!(
+                f,
+                "{text:?} is no server version: a line such as 2.15, or a release such as 2.15.2"
+            ),
+            VersionError::UnknownLine { line } => {
+                write!(
+                    f,
+                    "nothing is known of server 2.{line}; the lines known are "
+                )?;
+                for (at, (line, _)) in NEWEST.iter().enumerate() {
+                    write!(f, "{}2.{line}", if at == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for VersionError {}
+
+impl FromStr for ServerVersion {
+    type Err = VersionError;
+
+    /// A release, or a line alone, which stands for its newest release; a `v` before it will do.
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let malformed = || VersionError::Malformed(text.to_owned());
+        let number = |part: &str| {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| part.parse::<u16>().ok()).flatten()
+        };
+        let parts: Vec<_> = text.strip_prefix('v').unwrap_or(text).split('.').collect();
+        let (line, patch) = match parts.as_slice() {
+            ["2", line] => (number(line).ok_or_else(malformed)?, None),
+            ["2", line, patch] => {
+                let patch = number(patch).ok_or_else(malformed)?;
+                (number(line).ok_or_else(malformed)?, Some(patch))
+            }
+            _ => return Err(malformed()),
+        };
+        let newest = NEWEST.iter().find(|(known, _)| *known == line);
+        let newest = newest.ok_or(VersionError::UnknownLine { line })?;
+        ServerVersion::new(line, patch.unwrap_or(newest.1))
+    }
+}
+
+/// What some servers do and others do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Feature {
+    /// The totals of `index.db` are held against its own block list (row D17).
+    IndexTotalsChecked,
+    /// The TTL wheel.
+    MessageTtl,
+    /// With delete markers, age is left alone at open.
+    MarkersSpareAge,
+    /// The configured first sequence purges what starts below it, and no longer what starts at it.
+    FirstSeqExact,
+    /// The last sequence the index knew is remembered although nothing is known to be lost.
+    PriorWithoutLoss,
+    /// Listed blocks that are not there are noticed (row D16), not only the last.
+    MissingBlocksNoticed,
+    /// A stream whose store does not open is deleted (H1).
+    FailedOpenDeletes,
+    /// Streams that need a newer server are left out; before, what was not understood was passed over.
+    OfflineAssets,
+    /// Records whose sequence does not rise are passed over; before, they counted again.
+    RisingSequences,
+    /// A block with nothing but tombstones stands for the highest of them; before, for the lowest.
+    HighestTombstone,
+    /// The stream's range starts over while no live message was seen.
+    ResetWhileEmpty,
+    /// Limits drop whole blocks without a look at each message.
+    WholeBlockTrimming,
+    /// Streams are opened side by side.
+    StreamsSideBySide,
+    /// Schedules.
+    Schedules,
+    /// Asynchronously flushed streams do not remember the last sequence the index knew.
+    AsyncFlushForgets,
+    /// The header's length field counts in the check of a record's lengths; before, a record without room for it crashes
+    /// the server.
+    HeaderLengthChecked,
+    /// An empty block takes the stream's range at its place.
+    EmptyBlocksAligned,
+    /// A block that cannot be read while the blocks are scanned fails the open; before, the block is deleted.
+    BlockFaultFailsOpen,
+    /// A block with an unusable key is deleted; just before, it failed the open.
+    BadBlockKeyDeletes,
+    /// An error while tombstones, limits or age are applied crashes the server (H33); before, it was passed over.
+    LateFaultCrashes,
+    /// Purges are staged in `__new_msgs__`.
+    PurgeStaging,
+    /// A block that carries tombstones for messages before it is kept when it is emptied.
+    PriorTombstonesKept,
+    /// Consumers that claim more than the stream has are cut back.
+    ConsumersReconciled,
+    /// The directory of a consumer whose store does not open is kept.
+    FailedConsumerKept,
+    /// Only byte 1 after `cmp` makes a compressed block.
+    CompressionByteExact,
+    /// Counts in `index.db` are bounded (rows D6a and D8a); before, they crash the server.
+    IndexCountsBounded,
+    /// `sources.db`.
+    SourcesFile,
+    /// A message that cannot be read in the scan for TTLs and schedules crashes the server (H33); before, it was skipped.
+    ScanFaultCrashes,
+}
+
+/// First patch of a line, and the last where the behaviour was taken back.
+type Window = (u16, u16, u16);
+
+const fn from(line: u16, patch: u16) -> Window {
+    (line, patch, u16::MAX)
+}
+
+impl Feature {
+    /// What came when.
+    pub const ROWS: &[(Feature, &[Window])] = &[
+        (
+            Feature::IndexTotalsChecked,
+            &[(10, 6, 20), from(10, 23), from(11, 0)],
+        ),
+        (Feature::FirstSeqExact, &[from(10, 28), from(11, 2)]),
+        (Feature::MessageTtl, &[from(11, 0)]),
+        (Feature::MarkersSpareAge, &[from(11, 2)]),
+        (Feature::PriorWithoutLoss, &[from(11, 4), from(12, 0)]),
+        (Feature::MissingBlocksNoticed, &[from(11, 7), from(12, 0)]),
+        (Feature::FailedOpenDeletes, &[from(11, 9), from(12, 0)]),
+        (Feature::OfflineAssets, &[from(11, 9), from(12, 0)]),
+        (Feature::RisingSequences, &[from(11, 10), from(12, 0)]),
+        (Feature::HighestTombstone, &[from(11, 11), from(12, 1)]),
+        (Feature::ResetWhileEmpty, &[from(11, 11), from(12, 1)]),
+        (Feature::WholeBlockTrimming, &[from(11, 11), from(12, 2)]),
+        (Feature::StreamsSideBySide, &[from(11, 11), from(12, 2)]),
+        (Feature::Schedules, &[from(12, 0)]),
+        (Feature::AsyncFlushForgets, &[from(12, 0)]),
+        (Feature::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),
+        (Feature::EmptyBlocksAligned, &[from(12, 5), from(14, 0)]),
+        (Feature::BlockFaultFailsOpen, &[from(14, 0)]),
+        (Feature::LateFaultCrashes, &[from(14, 0)]),
+        (Feature::PurgeStaging, &[from(14, 0)]),
+        (Feature::PriorTombstonesKept, &[from(14, 0)]),
+        (Feature::ConsumersReconciled, &[from(14, 0)]),
+        (Feature::BadBlockKeyDeletes, &[from(14, 4)]),
+        (Feature::FailedConsumerKept, &[from(14, 6), from(15, 0)]),
+        (Feature::CompressionByteExact, &[from(14, 7), from(15, 0)]),
+        (Feature::IndexCountsBounded, &[from(14, 9), from(15, 2)]),
+        (Feature::SourcesFile, &[from(15, 0)]),
+        (Feature::ScanFaultCrashes, &[from(15, 0)]),
+    ];
+}
+
+/// What one server does, looked up once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behaviour {
+    version: ServerVersion,
+    features: u64,
+}
+
+impl Behaviour {
+    /// The behaviour of `version`.
+    #[must_use]
+    pub fn of(version: ServerVersion) -> Self {
+        let features = Feature::ROWS
+            .iter()
+            .filter(|(_, windows)| is_in(version, windows))
+            .fold(0, |bits, (feature, _)| bits | 1 << (*feature as u64));
+        Behaviour { version, features }
+    }
+
+    /// Whether the server does this.
+    #[must_use]
+    pub fn has(self, feature: Feature) -> bool {
+        self.features & 1 << (feature as u64) != 0
+    }
+
+    /// The version it is of.
+    #[must_use]
+    pub fn version(self) -> ServerVersion {
+        self.version
+    }
+
+    /// How it walks a block's records.
+    #[must_use]
+    pub fn walk_rules(self) -> WalkRules {
+        WalkRules {
+            rising: self.has(Feature::RisingSequences),
+            highest_tombstone: self.has(Feature::HighestTombstone),
+        }
+    }
+
+    /// Whether the directory of a consumer that does not open is deleted. Only some releases did: those that delete what
+    /// does not open, until consumers were spared.
+    #[must_use]
+    pub fn deletes_failed_consumers(self) -> bool {
+        self.has(Feature::FailedOpenDeletes) && !self.has(Feature::FailedConsumerKept)
+    }
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Behaviour::of(ServerVersion::REFERENCE)
+    }
+}
+
+/// A line that no window names has what every earlier line named has.
+fn is_in(version: ServerVersion, windows: &[Window]) -> bool {
+    let mut of_line = windows
+        .iter()
+        .filter(|(line, ..)| *line == version.line)
+        .peekable();
+    if of_line.peek().is_some() {
+        return of_line.any(|(_, first, last)| (*first..=*last).contains(&version.patch));
+    }
+    windows.iter().all(|(line, ..)| *line < version.line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(version: &str, feature: Feature) -> bool {
+        Behaviour::of(version.parse().expect("a version")).has(feature)
+    }
+
+    #[test]
+    fn a_line_stands_for_its_newest_release() {
+        for (text, shown) in [
+            ("2.15", "2.15.2"),
+            ("2.14", "2.14.9"),
+            ("2.12", "2.12.15"),
+            ("2.11", "2.11.17"),
+            ("2.10", "2.10.29"),
+            ("v2.14.5", "2.14.5"),
+            ("2.15.9", "2.15.9"),
+        ] {
+            let version: ServerVersion = text.parse().expect(text);
+            assert_eq!(version.to_string(), shown);
+            assert_eq!(version.is_beyond_known(), text == "2.15.9");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_what_is() {
+        for text in ["", "2", "3.0", "2.15.2.1", "2.x", "2.15.", "2.+15", "15"] {
+            let error = text.parse::<ServerVersion>().expect_err(text);
+            assert_eq!(error, VersionError::Malformed(text.into()));
+        }
+        for text in ["2.9", "2.13", "2.16.0"] {
+            let error = text.parse::<ServerVersion>().expect_err(text).to_string();
+            assert!(error.contains("2.10, 2.11, 2.12, 2.14, 2.15"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_reference_has_every_feature_and_each_has_one_row() {
+        let reference = Behaviour::default();
+        let mut seen = std::collections::HashSet::new();
+        for (feature, windows) in Feature::ROWS {
+            assert!(reference.has(*feature), "{feature:?}");
+            assert!(seen.insert(*feature), "{feature:?} twice");
+            assert!(!windows.is_empty());
+        }
+        assert!(seen.len() <= u64::BITS as usize);
+    }
+
+    #[test]
+    fn patches_of_two_lines_do_not_leak_into_each_other() {
+        use Feature::*;
+        // 2.15.0 branched off before 2.14.9.
+        assert!(has("2.14.9", IndexCountsBounded) && has("2.15.2", IndexCountsBounded));
+        assert!(!has("2.15.1", IndexCountsBounded) && !has("2.12", IndexCountsBounded));
+        // Taken back for three patches.
+        for (version, expected) in [
+            ("2.10.5", false),
+            ("2.10.20", true),
+            ("2.10.21", false),
+            ("2.10.23", true),
+            ("2.11.0", true),
+        ] {
+            assert_eq!(has(version, IndexTotalsChecked), expected, "{version}");
+        }
+        assert!(has("2.12", HeaderLengthChecked) && !has("2.12.4", HeaderLengthChecked));
+        assert!(!has("2.11", HeaderLengthChecked));
+        assert!(has("2.11.9", FailedOpenDeletes) && !has("2.11.8", FailedOpenDeletes));
+        let deletes =
+            |text: &str| Behaviour::of(text.parse().expect("a version")).deletes_failed_consumers();
+        assert!(!deletes("2.10") && deletes("2.11.9") && deletes("2.12") && deletes("2.14.5"));
+        assert!(!deletes("2.14.6") && !deletes("2.15"));
+    }
+
+    #[test]
+    fn levels_and_index_versions_rise_with_the_line() {
+        let of = |text: &str| {
+            let version: ServerVersion = text.parse().expect("a version");
+            (version.index_version(), version.api_level())
+        };
+        assert_eq!(of("2.10"), (1, None));
+        assert_eq!(of("2.11.8"), (2, None));
+        assert_eq!(of("2.11"), (2, Some(1)));
+        assert_eq!(of("2.12"), (3, Some(3)));
+        assert_eq!(of("2.14"), (4, Some(4)));
+        assert_eq!(of("2.15"), (4, Some(5)));
+    }
+}
