@@ -21,3 +21,5 @@ pub mod env;
 pub mod format;
 pub mod recovery;
 pub mod salvage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

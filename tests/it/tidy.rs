@@ -18,6 +18,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "salvage",
         &["salvage", "recovery", "block", "format", "crypto", "env"],
     ),
+    (
+        "testing",
+        &[
+            "testing", "salvage", "recovery", "block", "format", "crypto", "env",
+        ],
+    ),
 ];
 
 /// Lines a file may have before its tests.
