@@ -135,13 +135,13 @@ func (env *environment) readAll(q *question, counted *state) (r *reading) {
 		return r
 	}
 	defer s.abandon()
-	r.load(s, counted)
+	r.load(s, counted, q.Contents)
 	r.ReadLog = env.log.take()
 	return r
 }
 
 // load reads sequence by sequence. A span too large to walk is walked block by block.
-func (r *reading) load(s *store, counted *state) {
+func (r *reading) load(s *store, counted *state, contents bool) {
 	deleted := make(map[uint64]struct{}, len(counted.Deleted))
 	for _, seq := range counted.Deleted {
 		deleted[seq] = struct{}{}
@@ -175,7 +175,13 @@ func (r *reading) load(s *store, counted *state) {
 			}
 			m, err := s.LoadMsg(seq, &sm)
 			if err == nil {
-				addMessage(digest, (*storeMsg)(unsafe.Pointer(m)))
+				message := (*storeMsg)(unsafe.Pointer(m))
+				addMessage(digest, message)
+				if contents {
+					one := sha256.New()
+					addMessage(one, message)
+					r.Contents = append(r.Contents, content{message.seq, hex.EncodeToString(one.Sum(nil)[:8])})
+				}
 				continue
 			}
 			if counted.DeletedOmitted && (err == server.ErrStoreMsgNotFound || err.Error() == "deleted message") {
