@@ -361,4 +361,4 @@ fn path(relative: &str) -> std::path::PathBuf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
