@@ -99,6 +99,13 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// The last sequence that was ever used: what comes behind it cannot be a survivor.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        let (live, deleted) = (self.reference.live(), self.reference.deleted());
+        live.last().max(deleted.last()).unwrap_or_default()
+    }
+
     /// Counts a message that survived.
     pub fn message(&mut self, message: &Message<'_>) {
         let comparison = self.reference.judge(message);

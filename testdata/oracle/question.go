@@ -21,6 +21,7 @@ type question struct {
 	After      string          `json:"after,omitempty"`    // stop (default) or open
 	Digest     *bool           `json:"digest,omitempty"`   // default true
 	Contents   bool            `json:"contents,omitempty"` // with digest: a fingerprint of every message, one by one
+	UpTo       uint64          `json:"up_to,omitempty"`    // read no message behind this one
 	Consumers  bool            `json:"consumers,omitempty"`
 	Replicated bool            `json:"replicated,omitempty"` // allow more than one replica
 	Raw        bool            `json:"raw,omitempty"`        // take the configuration as it is, without the server's check

@@ -2,9 +2,15 @@ use super::*;
 use crate::recovery::options::Collect;
 use crate::recovery::report::{Outcome, Source};
 
+/// A store of each kind, built once: tests damage forks of it.
 pub(crate) fn small(kind: StoreKind) -> Store {
-    let workload = Workload::new(kind, 500, 11).with_block_size(32_000);
-    workload.build().expect("a store")
+    static STORES: std::sync::OnceLock<Vec<Store>> = std::sync::OnceLock::new();
+    let build = |kind| {
+        let workload = Workload::new(kind, 500, 11).with_block_size(32_000);
+        workload.build().expect("a store")
+    };
+    let stores = STORES.get_or_init(|| StoreKind::ALL.map(build).to_vec());
+    stores[kind as usize].clone()
 }
 
 #[test]
@@ -71,7 +77,9 @@ fn blocks_are_laid_out_as_the_server_does() {
 #[test]
 fn a_seed_gives_the_same_bytes_and_fewer_messages_an_earlier_moment() {
     for kind in [StoreKind::Plain, StoreKind::S2Aes] {
-        let (one, two) = (small(kind), small(kind));
+        let one = small(kind);
+        let again = Workload::new(kind, 500, 11).with_block_size(32_000);
+        let two = again.build().expect("a store");
         assert_eq!(one.files.files(), two.files.files());
         let (now, then) = (one.files.files(), one.older.expect("older").files());
         assert_eq!(
