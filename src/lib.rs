@@ -23,4 +23,6 @@ pub mod format;
 pub mod preflight;
 pub mod recovery;
 pub mod salvage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vault;

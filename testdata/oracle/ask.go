@@ -135,24 +135,23 @@ func (env *environment) readAll(q *question, counted *state) (r *reading) {
 		return r
 	}
 	defer s.abandon()
-	r.load(s, counted)
+	r.load(s, counted, q)
 	r.ReadLog = env.log.take()
 	return r
 }
 
 // load reads sequence by sequence. A span too large to walk is walked block by block.
-func (r *reading) load(s *store, counted *state) {
+func (r *reading) load(s *store, counted *state, q *question) {
 	deleted := make(map[uint64]struct{}, len(counted.Deleted))
 	for _, seq := range counted.Deleted {
 		deleted[seq] = struct{}{}
 	}
 	type span struct{ first, last uint64 }
 	var spans []span
-	if counted.Msgs > 0 || counted.LastSeq >= counted.FirstSeq {
-		spans = []span{{counted.FirstSeq, counted.LastSeq}}
-	}
-	if counted.LastSeq-counted.FirstSeq > maxListed || counted.DeletedOmitted {
-		spans = nil
+	switch {
+	case q.UpTo > 0:
+		spans = []span{{counted.FirstSeq, min(counted.LastSeq, q.UpTo)}}
+	case counted.LastSeq-counted.FirstSeq > maxListed || counted.DeletedOmitted:
 		var total uint64
 		for _, b := range blocksOf(s.value()) {
 			if b.Msgs == 0 || b.Last < b.First {
@@ -164,6 +163,8 @@ func (r *reading) load(s *store, counted *state) {
 			}
 			spans = append(spans, span{b.First, b.Last})
 		}
+	case counted.Msgs > 0 || counted.LastSeq >= counted.FirstSeq:
+		spans = []span{{counted.FirstSeq, counted.LastSeq}}
 	}
 	digest := sha256.New()
 	r.LoadErrors = make(map[uint64]string)
@@ -175,7 +176,13 @@ func (r *reading) load(s *store, counted *state) {
 			}
 			m, err := s.LoadMsg(seq, &sm)
 			if err == nil {
-				addMessage(digest, (*storeMsg)(unsafe.Pointer(m)))
+				message := (*storeMsg)(unsafe.Pointer(m))
+				addMessage(digest, message)
+				if q.Contents {
+					one := sha256.New()
+					addMessage(one, message)
+					r.Contents = append(r.Contents, content{message.seq, hex.EncodeToString(one.Sum(nil)[:8])})
+				}
 				continue
 			}
 			if counted.DeletedOmitted && (err == server.ErrStoreMsgNotFound || err.Error() == "deleted message") {

@@ -17,9 +17,11 @@ type question struct {
 	Cipher  string `json:"cipher,omitempty"`
 	Account string `json:"account,omitempty"` // default: the directory above streams
 
-	Config     json.RawMessage `json:"config,omitempty"` // used in place of meta.inf and its checks
-	After      string          `json:"after,omitempty"`  // stop (default) or open
-	Digest     *bool           `json:"digest,omitempty"` // default true
+	Config     json.RawMessage `json:"config,omitempty"`   // used in place of meta.inf and its checks
+	After      string          `json:"after,omitempty"`    // stop (default) or open
+	Digest     *bool           `json:"digest,omitempty"`   // default true
+	Contents   bool            `json:"contents,omitempty"` // with digest: a fingerprint of every message, one by one
+	UpTo       uint64          `json:"up_to,omitempty"`    // read no message behind this one
 	Consumers  bool            `json:"consumers,omitempty"`
 	Replicated bool            `json:"replicated,omitempty"` // allow more than one replica
 	Raw        bool            `json:"raw,omitempty"`        // take the configuration as it is, without the server's check

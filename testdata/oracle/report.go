@@ -48,7 +48,11 @@ type reading struct {
 	Unreadable  []uint64          `json:"unreadable,omitempty"`
 	LoadErrors  map[uint64]string `json:"load_errors,omitempty"`
 	ReadLog     []string          `json:"read_log,omitempty"`
+	Contents    []content         `json:"contents,omitempty"`
 }
+
+// content is one message: its sequence and the first 8 bytes of the SHA-256 of what a content digest takes of it, in hex.
+type content [2]any
 
 type state struct {
 	Msgs        uint64 `json:"messages"`

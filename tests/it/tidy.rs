@@ -36,6 +36,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "env",
         ],
     ),
+    (
+        "testing",
+        &[
+            "testing", "salvage", "recovery", "block", "format", "crypto", "env",
+        ],
+    ),
 ];
 
 /// Lines a file may have before its tests.

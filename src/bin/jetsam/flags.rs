@@ -275,6 +275,17 @@ pub const FLAGS: &[Flag] = &[
         &[Verb::Harness],
         "a program that opens stores with the real server, for its column",
     ),
+    value(
+        "case",
+        "N",
+        &[Verb::Harness],
+        "this one case of each kind; with --out the damaged stores too",
+    ),
+    switch(
+        "expect-no-loss",
+        &[Verb::Harness],
+        "exit 4 where salvage loses what the damage does not account for",
+    ),
     short(
         'j',
         switch("json", ALL, "one JSON document on stdout, text on stderr"),

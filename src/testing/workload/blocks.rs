@@ -1,0 +1,140 @@
+//! Messages and tombstones into blocks, by the server's rolling rule.
+
+use std::fmt;
+
+use super::super::random::derive;
+use super::super::reference::Reference;
+use super::{Access, AssetKeys, Part, STREAM, Workload, content, path};
+use crate::crypto::block_context;
+use crate::env::memory::MemoryFileSystem;
+use crate::format::checksum::HashKey;
+use crate::format::compression::compress;
+use crate::format::names::BlockFile;
+use crate::format::record::{NewRecord, encode_record};
+use crate::recovery::Message;
+
+/// Why a store could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkloadError {
+    /// The format has no room for it.
+    Format(String),
+    /// What was written does not open: a bug here.
+    Unsound(String),
+}
+
+impl fmt::Display for WorkloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(why) => write!(f, "the store cannot be written: {why}"),
+            Self::Unsound(why) => write!(f, "the store that was written does not open: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for WorkloadError {}
+
+/// Writes every block and notes the messages.
+pub fn write(
+    workload: &Workload,
+    access: &Access,
+    files: &MemoryFileSystem,
+    reference: &mut Reference,
+) -> Result<(), WorkloadError> {
+    let mut writer = Writer {
+        workload,
+        access,
+        files,
+        number: 1,
+        hash_key: HashKey::for_block(STREAM.as_bytes(), 1),
+        content: Vec::new(),
+    };
+    let mut removals = workload.random(Part::Removals, &[]);
+    let messages = derive(workload.seed, &[Part::Messages as u64]);
+    for seq in 1..=workload.messages {
+        let mut random = super::Random::derived(messages, &[seq]);
+        let content = content::message(seq, &mut random);
+        let message = Message {
+            seq,
+            timestamp_ns: content.timestamp_ns,
+            subject: &content.subject,
+            headers: &content.headers,
+            body: &content.body,
+        };
+        writer.append(&NewRecord::Message {
+            sequence: seq,
+            timestamp_ns: message.timestamp_ns,
+            subject: message.subject,
+            headers: message.headers,
+            body: message.body,
+        })?;
+        reference.insert(&message);
+        // The draws are the same whether the removal comes about or not, so that a shorter store stays a beginning of
+        // a longer one.
+        let (wanted, target) = (removals.below(1000), 1 + removals.below(seq));
+        let removable = target < seq && reference.live().contains(target);
+        if wanted < workload.removals_per_mille && removable {
+            let mut random = super::Random::derived(messages, &[target]);
+            writer.append(&NewRecord::Tombstone {
+                sequence: target,
+                timestamp_ns: content::message(target, &mut random).timestamp_ns,
+            })?;
+            reference.delete(target);
+        }
+    }
+    writer.put(false)
+}
+
+struct Writer<'a> {
+    workload: &'a Workload,
+    access: &'a Access,
+    files: &'a MemoryFileSystem,
+    number: u32,
+    hash_key: HashKey,
+    content: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn append(&mut self, record: &NewRecord<'_>) -> Result<(), WorkloadError> {
+        let before = self.content.len();
+        self.encode(record)?;
+        if before > 0 && self.content.len() as u64 > self.workload.block_bytes() {
+            self.content.truncate(before);
+            self.put(true)?;
+            self.number += 1;
+            self.hash_key = HashKey::for_block(STREAM.as_bytes(), self.number);
+            self.content.clear();
+            self.encode(record)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, record: &NewRecord<'_>) -> Result<(), WorkloadError> {
+        encode_record(&mut self.content, &self.hash_key, record)
+            .map(|_| ())
+            .map_err(|fault| WorkloadError::Format(fault.to_string()))
+    }
+
+    /// Writes the block at hand, which others follow if it is `sealed`.
+    fn put(&mut self, sealed: bool) -> Result<(), WorkloadError> {
+        let mut bytes = Vec::new();
+        if sealed && self.workload.kind.is_compressed() {
+            compress(&self.content, &mut bytes)
+                .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
+        } else {
+            bytes.clone_from(&self.content);
+        }
+        let context = block_context(STREAM.as_bytes(), self.number);
+        let parts = [2, u64::from(self.number)];
+        let keys: Option<AssetKeys> = self.workload.asset_keys(self.access, &context, &parts);
+        if let Some(keys) = keys {
+            keys.encrypt_block(&mut bytes)?;
+            let name = BlockFile::Key.name(self.number);
+            self.files
+                .seed_file(path(&format!("msgs/{name}")), keys.file);
+        }
+        let name = BlockFile::Block.name(self.number);
+        self.files.seed_file(path(&format!("msgs/{name}")), bytes);
+        Ok(())
+    }
+}
