@@ -26,7 +26,7 @@ impl Recoverer for ServerPolicy {
         let report = recovery::examine(case.files, case.stream, &options, &watch);
         match report.refusal {
             Some(Refusal::ServerDown) => return Ok(Service::Down),
-            Some(Refusal::Io | Refusal::Busy) => {
+            Some(Refusal::Io | Refusal::Busy | Refusal::Refrained) => {
                 let event = report.events.last();
                 return Err(event.map(|event| event.detail.clone()).unwrap_or_default());
             }
