@@ -18,6 +18,9 @@
 //!   since, so that a well-formed one that the stream no longer takes proves nothing.) Else kept, with a doubt.
 
 use std::collections::HashMap;
+use std::hash::Hasher as _;
+
+use rustc_hash::FxHasher;
 
 use super::super::find::{Gap, Site, UncertainBorder};
 use super::replay::each_record;
@@ -38,7 +41,7 @@ const HEADERS_END: &[u8] = b"\r\n\r\n";
 const SUBJECT_LENGTH_AT: usize = RECORD_HEADER_LENGTH - 2;
 
 /// Subjects remembered as approved.
-const APPROVED_SLOTS: usize = 64;
+const APPROVED_SLOTS: usize = 256;
 
 /// A flip of a length within a record that gives another well-formed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,8 +233,9 @@ impl Borders {
         witness: &dyn SubjectWitness,
     ) {
         let subject = record.subject(content);
-        let last = subject.last().copied().unwrap_or_default();
-        let slot = (usize::from(last) ^ (subject.len() << 3)) % APPROVED_SLOTS;
+        let mut hasher = FxHasher::default();
+        hasher.write(subject);
+        let slot = hasher.finish() as usize % APPROVED_SLOTS;
         if let Some((start, length)) = self.approved.get_mut(slot) {
             let (known, end) = (*start as usize, *start as usize + usize::from(*length));
             if *length != 0 && content.get(known..end) == Some(subject) {
@@ -257,6 +261,9 @@ impl Borders {
         may_patch: bool,
     ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
         let (mut mended, mut uncertain) = (Vec::new(), Vec::new());
+        if !witness.lists_subjects() {
+            uncertain = lone_subjects(content, gaps);
+        }
         if self.doubts.is_empty() {
             return (mended, uncertain);
         }
@@ -326,6 +333,38 @@ impl Counts {
     fn get(&self, subject: &[u8]) -> u32 {
         self.0.get(subject).copied().unwrap_or_default()
     }
+}
+
+/// Messages whose subject comes once in the block while one a flip of its length away comes again and again: all that
+/// can be said where no index lists subjects.
+fn lone_subjects(content: &[u8], gaps: &[Gap]) -> Vec<UncertainBorder> {
+    const OFTEN: u32 = 2;
+    let mut counts: HashMap<&[u8], u32> = HashMap::new();
+    each_record(content, gaps, |record| {
+        *counts.entry(record.subject(content)).or_default() += 1;
+    });
+    let count = |subject: &[u8]| counts.get(subject).copied().unwrap_or_default();
+    let mut lone = Vec::new();
+    each_record(content, gaps, |record| {
+        let found = record.subject(content);
+        if record.kind() == RecordKind::Message
+            && !record.has_headers()
+            && count(found) == 1
+            && candidates(record, content)
+                .iter()
+                .any(|flip| count(flip.subject(record, content)) >= OFTEN)
+        {
+            lone.push(doubt(
+                record,
+                &format!(
+                    "no other message of its block has its subject {:?}, and one flipped bit of its length away is \
+                     one that several have",
+                    String::from_utf8_lossy(found)
+                ),
+            ));
+        }
+    });
+    lone
 }
 
 fn decision(

@@ -84,26 +84,24 @@ impl<'a, 'h> Scanner<'a, 'h> {
 
     /// Takes in the sound records from `offset` on. Returns where they end, and why.
     fn sound_from(&mut self, offset: usize, run: &mut Run) -> (usize, Option<RecordFault>) {
-        // The borrow of the content ends with each run, since taking records in needs the scanner.
-        let mut at = offset;
-        loop {
-            let mut runs = Runs::new(self.content, self.hints.hash_key);
-            runs.seek(at);
-            if !runs.next_run(run) {
-                return (at, None);
-            }
-            at = runs.offset();
+        // Taking records in needs all of the scanner but the content, which the walk holds meanwhile.
+        let content = std::mem::take(&mut self.content);
+        let mut runs = Runs::new(content, self.hints.hash_key);
+        runs.seek(offset);
+        let mut fault = None;
+        while runs.next_run(run) {
             for record in &run.records {
-                self.take(record);
+                self.take(record, content);
             }
-            if let Some(fault) = run.fault.take() {
-                return (at, Some(fault));
-            }
+            fault = run.fault.take();
         }
+        let end = runs.offset();
+        self.content = content;
+        (end, fault)
     }
 
     #[inline]
-    fn take(&mut self, record: &RecordRef) {
+    fn take(&mut self, record: &RecordRef, content: &[u8]) {
         if self.breaks_seen < self.breaks.len() {
             self.breaks_before(record.offset() + 1);
             // A record that verifies across the end of a break shows that nothing is missing there.
@@ -124,7 +122,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             self.gaps_closed = self.gaps.len();
         }
         if self.is_border_open(record) {
-            self.borders.look(record, self.content, self.hints.subjects);
+            self.borders.look(record, content, self.hints.subjects);
         }
     }
 
@@ -288,7 +286,9 @@ impl<'a, 'h> Scanner<'a, 'h> {
                 detail: "its subject length does not fit, and several others would".to_owned(),
             });
         }
-        self.take(&record);
+        let content = std::mem::take(&mut self.content);
+        self.take(&record, content);
+        self.content = content;
         record.end_offset()
     }
 
