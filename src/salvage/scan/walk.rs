@@ -178,7 +178,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
         if let Some(mended) = self.mender().until(offset, end) {
             self.accept(mended);
         } else {
-            let start = self.from_near_end(offset, end, fits, &fault);
+            let start = self.mend_from_near_end(offset, end, fits, &fault);
             self.gap(start, end, &fault);
         }
         for mended in far.into_iter().rev() {
@@ -189,7 +189,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
 
     /// Goes on from the bad record at `offset` by its own length as long as what follows can be mended, up to `end`.
     /// Returns where what is left begins.
-    fn from_near_end(
+    fn mend_from_near_end(
         &mut self,
         offset: usize,
         end: usize,
