@@ -307,16 +307,16 @@ fn is_approved(record: &RecordRef, content: &[u8], witness: &dyn SubjectWitness)
 
 /// How often the subjects in question occur in the block, in sound and doubtful messages.
 #[derive(Debug, Default)]
-struct Counts(HashMap<Vec<u8>, u32>);
+struct Counts<'c>(HashMap<&'c [u8], u32>);
 
-impl Counts {
+impl<'c> Counts<'c> {
     /// Counts the doubtful subjects and all those a flip away; one more walk over the content, without hashing.
-    fn of(doubts: &[RecordRef], content: &[u8], gaps: &[Gap]) -> Self {
+    fn of(doubts: &[RecordRef], content: &'c [u8], gaps: &[Gap]) -> Self {
         let mut counts = HashMap::new();
         for record in doubts.iter().filter(|record| !record.has_headers()) {
-            counts.insert(record.subject(content).to_vec(), 0_u32);
+            counts.insert(record.subject(content), 0_u32);
             for flip in candidates(record, content) {
-                counts.insert(flip.subject(record, content).to_vec(), 0);
+                counts.insert(flip.subject(record, content), 0);
             }
         }
         if counts.is_empty() {
@@ -333,6 +333,12 @@ impl Counts {
     fn get(&self, subject: &[u8]) -> u32 {
         self.0.get(subject).copied().unwrap_or_default()
     }
+}
+
+/// A subject for a sentence, cut where it is long.
+fn shown(subject: &[u8]) -> String {
+    const SHOWN_MAX: usize = 64;
+    String::from_utf8_lossy(subject.get(..SHOWN_MAX).unwrap_or(subject)).into_owned()
 }
 
 /// Messages whose subject comes once in the block while one a flip of its length away comes again and again: all that
@@ -359,7 +365,7 @@ fn lone_subjects(content: &[u8], gaps: &[Gap]) -> Vec<UncertainBorder> {
                 &format!(
                     "no other message of its block has its subject {:?}, and one flipped bit of its length away is \
                      one that several have",
-                    String::from_utf8_lossy(found)
+                    shown(found)
                 ),
             ));
         }
@@ -371,7 +377,7 @@ fn decision(
     record: &RecordRef,
     content: &[u8],
     witness: &dyn SubjectWitness,
-    counts: &Counts,
+    counts: &Counts<'_>,
 ) -> Decision {
     let mut flips = candidates(record, content);
     if record.kind() != RecordKind::Message {
@@ -404,7 +410,7 @@ fn decision(
             (None, _) if comes_again => Decision::Sound,
             _ => Decision::Uncertain(format!(
                 "its subject {:?} is not in index.db, and one flipped bit of its length away is one that is",
-                String::from_utf8_lossy(found)
+                shown(found)
             )),
         };
     }
@@ -424,7 +430,7 @@ fn decision(
         }
         _ => Decision::Uncertain(format!(
             "its subject {:?} is none the stream takes, and which was meant cannot be told",
-            String::from_utf8_lossy(found)
+            shown(found)
         )),
     }
 }
