@@ -12,5 +12,6 @@ mod golden;
 mod hazards;
 mod matrix;
 mod recover;
+mod scan;
 mod support;
 mod tidy;
