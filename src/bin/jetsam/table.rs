@@ -27,6 +27,16 @@ const WORDS: [usize; 4] = [0, 1, 2, 10];
 
 /// One row per stream.
 pub fn summary(reports: &[StreamReport]) -> String {
+    framed("Streams", &HEADER, &WORDS, reports.iter().map(row))
+}
+
+/// A table under a title. Columns in `words` hold words; all others are numbers and stand to the right.
+pub fn framed<const N: usize>(
+    title: &str,
+    header: &[&str; N],
+    words: &[usize],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
@@ -37,16 +47,16 @@ pub fn summary(reports: &[StreamReport]) -> String {
     table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '┼');
     table.set_style(comfy_table::TableComponent::RightHeaderIntersection, '┤');
     table.set_style(comfy_table::TableComponent::VerticalLines, '│');
-    table.set_header(HEADER);
+    table.set_header(header);
     for (i, column) in table.column_iter_mut().enumerate() {
-        if !WORDS.contains(&i) {
+        if !words.contains(&i) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for report in reports {
-        table.add_row(row(report));
+    for row in rows {
+        table.add_row(row);
     }
-    titled("Streams", &table.to_string())
+    titled(title, &table.to_string())
 }
 
 fn row(report: &StreamReport) -> [String; 11] {
