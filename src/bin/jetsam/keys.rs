@@ -166,7 +166,7 @@ fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<(
                 units::printable(&entry.detail),
             ]
         });
-        let table = table::framed(&title, &HEADER, &[0, 1, 2, 3, 4, 5], rows);
+        let table = table::words(&title, &HEADER, rows);
         session.console.out.write_all(table.as_bytes())?;
     }
     let verdict = match closed {

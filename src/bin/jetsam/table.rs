@@ -27,16 +27,28 @@ const WORDS: [usize; 4] = [0, 1, 2, 10];
 
 /// One row per stream.
 pub fn summary(reports: &[StreamReport]) -> String {
-    framed("Streams", &HEADER, &WORDS, reports.iter().map(row))
+    let mut table = ruled(&HEADER, &WORDS);
+    for report in reports {
+        table.add_row(row(report));
+    }
+    titled("Streams", &table.to_string())
 }
 
-/// A table under a title. Columns in `words` hold words; all others are numbers and stand to the right.
-pub fn framed<const N: usize>(
+/// A table of words under a title.
+pub fn words<const N: usize>(
     title: &str,
     header: &[&str; N],
-    words: &[usize],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
+    let columns: Vec<usize> = (0..N).collect();
+    let mut table = ruled(header, &columns);
+    for row in rows {
+        table.add_row(row);
+    }
+    titled(title, &table.to_string())
+}
+
+fn ruled(header: &[&str], words: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
@@ -47,16 +59,13 @@ pub fn framed<const N: usize>(
     table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '┼');
     table.set_style(comfy_table::TableComponent::RightHeaderIntersection, '┤');
     table.set_style(comfy_table::TableComponent::VerticalLines, '│');
-    table.set_header(header);
+    table.set_header(header.iter().copied());
     for (i, column) in table.column_iter_mut().enumerate() {
         if !words.contains(&i) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for row in rows {
-        table.add_row(row);
-    }
-    titled(title, &table.to_string())
+    table
 }
 
 fn row(report: &StreamReport) -> [String; 11] {
