@@ -71,6 +71,20 @@ pub fn summary(reports: &[StreamReport]) -> String {
     titled("Streams", &table.to_string())
 }
 
+/// A table of words under a title.
+pub fn words<const N: usize>(
+    title: &str,
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let columns: Vec<usize> = (0..N).collect();
+    let mut table = ruled(header, &columns);
+    for row in rows {
+        table.add_row(row);
+    }
+    titled(title, &table.to_string())
+}
+
 fn ruled(header: &[&str], words: &[usize]) -> Table {
     let mut table = Table::new();
     table
