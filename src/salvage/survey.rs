@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::error::SalvageError;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
-use super::find::{BlockFind, Gap, GapCause};
+use super::find::{BlockFind, Edge, Gap, GapCause};
 use super::read::{Blocks, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
@@ -31,6 +31,9 @@ pub const WORK_LIMIT: u64 = 256 << 20;
 
 /// Side files read for what they say of the last sequence are at most this long.
 const SIDE_FILE_MAX: u64 = 1 << 30;
+
+/// The server's subject index cannot hold it.
+const UNLISTED_BYTE: u8 = 0x7F;
 
 /// One block of the source.
 #[derive(Debug, Clone)]
@@ -120,7 +123,7 @@ pub fn survey(
 }
 
 /// Whether messages leave the middle of the stream without a tombstone that stays.
-fn vanishing(meta: &StreamMeta) -> bool {
+pub(super) fn vanishing(meta: &StreamMeta) -> bool {
     meta.max_messages_per_subject > 0
         || meta.allow_msg_ttl
         || meta.subject_delete_marker_ttl_ns > 0
@@ -196,6 +199,10 @@ impl<'a> Witness<'a> {
 
 impl SubjectWitness for Witness<'_> {
     fn standing(&self, subject: &[u8]) -> SubjectStanding {
+        // The index never lists a subject with this byte, so not being listed says nothing of one.
+        if subject.contains(&UNLISTED_BYTE) {
+            return SubjectStanding::Known;
+        }
         self.subjects.standing(subject)
     }
 
@@ -362,12 +369,16 @@ impl Scanner<'_> {
             }
             BlockKey::Closed(_) => return None,
         };
-        let (IdxOutcome::Candidate(fields)
-        | IdxOutcome::Rejected {
-            partial: fields, ..
-        }) = idx::decode(&plain);
+        let (fields, is_sound) = match idx::decode(&plain) {
+            IdxOutcome::Candidate(fields) => (fields, true),
+            IdxOutcome::Rejected { partial, .. } => (partial, false),
+        };
         Some(LegacyDeletes {
             number,
+            last: is_sound.then_some(Edge {
+                seq: fields.last_sequence,
+                timestamp_ns: fields.last_time_ns,
+            }),
             first_seq: fields.first_sequence,
             deleted: fields.deleted,
         })

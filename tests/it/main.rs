@@ -12,5 +12,6 @@ mod golden;
 mod hazards;
 mod matrix;
 mod recover;
+mod salvage;
 mod support;
 mod tidy;

@@ -3,7 +3,7 @@
 use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use jetsam::recovery::report::{State, StreamReport};
+use jetsam::recovery::report::{SalvageTotals, State, StreamReport};
 
 use crate::json::source_name;
 use crate::units;
@@ -27,6 +27,54 @@ const WORDS: [usize; 4] = [0, 1, 2, 10];
 
 /// One row per stream.
 pub fn summary(reports: &[StreamReport]) -> String {
+    let mut table = framed(&HEADER, &WORDS);
+    for report in reports {
+        table.add_row(row(report));
+    }
+    titled("Streams", &table.to_string())
+}
+
+const SALVAGE_HEADER: [&str; 11] = [
+    "Account",
+    "Stream",
+    "Outcome",
+    "Messages",
+    "Bytes",
+    "First",
+    "Last",
+    "Repaired",
+    "Uncertain",
+    "Quarantined",
+    "Lost",
+];
+
+/// One row per salvaged stream.
+pub fn salvage(reports: &[StreamReport]) -> String {
+    let mut table = framed(&SALVAGE_HEADER, &WORDS[..3]);
+    for report in reports {
+        let [account, name, outcome, messages, bytes, first, last, ..] = row(report);
+        let totals = report.salvage.as_ref();
+        let number = |field: fn(&SalvageTotals) -> u64| {
+            totals.map_or_else(|| "-".to_owned(), |totals| units::count(field(totals)))
+        };
+        table.add_row([
+            account,
+            name,
+            outcome,
+            messages,
+            bytes,
+            first,
+            last,
+            number(|totals| totals.repaired),
+            number(|totals| totals.uncertain),
+            number(|totals| totals.quarantined),
+            number(|totals| totals.lost),
+        ]);
+    }
+    titled("Salvaged streams", &table.to_string())
+}
+
+fn framed(header: &[&str], words: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
@@ -37,16 +85,13 @@ pub fn summary(reports: &[StreamReport]) -> String {
     table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '┼');
     table.set_style(comfy_table::TableComponent::RightHeaderIntersection, '┤');
     table.set_style(comfy_table::TableComponent::VerticalLines, '│');
-    table.set_header(HEADER);
+    table.set_header(header);
     for (i, column) in table.column_iter_mut().enumerate() {
-        if !WORDS.contains(&i) {
+        if !words.contains(&i) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for report in reports {
-        table.add_row(row(report));
-    }
-    titled("Streams", &table.to_string())
+    table
 }
 
 fn row(report: &StreamReport) -> [String; 11] {

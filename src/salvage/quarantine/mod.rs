@@ -29,6 +29,9 @@
 //! entries. A file cut short gives the entries before the cut.
 
 mod codec;
+mod regain;
+#[cfg(test)]
+mod tests;
 
 
 
@@ -44,7 +47,10 @@ use crate::crypto::{BlockCipher, KeyChoice, KeyFile, block_context};
 use crate::env::FileSystem;
 use crate::format::names::BlockFile;
 
-pub use codec::{Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, encode_entry, encode_header};
+pub use codec::{
+    Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, encode_entry, encode_header, fuzz_one,
+};
+pub use regain::{Regained, regain};
 
 
 /// Name of the file in the new stream's directory.
@@ -68,6 +74,12 @@ impl<'a> Writer<'a> {
             header: Some(encode_header(name, account)),
             count: 0,
         }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds an entry.

@@ -48,6 +48,8 @@ pub struct LegacyDeletes {
     pub first_seq: u64,
     /// These are.
     pub deleted: SeqSet,
+    /// The last sequence of the block by its account, where that is sound in itself.
+    pub last: Option<Edge>,
 }
 
 /// A file without a checksum speaks of a sequence: it was used.
@@ -304,6 +306,11 @@ fn believe_claims(facts: &Facts<'_>, trust: &mut Trust) {
     let span = proven.saturating_sub(first.unwrap_or(proven));
     let most = proven.saturating_add(span.max(CLAIM_SLACK));
     let fresh = facts.index.is_some_and(|index| index.fresh);
+    for last in facts.legacy.iter().filter_map(|legacy| legacy.last) {
+        if last.seq > trust.last.seq && last.seq <= most {
+            trust.last = last;
+        }
+    }
     for claim in facts.claims {
         if claim.seq <= trust.last.seq {
             continue;
