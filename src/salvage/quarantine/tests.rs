@@ -65,12 +65,12 @@ proptest! {
     }
 
     #[test]
-    fn any_flipped_bit_of_an_entry_is_noticed(entry in entry(), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn any_flipped_bit_of_an_entry_is_noticed(entry in entry(), at in any::<prop::sample::Index>(), bit in 0_u32..8) {
         let header = encode_header(b"S", b"");
         let mut file = header.clone();
         file.extend(encode_entry(&entry));
         let at = header.len() + at.index(file.len() - header.len());
-        file[at] ^= 1 << bit;
+        file[at] ^= 1_u8 << bit;
         let (found, fault) = read_all(&file);
         prop_assert!(found.is_empty() && fault.is_some());
     }
