@@ -125,8 +125,9 @@ pub struct BlockFind {
     pub content_length: u64,
     /// Whether the file is compressed.
     pub compressed: bool,
-    /// Sequences of the messages that verify. Where a sequence comes again, the first record stands, as for the server:
-    /// a record whose sequence does not rise is passed over.
+    /// Sequences of the messages that verify. Sequences rise in a sound block; where they do not, the longest rising
+    /// chain of messages and erased records is taken, so that a stray old copy of a few records does not hide those
+    /// behind it. (The server passes over what does not rise above the highest so far.)
     pub messages: SeqSet,
     /// Bytes of their records.
     pub message_bytes: u64,
@@ -144,7 +145,7 @@ pub struct BlockFind {
     pub gaps: Vec<Gap>,
     /// Messages kept with a doubt.
     pub uncertain: Vec<UncertainBorder>,
-    /// Records whose sequence did not rise.
+    /// Messages and erased records outside that chain; an erased one counts as erased all the same.
     pub backward_count: u64,
 }
 

@@ -13,6 +13,7 @@
 //! Recovery decides as the server does; this room decides as the evidence does. It names recovery for the values both
 //! share and to build the side files of the store it has written.
 
+pub mod border;
 mod consumers;
 mod copy;
 mod digest;

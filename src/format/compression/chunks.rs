@@ -7,20 +7,26 @@ use super::super::limits::{CHUNK_DECODED_MAX, SNAPPY_CHUNK_DECODED_MAX};
 use super::super::varint::Reader;
 use super::decode::decode_elements;
 
-const CHUNK_HEADER_LENGTH: usize = 4;
-const CRC_LENGTH: usize = 4;
-const TYPE_COMPRESSED: u8 = 0x00;
-const TYPE_STORED: u8 = 0x01;
+/// Bytes of a chunk before its body: its type, and the body's length.
+pub const CHUNK_HEADER_LENGTH: usize = 4;
+/// Bytes of the checksum in front of a chunk's data.
+pub const CRC_LENGTH: usize = 4;
+/// The type of a chunk of compressed data.
+pub const TYPE_COMPRESSED: u8 = 0x00;
+/// The type of a chunk of data as it is.
+pub const TYPE_STORED: u8 = 0x01;
 const TYPE_IDENTIFIER: u8 = 0xff;
 const FIRST_SKIPPABLE_TYPE: u8 = 0x80;
 const IDENTIFIER_S2: &[u8] = b"S2sTwO";
+/// The stream identifier as it is written: the first chunk of every stream.
+pub const IDENTIFIER_CHUNK: [u8; 10] = *b"\xff\x06\x00\x00S2sTwO";
 const IDENTIFIER_SNAPPY: &[u8] = b"sNaPpY";
 
 /// Readers take no longer spelling of a chunk's decoded length.
 const DECODED_LENGTH_BYTES_MAX: usize = 5;
 
 /// The longest body of a data chunk: the longest decoded length as one literal, its two lengths, and the CRC.
-const DATA_BODY_MAX: usize = CRC_LENGTH + 4 + 4 + CHUNK_DECODED_MAX;
+pub const DATA_BODY_MAX: usize = CRC_LENGTH + 4 + 4 + CHUNK_DECODED_MAX;
 
 /// What a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,10 +305,33 @@ impl<'a> Chunks<'a> {
     }
 }
 
+const CRC_MASK: u32 = 0xa282_ead8;
+
 fn masked_crc(data: &[u8]) -> u32 {
-    crc32c::crc32c(data)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
+    mask_crc(crc32c::crc32c(data))
+}
+
+/// A CRC-32C in the form chunks store it in.
+#[must_use]
+pub fn mask_crc(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(CRC_MASK)
+}
+
+/// The CRC-32C that a chunk stores as `masked`.
+#[must_use]
+pub fn unmask_crc(masked: u32) -> u32 {
+    masked.wrapping_sub(CRC_MASK).rotate_left(15)
+}
+
+/// The decoded length at the front of a compressed chunk's data, which begins behind the checksum: its value, and how
+/// many bytes spell it. `None` when it cannot be read or exceeds what any reader accepts.
+#[must_use]
+pub fn decoded_length(data: &[u8]) -> Option<(usize, usize)> {
+    let mut reader = Reader::new(data);
+    let length = reader.uvarint().ok()?;
+    let spelled = reader.offset();
+    (spelled <= DECODED_LENGTH_BYTES_MAX && length <= CHUNK_DECODED_MAX as u64)
+        .then_some((length as usize, spelled))
 }
 
 pub(super) fn put_stream_identifier(out: &mut Vec<u8>) {

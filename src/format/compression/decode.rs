@@ -1,7 +1,7 @@
 //! The S2 block decoder: Snappy's elements, and copies that repeat the last offset.
 
 /// Bytes copied at once where there is room.
-const STRIDE: usize = 16;
+pub(super) const STRIDE: usize = 16;
 
 /// Decodes the elements of `source` into `target`, whose length is the declared decoded length.
 ///
@@ -33,9 +33,9 @@ pub(super) fn decode_elements(source: &[u8], target: &mut [u8]) -> Result<(), us
 }
 
 /// What an element adds, and where the next one begins.
-struct Step {
-    length: usize,
-    next: usize,
+pub(super) struct Step {
+    pub length: usize,
+    pub next: usize,
 }
 
 /// The `count` (1 to 4) bytes at `offset` as a little-endian number.
@@ -55,15 +55,25 @@ fn number(source: &[u8], offset: usize, count: usize) -> Option<usize> {
     )
 }
 
+/// Where a literal's bytes begin, and how many it says there are.
 #[inline(always)]
-fn literal(source: &[u8], read: usize, target: &mut [u8], written: usize) -> Option<Step> {
+pub(super) fn literal_span(source: &[u8], read: usize) -> Option<(usize, usize)> {
     let code = usize::from(*source.get(read)? >> 2);
-    let (length, start) = if code < 60 {
-        (code + 1, read + 1)
-    } else {
-        let count = code - 59;
-        (number(source, read + 1, count)? + 1, read + 1 + count)
-    };
+    if code < 60 {
+        return Some((read + 1, code + 1));
+    }
+    let count = code - 59;
+    Some((read + 1 + count, number(source, read + 1, count)? + 1))
+}
+
+#[inline(always)]
+pub(super) fn literal(
+    source: &[u8],
+    read: usize,
+    target: &mut [u8],
+    written: usize,
+) -> Option<Step> {
+    let (start, length) = literal_span(source, read)?;
     let from = source.get(start..)?;
     let to = target.get_mut(written..)?;
     if length <= STRIDE
@@ -82,7 +92,7 @@ fn literal(source: &[u8], read: usize, target: &mut [u8], written: usize) -> Opt
 
 /// Reads a copy element; `distance` becomes its offset, or stays where it repeats the last one.
 #[inline(always)]
-fn copy(source: &[u8], read: usize, tag: u8, distance: &mut usize) -> Option<Step> {
+pub(super) fn copy(source: &[u8], read: usize, tag: u8, distance: &mut usize) -> Option<Step> {
     let upper = usize::from(tag >> 2);
     match tag & 3 {
         1 => {
@@ -131,7 +141,12 @@ fn copy(source: &[u8], read: usize, tag: u8, distance: &mut usize) -> Option<Ste
 
 /// Appends `length` bytes from `distance` bytes back, which may overlap what is being written.
 #[inline(always)]
-fn copy_back(target: &mut [u8], written: usize, distance: usize, length: usize) -> Option<()> {
+pub(super) fn copy_back(
+    target: &mut [u8],
+    written: usize,
+    distance: usize,
+    length: usize,
+) -> Option<()> {
     if distance == 0 {
         return None;
     }

@@ -6,11 +6,16 @@
 
 mod chunks;
 mod decode;
+mod trace;
 
 use std::fmt;
 use std::ops::Range;
 
-pub use chunks::{Chunk, ChunkFault, ChunkKind, Chunks};
+pub use chunks::{
+    CHUNK_HEADER_LENGTH, CRC_LENGTH, Chunk, ChunkFault, ChunkKind, Chunks, DATA_BODY_MAX,
+    IDENTIFIER_CHUNK, TYPE_COMPRESSED, TYPE_STORED, decoded_length, mask_crc, unmask_crc,
+};
+pub use trace::{Cursor, Lenient, SPILL, Shape, decode_leniently, element_shape};
 
 use super::checksum::HashKey;
 use super::limits::{
@@ -20,13 +25,13 @@ use super::record::parse_at;
 use super::varint::{ReadFault, Reader, put_uvarint};
 
 /// What a wrapped block begins with: the mark, and the number of the only algorithm in use, S2.
-const MARK: [u8; 4] = *b"cmp\x01";
+pub const MARK: [u8; 4] = *b"cmp\x01";
 
 /// Blocks shorter than this are never taken for wrapped.
 const WRAPPED_MIN_LENGTH: usize = MARK.len() + 1;
 
 /// Bytes of decoded content per chunk written.
-const WRITTEN_CHUNK_LENGTH: usize = 1024 * 1024;
+pub const WRITTEN_CHUNK_LENGTH: usize = 1024 * 1024;
 
 /// The most space reserved ahead of decoding, as a multiple of the input.
 const RESERVE_FACTOR: usize = 4;

@@ -20,10 +20,10 @@
 use std::collections::HashMap;
 
 use super::super::find::{Gap, Site, UncertainBorder};
-use super::replay::between;
+use super::replay::each_record;
 use super::{SubjectStanding, SubjectWitness};
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
-use crate::format::record::{RecordKind, RecordRef, Run, Runs};
+use crate::format::record::{RecordKind, RecordRef};
 use crate::format::subject;
 
 use super::flips::{PAIRS, SINGLE};
@@ -143,12 +143,38 @@ fn header_block_length(bytes: &[u8]) -> Option<usize> {
     Some(end + HEADERS_END.len())
 }
 
-/// Whether a message with headers has them whole.
+/// Whether a message with headers has them whole, with no empty line before their end.
 #[inline]
 fn headers_are_whole(record: &RecordRef, content: &[u8]) -> bool {
+    // An empty line takes four bytes, so that looking at every fourth misses none.
+    let stride = HEADERS_END.len();
+    record.headers_and_body(content).is_ok_and(|(headers, _)| {
+        headers.starts_with(HEADERS_START)
+            && headers.ends_with(HEADERS_END)
+            && !headers
+                .iter()
+                .enumerate()
+                .step_by(stride)
+                .filter(|(_, byte)| matches!(byte, b'\r' | b'\n'))
+                .any(|(at, _)| has_empty_line(headers, at))
+    })
+}
+
+/// Whether headers begin and end as they should, whatever is between.
+fn well_formed_headers(record: &RecordRef, content: &[u8]) -> bool {
     record.headers_and_body(content).is_ok_and(|(headers, _)| {
         headers.starts_with(HEADERS_START) && headers.ends_with(HEADERS_END)
     })
+}
+
+/// Whether an empty line begins within the three bytes before `at` or there, and ends before the end.
+fn has_empty_line(headers: &[u8], at: usize) -> bool {
+    let from = (at + 1).saturating_sub(HEADERS_END.len());
+    let before_end = headers.get(from..headers.len() - 1).unwrap_or_default();
+    before_end
+        .windows(HEADERS_END.len())
+        .take(at + 1 - from)
+        .any(|window| window == HEADERS_END)
 }
 
 /// What was decided about a doubtful border.
@@ -289,21 +315,11 @@ impl Counts {
         if counts.is_empty() {
             return Self::default();
         }
-        let mut run = Run::new();
-        for sound in between(gaps, content.len()) {
-            let Some(proven) = content.get(..sound.end) else {
-                continue;
-            };
-            let mut runs = Runs::unverified(proven);
-            runs.seek(sound.start);
-            while runs.next_run(&mut run) {
-                for record in &run.records {
-                    if let Some(count) = counts.get_mut(record.subject(content)) {
-                        *count += 1;
-                    }
-                }
+        each_record(content, gaps, |record| {
+            if let Some(count) = counts.get_mut(record.subject(content)) {
+                *count += 1;
             }
-        }
+        });
         Self(counts)
     }
 
@@ -325,6 +341,7 @@ fn decision(
     if record.has_headers() {
         return match flips.first() {
             Some(flip) => Decision::Mend(*flip),
+            None if well_formed_headers(record, content) => Decision::Sound,
             None => Decision::Uncertain(
                 "its headers do not begin with NATS/1.0 and end with an empty line".to_owned(),
             ),

@@ -53,7 +53,8 @@ impl Patchable {
     }
 }
 
-/// The sequences a mended record may have.
+/// The sequences a bad record should have. A mended one is proven by its hash whatever its sequence; these tell where to
+/// look first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fits {
     /// Messages and erased records lie above this.
@@ -63,15 +64,16 @@ pub(super) struct Fits {
 }
 
 impl Fits {
-    fn admits(self, record: &RecordRef) -> bool {
+    fn expects(self, record: &RecordRef) -> bool {
         let seq = record.sequence();
-        match record.kind() {
-            RecordKind::Tombstone => record.sequence_bits() >> 63 == 0,
-            RecordKind::Erased | RecordKind::Message => {
-                seq > self.floor && self.ceiling.is_none_or(|ceiling| seq < ceiling)
-            }
-        }
+        record.kind() == RecordKind::Tombstone
+            || (seq > self.floor && self.ceiling.is_none_or(|ceiling| seq < ceiling))
     }
+}
+
+/// Whether a record is of a kind that is written: not with both marks, not of sequence 0.
+fn is_written(record: &RecordRef) -> bool {
+    record.sequence_bits() >> 62 != 3 && record.sequence() != 0
 }
 
 /// A record that verifies.
@@ -98,40 +100,36 @@ impl Mender<'_, '_> {
     pub fn at(&mut self, offset: usize, fits: Fits) -> Option<Mended> {
         let claimed = parse_at(self.content, offset).ok();
         if let Some(record) = claimed {
-            if let Some(mended) = self.stored_hash(&record, fits) {
+            if let Some(mended) = self.stored_hash(&record) {
                 return Some(mended);
             }
             if !matches!(self.patchable, Patchable::All) {
                 return None;
             }
             let likely = self.likely_range(&record, fits);
-            if let Some(mended) =
-                likely.and_then(|range| self.covered(&record, fits, range, &SINGLE))
-            {
+            if let Some(mended) = likely.and_then(|range| self.covered(&record, range, &SINGLE)) {
                 return Some(mended);
             }
             if is_followed(self.content, &record, self.hints) {
                 return self
-                    .layout(offset, fits, false)
-                    .or_else(|| self.covered_all(&record, fits))
-                    .or_else(|| self.lengths(offset, fits));
+                    .layout(offset, false)
+                    .or_else(|| self.covered_all(&record))
+                    .or_else(|| self.lengths(offset));
             }
         }
         if !matches!(self.patchable, Patchable::All) {
             return None;
         }
         let Some(record) = claimed else {
-            return self
-                .layout(offset, fits, true)
-                .or_else(|| self.lengths(offset, fits));
+            return self.layout(offset, true).or_else(|| self.lengths(offset));
         };
-        self.lengths(offset, fits)
-            .or_else(|| self.layout(offset, fits, false))
-            .or_else(|| self.covered_all(&record, fits))
+        self.lengths(offset)
+            .or_else(|| self.layout(offset, false))
+            .or_else(|| self.covered_all(&record))
     }
 
     /// Takes the record at `offset` to end at `end`, whatever its length says, and nothing else to be wrong with it.
-    pub fn until(&mut self, offset: usize, end: usize, fits: Fits) -> Option<Mended> {
+    pub fn until(&mut self, offset: usize, end: usize) -> Option<Mended> {
         if !matches!(self.patchable, Patchable::All) {
             return None;
         }
@@ -143,7 +141,7 @@ impl Mender<'_, '_> {
         let flag = length_bits(&header) & HEADERS_BIT;
         [flag, flag ^ HEADERS_BIT]
             .into_iter()
-            .find_map(|flag| self.with_length(offset, &header, length | flag, fits))
+            .find_map(|flag| self.with_length(offset, &header, length | flag))
     }
 
     /// Takes back what mending a record did to the content.
@@ -163,8 +161,8 @@ impl Mender<'_, '_> {
     }
 
     /// The record as it is, or with a flip in its stored hash.
-    fn stored_hash(&mut self, record: &RecordRef, fits: Fits) -> Option<Mended> {
-        if !fits.admits(record) || !self.work.pay(record.length()) {
+    fn stored_hash(&mut self, record: &RecordRef) -> Option<Mended> {
+        if !is_written(record) || !self.work.pay(record.length()) {
             return None;
         }
         let expected = hash_of(self.hints.hash_key, record, self.content).to_le_bytes();
@@ -180,7 +178,7 @@ impl Mender<'_, '_> {
 
     /// Where a flip most likely sits, if the record shows it: in a sequence that does not fit, in a subject that is none.
     fn likely_range(&self, record: &RecordRef, fits: Fits) -> Option<std::ops::Range<usize>> {
-        if !fits.admits(record) {
+        if !is_written(record) || !fits.expects(record) {
             return Some(0..8);
         }
         let subject = record.subject(self.content);
@@ -189,17 +187,16 @@ impl Mender<'_, '_> {
         impossible.then(|| 16..16 + subject.len())
     }
 
-    fn covered_all(&mut self, record: &RecordRef, fits: Fits) -> Option<Mended> {
+    fn covered_all(&mut self, record: &RecordRef) -> Option<Mended> {
         let all = 0..record.length();
-        self.covered(record, fits, all.clone(), &SINGLE)
-            .or_else(|| self.covered(record, fits, all, &PAIRS))
+        self.covered(record, all.clone(), &SINGLE)
+            .or_else(|| self.covered(record, all, &PAIRS))
     }
 
     /// A flip in `range` of the bytes that the hash covers.
     fn covered(
         &mut self,
         record: &RecordRef,
-        fits: Fits,
         range: std::ops::Range<usize>,
         masks: &[u8],
     ) -> Option<Mended> {
@@ -214,7 +211,7 @@ impl Mender<'_, '_> {
         let patches = self.patch(&[(at, flip.mask)])?;
         let fitting = parse_at(self.content, record.offset())
             .ok()
-            .filter(|record| fits.admits(record));
+            .filter(is_written);
         if fitting.is_none() {
             self.unpatch(&[(at, flip.mask)]);
         }
@@ -222,16 +219,16 @@ impl Mender<'_, '_> {
     }
 
     /// Flips of the mark for headers and of the subject length: both decide which bytes the hash covers.
-    fn layout(&mut self, offset: usize, fits: Fits, broken: bool) -> Option<Mended> {
+    fn layout(&mut self, offset: usize, broken: bool) -> Option<Mended> {
         let header = self.header(offset)?;
         let bits = length_bits(&header);
-        if let Some(found) = self.with_length(offset, &header, bits ^ HEADERS_BIT, fits) {
+        if let Some(found) = self.with_length(offset, &header, bits ^ HEADERS_BIT) {
             return Some(found);
         }
         if bits & HEADERS_BIT == 0 {
             // Without headers the hash does not depend on the subject length.
             return if broken {
-                self.with_length(offset, &header, bits, fits)
+                self.with_length(offset, &header, bits)
             } else {
                 None
             };
@@ -243,12 +240,12 @@ impl Mender<'_, '_> {
                 let mut tried = header;
                 let [.., to_low, to_high] = &mut tried;
                 (*to_low, *to_high) = (low, high);
-                self.with_header(offset, &header, &tried, Site::SubjectLength, fits)
+                self.with_header(offset, &header, &tried, Site::SubjectLength)
             })
     }
 
     /// Flips of the length, those first that end where a record begins.
-    fn lengths(&mut self, offset: usize, fits: Fits) -> Option<Mended> {
+    fn lengths(&mut self, offset: usize) -> Option<Mended> {
         let header = self.header(offset)?;
         let bits = length_bits(&header).to_le_bytes();
         for masks in [&SINGLE[..], &PAIRS] {
@@ -259,10 +256,10 @@ impl Mender<'_, '_> {
                     continue;
                 };
                 let begins = end == self.content.len()
-                    || super::resync::plausible(self.content, end, 0, self.hints).is_some();
+                    || super::resync::plausible(self.content, end, self.hints).is_some();
                 if !begins {
                     dear.push(flipped);
-                } else if let Some(found) = self.with_length(offset, &header, flipped, fits) {
+                } else if let Some(found) = self.with_length(offset, &header, flipped) {
                     return Some(found);
                 }
             }
@@ -270,7 +267,7 @@ impl Mender<'_, '_> {
                 let cost = u64::from(flipped & !HEADERS_BIT);
                 if cost > self.work.left() / 8 {
                     self.work.cut_short();
-                } else if let Some(found) = self.with_length(offset, &header, flipped, fits) {
+                } else if let Some(found) = self.with_length(offset, &header, flipped) {
                     return Some(found);
                 }
             }
@@ -280,25 +277,19 @@ impl Mender<'_, '_> {
 
     /// The record with this length field; where its subject length does not fit and its hash does not depend on it, with
     /// the likeliest other subject length.
-    fn with_length(
-        &mut self,
-        offset: usize,
-        header: &Header,
-        bits: u32,
-        fits: Fits,
-    ) -> Option<Mended> {
+    fn with_length(&mut self, offset: usize, header: &Header, bits: u32) -> Option<Mended> {
         let mut tried = *header;
         *tried.first_chunk_mut()? = bits.to_le_bytes();
         let room = (bits as usize).checked_sub(RECORD_HEADER_LENGTH + CHECKSUM_LENGTH)?;
         let [.., low, high] = *header;
         let found = u16::from_le_bytes([low, high]);
         if bits & HEADERS_BIT != 0 || usize::from(found) <= room {
-            return self.with_header(offset, header, &tried, Site::Length, fits);
+            return self.with_header(offset, header, &tried, Site::Length);
         }
         let mut bare = tried;
         let [.., low, high] = &mut bare;
         (*low, *high) = (0, 0);
-        let proven = self.with_header(offset, header, &bare, Site::SubjectLength, fits)?;
+        let proven = self.with_header(offset, header, &bare, Site::SubjectLength)?;
         let length = proven.record.length();
         let picked = pick_subject_length(self.content, offset, length, found, self.hints.subjects);
         // Back to what was there; then once more with the length picked.
@@ -306,7 +297,7 @@ impl Mender<'_, '_> {
         let (picked, is_only) = picked?;
         let [.., low, high] = &mut bare;
         [*low, *high] = picked.to_le_bytes();
-        let mut chosen = self.with_header(offset, header, &bare, Site::SubjectLength, fits)?;
+        let mut chosen = self.with_header(offset, header, &bare, Site::SubjectLength)?;
         chosen.is_uncertain = !is_only;
         Some(chosen)
     }
@@ -318,12 +309,11 @@ impl Mender<'_, '_> {
         original: &Header,
         tried: &Header,
         site: Site,
-        fits: Fits,
     ) -> Option<Mended> {
         self.restore(offset, tried);
         let good = parse_at(self.content, offset)
             .ok()
-            .filter(|record| fits.admits(record))
+            .filter(is_written)
             .filter(|record| self.work.pay(record.length()))
             .filter(|record| verifies(self.hints.hash_key, record, self.content));
         let Some(record) = good else {

@@ -67,8 +67,8 @@ pub struct Hints<'a> {
     pub work_limit: u64,
 }
 
-/// Receives the proven records of a block in file order, messages, erased records and tombstones alike; not those
-/// whose sequence does not rise.
+/// Receives the proven records of a block in file order, messages, erased records and tombstones alike; not the messages
+/// that are out of order ([`BlockFind::backward_count`]).
 pub trait RecordSink {
     /// One record; `content` is the decoded, mended content it lies in.
     fn record(&mut self, record: &RecordRef, content: &[u8]);
@@ -107,7 +107,7 @@ fn scan_counting(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -
     find.compressed = unwrapped.compressed;
     let (content, patchable) = if unwrapped.compressed {
         let content = &mut scratch.content;
-        let trailer = trailer_of(content.len(), file.len());
+        let trailer = trailer_of(content, file);
         (content, trailer)
     } else {
         (&mut *file, Patchable::All)
@@ -129,11 +129,16 @@ fn begins_with_record(file: &[u8], hash_key: &HashKey) -> bool {
     parse_at(file, 0).is_ok_and(|record| resync::verifies(hash_key, &record, file))
 }
 
-/// Of a compressed block's content only the last eight bytes, the last record's hash, lie in the file as they are.
-fn trailer_of(content_length: usize, file_length: usize) -> Patchable {
+/// Of a compressed block's content only the last eight bytes, the last record's hash, lie in the file as they are; and
+/// not even those where the file is cut.
+fn trailer_of(content: &[u8], file: &[u8]) -> Patchable {
+    let trailer = content
+        .last_chunk::<CHECKSUM_LENGTH>()
+        .filter(|trailer| file.last_chunk() == Some(trailer))
+        .map_or(0, |trailer| trailer.len());
     Patchable::From {
-        content: content_length.saturating_sub(CHECKSUM_LENGTH),
-        file: file_length.saturating_sub(CHECKSUM_LENGTH) as u64,
+        content: content.len() - trailer,
+        file: (file.len() - trailer) as u64,
     }
 }
 
@@ -161,12 +166,16 @@ pub fn replay_block<S: RecordSink>(
     sink: &mut S,
 ) {
     let content = if find.compressed {
-        let patches: Vec<Patch> = find.patches().collect();
-        chunks::unwrap_again(file, &patches, &mut scratch.content);
+        chunks::unwrap_again(file, find.patches(), &mut scratch.content);
         &scratch.content
     } else {
         apply(file, find.patches());
         &*file
     };
-    replay::walk(content, hash_key, &find.gaps, sink);
+    let strays = if find.backward_count > 0 {
+        tally::strays(content, &find.gaps)
+    } else {
+        Vec::new()
+    };
+    replay::walk(content, hash_key, &find.gaps, &strays, sink);
 }

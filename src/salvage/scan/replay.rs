@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use super::super::find::Gap;
 use super::RecordSink;
-use super::tally::Order;
 use crate::format::checksum::HashKey;
-use crate::format::record::{Run, Runs};
+use crate::format::record::{RecordKind, RecordRef, Run, Runs};
 
 /// The stretches of content between gaps.
 pub(super) fn between(gaps: &[Gap], length: usize) -> impl Iterator<Item = Range<usize>> + '_ {
@@ -25,19 +24,43 @@ pub(super) fn between(gaps: &[Gap], length: usize) -> impl Iterator<Item = Range
         .filter(|stretch| !stretch.is_empty())
 }
 
-/// Feeds `sink` the records of `content` between `gaps`, each verified again. A stretch that does not verify to its end,
-/// because the file has changed since it was scanned, is left at its first bad record.
-pub(super) fn walk<S: RecordSink>(content: &[u8], hash_key: &HashKey, gaps: &[Gap], sink: &mut S) {
-    let mut order = Order::default();
+/// Every record of `content` between `gaps`, in file order, without verifying it.
+pub(super) fn each_record(content: &[u8], gaps: &[Gap], mut take: impl FnMut(&RecordRef)) {
     let mut run = Run::new();
     for stretch in between(gaps, content.len()) {
         // A record that ends in a gap is none.
-        let proven = content.get(..stretch.end).unwrap_or_default();
-        let mut runs = Runs::new(proven, hash_key);
+        let mut runs = Runs::unverified(content.get(..stretch.end).unwrap_or_default());
+        runs.seek(stretch.start);
+        while runs.next_run(&mut run) {
+            run.records.iter().for_each(&mut take);
+        }
+    }
+}
+
+/// Feeds `sink` the records that count of `content` between `gaps`, each verified again. A stretch that does not verify
+/// to its end, because the file has changed since it was scanned, is left at its first bad record.
+pub(super) fn walk<S: RecordSink>(
+    content: &[u8],
+    hash_key: &HashKey,
+    gaps: &[Gap],
+    strays: &[usize],
+    sink: &mut S,
+) {
+    let mut strays = strays.iter().copied().peekable();
+    let mut run = Run::new();
+    for stretch in between(gaps, content.len()) {
+        let mut runs = Runs::new(content.get(..stretch.end).unwrap_or_default(), hash_key);
         runs.seek(stretch.start);
         while runs.next_run(&mut run) {
             for record in &run.records {
-                if order.admits(record) {
+                while strays.next_if(|stray| *stray < record.offset()).is_some() {}
+                let is_stray = strays.next_if_eq(&record.offset()).is_some();
+                let counts = match record.kind() {
+                    RecordKind::Tombstone => true,
+                    RecordKind::Erased => record.sequence() != 0,
+                    RecordKind::Message => !is_stray,
+                };
+                if counts {
                     sink.record(record, content);
                 }
             }

@@ -43,15 +43,10 @@ pub(super) fn verifies(key: &HashKey, record: &RecordRef, content: &[u8]) -> boo
     record.stored_hash(content) == Some(hash_of(key, record, content))
 }
 
-/// The record at `offset`, if by its header alone one of this store could begin there whose sequence is above `floor`.
+/// The record at `offset`, if by its header alone one could begin there.
 ///
 /// Time does not depend on the lengths found.
-pub(super) fn plausible(
-    content: &[u8],
-    offset: usize,
-    floor: u64,
-    hints: &Hints<'_>,
-) -> Option<RecordRef> {
+pub(super) fn plausible(content: &[u8], offset: usize, hints: &Hints<'_>) -> Option<RecordRef> {
     let record = parse_at(content, offset).ok()?;
     let bare = record.subject_length() == 0 && !record.has_headers();
     let fits = match record.kind() {
@@ -59,12 +54,10 @@ pub(super) fn plausible(
             bare && record.length() == RECORD_MIN_LENGTH && record.sequence_bits() >> 63 == 0
         }
         RecordKind::Erased => {
-            bare && record.sequence() > floor
+            bare && record.sequence() != 0
                 && (record.length() == RECORD_MIN_LENGTH || record.timestamp_ns() == 0)
         }
-        RecordKind::Message => {
-            record.sequence() > floor && subject_plausible(record.subject(content), hints)
-        }
+        RecordKind::Message => subject_plausible(record.subject(content), hints),
     };
     fits.then_some(record)
 }
@@ -81,15 +74,12 @@ fn subject_plausible(subject: &[u8], hints: &Hints<'_>) -> bool {
 
 /// Whether what follows a record looks like the next one, or is the end of the content.
 pub(super) fn is_followed(content: &[u8], record: &RecordRef, hints: &Hints<'_>) -> bool {
-    let floor = match record.kind() {
-        RecordKind::Tombstone => 0,
-        RecordKind::Message | RecordKind::Erased => record.sequence(),
-    };
-    record.end_offset() == content.len()
-        || plausible(content, record.end_offset(), floor, hints).is_some()
+    record.end_offset() == content.len() || plausible(content, record.end_offset(), hints).is_some()
 }
 
-/// Looks for the next sound record at `from` or behind, messages and erased ones above `floor` only.
+/// Looks for the next sound record at `from` or behind. One whose sequence is not above `floor`, or not among those
+/// foreseen, is hashed only where there is work to spare; if it verifies, it is as good as any: which records count is
+/// decided over the whole block.
 pub(super) fn search(
     content: &[u8],
     from: usize,
@@ -107,12 +97,12 @@ pub(super) fn search(
             continue;
         }
         let offset = from + step;
-        let Some(record) = plausible(content, offset, floor, hints) else {
+        let Some(record) = plausible(content, offset, hints) else {
             continue;
         };
         credit.pass((offset - paid_to) as u64);
         paid_to = offset;
-        if !credit.pay(record.length(), weight(content, &record, hints)) {
+        if !credit.pay(record.length(), weight(content, &record, floor, hints)) {
             behind.cut_short = true;
         } else if verifies(hints.hash_key, &record, content) {
             behind.next = Some(record);
@@ -127,9 +117,10 @@ pub(super) fn search(
 }
 
 /// How much more than its price must be there for a record that is less likely a true one.
-fn weight(content: &[u8], record: &RecordRef, hints: &Hints<'_>) -> u64 {
+fn weight(content: &[u8], record: &RecordRef, floor: u64, hints: &Hints<'_>) -> u64 {
+    let seq = record.sequence();
     let foreseen =
-        record.kind() == RecordKind::Tombstone || hints.sequences.contains(&record.sequence());
+        record.kind() == RecordKind::Tombstone || (seq > floor && hints.sequences.contains(&seq));
     let followed = record.length() <= CHEAP_LENGTH || is_followed(content, record, hints);
     (if foreseen { 1 } else { 4 }) * (if followed { 1 } else { 4 })
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 
-use super::super::find::{Edge, GapCause, Site};
+use super::super::find::{Edge, GapCause, Repair, Site};
 use super::work::{BLOCK_PLACES, RESYNC_RATE};
 use super::*;
 use crate::block::walk;
@@ -192,7 +192,7 @@ fn build<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Built {
         borders.push(bytes.len());
     }
     let mut collected = Collected::default();
-    replay::walk(&bytes, &key(), &[], &mut collected);
+    replay::walk(&bytes, &key(), &[], &[], &mut collected);
     Built {
         bytes,
         borders,
@@ -327,11 +327,455 @@ fn flip_every_bit(built: &Built, witness: &Witness) -> (usize, usize) {
 fn every_single_bit_flip_loses_nothing() {
     let built = mixed();
     let mut witness = mixed_witness();
-    // A stale index: five flips give another subject the stream takes.
-    assert_eq!(flip_every_bit(&built, &witness), (0, 0));
+    // A stale index: these flips give another subject the stream takes, which may be of a message since deleted.
+    assert_eq!(flip_every_bit(&built, &witness), (11, 0));
     // A fresh one decides them all.
     witness.live = Some(true);
     assert_eq!(flip_every_bit(&built, &witness), (0, 0));
     // None at all.
     assert_eq!(flip_every_bit(&built, &Witness::new(&[])), (0, 0));
+}
+
+#[test]
+fn every_pair_of_neighbouring_bits_loses_nothing() {
+    let built = mixed();
+    let mut witness = mixed_witness();
+    witness.live = Some(true);
+    for at in 0..built.bytes.len() {
+        for bit in 0..7 {
+            let damaged = flipped(&built.bytes, &[(at, 3 << bit)]);
+            let scanned = scan(&damaged, &witness);
+            let place = format!("byte {at} bits {bit} and the next: {:?}", scanned.find);
+            assert!(scanned.find.gaps.is_empty(), "{place}");
+            let sequences = |records: &[Plain]| -> Vec<_> {
+                records.iter().map(Plain::without_borders).collect()
+            };
+            assert_eq!(
+                sequences(&scanned.plain()),
+                sequences(&built.records),
+                "{place}"
+            );
+        }
+    }
+}
+
+#[test]
+fn flips_say_where_they_were() {
+    let built = mixed();
+    let witness = mixed_witness();
+    let second = built.borders[1];
+    let cases = [
+        (0, Site::Length),
+        (3, Site::Length),
+        (5, Site::Sequence),
+        (14, Site::Time),
+        (20, Site::SubjectLength),
+        (25, Site::Subject),
+        (40, Site::Body),
+        (built.borders[1] - 3, Site::Hash),
+        (second + 20, Site::SubjectLength),
+        (second + 22 + 11 + 1, Site::HeaderLength),
+        (second + 22 + 11 + 4 + 9, Site::Headers),
+        (built.borders[2] - 10, Site::Body),
+    ];
+    for (at, site) in cases {
+        let scanned = scan(&flipped(&built.bytes, &[(at, 0x80)]), &witness);
+        let patch = Patch {
+            offset: at as u64,
+            mask: 0x80,
+        };
+        let seq = Some(if at < second { 11 } else { 12 });
+        assert_eq!(
+            scanned.find.repairs,
+            [Repair {
+                site,
+                patches: vec![patch],
+                seq
+            }]
+        );
+        assert_eq!(scanned.plain(), built.records);
+    }
+}
+
+#[test]
+fn a_length_that_is_all_wrong_is_the_distance_to_the_next_record() {
+    let built = mixed();
+    let mut damaged = built.bytes.clone();
+    for start in [built.borders[1], built.borders[7]] {
+        damaged[start..start + 4].copy_from_slice(&0x7b3c_91f6_u32.to_le_bytes());
+    }
+    let scanned = scan(&damaged, &mixed_witness());
+    assert_eq!(scanned.plain(), built.records);
+    assert_eq!(scanned.mended, built.bytes);
+    let sites: Vec<Site> = scanned.find.repairs.iter().map(|r| r.site).collect();
+    assert_eq!(sites, [Site::Length, Site::Length]);
+    assert!(scanned.find.repairs[0].patches.len() > 1);
+}
+
+#[test]
+fn a_record_beyond_mending_is_a_gap_between_its_neighbours() {
+    let built = mixed();
+    let (start, end) = (built.borders[7], built.borders[8]);
+    let damaged = flipped(&built.bytes, &[(start + 50, 1), (start + 250, 1)]);
+    let scanned = scan(&damaged, &mixed_witness());
+    assert_eq!(scanned.find.gaps.len(), 1);
+    let gap = &scanned.find.gaps[0];
+    assert_eq!(
+        (gap.offset, gap.length),
+        (start as u64, (end - start) as u64)
+    );
+    assert_eq!((gap.file_offset, gap.file_length), (gap.offset, gap.length));
+    assert_eq!((gap.before, gap.after), (Some(20), Some(23)));
+    assert!(matches!(gap.cause, GapCause::Record(_)));
+    let mut kept = built.records.clone();
+    kept.retain(|record| record.bits != 21);
+    assert_eq!(scanned.plain(), kept);
+}
+
+#[test]
+fn both_ends_of_a_gap_are_worked_on() {
+    // Three bad records in a row: the middle one beyond mending, each of its neighbours with one flip.
+    let built = build((1..=9).map(|seq| message(seq, "orders.new", b"", &[7; 90])));
+    let start = |record: usize| built.borders[record];
+    for (near, far) in [(60, 60), (4, 60), (60, 4), (25, 0), (0, 22)] {
+        let damaged = flipped(
+            &built.bytes,
+            &[
+                (start(3) + near, 2),
+                (start(4) + 30, 1),
+                (start(4) + 90, 1),
+                (start(5) + far, 2),
+            ],
+        );
+        let scanned = scan(&damaged, &mixed_witness());
+        let kept: Vec<u64> = scanned.find.messages.iter().collect();
+        assert_eq!(kept, [1, 2, 3, 4, 6, 7, 8, 9], "{near} {far}");
+        assert_eq!(scanned.find.gaps.len(), 1);
+        assert_eq!(scanned.find.gaps[0].offset, start(4) as u64);
+    }
+}
+
+#[test]
+fn a_torn_tail_is_a_gap_at_the_end() {
+    let built = mixed();
+    let last = built.borders[8];
+    for end in last + 1..built.bytes.len() {
+        let scanned = scan(&built.bytes[..end], &mixed_witness());
+        assert_eq!(scanned.plain(), built.records[..8], "cut at {end}");
+        assert_eq!(scanned.find.gaps.len(), 1);
+        let gap = &scanned.find.gaps[0];
+        assert_eq!(gap.offset, last as u64);
+        assert_eq!((gap.before, gap.after), (Some(21), None));
+    }
+}
+
+#[test]
+fn a_stray_old_copy_hides_nothing_behind_it() {
+    let seqs = |seqs: &[u64]| {
+        let built = build(
+            seqs.iter()
+                .map(|seq| message(*seq, "orders.new", b"", b"x")),
+        );
+        let scanned = scan(&built.bytes, &mixed_witness());
+        assert!(scanned.find.is_whole());
+        assert_eq!(
+            scanned.find.first.unwrap().seq,
+            *scanned.find.messages.iter().next().as_ref().unwrap()
+        );
+        assert_eq!(
+            scanned.find.last.unwrap().seq,
+            scanned.find.messages.last().unwrap()
+        );
+        let kept: Vec<u64> = scanned.find.messages.iter().collect();
+        (kept, scanned.find.backward_count)
+    };
+    assert_eq!(seqs(&[5, 5, 6]), (vec![5, 6], 1));
+    assert_eq!(seqs(&[5, 4, 6, 7]), (vec![4, 6, 7], 1));
+    assert_eq!(
+        seqs(&[1, 2, 90, 91, 3, 4, 5, 90, 91]),
+        (vec![1, 2, 3, 4, 5, 90, 91], 2)
+    );
+    assert_eq!(seqs(&[90, 1, 2, 3]), (vec![1, 2, 3], 1));
+}
+
+#[test]
+fn an_erased_record_out_of_order_still_erases() {
+    let built = build([
+        message(5, "orders.new", b"", b"five"),
+        message(6, "orders.new", b"", b"six"),
+        NewRecord::Erased {
+            sequence: 5,
+            noise: &[1; 9],
+        },
+        message(7, "orders.new", b"", b"seven"),
+    ]);
+    let scanned = scan(&built.bytes, &mixed_witness());
+    assert_eq!(scanned.find.messages.iter().collect::<Vec<_>>(), [5, 6, 7]);
+    assert_eq!(scanned.find.erased.iter().collect::<Vec<_>>(), [5]);
+    assert_eq!(scanned.plain().len(), 4);
+}
+
+#[test]
+fn a_message_that_holds_records_does_not_pass_them_off_when_it_is_damaged() {
+    let inner = build([
+        message(2, "orders.forged", b"", b"forged"),
+        message(3, "orders.new", b"", b""),
+    ]);
+    let mut body = vec![7; 100];
+    body.extend_from_slice(&inner.bytes);
+    body.extend_from_slice(&[9; 100]);
+    let built = build([
+        message(1, "orders.new", b"", b"one"),
+        message(2, "orders.new", b"", &body),
+        message(3, "orders.new", b"", b"three"),
+    ]);
+    let start = built.borders[1];
+    let damaged = flipped(&built.bytes, &[(start + 40, 1), (built.borders[2] - 40, 1)]);
+    let scanned = scan(&damaged, &mixed_witness());
+    assert_eq!(scanned.find.messages.iter().collect::<Vec<_>>(), [1, 3]);
+    assert!(
+        scanned
+            .records
+            .iter()
+            .all(|(_, record)| record.subject != b"orders.forged")
+    );
+}
+
+#[test]
+fn borders_of_headers() {
+    let body = b"\r\n\r\nNATS/1.0\r\n\r\n";
+    let built = build([
+        message(1, "orders.new", HEADERS, body),
+        message(2, "orders.new", b"no headers at all", b"x"),
+        message(3, "orders.new", b"NATS/1.0 503\r\n\r\n", b""),
+    ]);
+    let at = 22 + "orders.new".len();
+    for bit in 0..32 {
+        let damaged = flipped(&built.bytes, &[(at + bit / 8, 1 << (bit % 8))]);
+        let scanned = scan(&damaged, &mixed_witness());
+        assert_eq!(scanned.plain(), built.records, "bit {bit}");
+    }
+    let scanned = scan(&built.bytes, &mixed_witness());
+    assert_eq!(scanned.plain(), built.records);
+    let doubted: Vec<u64> = scanned
+        .find
+        .uncertain
+        .iter()
+        .map(|doubt| doubt.seq)
+        .collect();
+    assert_eq!(doubted, [2]);
+}
+
+#[test]
+fn a_subject_of_former_days_is_kept() {
+    // The stream takes `orders.>` now, and one took these; a flip of a length away is a subject it takes.
+    let built = build([
+        message(1, "bills.new", b"", b"old"),
+        message(2, "bills.new", b"", b"old"),
+        message(3, "orders.a.b", b"", b"dead"),
+    ]);
+    let mut witness = Witness::new(&["orders.a"]);
+    let scanned = scan(&built.bytes, &witness);
+    assert_eq!(scanned.plain(), built.records);
+    assert!(scanned.find.is_whole());
+    assert_eq!(scanned.find.uncertain.len(), 1);
+    // The index knows that message 3 is deleted: nothing is strange about its subject.
+    witness.live = Some(false);
+    assert!(scan(&built.bytes, &witness).find.uncertain.is_empty());
+    // Were it live, the index would list its subject.
+    witness.live = Some(true);
+    let scanned = scan(&built.bytes, &witness);
+    assert_eq!(scanned.records[2].1.subject, b"orders.a");
+}
+
+/// A block of `count` messages with bodies of about `length` bytes, some with headers, some tombstones.
+fn long(count: u64, length: usize) -> Built {
+    let body: Vec<u8> = (0..length as u32 * 2)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    build((1..=count).map(|seq| {
+        let from = (seq as usize * 7) % length;
+        let length = length / 2 + (seq as usize * 13) % (length / 2 + 1);
+        match seq % 7 {
+            0 => NewRecord::Tombstone {
+                sequence: seq / 2,
+                timestamp_ns: 5,
+            },
+            1 => message(seq, "orders.paid", HEADERS, &body[from..from + length]),
+            _ => message(seq, "orders.new", b"", &body[from..from + length]),
+        }
+    }))
+}
+
+/// Every record that no damaged byte touches is there, and none that was not.
+fn assert_only_touched_are_lost(
+    built: &Built,
+    touched: &[RangeInclusive<usize>],
+    scanned: &Scanned,
+) {
+    let kept: BTreeSet<&Plain> = scanned.records.iter().map(|(_, record)| record).collect();
+    let all: BTreeSet<&Plain> = built.records.iter().collect();
+    assert!(kept.is_subset(&all), "{:?}", scanned.find);
+    for (record, ends) in built.records.iter().zip(built.borders.windows(2)) {
+        let hit = touched
+            .iter()
+            .any(|range| *range.start() < ends[1] && *range.end() >= ends[0]);
+        assert!(
+            hit || kept.contains(record),
+            "record at {} is lost: {:?}",
+            ends[0],
+            scanned.find
+        );
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Zero,
+    Ones,
+    Noise(u32),
+    /// What lies elsewhere in the block.
+    Copy(usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        Just(Damage::Zero),
+        Just(Damage::Ones),
+        any::<u32>().prop_map(Damage::Noise),
+        any::<usize>().prop_map(Damage::Copy),
+    ]
+}
+
+fn inflict(bytes: &mut [u8], range: &RangeInclusive<usize>, damage: &Damage) {
+    let original = bytes.to_vec();
+    for at in range.clone() {
+        bytes[at] = match damage {
+            Damage::Zero => 0,
+            Damage::Ones => 0xff,
+            Damage::Noise(seed) => {
+                let mixed = (at as u32).wrapping_add(*seed).wrapping_mul(2_654_435_761);
+                ((mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca6b) >> 24) as u8
+            }
+            Damage::Copy(from) => original[(from.wrapping_add(at)) % original.len()],
+        };
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn overwritten_ranges_lose_only_what_they_touch(
+        places in proptest::collection::vec((any::<prop::sample::Index>(), 1..3000_usize, damage()), 1..6),
+        length in prop_oneof![Just(40_usize), Just(250), Just(1500)],
+    ) {
+        let built = long(40_000 / length as u64 + 20, length);
+        let mut bytes = built.bytes.clone();
+        let mut touched = Vec::new();
+        for (at, length, damage) in &places {
+            let start = at.index(bytes.len());
+            let range = start..=(start + length - 1).min(bytes.len() - 1);
+            inflict(&mut bytes, &range, damage);
+            touched.push(range);
+        }
+        let scanned = scan_with(&bytes, &mixed_witness(), 1..=100_000, 4 << 20);
+        assert_only_touched_are_lost(&built, &touched, &scanned);
+    }
+
+    #[test]
+    fn bytes_cut_out_or_put_in_lose_only_what_they_touch(
+        at in any::<prop::sample::Index>(),
+        count in 1..2000_usize,
+        noise in any::<Option<u8>>(),
+    ) {
+        let built = long(120, 300);
+        let at = at.index(built.bytes.len());
+        let end = (at + count).min(built.bytes.len());
+        let mut bytes = built.bytes.clone();
+        let touched = match noise {
+            Some(noise) => {
+                bytes.splice(at..at, std::iter::repeat_n(noise, count));
+                at..=at
+            }
+            None => {
+                bytes.drain(at..end);
+                at..=end - 1
+            }
+        };
+        let scanned = scan_with(&bytes, &mixed_witness(), 1..=1000, 4 << 20);
+        assert_only_touched_are_lost(&built, &[touched], &scanned);
+    }
+
+    #[test]
+    fn any_bytes_are_scanned_within_bounds(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
+        scan_with(&bytes, &mixed_witness(), 0..=u64::MAX, 1 << 16);
+    }
+}
+
+/// Plausible record headers, one after the other, none of which verifies.
+fn hostile(count: usize, length: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for seq in 1..=count as u64 {
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&seq.to_le_bytes());
+        bytes.extend_from_slice(&17_i64.to_le_bytes());
+        bytes.extend_from_slice(&10_u16.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn plausible_headers_without_end_stay_within_the_bound() {
+    let sound = build((900_000..900_010).map(|seq| message(seq, "orders.new", b"", b"behind it")));
+    for length in [40, 330, 5_000, 200_000] {
+        let mut bytes = hostile(20_000, length);
+        bytes.extend_from_slice(&sound.bytes);
+        // The bound itself is checked within.
+        let scanned = scan_with(&bytes, &mixed_witness(), 0..=u64::MAX, 1 << 20);
+        assert_eq!(scanned.plain(), sound.records, "length {length}");
+        assert!(
+            scanned.spent > 1 << 18,
+            "the search was given something to do"
+        );
+        assert!(
+            scanned
+                .find
+                .gaps
+                .iter()
+                .all(|gap| gap.cause == GapCause::WorkLimit)
+        );
+    }
+}
+
+#[test]
+fn many_bad_places_share_the_work_of_a_block() {
+    // Every other record has two flips, so that each bad one is searched in vain.
+    let built = build((1..=2000).map(|seq| message(seq, "orders.new", b"", &[3; 2000])));
+    let mut bytes = built.bytes.clone();
+    for ends in built.borders.windows(2).step_by(2) {
+        bytes[ends[0] + 100] ^= 1;
+        bytes[ends[1] - 100] ^= 1;
+    }
+    let scanned = scan_with(&bytes, &mixed_witness(), 1..=2000, 1 << 16);
+    assert_eq!(scanned.find.messages.len(), 1000);
+    assert_eq!(scanned.find.gaps.len(), 1000);
+}
+
+#[test]
+fn the_last_hash_of_a_compressed_block_is_mended_in_the_file() {
+    let built = mixed();
+    let mut file = Vec::new();
+    crate::format::compression::compress(&built.bytes, &mut file).unwrap();
+    let scanned = scan(&file, &mixed_witness());
+    assert!(scanned.find.compressed && scanned.find.is_whole());
+    assert_eq!(scanned.plain(), built.records);
+    for at in file.len() - 8..file.len() {
+        for bit in 0..8 {
+            let scanned = scan(&flipped(&file, &[(at, 1 << bit)]), &mixed_witness());
+            assert_eq!(scanned.plain(), built.records);
+            assert_eq!(scanned.mended, file);
+            assert_eq!(scanned.find.repairs[0].site, Site::Hash);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::border::Borders;
 use super::chunks::Break;
 use super::mend::{Fits, Mended, Mender, Patchable};
 use super::resync::{self, Behind};
-use super::tally::Tally;
+use super::tally::{Tally, by_chain};
 use super::work::Work;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
 
@@ -68,6 +68,9 @@ impl<'a, 'h> Scanner<'a, 'h> {
             };
         }
         self.breaks_before(self.content.len() + 1);
+        if self.tally.is_out_of_order() {
+            self.tally = by_chain(self.content, &mut self.gaps);
+        }
         self.decide_borders();
         self.repairs
             .sort_by_key(|repair| repair.patches.first().map(|patch| patch.offset));
@@ -140,7 +143,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
     /// A bad record at `offset`. Returns where the next sound one begins.
     fn resolve(&mut self, offset: usize, fault: RecordFault) -> usize {
         self.work.begin_place();
-        let floor = self.tally.order.last();
+        let floor = self.tally.last_seq().unwrap_or(0);
         let fits = Fits {
             floor,
             ceiling: None,
@@ -174,7 +177,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             }
         }
         // The place itself, if only its length was wrong.
-        if let Some(mended) = self.mender().until(offset, end, fits) {
+        if let Some(mended) = self.mender().until(offset, end) {
             self.accept(mended);
         } else {
             let start = self.from_near_end(offset, end, fits, &fault);
@@ -247,8 +250,8 @@ impl<'a, 'h> Scanner<'a, 'h> {
     /// The sound record to which the bad one leads, where by the sequences exactly the bad one lies between: then nothing
     /// within it is looked at, so that a message whose body holds records cannot pass them off as its neighbours.
     fn neighbour(&mut self, offset: usize, floor: u64) -> Option<RecordRef> {
-        let bad = resync::plausible(self.content, offset, floor, self.hints)?;
-        let next = resync::plausible(self.content, bad.end_offset(), floor, self.hints)?;
+        let bad = resync::plausible(self.content, offset, self.hints)?;
+        let next = resync::plausible(self.content, bad.end_offset(), self.hints)?;
         let is_dense = uses_sequence(&bad)
             && uses_sequence(&next)
             && bad.sequence() == floor + 1
@@ -328,15 +331,11 @@ impl<'a, 'h> Scanner<'a, 'h> {
             file_offset: 0,
             file_length: 0,
             cause,
-            before: self.before(),
+            before: self.tally.last_seq(),
             after: None,
         };
         widen(&mut gap, self.patchable, self.breaks, self.file_length);
         self.gaps.push(gap);
-    }
-
-    fn before(&self) -> Option<u64> {
-        Some(self.tally.order.last()).filter(|seq| *seq != 0)
     }
 
     /// Makes gaps of no length of the breaks that end before `offset` and that no gap touches: how many bytes are missing
@@ -359,7 +358,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
                     file_offset: broken.file_offset,
                     file_length: broken.file_length,
                     cause: GapCause::Compressed(broken.cause.clone()),
-                    before: self.before(),
+                    before: self.tally.last_seq(),
                     after: None,
                 });
             }
