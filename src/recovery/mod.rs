@@ -31,7 +31,7 @@ pub use apply::{ApplyCause, ApplyError, RollBack};
 pub use engine::{Phase, Progress, Watch};
 pub use messages::{Flow, Item, Message, messages};
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};
-pub use settings::block_size;
 pub use session::{StreamDir, examine};
+pub use settings::block_size;
 pub use undo::{UndoError, UndoReport};
 pub use walk::{Found, Shape, WalkError, find_streams};

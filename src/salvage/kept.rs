@@ -158,7 +158,11 @@ impl<'a> Cursor<'a> {
         };
         self.blocks.read(find.number, &mut self.file)?;
         let mut sink = Collector {
-            kept: if self.every { &find.messages } else { &verdict.kept },
+            kept: if self.every {
+                &find.messages
+            } else {
+                &verdict.kept
+            },
             range: segment.first..=segment.last,
             collected: loaded,
         };
@@ -185,7 +189,8 @@ impl<'a> Cursor<'a> {
         let (parts, is_header_broken) = match record.headers_and_body(&self.loaded.bytes) {
             Ok(parts) => (parts, false),
             Err(_) => {
-                let start = item.start + crate::format::limits::RECORD_HEADER_LENGTH + subject.len();
+                let start =
+                    item.start + crate::format::limits::RECORD_HEADER_LENGTH + subject.len();
                 let rest = self.loaded.bytes.get(start..record.checksum_offset());
                 ((&[][..], rest.unwrap_or_default()), true)
             }

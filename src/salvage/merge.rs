@@ -126,7 +126,10 @@ fn are_one_stream(found: &[Survey]) -> Result<(), SalvageError> {
         let (a, b) = (&first.gathered.evidence, &other.gathered.evidence);
         let mut detail = None;
         if a.name != b.name {
-            detail = Some(format!("it is the stream {}, the first copy is {}", b.name, a.name));
+            detail = Some(format!(
+                "it is the stream {}, the first copy is {}",
+                b.name, a.name
+            ));
         } else if a.meta.created.ns() != b.meta.created.ns()
             && a.meta.subjects != b.meta.subjects
             && a.meta_origin != MetaOrigin::Made
@@ -199,7 +202,13 @@ fn deleted_in_any(found: &[Survey], held: &SeqSet) -> SeqSet {
     let mut deleted = SeqSet::new();
     for copy in found {
         let mut named = copy.trust.tombstones.clone();
-        if copy.gathered.evidence.index.as_ref().is_some_and(|index| index.fresh) {
+        if copy
+            .gathered
+            .evidence
+            .index
+            .as_ref()
+            .is_some_and(|index| index.fresh)
+        {
             remove_all(&mut named, &copy.trust.live);
         }
         deleted.union_with(&named);
@@ -223,10 +232,14 @@ fn deleted_in_any(found: &[Survey], held: &SeqSet) -> SeqSet {
         }
         deleted.union_with(&unlisted);
     }
-    let mut reaches: Vec<u64> = indexes(found).map(|(state, _)| state.last_sequence).collect();
+    let mut reaches: Vec<u64> = indexes(found)
+        .map(|(state, _)| state.last_sequence)
+        .collect();
     reaches.sort_unstable();
     reaches.dedup();
-    let newest_first = indexes(found).map(|(state, _)| (state.last_sequence, state.first_sequence)).max_by_key(|(last, first)| (*last, std::cmp::Reverse(*first)));
+    let newest_first = indexes(found)
+        .map(|(state, _)| (state.last_sequence, state.first_sequence))
+        .max_by_key(|(last, first)| (*last, std::cmp::Reverse(*first)));
     if let Some((_, first)) = newest_first
         && let Some(below) = first.checked_sub(1)
     {
@@ -324,7 +337,11 @@ fn merge_surveyed(
     let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
     union.lost.union_with(&missing);
     for copy in found {
-        quarantine::put_aside_into(&source_blocks(fs, copy, &options.keys), copy, &mut aside.writer)?;
+        quarantine::put_aside_into(
+            &source_blocks(fs, copy, &options.keys),
+            copy,
+            &mut aside.writer,
+        )?;
     }
     let events = std::mem::take(&mut aside.events);
     let quarantined = aside.writer.finish()?;
@@ -338,14 +355,28 @@ fn merge_surveyed(
     };
     let promise = Promise {
         messages: written.seqs.len(),
-        first_seq: written.seqs.first().unwrap_or(union.last.seq.saturating_add(1)),
+        first_seq: written
+            .seqs
+            .first()
+            .unwrap_or(union.last.seq.saturating_add(1)),
         last_seq: union.last.seq.max(written.last.seq),
     };
-    let settled = settle_as(fs, &made, promise, &evidence.account, options, target, entropy, watch)?;
+    let settled = settle_as(
+        fs,
+        &made,
+        promise,
+        &evidence.account,
+        options,
+        target,
+        entropy,
+        watch,
+    )?;
     let mut made = report_of(found, &union, &conflicts, quarantined, written.seqs.len());
     if regained_count > 0 {
         let detail = format!("{regained_count} messages were found in the quarantine file");
-        made.stream.events.push(Event::new(EventCode::FileRepaired, detail));
+        made.stream
+            .events
+            .push(Event::new(EventCode::FileRepaired, detail));
     }
     made.stream.events.extend(events);
     made.stream.events.extend(consumer_events);
@@ -354,12 +385,17 @@ fn merge_surveyed(
 }
 
 fn newest_consumers(found: &[Survey]) -> Option<&Survey> {
-    found.iter().filter(|copy| !copy.consumers.is_empty()).max_by_key(|copy| {
-        let delivered = copy.consumers.iter().filter_map(|consumer| {
-            consumer.state.as_ref().map(|state| u128::from(state.delivered.consumer) + u128::from(state.ack_floor.consumer))
-        });
-        (copy.consumers.len(), delivered.sum::<u128>())
-    })
+    found
+        .iter()
+        .filter(|copy| !copy.consumers.is_empty())
+        .max_by_key(|copy| {
+            let delivered = copy.consumers.iter().filter_map(|consumer| {
+                consumer.state.as_ref().map(|state| {
+                    u128::from(state.delivered.consumer) + u128::from(state.ack_floor.consumer)
+                })
+            });
+            (copy.consumers.len(), delivered.sum::<u128>())
+        })
 }
 
 struct Written {
@@ -437,7 +473,11 @@ fn agreed<'m>(
         .iter()
         .filter(|message| !message.is_border_uncertain && !message.is_header_broken)
         .collect();
-    let voices: Vec<&KeptMessage<'m>> = if sure.is_empty() { holders.iter().collect() } else { sure };
+    let voices: Vec<&KeptMessage<'m>> = if sure.is_empty() {
+        holders.iter().collect()
+    } else {
+        sure
+    };
     let Some(first) = voices.first().copied() else {
         return Ok(None);
     };
@@ -481,7 +521,14 @@ impl Aside<'_> {
         if self.conflicts.len() <= CONFLICTS_TOLD_MAX {
             let times: Vec<String> = voices
                 .iter()
-                .map(|voice| format!("{:?} of {} ns with {} bytes", String::from_utf8_lossy(voice.subject), voice.timestamp_ns, voice.body.len()))
+                .map(|voice| {
+                    format!(
+                        "{:?} of {} ns with {} bytes",
+                        String::from_utf8_lossy(voice.subject),
+                        voice.timestamp_ns,
+                        voice.body.len()
+                    )
+                })
                 .collect();
             let event = Event::new(EventCode::MergeConflict, times.join("; "));
             self.events.push(event.seq(first.seq));
@@ -545,7 +592,10 @@ fn report_of(
     for (copy, made) in found.iter().zip(&mut all) {
         totals.repaired += made.stream.salvage.as_ref().map_or(0, |own| own.repaired);
         for mut event in std::mem::take(&mut made.stream.events) {
-            if matches!(event.code, EventCode::MessagesLost | EventCode::DeletesUncertain) {
+            if matches!(
+                event.code,
+                EventCode::MessagesLost | EventCode::DeletesUncertain
+            ) {
                 continue;
             }
             if several && let Some(file) = event.file.as_mut() {

@@ -134,7 +134,8 @@ pub(super) fn vanishing(meta: &StreamMeta) -> bool {
 
 /// Whether messages can be deleted one by one, by clients or by their acknowledgements.
 fn deletable(meta: &StreamMeta) -> bool {
-    let denied = |field: &str| meta.raw().get(field).and_then(|value| value.as_bool()) == Some(true);
+    let denied =
+        |field: &str| meta.raw().get(field).and_then(|value| value.as_bool()) == Some(true);
     meta.retention != Retention::Limits
         || meta.allow_rollup
         || !(denied("deny_delete") && meta.deny_purge)
@@ -150,7 +151,10 @@ fn claims(
 ) -> Vec<Claim> {
     let mut claims = Vec::new();
     let mut claim = |path: &str, stamp: Option<u64>| {
-        if let Some(seq) = stamp.and_then(|stamp| stamp.checked_sub(1)).filter(|seq| *seq > 0) {
+        if let Some(seq) = stamp
+            .and_then(|stamp| stamp.checked_sub(1))
+            .filter(|seq| *seq > 0)
+        {
             claims.push(Claim {
                 path: path.to_owned(),
                 seq,
@@ -337,9 +341,7 @@ impl Scanner<'_> {
             return 1..=SEQUENCE_MAX;
         };
         let state = &index.state;
-        let at = state
-            .blocks
-            .partition_point(|entry| entry.number < number);
+        let at = state.blocks.partition_point(|entry| entry.number < number);
         match state.blocks.get(at) {
             Some(entry) if entry.number == number && number != state.last_block => {
                 entry.first_sequence..=entry.last_sequence.max(entry.first_sequence)

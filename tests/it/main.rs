@@ -11,6 +11,7 @@ mod damaged;
 mod golden;
 mod hazards;
 mod matrix;
+mod merged;
 mod recover;
 mod salvage;
 mod support;

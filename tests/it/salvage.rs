@@ -11,7 +11,7 @@ use jetsam::recovery::{StreamDir, Watch};
 use jetsam::salvage::{self, SalvageError, SalvageOptions, SalvageReport};
 
 use crate::recover::snapshot;
-use crate::support::{Fixture, golden, look};
+use crate::support::{Fixture, damaged, golden, look};
 
 /// Salvages without being watched.
 pub fn save(
@@ -58,7 +58,11 @@ fn compare(ours: &StreamReport, theirs: &StreamReport) -> Vec<String> {
     let mut check = |what: &str, ours: String, theirs: String| {
         if ours != theirs {
             let cut = |text: String| text.chars().take(300).collect::<String>();
-            wrong.push(format!("{what}: {}, recovery says {}", cut(ours), cut(theirs)));
+            wrong.push(format!(
+                "{what}: {}, recovery says {}",
+                cut(ours),
+                cut(theirs)
+            ));
         }
     };
     let state = |report: &StreamReport| {
@@ -70,13 +74,41 @@ fn compare(ours: &StreamReport, theirs: &StreamReport) -> Vec<String> {
         format!("{state:?}")
     };
     check("state", state(ours), state(theirs));
-    check("digest", format!("{:?}", ours.digest), format!("{:?}", theirs.digest));
-    check("subjects", format!("{:?}", ours.subjects), format!("{:?}", theirs.subjects));
-    check("ttl", format!("{:?}", ours.ttl), format!("{:?}", theirs.ttl));
-    check("schedules", format!("{:?}", ours.schedules), format!("{:?}", theirs.schedules));
-    check("sources", format!("{:?}", ours.sources), format!("{:?}", theirs.sources));
-    check("consumers", format!("{:?}", ours.consumers), format!("{:?}", theirs.consumers));
-    check("source", format!("{:?}", ours.source), format!("{:?}", Some(Source::Index)));
+    check(
+        "digest",
+        format!("{:?}", ours.digest),
+        format!("{:?}", theirs.digest),
+    );
+    check(
+        "subjects",
+        format!("{:?}", ours.subjects),
+        format!("{:?}", theirs.subjects),
+    );
+    check(
+        "ttl",
+        format!("{:?}", ours.ttl),
+        format!("{:?}", theirs.ttl),
+    );
+    check(
+        "schedules",
+        format!("{:?}", ours.schedules),
+        format!("{:?}", theirs.schedules),
+    );
+    check(
+        "sources",
+        format!("{:?}", ours.sources),
+        format!("{:?}", theirs.sources),
+    );
+    check(
+        "consumers",
+        format!("{:?}", ours.consumers),
+        format!("{:?}", theirs.consumers),
+    );
+    check(
+        "source",
+        format!("{:?}", ours.source),
+        format!("{:?}", Some(Source::Index)),
+    );
     wrong
 }
 
@@ -99,7 +131,11 @@ fn an_undamaged_store_comes_out_as_it_went_in() {
                     let enforced = look(&fixture.stream(), &fixture.options());
                     let (least, ours, most) = (live(&enforced), live(ours), live(&theirs));
                     let kept = least.is_subset(&ours) && (ours.is_subset(&most) || !stale);
-                    if kept { Vec::new() } else { vec![format!("{least:?} {ours:?} {most:?}")] }
+                    if kept {
+                        Vec::new()
+                    } else {
+                        vec![format!("{least:?} {ours:?} {most:?}")]
+                    }
                 } else {
                     let mut found = compare(ours, &theirs);
                     if ours.outcome != Outcome::Clean {
@@ -111,9 +147,58 @@ fn an_undamaged_store_comes_out_as_it_went_in() {
             Err(error) => vec![error.to_string()],
         };
         if !found.is_empty() {
-            wrong.push(format!("{}\n  {}", fixture.dir.display(), found.join("\n  ")));
+            wrong.push(format!(
+                "{}\n  {}",
+                fixture.dir.display(),
+                found.join("\n  ")
+            ));
         }
-        assert!(snapshot(&fixture.dir) == before, "{} was changed", fixture.dir.display());
+        assert!(
+            snapshot(&fixture.dir) == before,
+            "{} was changed",
+            fixture.dir.display()
+        );
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), fixtures.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        fixtures.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Whatever is wrong with a store: an answer, a store that is sound, and a source that is as it was.
+#[test]
+fn damaged_stores_are_salvaged_or_refused_with_a_reason() {
+    let mut wrong = Vec::new();
+    for fixture in damaged() {
+        let options = as_it_lies(&fixture);
+        let (temp, stream) = fixture.scratch();
+        let before = snapshot(&stream.dir);
+        let out = temp.path().join("out");
+        match save(&stream, &options, &into(&out)) {
+            Ok(report) => {
+                let theirs = look(&stream, &options);
+                let totals = report.stream.salvage.as_ref().expect("totals");
+                if theirs.state.is_some()
+                    && live(&theirs).len() as u64 > totals.recovered + totals.lost + 5
+                {
+                    wrong.push(format!(
+                        "{}: {totals:?} of {:?}",
+                        fixture.case(),
+                        theirs.state
+                    ));
+                }
+            }
+            Err(SalvageError::NeedsKey { .. }) => {}
+            Err(error) => wrong.push(format!("{}: {error}", fixture.case())),
+        }
+        assert!(
+            snapshot(&stream.dir) == before,
+            "{} was changed",
+            fixture.case()
+        );
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }

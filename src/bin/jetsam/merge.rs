@@ -49,7 +49,10 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         match (found.shape, found.streams.first()) {
             (Shape::Stream, Some(stream)) => copies.push(stream.clone()),
             _ => {
-                let message = format!("{}: `jetsam merge` takes stream directories", path.display());
+                let message = format!(
+                    "{}: `jetsam merge` takes stream directories",
+                    path.display()
+                );
                 return session::failed(session, command, None, &EngineError::NotAStore(message));
             }
         }
@@ -58,7 +61,10 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
     let started = Instant::now();
-    let name = copies.first().map(|copy| copy.name.clone()).unwrap_or_default();
+    let name = copies
+        .first()
+        .map(|copy| copy.name.clone())
+        .unwrap_or_default();
     let meter = Meter::new(session.worker.progress, &name);
     let done = engine.merge(&copies, &command.options, query, &|progress| {
         meter.update(progress);

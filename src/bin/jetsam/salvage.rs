@@ -112,8 +112,16 @@ pub fn finish(
     done: &[SalvageReport],
 ) -> io::Result<u8> {
     let reports: Vec<StreamReport> = done.iter().map(|report| report.stream.clone()).collect();
-    let exit = reports.iter().map(StreamReport::exit_code).max().unwrap_or(0);
-    if reports.iter().any(|report| report.outcome != Outcome::Refused) || reports.is_empty() {
+    let exit = reports
+        .iter()
+        .map(StreamReport::exit_code)
+        .max()
+        .unwrap_or(0);
+    if reports
+        .iter()
+        .any(|report| report.outcome != Outcome::Refused)
+        || reports.is_empty()
+    {
         let summary = out::summary(&command.path, exit, done);
         if let Err(message) = session.worker.engine.write_summary(out, &summary) {
             session.console.remark(&units::printable(&message));

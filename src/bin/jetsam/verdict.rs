@@ -64,7 +64,11 @@ fn of_one(report: &StreamReport, run: Run) -> String {
 
 /// What was kept, or would be.
 fn salvaged(totals: &SalvageTotals, run: Run) -> String {
-    let fate = if run == Run::Salvage { "kept" } else { "can be kept" };
+    let fate = if run == Run::Salvage {
+        "kept"
+    } else {
+        "can be kept"
+    };
     let mut text = format!("{} messages {fate}", units::count(totals.recovered));
     for (count, what) in [
         (totals.repaired, "repaired"),

@@ -6,7 +6,9 @@ use super::super::error::SalvageError;
 use super::super::evidence::Trials;
 use super::super::kept::KeptMessage;
 use super::super::merge::Source;
-use super::super::scan::{Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block};
+use super::super::scan::{
+    Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block,
+};
 use super::super::survey::{Survey, WORK_LIMIT};
 use super::codec::{Entry, EntryKind, QuarantineFault, Reader};
 use crate::crypto::{BlockCipher, block_context};
@@ -58,9 +60,11 @@ pub fn regain(
     let file = fs.open(path)?;
     let length = file.length()?;
     let source = |offset: u64, buffer: &mut [u8]| {
-        file.read_at(offset, buffer).map_err(|error| error.to_string())
+        file.read_at(offset, buffer)
+            .map_err(|error| error.to_string())
     };
-    let broken = |fault: QuarantineFault| SalvageError::Quarantine(path.to_owned(), fault.to_string());
+    let broken =
+        |fault: QuarantineFault| SalvageError::Quarantine(path.to_owned(), fault.to_string());
     let mut reader = Reader::new(&source, length).map_err(broken)?;
     let evidence = &found.gathered.evidence;
     if reader.name != evidence.name.as_bytes() {

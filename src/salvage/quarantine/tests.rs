@@ -5,22 +5,31 @@ use proptest::prelude::*;
 
 fn entry() -> impl Strategy<Value = Entry> {
     let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u64>());
-    let edges = (proptest::option::of(any::<u64>()), proptest::option::of(any::<u64>()));
+    let edges = (
+        proptest::option::of(any::<u64>()),
+        proptest::option::of(any::<u64>()),
+    );
     let bytes = (vec(any::<u8>(), 0..80), vec(any::<u8>(), 0..300));
     (any::<[bool; 2]>(), numbers, edges, ".{0,40}", bytes).prop_map(
-        |([conflict, compressed], (number, offset, length, file_offset), edges, reason, bytes)| Entry {
-            kind: if conflict { EntryKind::Conflict } else { EntryKind::Piece },
-            compressed,
-            number,
-            offset,
-            length,
-            file_offset,
-            before: edges.0,
-            after: edges.1,
-            reason,
-            key: bytes.0,
-            key_offset: file_offset,
-            bytes: bytes.1,
+        |([conflict, compressed], (number, offset, length, file_offset), edges, reason, bytes)| {
+            Entry {
+                kind: if conflict {
+                    EntryKind::Conflict
+                } else {
+                    EntryKind::Piece
+                },
+                compressed,
+                number,
+                offset,
+                length,
+                file_offset,
+                before: edges.0,
+                after: edges.1,
+                reason,
+                key: bytes.0,
+                key_offset: file_offset,
+                bytes: bytes.1,
+            }
         },
     )
 }
@@ -92,5 +101,8 @@ fn lengths_are_believed_only_as_far_as_the_file_goes() {
     file.truncate(offset as usize);
     file.extend(u32::MAX.to_le_bytes());
     let length = u64::from(u32::MAX);
-    assert_eq!(read_all(&file).1, Some(QuarantineFault::TooLong { offset, length }));
+    assert_eq!(
+        read_all(&file).1,
+        Some(QuarantineFault::TooLong { offset, length })
+    );
 }

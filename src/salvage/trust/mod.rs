@@ -302,7 +302,12 @@ fn proven_last(facts: &Facts<'_>) -> Edge {
 /// not believed; and a fresh index needs no help.
 fn believe_claims(facts: &Facts<'_>, trust: &mut Trust) {
     let proven = trust.last.seq;
-    let first = facts.finds.iter().filter_map(|find| find.first).map(|edge| edge.seq).min();
+    let first = facts
+        .finds
+        .iter()
+        .filter_map(|find| find.first)
+        .map(|edge| edge.seq)
+        .min();
     let span = proven.saturating_sub(first.unwrap_or(proven));
     let most = proven.saturating_add(span.max(CLAIM_SLACK));
     let fresh = facts.index.is_some_and(|index| index.fresh);
@@ -336,9 +341,7 @@ fn find_uncertain(facts: &Facts<'_>, erased: &SeqSet, trust: &mut Trust) {
         if place.number < from_block || place.bytes == 0 || place.is_torn_tail {
             continue;
         }
-        let missing = place
-            .range()
-            .map_or(0, |range| trust.lost.count_in(range));
+        let missing = place.range().map_or(0, |range| trust.lost.count_in(range));
         let room = place
             .bytes
             .saturating_sub(missing.saturating_mul(MESSAGE_MIN_LENGTH));

@@ -146,7 +146,10 @@ fn lost_tombstones_make_older_messages_uncertain() {
     let knows = index(true, &[(1, 1, 10, &[4]), (2, 11, 13, &[])]);
     assert!(decide(&facts(&finds, Some(&knows))).uncertain.is_empty());
     // A stale index of a later block has seen the tombstones of this one.
-    let later = index(false, &[(1, 1, 10, &[4]), (2, 11, 12, &[]), (3, 13, 13, &[])]);
+    let later = index(
+        false,
+        &[(1, 1, 10, &[4]), (2, 11, 12, &[]), (3, 13, 13, &[])],
+    );
     assert!(decide(&facts(&finds, Some(&later))).uncertain.is_empty());
 }
 
@@ -245,13 +248,21 @@ fn the_last_sequence_never_goes_down() {
 fn one_block_has_each_sequence() {
     let finds = [block(3, 1..=10, &[]), block(4, 6..=15, &[])];
     let trust = decide(&facts(&finds, None));
-    let kept: Vec<_> = trust.blocks.iter().map(|block| ranges(&block.kept)).collect();
+    let kept: Vec<_> = trust
+        .blocks
+        .iter()
+        .map(|block| ranges(&block.kept))
+        .collect();
     assert_eq!(kept, [vec![(1, 10)], vec![(11, 15)]]);
     assert_eq!(ranges(&trust.blocks[1].elsewhere), [(6, 10)]);
     // The index lists 6 to 15 for the second.
     let index = index(true, &[(3, 1, 5, &[]), (4, 6, 15, &[])]);
     let trust = decide(&facts(&finds, Some(&index)));
-    let kept: Vec<_> = trust.blocks.iter().map(|block| ranges(&block.kept)).collect();
+    let kept: Vec<_> = trust
+        .blocks
+        .iter()
+        .map(|block| ranges(&block.kept))
+        .collect();
     assert_eq!(kept, [vec![(1, 5)], vec![(6, 15)]]);
     assert!(trust.is_ascending());
 }
