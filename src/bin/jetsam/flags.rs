@@ -198,6 +198,11 @@ pub const FLAGS: &[Flag] = &[
         COPYING,
         "messages that may have been deleted; default keep",
     ),
+    switch(
+        "force",
+        &[Verb::Merge],
+        "merge copies that do not look like copies of one stream",
+    ),
     value(
         "from-quarantine",
         "FILE",
