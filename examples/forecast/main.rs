@@ -4,7 +4,10 @@
 //! ```text
 //! testdata/oracle/build.sh
 //! cargo run --release --example forecast -- --seeds 0..500 [--threads 2] [--whole PERCENT] [--only SEED]
+//!     [--keep DIR]
 //! ```
+//!
+//! `--keep` writes each store before and after its damage to a directory of its own.
 //!
 //! What is compared: how the start comes out, whether reading brings the server down, the fast path, the number of messages,
 //! and the losses, from three sides: no message foretold as lost may be readable afterwards; every message that the store had
@@ -88,6 +91,7 @@ struct Args {
     to: u64,
     threads: usize,
     whole: u64,
+    keep: Option<PathBuf>,
     oracle: PathBuf,
     scratch: PathBuf,
 }
@@ -101,6 +105,7 @@ fn parse_args() -> Result<Args, String> {
         to: 500,
         threads: 2,
         whole: 10,
+        keep: None,
         oracle: target.join("oracle/oracle"),
         scratch: if memory.is_dir() {
             memory.into()
@@ -128,6 +133,7 @@ fn parse_args() -> Result<Args, String> {
             }
             "--threads" => args.threads = number(value()?)?.max(1) as usize,
             "--whole" => args.whole = number(value()?)?.min(100),
+            "--keep" => args.keep = Some(value()?.into()),
             "--oracle" => args.oracle = value()?.into(),
             "--scratch" => args.scratch = value()?.into(),
             _ => return Err(format!("unknown argument {arg}")),
@@ -233,6 +239,15 @@ fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> 
         return Ok(None);
     };
     let case = base.case(bench, &plan)?;
+    if let Some(keep) = &args.keep {
+        for (tree, state) in [(&base.tree, "before"), (&case.tree, "after")] {
+            let store = keep
+                .join(seed.to_string())
+                .join(state)
+                .join(&case.ask.account);
+            tree.store(&store.join("streams").join(&case.ask.stream))?;
+        }
+    }
     let mut judged = judge::case(bench, &base, &case)?;
     if judged.set_aside.is_none() && judged.differences.is_empty() {
         let wants = judged.start != "ok" || seed % 100 < args.whole;
