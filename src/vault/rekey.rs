@@ -1,6 +1,6 @@
 //! Putting a stream under another key, another cipher, or into plaintext.
 //!
-//! 1. bring to its end what an earlier call left ([`swap`]);
+//! 1. bring to its end what an earlier call left (`swap`);
 //! 2. look whether the stream is under the new key already;
 //! 3. judge it: what is damaged is refused, since a copy must not hide damage;
 //! 4. write a complete new directory in [`REKEY_DIR`](crate::recovery::REKEY_DIR), beside `streams`, where no server looks;
