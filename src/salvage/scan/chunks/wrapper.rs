@@ -38,7 +38,7 @@ pub(super) fn first_chunk(file: &[u8]) -> Option<usize> {
 
 /// The same, for a block whose front may be damaged; it is mended then, so that [`first_chunk`] says the same.
 pub(super) fn recognise(
-    file: &mut Vec<u8>,
+    file: &mut [u8],
     hints: &Hints<'_>,
     work: &mut Work,
     repairs: &mut Vec<Repair>,
