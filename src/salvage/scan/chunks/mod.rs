@@ -129,6 +129,7 @@ pub fn unwrap(file: &mut [u8], hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrappe
     if unwrapped.breaks.is_empty() {
         wrapper::mend_original_length(file, out.len(), &mut unwrapped.repairs);
     }
+    reading::note_missing_end(file, out.len(), &mut unwrapped.breaks);
     unwrapped
         .repairs
         .sort_by_key(|repair| repair.patches.first().map_or(0, |patch| patch.offset));
@@ -156,6 +157,7 @@ pub fn unwrap_again(
         offset = reading::read_chunk(file, offset, stream_end, out, &mut breaks);
     }
     reading::read_trailer(file, offset, out);
+    reading::note_missing_end(file, out.len(), &mut breaks);
     breaks
 }
 
