@@ -23,6 +23,7 @@ use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
+use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 
@@ -82,7 +83,8 @@ pub fn survey(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<Survey, SalvageError> {
-    let gathered = gather(fs, stream, options)?;
+    let mut gathered = gather(fs, stream, options)?;
+    drop_unsound_index(&mut gathered);
     let blocks = Blocks {
         fs,
         stream,
@@ -120,6 +122,30 @@ pub fn survey(
         trust,
         consumers,
     })
+}
+
+/// An index whose blocks do not add up to its totals was not written by a server that knew: it speaks for nothing.
+fn drop_unsound_index(gathered: &mut Gathered) {
+    let Some(index) = &gathered.evidence.index else {
+        return;
+    };
+    let state = &index.state;
+    let counts = state.blocks.iter().map(|block| block.message_count());
+    let counted = counts.fold(0_u64, u64::saturating_add);
+    let last = state.blocks.iter().map(|block| block.last_sequence).max();
+    if counted == state.messages && last == Some(state.last_sequence) {
+        return;
+    }
+    let detail = format!(
+        "it counts {} messages up to {}; its blocks add up to {counted} up to {}",
+        state.messages,
+        state.last_sequence,
+        last.unwrap_or(0)
+    );
+    let path = format!("{}/index.db", gathered.messages_dir);
+    let event = Event::new(EventCode::IndexTotalsMismatch, detail).file(path);
+    gathered.events.push(event);
+    gathered.evidence.index = None;
 }
 
 /// Whether messages leave the middle of the stream without a tombstone that stays.

@@ -116,12 +116,7 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
                      into a new store with `jetsam salvage PATH --out DIR`",
                 );
             }
-            _ => {
-                return usage(format!(
-                    "--policy salvage is for check and cat; `jetsam {}` has one way to decide",
-                    raw.verb.name()
-                ));
-            }
+            _ => return usage("--policy salvage goes with check, cat, salvage and merge"),
         }
     }
     Ok(Command {
