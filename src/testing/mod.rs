@@ -14,7 +14,7 @@ pub mod workload;
 pub use damage::{Damage, DamageKind, Target};
 pub use layout::Layout;
 pub use random::Random;
-pub use recoverers::ServerPolicy;
+pub use recoverers::{Salvage, ServerPolicy};
 pub use reference::{Comparison, Fingerprint, Reference};
 pub use report::{Breach, Report, Row, StoreResults, breaches};
 pub use score::{Case, Recoverer, Score, Service, Tally};

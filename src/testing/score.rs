@@ -39,6 +39,8 @@ pub enum Service {
     Refused,
     /// Opening or reading it brings the program down, every time: there are no messages.
     Down,
+    /// It took longer than anyone would wait, which says more of the machine than of the store: not counted.
+    Unanswered,
 }
 
 /// A damaged store.

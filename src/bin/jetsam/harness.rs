@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::testing::{
-    Breach, DamageKind, Layout, Recoverer, Report, Row, ServerPolicy, Store, StoreKind,
+    Breach, DamageKind, Layout, Recoverer, Report, Row, Salvage, ServerPolicy, Store, StoreKind,
     StoreResults, Sweep, SweepError, Workload, breaches,
 };
 
@@ -165,7 +165,7 @@ fn sweep(
         Some(text) => Some(Server::new(text).map_err(SweepError::Failed)?),
         None => None,
     };
-    let own: [&dyn Recoverer; 1] = [&ServerPolicy];
+    let own: [&dyn Recoverer; 2] = [&ServerPolicy, &Salvage];
     let mut recoverers: Vec<&dyn Recoverer> = Vec::new();
     recoverers.extend(server.as_ref().map(|server| server as &dyn Recoverer));
     recoverers.extend(own);
