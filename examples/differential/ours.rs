@@ -21,7 +21,7 @@ pub struct How {
     pub deleted: bool,
 }
 
-fn options(ask: &Ask, how: How) -> Options {
+pub fn options(ask: &Ask, how: How) -> Options {
     let key = |text: &str| (!text.is_empty()).then(|| ServerKey::new(text.as_bytes().to_vec()));
     let mut options = Options::new(how.now_ns);
     options.threads = how.threads;
@@ -43,7 +43,7 @@ fn options(ask: &Ask, how: How) -> Options {
     options
 }
 
-fn stream(dir: &Path, ask: &Ask) -> StreamDir {
+pub fn stream(dir: &Path, ask: &Ask) -> StreamDir {
     StreamDir {
         account: Some(ask.account.clone()),
         name: ask.stream.clone(),

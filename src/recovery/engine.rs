@@ -86,6 +86,8 @@ pub struct StoreSetup<'a> {
     pub digest: bool,
     /// Whether all side files are to be written anew.
     pub rebuild: bool,
+    /// Whether a block that two names stand for is read twice, as the server does, and not refused.
+    pub twins: bool,
     /// The stream's metadata, where the open call writes it anew.
     pub new_meta: Option<Vec<u8>>,
 }
@@ -141,6 +143,7 @@ pub fn open<'a>(
         quick,
         digest,
         rebuild,
+        twins,
         new_meta,
     } = setup;
     let mut model = Model::new(rules, Disk::new(files, keys));
@@ -148,6 +151,7 @@ pub fn open<'a>(
         threads,
         map_files,
         no_index,
+        twins,
         asset_key,
         watch,
     };
@@ -163,6 +167,9 @@ pub fn open<'a>(
     }
     if let Err(fault) = after_load(&mut model, &timers) {
         return Err(refuse(model, Refusal::ServerDown, fault));
+    }
+    if rebuild {
+        model.drop_dead_schedules();
     }
     let first_seq = model.totals.first.seq;
     model.apply_late_rebuilds();
@@ -191,6 +198,7 @@ struct Steps<'w> {
     threads: usize,
     map_files: bool,
     no_index: bool,
+    twins: bool,
     asset_key: Option<(Seed, Cipher)>,
     watch: &'w Watch<'w>,
 }
@@ -246,6 +254,7 @@ impl Steps<'_> {
             converted: model.disk.converted(),
             server: model.rules.server,
         };
+        let twins = twins_of(&numbers);
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
         distinct.dedup();
@@ -259,14 +268,34 @@ impl Steps<'_> {
                 total: total as u64,
             })
         };
-        let scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
-        if named_twice {
+        let mut scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
+        if self.twins {
+            // The server reads such a block once for each name.
+            for twin in twins {
+                let again = scan_blocks(rules, &[twin], &model.subjects, &|_| {}, watch.cancel);
+                scanned.extend(again);
+            }
+            scanned.sort_by_key(|scanned| scanned.number);
+        } else if named_twice {
             return Err(Fault::general(Cause::Other(
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
             )));
         }
         model.merge_blocks(scanned)
     }
+}
+
+/// The block numbers that more than one name stands for, once for each name beyond the first.
+fn twins_of(numbers: &[u32]) -> Vec<u32> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    let pairs = sorted.windows(2);
+    pairs
+        .filter_map(|pair| match pair {
+            [one, other] if one == other => Some(*one),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Which refusal a failed load amounts to: the device's and the keys' are for the caller to mend.

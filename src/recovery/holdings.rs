@@ -273,6 +273,11 @@ fn put_together(blocks: &[Held], index: Option<&StateFile>) -> Holdings {
     }
     if let Some(index) = index {
         let (first, last) = (index.first_sequence, index.last_sequence);
+        let newest = blocks.iter().map(|block| block.last).max();
+        let listed_last = index.blocks.last().map_or(0, |entry| entry.number);
+        // An older index does not know what limits have removed since, of which nothing tells.
+        let fresh = newest.is_none_or(|newest| newest <= last)
+            && blocks.iter().all(|block| block.number <= listed_last);
         let mut listed = SeqSet::new();
         for entry in &index.blocks {
             let (from, to) = (
@@ -288,14 +293,17 @@ fn put_together(blocks: &[Held], index: Option<&StateFile>) -> Holdings {
                 live.remove_range(span);
             }
             let block = blocks.iter().find(|block| block.number == entry.number);
-            if !block.is_some_and(|block| block.whole) {
+            if fresh && !block.is_some_and(|block| block.whole) {
                 told.union_with(&live);
             }
             listed.union_with(&live);
         }
-        // What the index leaves out below its last sequence is deleted.
-        retain_listed(&mut proven, &listed, last);
-        retain_listed(&mut told, &listed, last);
+        // What the index leaves out below its last sequence is deleted, unless the server no longer goes by it: then
+        // whatever has no tombstone comes back.
+        if fresh {
+            retain_listed(&mut proven, &listed, last);
+            retain_listed(&mut told, &listed, last);
+        }
     }
     for span in gone.spans() {
         proven.remove_range(span.clone());

@@ -1,9 +1,10 @@
 //! Fresh side files for a stream whose blocks are sound: `index.db` in the version a given server reads, `thw.db`,
 //! `sched.db` and `sources.db`, so that its next start takes the fast path and runs no scan.
 //!
-//! The state is taken as the server's open call takes it, without age and limits, and every record is verified. TTLs and
-//! schedules are read from the messages whatever their files say; source positions too where their file is behind, or
-//! speaks of messages that are no longer there (H34). A position whose message is gone can only come from the file.
+//! The state is taken as the server's open call takes it, without age and limits, and every record is verified. TTLs are
+//! read from the messages whatever `thw.db` says. Schedules and source positions come from their files, caught up with the
+//! messages behind them, for a schedule that was cancelled, or a position whose message is gone, shows nowhere else; a file
+//! that speaks of messages that are no longer there (H34) is not believed, and a schedule without its message is dropped.
 //!
 //! Nothing else is touched: where a block, a key or the metadata would have to change, nothing is written at all.
 

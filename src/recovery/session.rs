@@ -108,6 +108,8 @@ pub(super) fn judge_how(
     report.events.clone_from(&setup.events);
     let store = StoreSetup {
         rebuild,
+        // A forecast is not acted upon, and may go where a recovery had better not.
+        twins: want_readable,
         ..setup.store(options)
     };
     let opened = match engine::open(files, store, watch) {

@@ -55,6 +55,7 @@ impl StreamSetup {
             quick: options.quick,
             digest: options.collect.digest,
             rebuild: false,
+            twins: false,
             new_meta: self.needs_meta.then(|| self.meta.encode()),
         }
     }

@@ -69,7 +69,11 @@ pub fn plan(found: &ConsumerEvidence, last_seq: u64) -> (ConsumerPlan, Vec<Event
             state.delivered.stream
         ));
         let cut = cut_back(state, last_seq);
-        let base = cut.pending.values().map(|pending| pending.timestamp_ns).max();
+        let base = cut
+            .pending
+            .values()
+            .map(|pending| pending.timestamp_ns)
+            .max();
         let base_s = base.unwrap_or(0) / 1_000_000_000;
         let state = Some(cut.encode(ConsumerVersion::V2, base_s));
         return (ConsumerPlan::Mended { json, state }, events);

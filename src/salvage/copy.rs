@@ -99,7 +99,7 @@ pub fn salvage(
     }
     let blocks = source_blocks(fs, &found, &options.keys);
     let quarantined = quarantine::put_aside(&blocks, &found, &wish.out)?;
-    let events = write_consumers(&found, target, &writer)?;
+    let events = write_consumers(&found, found.trust.last.seq, target, &writer)?;
     copy_extras(fs, &found, target, &writer)?;
     writer.finish()?;
     let made = StreamDir {
@@ -395,12 +395,13 @@ impl RecordSink for Keeper<'_> {
 
 pub(super) fn write_consumers(
     found: &Survey,
+    last_seq: u64,
     target: Target,
     writer: &StoreWriter<'_>,
 ) -> Result<Vec<crate::recovery::events::Event>, SalvageError> {
     let mut seen = Vec::new();
     for consumer in &found.consumers {
-        let (plan, events) = consumers::plan(consumer, found.trust.last.seq);
+        let (plan, events) = consumers::plan(consumer, last_seq);
         seen.extend(events);
         let same_key = match (&consumer.key, target) {
             (None, Target::Plain) => true,

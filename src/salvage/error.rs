@@ -84,7 +84,8 @@ impl SalvageError {
             | SalvageError::Quarantine(path, _) => path,
             SalvageError::Mismatch { dir, .. }
             | SalvageError::Tangled { dir, .. }
-            | SalvageError::BadName { dir, .. } | SalvageError::NeedsKey { dir, .. } => dir,
+            | SalvageError::BadName { dir, .. }
+            | SalvageError::NeedsKey { dir, .. } => dir,
             SalvageError::NotEmpty(path)
             | SalvageError::Seal { path, .. }
             | SalvageError::Keystream { path, .. }
@@ -122,7 +123,11 @@ impl fmt::Display for SalvageError {
                 dir.display()
             ),
             SalvageError::Quarantine(path, detail) => {
-                write!(f, "{}: no quarantine file that can be read: {detail}", path.display())
+                write!(
+                    f,
+                    "{}: no quarantine file that can be read: {detail}",
+                    path.display()
+                )
             }
             SalvageError::NotEmpty(path) => write!(
                 f,

@@ -59,6 +59,7 @@ pub struct Cursor<'a> {
     place: usize,
     number: u32,
     at: usize,
+    every: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -95,7 +96,36 @@ impl<'a> Cursor<'a> {
             place: 0,
             number: 0,
             at: 0,
+            every: false,
         })
+    }
+
+    /// Begins at the first message found at all, deleted ones included: another copy may know better. Of blocks that overlap
+    /// only what is kept is given.
+    ///
+    /// # Errors
+    ///
+    /// [`SalvageError::Tangled`].
+    pub fn every(
+        fs: &'a dyn FileSystem,
+        survey: &'a Survey,
+        keys: &'a Keys,
+    ) -> Result<Self, SalvageError> {
+        let mut cursor = Self::new(fs, survey, keys, 0..=u64::MAX)?;
+        let mut extents = Vec::new();
+        let mut reach = 0;
+        for (at, find) in survey.finds.iter().enumerate() {
+            if let (Some(first), Some(last)) = (find.messages.first(), find.messages.last()) {
+                if first <= reach {
+                    return Ok(cursor);
+                }
+                reach = last;
+                extents.push(Segment { first, last, at });
+            }
+        }
+        cursor.segments = extents.into_iter();
+        cursor.every = true;
+        Ok(cursor)
     }
 
     /// Goes to the next message, if there is one: the first call to the first.
@@ -128,7 +158,11 @@ impl<'a> Cursor<'a> {
         };
         self.blocks.read(find.number, &mut self.file)?;
         let mut sink = Collector {
-            kept: &verdict.kept,
+            kept: if self.every {
+                &find.messages
+            } else {
+                &verdict.kept
+            },
             range: segment.first..=segment.last,
             collected: loaded,
         };
@@ -155,7 +189,8 @@ impl<'a> Cursor<'a> {
         let (parts, is_header_broken) = match record.headers_and_body(&self.loaded.bytes) {
             Ok(parts) => (parts, false),
             Err(_) => {
-                let start = item.start + crate::format::limits::RECORD_HEADER_LENGTH + subject.len();
+                let start =
+                    item.start + crate::format::limits::RECORD_HEADER_LENGTH + subject.len();
                 let rest = self.loaded.bytes.get(start..record.checksum_offset());
                 ((&[][..], rest.unwrap_or_default()), true)
             }

@@ -63,7 +63,9 @@ pub fn plan(survey: &Survey, target: Target) -> (Vec<BlockPlan>, Option<Edge>) {
 
 fn kept(survey: &Survey, at: usize) -> SeqSet {
     let verdict = survey.trust.blocks.get(at);
-    verdict.map(|verdict| verdict.kept.clone()).unwrap_or_default()
+    verdict
+        .map(|verdict| verdict.kept.clone())
+        .unwrap_or_default()
 }
 
 /// Tombstones of a block that stay: all but those that name what lives.
@@ -88,7 +90,9 @@ fn is_used(survey: &Survey, at: usize) -> bool {
 }
 
 fn last_used(survey: &Survey) -> Option<usize> {
-    (0..survey.finds.len()).rev().find(|at| is_used(survey, *at))
+    (0..survey.finds.len())
+        .rev()
+        .find(|at| is_used(survey, *at))
 }
 
 /// A server takes the last sequence from records, and from tombstones only in a block without messages.

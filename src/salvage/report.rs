@@ -141,12 +141,27 @@ pub fn refused(
 
 fn totals(found: &Survey, quarantined: u64) -> SalvageTotals {
     let trust = &found.trust;
-    let records: u64 = found.finds.iter().map(|find| find.repairs.len() as u64).sum();
-    let keys = found.blocks.iter().filter(|block| block.key_repair.is_some());
-    let consumers = found.consumers.iter().map(|consumer| consumer.repairs.len());
+    let records: u64 = found
+        .finds
+        .iter()
+        .map(|find| find.repairs.len() as u64)
+        .sum();
+    let keys = found
+        .blocks
+        .iter()
+        .filter(|block| block.key_repair.is_some());
+    let consumers = found
+        .consumers
+        .iter()
+        .map(|consumer| consumer.repairs.len());
     let files = found.gathered.evidence.repairs.len() + keys.count() + consumers.sum::<usize>();
     let mut lost_ranges = ranges(&trust.lost);
-    lost_ranges.extend(trust.lost_within.iter().map(|place| (place.first, place.last)));
+    lost_ranges.extend(
+        trust
+            .lost_within
+            .iter()
+            .map(|place| (place.first, place.last)),
+    );
     lost_ranges.sort_unstable();
     SalvageTotals {
         recovered: trust.live.len(),
@@ -237,7 +252,10 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
             events.push(Event::new(EventCode::FileRepaired, detail).file(&repair.path));
         }
         if let BlockKey::Closed(reason) = &block.key
-            && find.gaps.iter().any(|gap| matches!(gap.cause, GapCause::NoKey(_)))
+            && find
+                .gaps
+                .iter()
+                .any(|gap| matches!(gap.cause, GapCause::NoKey(_)))
         {
             events.push(Event::new(EventCode::KeyBad, reason.clone()).file(&file));
         }
@@ -248,7 +266,12 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
             events.push(event);
         }
         for gap in &find.gaps {
-            let detail = format!("{} bytes{}: {}", gap.length, neighbours(gap.before, gap.after), reason(&gap.cause));
+            let detail = format!(
+                "{} bytes{}: {}",
+                gap.length,
+                neighbours(gap.before, gap.after),
+                reason(&gap.cause)
+            );
             events.push(
                 Event::new(EventCode::BytesQuarantined, detail)
                     .file(&file)
@@ -264,7 +287,10 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
             );
         }
         if find.backward_count > 0 {
-            let detail = format!("{} records whose sequence does not rise are left out", find.backward_count);
+            let detail = format!(
+                "{} records whose sequence does not rise are left out",
+                find.backward_count
+            );
             events.push(Event::new(EventCode::BlockSeqBackwards, detail).file(&file));
         }
     }
@@ -287,7 +313,10 @@ fn bits(repair: &Repair) -> String {
             patch.mask.trailing_zeros(),
             patch.offset
         ),
-        [patch] => format!("bits {:#04x} of the byte at {} were flipped, in {site}", patch.mask, patch.offset),
+        [patch] => format!(
+            "bits {:#04x} of the byte at {} were flipped, in {site}",
+            patch.mask, patch.offset
+        ),
         patches => format!("{} bytes were wrong, in {site}", patches.len()),
     }
 }
@@ -320,7 +349,10 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
         events.push(Event::new(EventCode::MessagesLost, detail).seq(first));
     }
     for place in trust.lost_within.iter().take(EVENTS_MAX) {
-        let detail = format!("about {} of the sequences {} to {}", place.most, place.first, place.last);
+        let detail = format!(
+            "about {} of the sequences {} to {}",
+            place.most, place.first, place.last
+        );
         events.push(Event::new(EventCode::MessagesLost, detail).seq(place.first));
     }
     if let (Some(first), Some(last)) = (trust.uncertain.first(), trust.uncertain.last()) {
@@ -334,7 +366,10 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
     for (verdict, find) in trust.blocks.iter().zip(&found.finds) {
         let again = difference(&verdict.elsewhere, &trust.deleted);
         if let Some(first) = again.first() {
-            let detail = format!("{} messages that another block holds too; its copies are left out", again.len());
+            let detail = format!(
+                "{} messages that another block holds too; its copies are left out",
+                again.len()
+            );
             events.push(
                 Event::new(EventCode::BlockOverlap, detail)
                     .file(path(found, find.number))
@@ -343,7 +378,10 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
         }
     }
     for claim in &trust.doubted {
-        let detail = format!("it speaks of sequence {}, the stream ends at {}", claim.seq, trust.last.seq);
+        let detail = format!(
+            "it speaks of sequence {}, the stream ends at {}",
+            claim.seq, trust.last.seq
+        );
         let code = if claim.path.starts_with("obs/") {
             EventCode::ConsumerAheadOfStream
         } else {

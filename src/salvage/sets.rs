@@ -52,7 +52,8 @@ pub fn intersection(left: &SeqSet, right: &SeqSet) -> SeqSet {
 #[must_use]
 pub fn within(set: &SeqSet, range: RangeInclusive<u64>) -> SeqSet {
     let mut inside = SeqSet::new();
-    set.spans_in(range).for_each(|span| inside.insert_range(span));
+    set.spans_in(range)
+        .for_each(|span| inside.insert_range(span));
     inside
 }
 

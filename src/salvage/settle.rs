@@ -63,7 +63,10 @@ pub(super) fn settle(
 }
 
 /// The same, for a store that was put together otherwise.
-#[expect(clippy::too_many_arguments, reason = "two callers, and nothing to group them by")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "two callers, and nothing to group them by"
+)]
 pub(super) fn settle_as(
     fs: &dyn FileSystem,
     made: &StreamDir,
@@ -111,9 +114,16 @@ pub(super) fn settle_as(
     };
     let mut again = examine(fs, made, &own, &quietly);
     if again.source != Some(Source::Index) {
-        let event = again.events.iter().find(|event| event.file.as_deref() == Some("msgs/index.db"));
-        let why = event.map(|event| event.detail.as_str()).unwrap_or("its index is not taken");
-        return Err(mismatch(format!("a server would not take the fast path: {why}")));
+        let event = again
+            .events
+            .iter()
+            .find(|event| event.file.as_deref() == Some("msgs/index.db"));
+        let why = event
+            .map(|event| event.detail.as_str())
+            .unwrap_or("its index is not taken");
+        return Err(mismatch(format!(
+            "a server would not take the fast path: {why}"
+        )));
     }
     if let Some(state) = &again.state {
         compare(state, promise).map_err(mismatch)?;

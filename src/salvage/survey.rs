@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::error::SalvageError;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
-use super::find::{BlockFind, Gap, GapCause};
+use super::find::{BlockFind, Edge, Gap, GapCause};
 use super::read::{Blocks, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
@@ -31,6 +31,9 @@ pub const WORK_LIMIT: u64 = 256 << 20;
 
 /// Side files read for what they say of the last sequence are at most this long.
 const SIDE_FILE_MAX: u64 = 1 << 30;
+
+/// The server's subject index cannot hold it.
+const UNLISTED_BYTE: u8 = 0x7F;
 
 /// One block of the source.
 #[derive(Debug, Clone)]
@@ -120,7 +123,7 @@ pub fn survey(
 }
 
 /// Whether messages leave the middle of the stream without a tombstone that stays.
-fn vanishing(meta: &StreamMeta) -> bool {
+pub(super) fn vanishing(meta: &StreamMeta) -> bool {
     meta.max_messages_per_subject > 0
         || meta.allow_msg_ttl
         || meta.subject_delete_marker_ttl_ns > 0
@@ -131,7 +134,8 @@ fn vanishing(meta: &StreamMeta) -> bool {
 
 /// Whether messages can be deleted one by one, by clients or by their acknowledgements.
 fn deletable(meta: &StreamMeta) -> bool {
-    let denied = |field: &str| meta.raw().get(field).and_then(|value| value.as_bool()) == Some(true);
+    let denied =
+        |field: &str| meta.raw().get(field).and_then(|value| value.as_bool()) == Some(true);
     meta.retention != Retention::Limits
         || meta.allow_rollup
         || !(denied("deny_delete") && meta.deny_purge)
@@ -147,7 +151,10 @@ fn claims(
 ) -> Vec<Claim> {
     let mut claims = Vec::new();
     let mut claim = |path: &str, stamp: Option<u64>| {
-        if let Some(seq) = stamp.and_then(|stamp| stamp.checked_sub(1)).filter(|seq| *seq > 0) {
+        if let Some(seq) = stamp
+            .and_then(|stamp| stamp.checked_sub(1))
+            .filter(|seq| *seq > 0)
+        {
             claims.push(Claim {
                 path: path.to_owned(),
                 seq,
@@ -196,6 +203,10 @@ impl<'a> Witness<'a> {
 
 impl SubjectWitness for Witness<'_> {
     fn standing(&self, subject: &[u8]) -> SubjectStanding {
+        // The index never lists a subject with this byte, so not being listed says nothing of one.
+        if subject.contains(&UNLISTED_BYTE) {
+            return SubjectStanding::Known;
+        }
         self.subjects.standing(subject)
     }
 
@@ -330,9 +341,7 @@ impl Scanner<'_> {
             return 1..=SEQUENCE_MAX;
         };
         let state = &index.state;
-        let at = state
-            .blocks
-            .partition_point(|entry| entry.number < number);
+        let at = state.blocks.partition_point(|entry| entry.number < number);
         match state.blocks.get(at) {
             Some(entry) if entry.number == number && number != state.last_block => {
                 entry.first_sequence..=entry.last_sequence.max(entry.first_sequence)
@@ -362,12 +371,16 @@ impl Scanner<'_> {
             }
             BlockKey::Closed(_) => return None,
         };
-        let (IdxOutcome::Candidate(fields)
-        | IdxOutcome::Rejected {
-            partial: fields, ..
-        }) = idx::decode(&plain);
+        let (fields, is_sound) = match idx::decode(&plain) {
+            IdxOutcome::Candidate(fields) => (fields, true),
+            IdxOutcome::Rejected { partial, .. } => (partial, false),
+        };
         Some(LegacyDeletes {
             number,
+            last: is_sound.then_some(Edge {
+                seq: fields.last_sequence,
+                timestamp_ns: fields.last_time_ns,
+            }),
             first_seq: fields.first_sequence,
             deleted: fields.deleted,
         })

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::dirs_in;
 use crate::crypto::{Cipher, KeyChoice, block_context, consumer_context, stream_context};
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileSystem, IoError};
 use crate::format::checksum::HashKey;
 use crate::format::names::{BlockFile, block_number};
 use crate::recovery::StreamDir;
@@ -165,7 +166,7 @@ pub fn survey(
     for name in survey.consumers.clone() {
         let context = consumer_context(stream.name.as_bytes(), name.as_bytes());
         let below = format!("obs/{name}/");
-        if dirs_entry(fs, &stream.dir.join(&below).join("meta.inf"))? {
+        if is_there(fs, &stream.dir.join(&below).join("meta.inf"))? {
             survey.asset(&below, &context)?;
         }
     }
@@ -328,14 +329,12 @@ impl Survey<'_> {
     fn verdict(&self, opened: &OpenedKey, mend: &KeyMend) -> (KeyState, String) {
         match mend {
             KeyMend::Flipped(patch) => {
+                let low = patch.mask.trailing_zeros();
                 let bits = match patch.mask.count_ones() {
-                    1 => format!("bit {}", patch.mask.trailing_zeros()),
-                    _ => {
-                        let low = patch.mask.trailing_zeros();
-                        format!("bits {low} and {}", low + 1)
-                    }
+                    1 => format!("bit {low}"),
+                    _ => format!("bits {low} and {}", low + 1),
                 };
-                let detail = format!("{bits} of byte {} is wrong", patch.offset);
+                let detail = format!("wrong: {bits} of byte {}", patch.offset);
                 return (KeyState::Repairable, detail);
             }
             KeyMend::Cut => {
@@ -408,22 +407,7 @@ impl Survey<'_> {
     }
 }
 
-/// Names of the directories in `dir`, in order; none where it is not there.
-fn dirs_in(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoError> {
-    let entries = match fs.list(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let dirs = entries
-        .into_iter()
-        .filter(|entry| entry.kind == FileKind::Dir);
-    Ok(dirs
-        .filter_map(|entry| entry.name.into_string().ok())
-        .collect())
-}
-
-fn dirs_entry(fs: &dyn FileSystem, path: &Path) -> Result<bool, IoError> {
+fn is_there(fs: &dyn FileSystem, path: &Path) -> Result<bool, IoError> {
     match fs.metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),

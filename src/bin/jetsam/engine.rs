@@ -1,14 +1,17 @@
 //! What the command asks of the library, as one seam: the verbs are tested against a stand-in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub use jetsam::recovery::{Phase, Progress, RecoverOptions, StreamDir};
+pub use jetsam::recovery::{Phase, Progress, RecoverOptions, Shape, StreamDir};
 
 use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
+use jetsam::salvage::{SalvageError, SalvageReport};
+
+use crate::{merge, salvage};
 
 /// Something that stops a verb before, or instead of, a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +35,16 @@ impl EngineError {
 /// What lies below a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// What the path is.
+    pub shape: Shape,
     /// The streams, in a stable order.
     pub streams: Vec<StreamDir>,
     /// What was passed over on the way.
     pub events: Vec<Event>,
 }
+
+/// What a salvage of one stream gives.
+pub type Salvaged = Result<SalvageReport, SalvageError>;
 
 /// How progress is told; called from any thread.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
@@ -141,6 +149,30 @@ pub trait Engine {
 
     /// Brings back what the last recovery put aside.
     fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError>;
+
+    /// Whether the new store can go to `out`, apart from `sources`; else why not.
+    fn check_out(&self, sources: &[PathBuf], out: &Path) -> Result<(), String>;
+
+    /// Copies what can be proven of one stream.
+    fn salvage(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        query: &salvage::Query,
+        on_progress: OnProgress<'_>,
+    ) -> SalvageReport;
+
+    /// One store from several copies.
+    fn merge(
+        &self,
+        copies: &[StreamDir],
+        options: &Options,
+        query: &merge::Query,
+        on_progress: OnProgress<'_>,
+    ) -> Result<SalvageReport, EngineError>;
+
+    /// Writes the summary into the new store's directory.
+    fn write_summary(&self, out: &Path, summary: &serde_json::Value) -> Result<(), String>;
 
     /// Visits the live messages of `range` until the visitor has enough.
     fn messages(

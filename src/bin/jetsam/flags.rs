@@ -198,6 +198,11 @@ pub const FLAGS: &[Flag] = &[
         COPYING,
         "messages that may have been deleted; default keep",
     ),
+    switch(
+        "force",
+        &[Verb::Merge],
+        "merge copies that do not look like copies of one stream",
+    ),
     value(
         "from-quarantine",
         "FILE",
@@ -238,6 +243,11 @@ pub const FLAGS: &[Flag] = &[
         "chacha|aes",
         &[Verb::Rekey],
         "the new cipher; default: the present one",
+    ),
+    switch(
+        "keep-old",
+        &[Verb::Rekey],
+        "keep the old directory, in __jetsam_rekey__ beside streams, instead of removing it",
     ),
     value(
         "seed",

@@ -10,7 +10,9 @@ use std::path::Path;
 use jetsam::recovery::actions::Action;
 use jetsam::recovery::events::Event;
 use jetsam::recovery::options::{Collect, Policy};
-use jetsam::recovery::report::{ConsumerReport, Source, SourcePosition, State, StreamReport};
+use jetsam::recovery::report::{
+    ConsumerReport, SalvageTotals, Source, SourcePosition, State, StreamReport,
+};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::units;
@@ -131,6 +133,9 @@ impl Serialize for Stream<'_> {
             });
             map.serialize_entry("sources", &sources)?;
         }
+        if let Some(totals) = &report.salvage {
+            map.serialize_entry("salvage", &SalvageJson::of(totals))?;
+        }
         map.serialize_entry("consumers", &List(&report.consumers, consumer))?;
         map.serialize_entry("events", &List(&report.events, event))?;
         map.serialize_entry("actions", &List(&report.actions, action))?;
@@ -143,6 +148,29 @@ pub fn source_name(source: Source) -> &'static str {
     match source {
         Source::Index => "index",
         Source::Blocks => "blocks",
+    }
+}
+
+#[derive(serde::Serialize)]
+struct SalvageJson<'a> {
+    recovered: u64,
+    repaired: u64,
+    uncertain: u64,
+    quarantined: u64,
+    lost: u64,
+    lost_seqs: &'a [(u64, u64)],
+}
+
+impl<'a> SalvageJson<'a> {
+    fn of(totals: &'a SalvageTotals) -> Self {
+        SalvageJson {
+            recovered: totals.recovered,
+            repaired: totals.repaired,
+            uncertain: totals.uncertain,
+            quarantined: totals.quarantined,
+            lost: totals.lost,
+            lost_seqs: &totals.lost_ranges,
+        }
     }
 }
 

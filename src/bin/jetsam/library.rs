@@ -1,19 +1,21 @@
 //! The engine of the command: the library itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
-use jetsam::recovery::options::Options;
+use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
+use jetsam::salvage::{self as saving, SalvageError, SalvageReport};
 
 use crate::engine::{
     Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
     UndoReport, Want,
 };
+use crate::{merge, out, salvage};
 
 /// The library.
 pub struct Library;
@@ -34,6 +36,7 @@ impl Engine for Library {
             _ => EngineError::NotAStore(error.to_string()),
         })?;
         Ok(Found {
+            shape: found.shape,
             streams: found.streams,
             events: found.events,
         })
@@ -45,6 +48,10 @@ impl Engine for Library {
         options: &Options,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        if options.policy == Policy::Salvage {
+            let result = saving::check(&OsFileSystem, stream, options, &watch(on_progress));
+            return salvage::or_refused(stream, result).stream;
+        }
         recovery::examine(&OsFileSystem, stream, options, &watch(on_progress))
     }
 
@@ -101,6 +108,68 @@ impl Engine for Library {
         }
     }
 
+    fn check_out(&self, sources: &[PathBuf], place: &Path) -> Result<(), String> {
+        out::check(sources, place)
+    }
+
+    fn salvage(
+        &self,
+        stream: &StreamDir,
+        options: &Options,
+        query: &salvage::Query,
+        on_progress: OnProgress<'_>,
+    ) -> SalvageReport {
+        let watch = watch(on_progress);
+        let result = match &query.from_quarantine {
+            Some(file) => {
+                let wish = saving::MergeOptions {
+                    out: query.out.clone(),
+                    plaintext: query.plaintext,
+                    uncertain: query.uncertain,
+                    force: false,
+                };
+                let (fs, entropy) = (&OsFileSystem, &OsEntropy);
+                saving::salvage_with_quarantine(fs, stream, file, options, &wish, entropy, &watch)
+            }
+            None => {
+                let wish = saving::SalvageOptions {
+                    out: query.out.clone(),
+                    plaintext: query.plaintext,
+                    uncertain: query.uncertain,
+                    link: query.link,
+                };
+                saving::salvage(&OsFileSystem, stream, options, &wish, &OsEntropy, &watch)
+            }
+        };
+        salvage::or_refused(stream, result)
+    }
+
+    fn merge(
+        &self,
+        copies: &[StreamDir],
+        options: &Options,
+        query: &merge::Query,
+        on_progress: OnProgress<'_>,
+    ) -> Result<SalvageReport, EngineError> {
+        let wish = saving::MergeOptions {
+            out: query.out.clone(),
+            plaintext: query.plaintext,
+            uncertain: query.uncertain,
+            force: query.force,
+        };
+        let watch = watch(on_progress);
+        saving::merge(&OsFileSystem, copies, options, &wish, &OsEntropy, &watch).map_err(|error| {
+            match error {
+                SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
+                _ => EngineError::Unreadable(error.to_string()),
+            }
+        })
+    }
+
+    fn write_summary(&self, place: &Path, summary: &serde_json::Value) -> Result<(), String> {
+        out::write_summary(place, summary)
+    }
+
     fn messages(
         &self,
         stream: &StreamDir,
@@ -127,6 +196,12 @@ impl Engine for Library {
                 Want::Stop => Flow::Stop,
             }
         };
+        if options.policy == Policy::Salvage {
+            let range = range.first..=range.last;
+            let quiet = watch(&|_| {});
+            return saving::messages(&OsFileSystem, stream, options, range, &mut visit, &quiet)
+                .map_err(|error| EngineError::Unreadable(error.to_string()));
+        }
         recovery::messages(
             &OsFileSystem,
             stream,

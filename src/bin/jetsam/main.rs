@@ -19,6 +19,7 @@ mod json;
 mod keys;
 mod library;
 mod merge;
+mod out;
 mod preflight;
 mod progress;
 mod rebuild_index;

@@ -1,24 +1,180 @@
 //! `jetsam salvage`: copy everything that verifies into a new store.
 
 use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use jetsam::recovery::report::{Outcome, StreamReport};
+use jetsam::salvage::{SalvageReport, Uncertain};
 
 use crate::args::{RawArgs, Usage};
+use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
+use crate::json::{Document, Stream};
+use crate::progress::Meter;
 use crate::resolve::Command;
-use crate::session::Session;
+use crate::session::{self, Session};
+use crate::verdict::{self, Run};
+use crate::{details, out, table, units};
 
 /// What only this verb is asked.
-#[derive(Debug, Default)]
-pub struct Query {}
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Query {
+    /// Where the new store goes.
+    pub out: PathBuf,
+    /// Do not encrypt it.
+    pub plaintext: bool,
+    /// What becomes of messages that may have been deleted.
+    pub uncertain: Uncertain,
+    /// Share undamaged blocks.
+    pub link: bool,
+    /// A quarantine file to be taken up again.
+    pub from_quarantine: Option<PathBuf>,
+}
 
 /// Reads it.
 pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    let _ = raw;
-    Ok(Query::default())
+    Ok(Query {
+        out: out::directory(raw)?,
+        plaintext: raw.has("plaintext"),
+        uncertain: out::uncertain(raw)?,
+        link: raw.has("link"),
+        from_quarantine: raw.get("from-quarantine").map(PathBuf::from),
+    })
 }
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let _ = (command, query);
-    session.console.remark("not there yet");
-    Ok(16)
+    let found = match session.worker.engine.find_streams(&command.path) {
+        Ok(found) => found,
+        Err(error) => return session::failed(session, command, None, &error),
+    };
+    if let Err(message) = session
+        .worker
+        .engine
+        .check_out(std::slice::from_ref(&command.path), &query.out)
+    {
+        return session::failed(session, command, None, &EngineError::NotAStore(message));
+    }
+    let shape = found.shape;
+    let streams = session::note_passed_over(&mut session.console, found);
+    if query.from_quarantine.is_some() && streams.len() != 1 {
+        let message = "--from-quarantine takes the PATH of one stream".to_owned();
+        return session::failed(session, command, None, &EngineError::NotAStore(message));
+    }
+    let started = Instant::now();
+    let mut done = Vec::with_capacity(streams.len());
+    for stream in &streams {
+        done.push(one(session, command, query, shape, stream));
+    }
+    finish(session, command, &query.out, "Salvaged", started, &done)
+}
+
+fn one(
+    session: &Session<'_, '_>,
+    command: &Command,
+    query: &Query,
+    shape: Shape,
+    stream: &StreamDir,
+) -> SalvageReport {
+    let meter = Meter::new(session.worker.progress, &stream.name);
+    let place = Query {
+        out: place_of(&query.out, shape, stream),
+        ..query.clone()
+    };
+    let engine = session.worker.engine;
+    engine.salvage(stream, &command.options, &place, &|progress| {
+        meter.update(progress);
+    })
+}
+
+/// Where a stream goes, so that the new directory has the shape of the old.
+fn place_of(out: &Path, shape: Shape, stream: &StreamDir) -> PathBuf {
+    let account = stream.account.as_deref().unwrap_or_default();
+    match shape {
+        Shape::Stream => out.to_owned(),
+        Shape::Account => out.join("streams").join(&stream.name),
+        Shape::Jetstream => out.join(account).join("streams").join(&stream.name),
+        Shape::StoreDir => out
+            .join("jetstream")
+            .join(account)
+            .join("streams")
+            .join(&stream.name),
+    }
+}
+
+/// Tells what was done, on the console and in `summary.json`; returns the exit code.
+pub fn finish(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    out: &Path,
+    verb: &str,
+    started: Instant,
+    done: &[SalvageReport],
+) -> io::Result<u8> {
+    let reports: Vec<StreamReport> = done.iter().map(|report| report.stream.clone()).collect();
+    let exit = reports
+        .iter()
+        .map(StreamReport::exit_code)
+        .max()
+        .unwrap_or(0);
+    if reports
+        .iter()
+        .any(|report| report.outcome != Outcome::Refused)
+        || reports.is_empty()
+    {
+        let summary = out::summary(&command.path, exit, done);
+        if let Err(message) = session.worker.engine.write_summary(out, &summary) {
+            session.console.remark(&units::printable(&message));
+        }
+    }
+    if command.json {
+        let collect = command.options.collect;
+        let mut document = Document::begin(session.console.out, &command.path, None)?;
+        for report in &reports {
+            document.stream(&Stream { report, collect })?;
+            if report.exit_code() > 0 {
+                let line = verdict::line(std::slice::from_ref(report), Run::Salvage);
+                let name = units::printable(&report.name);
+                let _ = writeln!(session.console.err, "jetsam: {name}: {line}");
+            }
+        }
+        document.end(exit, None)?;
+        return Ok(exit);
+    }
+    let style = session.console.style;
+    let mut text = format!(
+        "{verb} {} under {} into {} in {}\n\n",
+        match reports.len() {
+            1 => "1 stream".to_owned(),
+            n => format!("{} streams", units::count(n as u64)),
+        },
+        units::printable(&command.path.to_string_lossy()),
+        units::printable(&out.to_string_lossy()),
+        units::duration(started.elapsed())
+    );
+    if !reports.is_empty() {
+        text.push_str(&style.borders(&table::salvage(&reports)));
+        for report in &reports {
+            text.push_str(&details::stream(report, details::Tense::Done, style));
+        }
+        text.push('\n');
+    }
+    let color = match exit {
+        0 => 32,
+        1 => 33,
+        _ => 31,
+    };
+    text.push_str(&style.paint(color, &verdict::line(&reports, Run::Salvage)));
+    text.push('\n');
+    session.console.out.write_all(text.as_bytes())?;
+    session.console.out.flush()?;
+    Ok(exit)
+}
+
+/// What the library gives, or the refusal in its place.
+pub fn or_refused(stream: &StreamDir, result: Salvaged) -> SalvageReport {
+    result.unwrap_or_else(|error| SalvageReport {
+        stream: jetsam::salvage::report::refused(stream, &error),
+        blocks: Vec::new(),
+    })
 }

@@ -13,8 +13,10 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
+use jetsam::salvage::SalvageReport;
+
 use crate::engine::{
-    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange,
+    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
     StreamDir, UndoReport, Want,
 };
 
@@ -202,6 +204,7 @@ impl Engine for Fake {
             reports => reports.iter().map(dir).collect(),
         };
         Ok(Found {
+            shape: Shape::Stream,
             streams,
             events: Vec::new(),
         })
@@ -266,6 +269,41 @@ impl Engine for Fake {
 
     fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
         Ok(self.undo.clone())
+    }
+
+    fn check_out(&self, _sources: &[PathBuf], _out: &Path) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn salvage(
+        &self,
+        stream: &StreamDir,
+        _options: &Options,
+        _query: &crate::salvage::Query,
+        _on_progress: OnProgress<'_>,
+    ) -> SalvageReport {
+        SalvageReport {
+            stream: self.report(stream),
+            blocks: Vec::new(),
+        }
+    }
+
+    fn merge(
+        &self,
+        copies: &[StreamDir],
+        _options: &Options,
+        _query: &crate::merge::Query,
+        _on_progress: OnProgress<'_>,
+    ) -> Result<SalvageReport, EngineError> {
+        let stream = self.report(&copies[0]);
+        Ok(SalvageReport {
+            stream,
+            blocks: Vec::new(),
+        })
+    }
+
+    fn write_summary(&self, _out: &Path, _summary: &serde_json::Value) -> Result<(), String> {
+        Ok(())
     }
 
     fn messages(

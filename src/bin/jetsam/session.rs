@@ -194,6 +194,7 @@ fn heading(command: &Command, run: Run, count: usize, started: Instant) -> Strin
     let verb = match run {
         Run::Look => "Checked",
         Run::Recover => "Recovered",
+        Run::Salvage => "Salvaged",
     };
     let streams = match count {
         1 => "1 stream".to_owned(),

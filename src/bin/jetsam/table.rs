@@ -4,7 +4,8 @@ use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use jetsam::preflight::Forecast;
-use jetsam::recovery::report::{State, StreamReport};
+use jetsam::recovery::report::{SalvageTotals, State, StreamReport};
+
 use std::time::Duration;
 
 use crate::json::source_name;
@@ -44,7 +45,7 @@ const FORECAST_WORDS: [usize; 5] = [0, 1, 2, 3, 4];
 
 /// One row per stream that was foretold.
 pub fn forecasts(forecasts: &[Forecast]) -> String {
-    let mut table = ruled(&FORECAST_HEADER, &FORECAST_WORDS);
+    let mut table = framed(&FORECAST_HEADER, &FORECAST_WORDS);
     for forecast in forecasts {
         let account = forecast.account.as_deref();
         table.add_row([
@@ -64,14 +65,68 @@ pub fn forecasts(forecasts: &[Forecast]) -> String {
 
 /// One row per stream.
 pub fn summary(reports: &[StreamReport]) -> String {
-    let mut table = ruled(&HEADER, &WORDS);
+    let mut table = framed(&HEADER, &WORDS);
     for report in reports {
         table.add_row(row(report));
     }
     titled("Streams", &table.to_string())
 }
 
-fn ruled(header: &[&str], words: &[usize]) -> Table {
+/// A table of words under a title.
+pub fn words<const N: usize>(
+    title: &str,
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let columns: Vec<usize> = (0..N).collect();
+    let mut table = framed(header, &columns);
+    for row in rows {
+        table.add_row(row);
+    }
+    titled(title, &table.to_string())
+}
+
+const SALVAGE_HEADER: [&str; 11] = [
+    "Account",
+    "Stream",
+    "Outcome",
+    "Messages",
+    "Bytes",
+    "First",
+    "Last",
+    "Repaired",
+    "Uncertain",
+    "Quarantined",
+    "Lost",
+];
+
+/// One row per salvaged stream.
+pub fn salvage(reports: &[StreamReport]) -> String {
+    let mut table = framed(&SALVAGE_HEADER, &WORDS[..3]);
+    for report in reports {
+        let [account, name, outcome, messages, bytes, first, last, ..] = row(report);
+        let totals = report.salvage.as_ref();
+        let number = |field: fn(&SalvageTotals) -> u64| {
+            totals.map_or_else(|| "-".to_owned(), |totals| units::count(field(totals)))
+        };
+        table.add_row([
+            account,
+            name,
+            outcome,
+            messages,
+            bytes,
+            first,
+            last,
+            number(|totals| totals.repaired),
+            number(|totals| totals.uncertain),
+            number(|totals| totals.quarantined),
+            number(|totals| totals.lost),
+        ]);
+    }
+    titled("Salvaged streams", &table.to_string())
+}
+
+fn framed(header: &[&str], words: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)

@@ -1,7 +1,7 @@
 //! The last line: what it comes to.
 
 use jetsam::recovery::events::{EventCode, Severity};
-use jetsam::recovery::report::{Outcome, Refusal, StreamReport};
+use jetsam::recovery::report::{Outcome, Refusal, SalvageTotals, StreamReport};
 
 use crate::units;
 
@@ -12,6 +12,8 @@ pub enum Run {
     Look,
     /// Changes were to be made.
     Recover,
+    /// A new store was to be written.
+    Salvage,
 }
 
 /// Whether the actions of a report were carried out.
@@ -45,15 +47,41 @@ fn of_one(report: &StreamReport, run: Run) -> String {
     if report.outcome == Outcome::Refused {
         return format!("refused: {}", reason(report));
     }
+    if let Some(totals) = &report.salvage {
+        return salvaged(totals, run);
+    }
     match (report.exit_code(), run) {
         (0, _) => "clean: nothing wrong, nothing lost".into(),
         (1, Run::Look) => "damage found, nothing lost".into(),
-        (1, Run::Recover) => "recovered, nothing lost".into(),
+        (1, Run::Recover | Run::Salvage) => "recovered, nothing lost".into(),
         (_, Run::Look) => format!(
             "{}: run `jetsam salvage`",
             losses(report, "lost or unreadable")
         ),
-        (_, Run::Recover) => losses(report, "lost or unreadable"),
+        (_, Run::Recover | Run::Salvage) => losses(report, "lost or unreadable"),
+    }
+}
+
+/// What was kept, or would be.
+fn salvaged(totals: &SalvageTotals, run: Run) -> String {
+    let fate = if run == Run::Salvage {
+        "kept"
+    } else {
+        "can be kept"
+    };
+    let mut text = format!("{} messages {fate}", units::count(totals.recovered));
+    for (count, what) in [
+        (totals.repaired, "repaired"),
+        (totals.uncertain, "uncertain"),
+        (totals.quarantined, "put into quarantine"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {} {what}", units::count(count)));
+        }
+    }
+    match totals.lost {
+        0 => text + ", nothing lost",
+        lost => format!("{text}, {} lost", units::count(lost)),
     }
 }
 

@@ -95,6 +95,8 @@ pub struct Lenient {
     pub length: usize,
     /// Whether every element was there and could be decoded.
     pub sound: bool,
+    /// The first that was not, or could not.
+    pub first_bad: Option<Cursor>,
     /// Whether the elements' end was reached, if only over elements that copy from nowhere.
     pub complete: bool,
 }
@@ -114,7 +116,7 @@ pub fn decode_leniently(
     out.resize(start + length, 0);
     let target = out.get_mut(start..).unwrap_or_default();
     let mut cursor = Cursor::default();
-    let mut sound = complete;
+    let mut first_bad = None;
     while (cursor.written as usize) < length {
         if let Some(trace) = trace.as_deref_mut() {
             trace.push(cursor);
@@ -123,7 +125,7 @@ pub fn decode_leniently(
         if cursor.step(source, target).is_some() {
             continue;
         }
-        sound = false;
+        first_bad = first_bad.or(Some(before));
         let Some(behind) = step_over(source, before, target) else {
             cursor = before;
             break;
@@ -136,9 +138,13 @@ pub fn decode_leniently(
     {
         trace.push(cursor);
     }
+    if !complete {
+        first_bad = first_bad.or(Some(cursor));
+    }
     Lenient {
         length,
-        sound,
+        sound: first_bad.is_none(),
+        first_bad,
         complete,
     }
 }

@@ -111,7 +111,7 @@ impl Model<'_> {
         codes: &Codes,
         decode: impl Fn(&[u8]) -> Result<T, E>,
     ) -> Option<T> {
-        let alone = rules.anew && path != "sources.db";
+        let alone = rules.anew && path == "msgs/thw.db";
         if rules.ignore_files || alone {
             return None;
         }
@@ -163,6 +163,13 @@ impl Model<'_> {
         stamp.max(self.totals.first.seq)
     }
 
+    /// Drops schedules whose message is gone.
+    pub fn drop_dead_schedules(&mut self) {
+        let mut timers = std::mem::take(&mut self.timers);
+        timers.drop_schedules(|seq| !self.holds(seq));
+        self.timers = timers;
+    }
+
     fn recover_schedule_state(&mut self, rules: &TimerRules) -> u64 {
         let on_disk = format!("{}/sched.db", self.disk.msgs);
         let file = self.read_timer_file(
@@ -172,6 +179,8 @@ impl Model<'_> {
             &SCHEDULE_CODES,
             ScheduleFile::decode,
         );
+        let beyond = self.totals.last.seq.saturating_add(1);
+        let file = file.filter(|file| !rules.anew || file.stamp <= beyond);
         let mut schedules = Schedules::default();
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         for entry in file.iter().flat_map(|file| &file.entries) {

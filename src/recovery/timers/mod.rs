@@ -34,7 +34,8 @@ pub struct TimerRules {
     pub sources: Vec<ConfiguredSource>,
     /// The files are to be ignored.
     pub ignore_files: bool,
-    /// TTLs and schedules are read from the messages alone, and so are sources where their file is ahead of these.
+    /// TTLs are read from the messages alone; schedules and sources only where their file is ahead of these: a schedule that
+    /// was cancelled, or a position whose message is gone, is in the file alone.
     pub anew: bool,
 }
 
@@ -134,6 +135,22 @@ impl Timers {
                 .slot(),
                 seq,
             ));
+        }
+    }
+
+    /// Drops the schedules whose sequence `is_dead`.
+    pub fn drop_schedules(&mut self, is_dead: impl Fn(u64) -> bool) {
+        let Some(schedules) = &mut self.schedules else {
+            return;
+        };
+        let dead: Vec<u64> = schedules
+            .by_seq
+            .keys()
+            .copied()
+            .filter(|seq| is_dead(*seq))
+            .collect();
+        for seq in dead {
+            schedules.remove(seq);
         }
     }
 

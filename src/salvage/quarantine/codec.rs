@@ -165,7 +165,11 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     put_uvarint(&mut payload, entry.key_offset);
     put_bytes(&mut payload, &entry.bytes);
     let mut out = Vec::with_capacity(payload.len() + 8);
-    out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(
+        &u32::try_from(payload.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
     out.extend_from_slice(&payload);
     out.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
     out

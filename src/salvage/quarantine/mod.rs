@@ -29,9 +29,9 @@
 //! entries. A file cut short gives the entries before the cut.
 
 mod codec;
-
-
-
+mod regain;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -44,8 +44,10 @@ use crate::crypto::{BlockCipher, KeyChoice, KeyFile, block_context};
 use crate::env::FileSystem;
 use crate::format::names::BlockFile;
 
-pub use codec::{Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, encode_entry, encode_header};
-
+pub use codec::{
+    Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, encode_entry, encode_header, fuzz_one,
+};
+pub use regain::{Regained, regain};
 
 /// Name of the file in the new stream's directory.
 pub const QUARANTINE_FILE: &str = "quarantine.jsq";
@@ -68,6 +70,12 @@ impl<'a> Writer<'a> {
             header: Some(encode_header(name, account)),
             count: 0,
         }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds an entry.
@@ -140,7 +148,8 @@ fn put_gap(
     writer: &mut Writer<'_>,
 ) -> Result<(), SalvageError> {
     let start = usize::try_from(gap.file_offset).unwrap_or(usize::MAX);
-    let end = usize::try_from(gap.file_offset.saturating_add(gap.file_length)).unwrap_or(usize::MAX);
+    let end =
+        usize::try_from(gap.file_offset.saturating_add(gap.file_length)).unwrap_or(usize::MAX);
     let bytes = file.get(start..end.min(file.len())).unwrap_or_default();
     let mut offset = gap.file_offset;
     for piece in bytes.chunks(PIECE_MAX) {
@@ -196,7 +205,10 @@ fn key_file(blocks: &Blocks<'_>, number: u32, key: &BlockKey) -> Vec<u8> {
             let name = BlockFile::Key.name(number);
             let place = format!("{}/{name}", blocks.gathered.messages_dir);
             let path = blocks.stream.dir.join(place);
-            blocks.fs.read(&path, codec::KEY_MAX as u64).unwrap_or_default()
+            blocks
+                .fs
+                .read(&path, codec::KEY_MAX as u64)
+                .unwrap_or_default()
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct LegacyDeletes {
     pub first_seq: u64,
     /// These are.
     pub deleted: SeqSet,
+    /// The last sequence of the block by its account, where that is sound in itself.
+    pub last: Option<Edge>,
 }
 
 /// A file without a checksum speaks of a sequence: it was used.
@@ -300,10 +302,20 @@ fn proven_last(facts: &Facts<'_>) -> Edge {
 /// not believed; and a fresh index needs no help.
 fn believe_claims(facts: &Facts<'_>, trust: &mut Trust) {
     let proven = trust.last.seq;
-    let first = facts.finds.iter().filter_map(|find| find.first).map(|edge| edge.seq).min();
+    let first = facts
+        .finds
+        .iter()
+        .filter_map(|find| find.first)
+        .map(|edge| edge.seq)
+        .min();
     let span = proven.saturating_sub(first.unwrap_or(proven));
     let most = proven.saturating_add(span.max(CLAIM_SLACK));
     let fresh = facts.index.is_some_and(|index| index.fresh);
+    for last in facts.legacy.iter().filter_map(|legacy| legacy.last) {
+        if last.seq > trust.last.seq && last.seq <= most {
+            trust.last = last;
+        }
+    }
     for claim in facts.claims {
         if claim.seq <= trust.last.seq {
             continue;
@@ -329,9 +341,7 @@ fn find_uncertain(facts: &Facts<'_>, erased: &SeqSet, trust: &mut Trust) {
         if place.number < from_block || place.bytes == 0 || place.is_torn_tail {
             continue;
         }
-        let missing = place
-            .range()
-            .map_or(0, |range| trust.lost.count_in(range));
+        let missing = place.range().map_or(0, |range| trust.lost.count_in(range));
         let room = place
             .bytes
             .saturating_sub(missing.saturating_mul(MESSAGE_MIN_LENGTH));

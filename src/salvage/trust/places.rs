@@ -67,10 +67,14 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
         }
         for gap in &find.gaps {
             let before = gap.before.or(seen);
-            let bytes = open.map_or(0, |place| place.bytes).saturating_add(gap.length);
+            let bytes = open
+                .map_or(0, |place| place.bytes)
+                .saturating_add(gap.length);
             let place = match (open.take(), places.last_mut()) {
                 (Some(begun), _) => Place { bytes, ..begun },
-                (None, Some(last)) if last.bytes > 0 && last.after.is_some() && last.after == gap.after => {
+                (None, Some(last))
+                    if last.bytes > 0 && last.after.is_some() && last.after == gap.after =>
+                {
                     // A tombstone between two gaps parts no messages.
                     last.bytes = last.bytes.saturating_add(gap.length);
                     continue;
@@ -148,14 +152,26 @@ pub fn find_lost(facts: &Facts<'_>, erased: &SeqSet, counted: Option<&SeqSet>, t
             average,
         };
         match (place.before, place.after) {
-            (_, Some(after)) if place.range().is_some() => judged.inner(place, after, erased, trust),
+            (_, Some(after)) if place.range().is_some() => {
+                judged.inner(place, after, erased, trust)
+            }
             (None, Some(after)) => judged.front(place, after, trust),
             (before, None) => judged.tail(place, before.unwrap_or(0), trust),
             _ => {}
         }
     }
-    let reached = facts.finds.iter().filter_map(|find| find.last).map(|edge| edge.seq).max();
-    if let Some(claimed) = facts.claims.iter().map(|claim| claim.seq).filter(|seq| *seq <= trust.last.seq).max()
+    let reached = facts
+        .finds
+        .iter()
+        .filter_map(|find| find.last)
+        .map(|edge| edge.seq)
+        .max();
+    if let Some(claimed) = facts
+        .claims
+        .iter()
+        .map(|claim| claim.seq)
+        .filter(|seq| *seq <= trust.last.seq)
+        .max()
     {
         // A side file saw messages behind the last record.
         let from = reached.unwrap_or(0).max(horizon).saturating_add(1);
@@ -222,7 +238,11 @@ impl Judged<'_> {
         if place.is_torn_tail || place.bytes == 0 {
             return;
         }
-        let known = within(&trust.lost, before.saturating_add(1)..=self.horizon.max(before)).len();
+        let known = within(
+            &trust.lost,
+            before.saturating_add(1)..=self.horizon.max(before),
+        )
+        .len();
         let count = self.estimate(place.bytes).saturating_sub(known);
         let from = before.max(self.horizon).saturating_add(1);
         let to = from.saturating_add(count).saturating_sub(1);

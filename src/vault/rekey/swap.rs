@@ -13,8 +13,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::dirs_in;
 use super::RekeyError;
-use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError};
+use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, temporary_path};
 use crate::recovery::StreamDir;
 
 /// Name of the directory, beside `streams`, in which streams are rekeyed. No server looks into it.
@@ -194,9 +195,11 @@ impl Place {
 
     /// Removes the journal, and the directory worked in where nothing is left in it.
     pub(super) fn clean_up(&self, fs: &dyn FileSystem) -> Result<(), RekeyError> {
-        match fs.remove_file(&self.journal) {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
+        for file in [&self.journal, &temporary_path(&self.journal)] {
+            match fs.remove_file(file) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
         }
         for dir in self.work.ancestors() {
             if dir == self.account_dir {
@@ -242,7 +245,7 @@ pub fn interrupted(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, I
     let mut found = Vec::new();
     let mut account_dirs = vec![path.to_owned()];
     for dir in [path.to_owned(), path.join("jetstream")] {
-        account_dirs.extend(dirs_in(fs, &dir)?);
+        account_dirs.extend(dirs_in(fs, &dir)?.into_iter().map(|name| dir.join(name)));
     }
     account_dirs.extend(path.ancestors().skip(1).take(2).map(Path::to_owned));
     account_dirs.sort();
@@ -251,8 +254,7 @@ pub fn interrupted(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, I
         let work = account_dir.join(WORK_DIR);
         for (work, home) in [(work.join(GROUPS), "_js_"), (work, "streams")] {
             for old in dirs_in(fs, &work)? {
-                let name = old.file_name().and_then(|name| name.to_str());
-                let Some(name) = name.and_then(|name| name.strip_suffix(".old")) else {
+                let Some(name) = old.strip_suffix(".old") else {
                     continue;
                 };
                 // A stream directory on its own is not in `streams`.
@@ -275,19 +277,4 @@ pub fn interrupted(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, I
         }
     }
     Ok(found)
-}
-
-/// Directories in `dir`; none where it is not there.
-fn dirs_in(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let entries = match fs.list(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.is_not_found() || error.kind == std::io::ErrorKind::NotADirectory => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(error),
-    };
-    let dirs = entries
-        .into_iter()
-        .filter(|entry| entry.kind == FileKind::Dir);
-    Ok(dirs.map(|entry| dir.join(entry.name)).collect())
 }

@@ -132,12 +132,15 @@ impl Search<'_, '_> {
             .clone()
             .first_bad(content, start, self.hints, self.work);
         self.bad = bad;
-        let record = bad.map(|offset| bad_record(out, self.bench.end(), offset));
+        let declared_end = start + self.bench.declared.unwrap_or(self.bench.lenient.length);
+        let declared = out.get(..declared_end).unwrap_or(out);
+        let record = bad.map(|offset| bad_record(declared, self.bench.end(), offset));
         let short = record.filter(|record| record.length() <= TRIED_FIRST_LENGTH);
         let mut best = None;
         let flip = short
             .or(record.map(BadRecord::header))
             .and_then(|record| self.by_record(out, record, &SINGLE_BITS, &mut best))
+            .or_else(|| self.by_first_bad(out))
             .or_else(|| self.by_arithmetic(out))
             .or_else(|| self.by_distance(out, record))
             .or_else(|| self.by_sums(out, record, &SINGLE_BITS));
@@ -170,12 +173,16 @@ impl Search<'_, '_> {
             return None;
         }
         let wrong = mask_crc(self.bench.crc) ^ mask_crc(self.bench.computed_crc());
-        wrong.to_le_bytes().iter().enumerate().find_map(|(position, &mask)| {
-            let alone = wrong == u32::from(mask) << (8 * position);
-            let flipped = SINGLE_BITS.contains(&mask) || BIT_PAIRS.contains(&mask);
-            let offset = (self.frame.data.start - CRC_LENGTH + position) as u64;
-            (alone && flipped).then_some(Patch { offset, mask })
-        })
+        wrong
+            .to_le_bytes()
+            .iter()
+            .enumerate()
+            .find_map(|(position, &mask)| {
+                let alone = wrong == u32::from(mask) << (8 * position);
+                let flipped = SINGLE_BITS.contains(&mask) || BIT_PAIRS.contains(&mask);
+                let offset = (self.frame.data.start - CRC_LENGTH + position) as u64;
+                (alone && flipped).then_some(Patch { offset, mask })
+            })
     }
 
     /// The declared length, where another spelling of it makes the chunk sound.
@@ -211,7 +218,7 @@ impl Search<'_, '_> {
     }
 }
 
-/// The record at `offset` of `content`, which is decoded up to `end`, and has room for as much as was declared.
+/// The record at `offset` of `content`, which is as long as was declared, and decoded up to `end`.
 fn bad_record(content: &[u8], end: usize, offset: usize) -> BadRecord {
     match parse_at(content, offset) {
         Ok(record) => BadRecord {

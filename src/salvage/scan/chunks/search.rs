@@ -34,9 +34,9 @@ impl Search<'_, '_> {
         for cursor in self.suspects(record.offset..record.end) {
             for part in self.parts(&cursor, record) {
                 for flip in flips(part, masks) {
-                    let passes =
-                        self.bench
-                            .try_flip(out, cursor, flip, judge, self.hints, self.work);
+                    let passes = self
+                        .bench
+                        .try_flip(out, cursor, flip, judge, self.hints, self.work);
                     if self.work.left == 0 {
                         return None;
                     }
@@ -60,10 +60,43 @@ impl Search<'_, '_> {
         None
     }
 
-    /// The same against the chunk's checksum, for a record that may end in the next chunk.
+    /// Tries the bits of the first element that could not be decoded, and of those just before it: what it makes may be
+    /// right by chance, or nothing that a hash covers.
+    pub(super) fn by_first_bad(&mut self, out: &mut Vec<u8>) -> Option<Flip> {
+        let first_bad = self.bench.lenient.first_bad?;
+        let sums = self.sums()?;
+        let position = self
+            .bench
+            .trace
+            .partition_point(|cursor| cursor.read <= first_bad.read);
+        let first = position.saturating_sub(NEIGHBOURS);
+        let suspects = self.bench.trace.get(first..position)?.to_vec();
+        for cursor in suspects.into_iter().rev() {
+            for (at, mask) in flips(self.head(&cursor), &SINGLE_BITS) {
+                if sums.agrees(&mut self.bench.source, cursor, at, mask)
+                    && self.examine(out, (at, mask)).0
+                {
+                    return Some((at, mask));
+                }
+                if self.work.left == 0 {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn sums(&mut self) -> Option<Sums> {
+        if !self.work.take(self.bench.source.len()) {
+            return None;
+        }
+        Sums::new(&self.bench)
+    }
+
+    /// The same as [`Self::by_record`] against the chunk's checksum, for a record that may end in the next chunk.
     pub(super) fn by_checksum(
         &mut self,
-        out: &mut [u8],
+        out: &mut Vec<u8>,
         record: BadRecord,
         masks: &[u8],
     ) -> Option<Flip> {
@@ -75,10 +108,10 @@ impl Search<'_, '_> {
         for cursor in suspects {
             for part in self.parts(&cursor, record) {
                 for flip in flips(part, masks) {
-                    let passes =
-                        self.bench
-                            .try_flip(out, cursor, flip, judge, self.hints, self.work);
-                    if passes {
+                    let passes = self
+                        .bench
+                        .try_flip(out, cursor, flip, judge, self.hints, self.work);
+                    if passes && self.examine(out, flip).0 {
                         return Some(flip);
                     }
                     if self.work.left == 0 {
@@ -109,10 +142,10 @@ impl Search<'_, '_> {
         record: Option<BadRecord>,
         masks: &[u8],
     ) -> Option<Flip> {
-        if self.bench.is_consistent() || !self.work.take(self.bench.source.len()) {
+        if self.bench.is_consistent() {
             return None;
         }
-        let sums = Sums::new(&self.bench)?;
+        let sums = self.sums()?;
         let content = record.map_or(self.bench.start..self.bench.end(), |record| {
             record.offset..record.end
         });
@@ -129,10 +162,10 @@ impl Search<'_, '_> {
                     continue;
                 }
                 let flip = (at, mask);
-                let passes =
-                    self.bench
-                        .try_flip(out, cursor, flip, judge, self.hints, self.work)
-                        && (matches!(judge, Judge::Checksum { .. }) || self.examine(out, flip).0);
+                let passes = self
+                    .bench
+                    .try_flip(out, cursor, flip, judge, self.hints, self.work)
+                    && self.examine(out, flip).0;
                 if passes {
                     return Some(flip);
                 }
@@ -155,7 +188,8 @@ impl Search<'_, '_> {
         let last = if content.end >= self.bench.end() {
             trace.len().saturating_sub(1)
         } else {
-            self.bench.element_at(content.end.max(content.start + 1) - 1)
+            self.bench
+                .element_at(content.end.max(content.start + 1) - 1)
         };
         let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
         let before = trace.get(..first).unwrap_or_default();
@@ -269,7 +303,10 @@ impl Search<'_, '_> {
     fn is_cure(&mut self, out: &mut Vec<u8>, flip: Flip) -> bool {
         let (proven, _) = self.examine(out, flip);
         // Among millions of bits one may satisfy 32 bits of checksum by chance; a record's hash settles it.
-        proven && self.bad.is_none_or(|bad| self.verifies_with(out, flip, bad))
+        proven
+            && self
+                .bad
+                .is_none_or(|bad| self.verifies_with(out, flip, bad))
     }
 
     fn verifies_with(&mut self, out: &mut [u8], flip: Flip, bad: usize) -> bool {
@@ -412,7 +449,10 @@ impl Search<'_, '_> {
                 // What the group itself makes of this byte is in `data`, not in the weight.
                 let copied_to = to + distance;
                 let nearest = group.partition_point(|made| made.end <= copied_to);
-                if group.get(nearest).is_some_and(|made| made.start <= copied_to) {
+                if group
+                    .get(nearest)
+                    .is_some_and(|made| made.start <= copied_to)
+                {
                     weight ^= *self.weights.get(copied_to)?;
                 }
                 sum ^= effect(weight, difference);

@@ -76,6 +76,7 @@ impl Bench {
             lenient: Lenient {
                 length: 0,
                 sound: false,
+                first_bad: None,
                 complete: false,
             },
             decoded: Vec::new(),
@@ -92,6 +93,7 @@ impl Bench {
             self.lenient = Lenient {
                 length: self.source.len(),
                 sound: self.source.len() <= CHUNK_DECODED_MAX,
+                first_bad: None,
                 complete: true,
             };
         } else {
@@ -136,11 +138,7 @@ impl Bench {
 
     /// What the element at a place of the trace looks like.
     pub fn shape(&self, cursor: &Cursor) -> Option<Shape> {
-        element_shape(
-            &self.source,
-            cursor.read as usize,
-            cursor.distance as usize,
-        )
+        element_shape(&self.source, cursor.read as usize, cursor.distance as usize)
     }
 
     /// The copies, last to first.
@@ -180,7 +178,11 @@ impl Bench {
         if let Some(byte) = self.source.get_mut(at) {
             *byte ^= mask;
         }
-        let from = if self.stored { at } else { cursor.written as usize };
+        let from = if self.stored {
+            at
+        } else {
+            cursor.written as usize
+        };
         let to = (behind.written as usize + SPILL).min(self.decoded.len());
         if let Some(data) = content.get_mut(self.start..) {
             self.restore(data, from..to);

@@ -1,0 +1,300 @@
+//! One case: foretold, then done by the server's file store, then compared.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::preflight::{Forecast, PreflightOptions, forecast};
+use jetsam::recovery::report::Outcome;
+use jetsam::recovery::server::ServerVersion;
+use jetsam::recovery::{Watch, rebuild_index};
+
+use crate::compare::{Difference, Differences};
+use crate::evidence;
+use crate::make::Base;
+use crate::oracle::{Answer, Ask};
+use crate::ours::{self, How};
+use crate::run::{Bench, Case};
+
+/// A case and how it came out.
+#[derive(Default)]
+pub struct Judged {
+    pub origin: String,
+    pub mutations: Vec<String>,
+    pub start: &'static str,
+    pub lost: u64,
+    pub set_aside: Option<String>,
+    pub differences: Vec<Difference>,
+    /// Whether a whole server was asked.
+    pub whole: bool,
+    /// Whether side files were rebuilt.
+    pub rebuilt: bool,
+}
+
+fn how(answer: &Answer) -> How {
+    How {
+        now_ns: if answer.opened_at != 0 {
+            answer.opened_at
+        } else {
+            crate::now_ns()
+        },
+        threads: 2,
+        quick: false,
+        deleted: false,
+    }
+}
+
+/// Foretells the start on `dir`.
+fn foretell(dir: &Path, ask: &Ask, how: How) -> Forecast {
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let stream = ours::stream(dir, ask);
+    let options = ours::options(ask, how);
+    forecast(
+        &OsFileSystem,
+        &stream,
+        &options,
+        &PreflightOptions::default(),
+        &watch,
+    )
+}
+
+/// What the server did, in the words of a forecast.
+fn start_of(answer: &Answer) -> &'static str {
+    match answer.outcome.as_str() {
+        "opened" => "ok",
+        "skipped" => "stream-skipped",
+        "error" => "stream-deleted",
+        _ => "server-down",
+    }
+}
+
+/// Sequences the server counts as live and can read.
+fn readable(answer: &Answer) -> BTreeSet<u64> {
+    let Some(state) = &answer.state else {
+        return BTreeSet::new();
+    };
+    if state.messages == 0 || state.last_seq < state.first_seq {
+        return BTreeSet::new();
+    }
+    let mut live: BTreeSet<u64> = (state.first_seq..=state.last_seq).collect();
+    for seq in state
+        .deleted
+        .iter()
+        .chain(answer.unreadable.iter().flatten())
+    {
+        live.remove(seq);
+    }
+    live
+}
+
+/// Sequences that cannot be listed one by one are no random store's own.
+const LISTED_MAX: u64 = 1 << 22;
+
+fn is_listable(answer: &Answer) -> bool {
+    answer.state.as_ref().is_none_or(|state| {
+        !state.deleted_omitted && state.last_seq.saturating_sub(state.first_seq) < LISTED_MAX
+    })
+}
+
+/// Foretells, asks, compares.
+pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
+    let mut judged = Judged {
+        origin: case.origin.clone(),
+        mutations: case.mutations.clone(),
+        ..Judged::default()
+    };
+    let before = bench.lay_out("before", &base.tree, &base.ask)?;
+    let before = bench.oracle.open(&before, &base.ask, true)?;
+    let go_dir = bench.lay_out("go", &case.tree, &case.ask)?;
+    let answer = bench.oracle.open(&go_dir, &case.ask, true)?;
+    let dir = bench.lay_out("check", &case.tree, &case.ask)?;
+    let foretold = foretell(&dir, &case.ask, how(&answer));
+    judged.start = foretold.start.as_str();
+    judged.lost = foretold.lost;
+    judged.set_aside = set_aside(&answer, &before, &foretold);
+    if judged.set_aside.is_some() {
+        return Ok(judged);
+    }
+    let mut found = Differences::default();
+    found.check("start", start_of(&answer), judged.start);
+    if found.0.is_empty() {
+        state(&mut found, &answer, &foretold);
+        losses(&mut found, case, &before, &answer, &foretold);
+    }
+    judged.differences = found.0;
+    Ok(judged)
+}
+
+fn set_aside(answer: &Answer, before: &Answer, foretold: &Forecast) -> Option<String> {
+    let gave_up = |outcome: &str| matches!(outcome, "oom" | "timeout");
+    if answer.outcome == "no answer" || before.outcome != "opened" {
+        return Some("no answer".into());
+    }
+    if gave_up(&answer.outcome) && foretold.start.as_str() != "server-down" {
+        // How much is too much is for the machine to say.
+        return Some(format!("the server's open: {}", answer.outcome));
+    }
+    if foretold.start.as_str() == "ok"
+        && gave_up(&answer.read_outcome)
+        && foretold.read.as_str() == "ok"
+    {
+        return Some(format!("the server's reading: {}", answer.read_outcome));
+    }
+    // Two names for one block, and a full or closed disk, are for the caller to mend.
+    (foretold.needs_help && foretold.start.as_str() != start_of(answer))
+        .then(|| "a file could not be read".to_owned())
+}
+
+fn state(found: &mut Differences, answer: &Answer, foretold: &Forecast) {
+    if answer.outcome != "opened" {
+        found.check("messages", 0, foretold.messages);
+        return;
+    }
+    let messages = answer.state.as_ref().map(|state| state.messages);
+    found.check("messages", messages, Some(foretold.messages));
+    if let Some(fast_path) = answer.fast_path {
+        found.check("fast path", fast_path, foretold.fast_path);
+    }
+    let read = match answer.read_outcome.as_str() {
+        "panic" | "oom" | "timeout" => "server-down",
+        "ok" => "ok",
+        _ => foretold.read.as_str(),
+    };
+    found.check("read", read, foretold.read.as_str());
+}
+
+fn losses(
+    found: &mut Differences,
+    case: &Case,
+    before: &Answer,
+    answer: &Answer,
+    foretold: &Forecast,
+) {
+    let comparable = matches!(answer.outcome.as_str(), "opened" | "error")
+        && matches!(answer.read_outcome.as_str(), "" | "ok")
+        && is_listable(answer)
+        && is_listable(before);
+    if !comparable {
+        return;
+    }
+    let lost: BTreeSet<u64> = foretold
+        .lost_seqs
+        .iter()
+        .flat_map(|(from, to)| (*from..=*to).take(LISTED_MAX as usize))
+        .collect();
+    found.check(
+        "lost is what lost_seqs lists",
+        lost.len() as u64,
+        foretold.lost,
+    );
+    let kept = readable(answer);
+    let both: Vec<_> = lost.intersection(&kept).collect();
+    if !both.is_empty() {
+        found.add("foretold as lost, and there", &both, "");
+    }
+    let was_there = readable(before);
+    let proven = evidence::proven(&case.tree, &case.ask);
+    // What a tombstone said that is gone too, the index still lists.
+    let listed = evidence::listed(&case.tree, &case.ask);
+    let invented: Vec<_> = lost
+        .iter()
+        .filter(|seq| {
+            ![&was_there, &proven, &listed]
+                .iter()
+                .any(|there| there.contains(seq))
+        })
+        .copied()
+        .collect();
+    let between = evidence::between_damage(&case.tree, &case.ask, &invented);
+    if !between {
+        found.add("foretold as lost, and never there", "", &invented);
+    }
+    let purged = case.tree.0.keys().any(|name| name.starts_with("__"));
+    if foretold.expired > 0 || purged {
+        return;
+    }
+    let silent: Vec<_> = proven
+        .intersection(&was_there)
+        .filter(|seq| !kept.contains(seq) && !lost.contains(seq))
+        .collect();
+    if !silent.is_empty() && !has_forged_index(case) {
+        found.add("gone, and not foretold", &silent, "");
+    }
+}
+
+/// An index that was edited and sealed again says what it likes, and is believed.
+fn has_forged_index(case: &Case) -> bool {
+    case.mutations
+        .iter()
+        .any(|mutation| mutation.contains("index"))
+}
+
+/// Writes the side files of the undamaged store anew, and has the server open it.
+pub fn rebuild(bench: &mut Bench, base: &Base, judged: &mut Judged) -> io::Result<()> {
+    let before = bench.lay_out("before", &base.tree, &base.ask)?;
+    let before = bench.oracle.open(&before, &base.ask, true)?;
+    let dir = bench.lay_out("rebuilt", &base.tree, &base.ask)?;
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let stream = ours::stream(&dir, &base.ask);
+    let options = ours::options(&base.ask, how(&before));
+    let server = ServerVersion::default();
+    let report = rebuild_index(&OsFileSystem, &stream, &options, server, &OsEntropy, &watch);
+    if report.outcome == Outcome::Refused {
+        return Ok(());
+    }
+    judged.rebuilt = true;
+    let after = bench.oracle.open(&dir, &base.ask, true)?;
+    let mut found = Differences::default();
+    found.check("rebuilt: outcome", "opened", after.outcome.as_str());
+    found.check("rebuilt: fast path", Some(true), after.fast_path);
+    let scans: Vec<_> = after
+        .log
+        .iter()
+        .filter(|line| line.contains("outdated"))
+        .collect();
+    if !scans.is_empty() {
+        found.add("rebuilt: no scan", scans, "");
+    }
+    let told = |answer: &Answer| {
+        let state = answer.state.clone().unwrap_or_default();
+        (
+            state.messages,
+            state.first_seq,
+            state.last_seq,
+            answer.digest.clone(),
+        )
+    };
+    found.check("rebuilt: state and digest", told(&before), told(&after));
+    // What the files say of messages that are gone is not written again.
+    let there = readable(&before);
+    // What its file says beyond the messages either, so the server is asked without it.
+    let dir = bench.lay_out("before", &base.tree, &base.ask)?;
+    let _ = std::fs::remove_file(dir.join("msgs/thw.db"));
+    let before = bench.oracle.open(&dir, &base.ask, false)?;
+    if before.outcome != "opened" {
+        judged.differences.extend(found.0);
+        return Ok(());
+    }
+    let timers = |answer: &Answer| {
+        let mut ttl = answer.ttl.clone().unwrap_or_default().entries;
+        ttl.retain(|(seq, _)| there.contains(seq));
+        ttl.sort_unstable();
+        let mut schedules = answer.schedules.clone().unwrap_or_default().entries;
+        schedules.retain(|(_, seq, _)| there.contains(seq));
+        schedules.sort();
+        (ttl, schedules, answer.sources.clone())
+    };
+    found.check("rebuilt: timers", timers(&before), timers(&after));
+    judged.differences.extend(found.0);
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! Forecasts held against what the real nats-server v2.15.2 then does: random stores, random damage, `preflight` first, then the
+//! server on a copy. Some cases go to a whole server, all of them to its file store alone (`testdata/oracle`).
+//!
+//! ```text
+//! testdata/oracle/build.sh
+//! cargo run --release --example forecast -- --seeds 0..500 [--threads 2] [--whole PERCENT] [--only SEED]
+//!     [--keep DIR]
+//! ```
+//!
+//! `--keep` writes each store before and after its damage to a directory of its own.
+//!
+//! What is compared: how the start comes out, whether reading brings the server down, the fast path, the number of messages,
+//! and the losses, from three sides: no message foretold as lost may be readable afterwards; every message that the store had
+//! before the damage and whose record still verifies must be readable, lost or expired; and nothing may be foretold as lost
+//! that was never there. Then, where the store of a seed is undamaged, `rebuild-index` for it: the server must open what it
+//! left on the fast path, with the same state and without a scan.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this program stands outside the library"
+)]
+
+#[path = "../differential/compare.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod compare;
+#[path = "../differential/disk.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod disk;
+#[path = "../differential/edit.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod edit;
+#[path = "../differential/exempt.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod exempt;
+#[path = "../differential/make.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod make;
+#[path = "../differential/mutate.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod mutate;
+#[path = "../differential/oracle.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod oracle;
+#[path = "../differential/ours.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod ours;
+#[path = "../differential/random.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod random;
+#[path = "../differential/run.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod run;
+#[path = "../differential/tree.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod tree;
+#[path = "../differential/vault.rs"]
+#[allow(dead_code, reason = "shared with the differential")]
+mod vault;
+
+mod evidence;
+mod judge;
+mod whole;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use judge::Judged;
+use make::Base;
+use oracle::Oracle;
+use run::Bench;
+
+fn last_panic_place() -> String {
+    String::new()
+}
+
+/// The system clock.
+fn now_ns() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+struct Args {
+    from: u64,
+    to: u64,
+    threads: usize,
+    whole: u64,
+    keep: Option<PathBuf>,
+    oracle: PathBuf,
+    scratch: PathBuf,
+}
+
+fn parse_args() -> Result<Args, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let memory = Path::new("/dev/shm");
+    let mut args = Args {
+        from: 0,
+        to: 500,
+        threads: 2,
+        whole: 10,
+        keep: None,
+        oracle: target.join("oracle/oracle"),
+        scratch: if memory.is_dir() {
+            memory.into()
+        } else {
+            std::env::temp_dir()
+        },
+    };
+    let mut list = std::env::args().skip(1);
+    while let Some(arg) = list.next() {
+        let mut value = || list.next().ok_or(format!("{arg} needs a value"));
+        let number = |text: String| {
+            text.parse::<u64>()
+                .map_err(|error| format!("{text}: {error}"))
+        };
+        match arg.as_str() {
+            "--seeds" => {
+                let text = value()?;
+                let (from, to) = text.split_once("..").ok_or("--seeds takes A..B")?;
+                (args.from, args.to) = (number(from.into())?, number(to.into())?);
+            }
+            "--only" => {
+                args.from = number(value()?)?;
+                args.to = args.from + 1;
+                args.threads = 1;
+            }
+            "--threads" => args.threads = number(value()?)?.max(1) as usize,
+            "--whole" => args.whole = number(value()?)?.min(100),
+            "--keep" => args.keep = Some(value()?.into()),
+            "--oracle" => args.oracle = value()?.into(),
+            "--scratch" => args.scratch = value()?.into(),
+            _ => return Err(format!("unknown argument {arg}")),
+        }
+    }
+    Ok(args)
+}
+
+#[derive(Default)]
+struct Tally {
+    cases: u64,
+    agree: u64,
+    whole_servers: u64,
+    lost_messages: u64,
+    losing: u64,
+    rebuilt: u64,
+    starts: BTreeMap<&'static str, u64>,
+    set_aside: BTreeMap<String, u64>,
+    disagree: Vec<u64>,
+}
+
+fn main() -> ExitCode {
+    let args = match parse_args() {
+        Ok(args) => args,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(16);
+        }
+    };
+    let next = AtomicU64::new(args.from);
+    let tally = Mutex::new(Tally::default());
+    let began = Instant::now();
+    let failed = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..args.threads)
+            .map(|_| scope.spawn(|| work(&args, &next, &tally)))
+            .collect();
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().ok()?.err())
+            .next()
+    });
+    if let Some(error) = failed {
+        eprintln!("forecast: {error}");
+        return ExitCode::from(2);
+    }
+    let tally = tally.into_inner().unwrap_or_default();
+    summary(&tally, began);
+    ExitCode::from(u8::from(!tally.disagree.is_empty() || tally.cases == 0))
+}
+
+fn work(args: &Args, next: &AtomicU64, tally: &Mutex<Tally>) -> io::Result<()> {
+    let scratch = tempfile::Builder::new()
+        .prefix("forecast-")
+        .tempdir_in(&args.scratch)?;
+    let oracle_scratch = scratch.path().join("oracle");
+    std::fs::create_dir_all(&oracle_scratch)?;
+    let oracle = Oracle::start(&args.oracle, &oracle_scratch)
+        .map_err(|error| io::Error::other(format!("{}: {error}", args.oracle.display())))?;
+    let mut bench = Bench {
+        oracle,
+        scratch: scratch.path().into(),
+    };
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= args.to {
+            return Ok(());
+        }
+        let judged = one(args, &mut bench, seed)?;
+        let Ok(mut tally) = tally.lock() else {
+            return Ok(());
+        };
+        tally.cases += 1;
+        let Some(judged) = judged else {
+            *tally.set_aside.entry("no store".into()).or_default() += 1;
+            continue;
+        };
+        tally.whole_servers += u64::from(judged.whole);
+        tally.rebuilt += u64::from(judged.rebuilt);
+        tally.lost_messages += judged.lost;
+        tally.losing += u64::from(judged.lost > 0);
+        if let Some(reason) = judged.set_aside {
+            *tally.set_aside.entry(reason).or_default() += 1;
+        } else if judged.differences.is_empty() {
+            tally.agree += 1;
+            *tally.starts.entry(judged.start).or_default() += 1;
+        } else {
+            tally.disagree.push(seed);
+            println!("\nseed {seed} DISAGREES, {}", judged.origin);
+            for mutation in &judged.mutations {
+                println!("  - {mutation}");
+            }
+            for difference in &judged.differences {
+                println!("{difference}");
+            }
+        }
+    }
+}
+
+/// One case; `None` where the seed makes no store.
+fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> {
+    let (plan, block_size) = make::plan(seed);
+    let Some(base) = Base::random(bench, seed, block_size)? else {
+        return Ok(None);
+    };
+    let case = base.case(bench, &plan)?;
+    if let Some(keep) = &args.keep {
+        for (tree, state) in [(&base.tree, "before"), (&case.tree, "after")] {
+            let store = keep
+                .join(seed.to_string())
+                .join(state)
+                .join(&case.ask.account);
+            tree.store(&store.join("streams").join(&case.ask.stream))?;
+        }
+    }
+    let mut judged = judge::case(bench, &base, &case)?;
+    if judged.set_aside.is_none() && judged.differences.is_empty() {
+        let wants = judged.start != "ok" || seed % 100 < args.whole;
+        if wants && case.ask.prev_key.is_empty() && case.ask.block_size == 0 {
+            judged.whole = true;
+            whole::compare(&args.oracle, &bench.scratch, &case, &mut judged)?;
+        }
+        if plan.is_empty() || seed.is_multiple_of(5) {
+            judge::rebuild(bench, &base, &mut judged)?;
+        }
+    }
+    Ok(Some(judged))
+}
+
+fn summary(tally: &Tally, began: Instant) {
+    let list = |counts: Vec<String>| counts.join(", ");
+    let starts = list(
+        tally
+            .starts
+            .iter()
+            .map(|(start, count)| format!("{start} {count}"))
+            .collect(),
+    );
+    let aside: u64 = tally.set_aside.values().sum();
+    let reasons = list(
+        tally
+            .set_aside
+            .iter()
+            .map(|(reason, count)| format!("{reason}: {count}"))
+            .collect(),
+    );
+    let mut disagree = tally.disagree.clone();
+    disagree.sort_unstable();
+    println!(
+        "{} forecasts in {:.0} s: {} agree ({starts}), {} of them by a whole server; {} lose messages, {} in all; {} indexes \
+         rebuilt; {aside} set aside ({reasons}); {} DISAGREE {disagree:?}",
+        tally.cases,
+        began.elapsed().as_secs_f64(),
+        tally.agree,
+        tally.whole_servers,
+        tally.losing,
+        tally.lost_messages,
+        tally.rebuilt,
+        disagree.len(),
+    );
+}

@@ -1,0 +1,619 @@
+//! One store from several copies of one stream: replicas damaged in different ways, or a store and an old backup.
+//!
+//! A sequence that verifies in any copy is kept, unless it was deleted. What counts as deleted:
+//!
+//! - a tombstone in any copy that does not have a fresh index saying otherwise: only explicit deletes leave tombstones;
+//! - what the *newest* index says: of the copies whose index reaches up to the sequence, those that reach furthest decide,
+//!   and where they differ the message is kept. So an old backup does not bring back what limits removed since, and a
+//!   replica that lost messages and wrote a new index over the loss does not delete them from the others;
+//! - a copy that still has the record, and whose index does not count it, unless an index that reaches as far counts it;
+//! - but an index alone deletes from the middle of the stream only where the configuration has messages vanish there
+//!   without a tombstone (a limit per subject, message TTLs, acknowledgements). Elsewhere such a hole is a loss, not a
+//!   delete. Below the first sequence of the newest index everything is deleted.
+//!
+//! Two copies that hold different messages under one sequence, both of them proven, contradict each other: neither is kept,
+//! both go to the quarantine file. Where they differ only in a border that one copy is unsure of, the other is right.
+//!
+//! Memory: a block for each copy, and the sets of sequences. Nothing depends on the size of the store.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::copy::{
+    Uncertain, block_rules, meta_of, sealing_of, source_blocks, target_of, write_consumers,
+};
+use super::error::SalvageError;
+use super::evidence::MetaOrigin;
+use super::find::Edge;
+use super::fresh::BlockBuilder;
+use super::kept::{Cursor, KeptMessage};
+use super::quarantine::{self, Entry, EntryKind, Regained};
+use super::report::{self, SalvageReport};
+use super::sets::{difference, intersection, ranges, remove_all, within};
+use super::settle::{Promise, settle_as};
+use super::survey::{Survey, survey, vanishing};
+use super::trust::counted_by;
+use super::write::{Sealing, StoreWriter};
+use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, block_context};
+use crate::env::{Entropy, FileSystem, IoError};
+use crate::format::seqset::SeqSet;
+use crate::recovery::events::{Event, EventCode};
+use crate::recovery::options::Options;
+use crate::recovery::{Phase, Progress, StreamDir, Watch};
+
+/// Conflicts told one by one.
+const CONFLICTS_TOLD_MAX: u64 = 1000;
+
+/// How copies are merged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MergeOptions {
+    /// The new stream's directory: new or empty.
+    pub out: PathBuf,
+    /// Do not encrypt it, whatever the sources are.
+    pub plaintext: bool,
+    /// What becomes of messages that may have been deleted.
+    pub uncertain: Uncertain,
+    /// Merge copies that do not look like copies of one stream.
+    pub force: bool,
+}
+
+/// Gives messages in sequence order.
+pub(super) trait Source {
+    /// Goes to the next one.
+    fn advance(&mut self) -> Result<bool, SalvageError>;
+    /// The one it is at.
+    fn message(&self) -> Option<KeptMessage<'_>>;
+}
+
+impl Source for Cursor<'_> {
+    fn advance(&mut self) -> Result<bool, SalvageError> {
+        Cursor::advance(self)
+    }
+
+    fn message(&self) -> Option<KeptMessage<'_>> {
+        Cursor::message(self)
+    }
+}
+
+/// Merges copies of one stream into a new directory. The sources are only read.
+///
+/// # Errors
+///
+/// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
+pub fn merge(
+    fs: &dyn FileSystem,
+    copies: &[StreamDir],
+    options: &Options,
+    wish: &MergeOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<SalvageReport, SalvageError> {
+    let mut found = Vec::with_capacity(copies.len());
+    for copy in copies {
+        found.push(survey(fs, copy, options, watch)?);
+    }
+    if !wish.force {
+        are_one_stream(&found)?;
+    }
+    merge_surveyed(fs, &found, None, options, wish, entropy, watch)
+}
+
+/// Salvages `stream` together with what a quarantine file gives by now: with other keys, or after its bytes were mended.
+///
+/// # Errors
+///
+/// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
+pub fn salvage_with_quarantine(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    file: &Path,
+    options: &Options,
+    wish: &MergeOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<SalvageReport, SalvageError> {
+    let found = [survey(fs, stream, options, watch)?];
+    let [own] = &found;
+    let regained = quarantine::regain(fs, file, own, options)?;
+    merge_surveyed(fs, &found, Some(regained), options, wish, entropy, watch)
+}
+
+fn are_one_stream(found: &[Survey]) -> Result<(), SalvageError> {
+    let Some((first, others)) = found.split_first() else {
+        return Ok(());
+    };
+    for other in others {
+        let (a, b) = (&first.gathered.evidence, &other.gathered.evidence);
+        let mut detail = None;
+        if a.name != b.name {
+            detail = Some(format!(
+                "it is the stream {}, the first copy is {}",
+                b.name, a.name
+            ));
+        } else if a.meta.created.ns() != b.meta.created.ns()
+            && a.meta.subjects != b.meta.subjects
+            && a.meta_origin != MetaOrigin::Made
+            && b.meta_origin != MetaOrigin::Made
+        {
+            // Replicas of one stream can differ in the time of creation: a server that turned encryption on or changed its
+            // key put its own there. Different subjects besides make two streams of one name.
+            detail = Some("it was created at another time and takes other subjects".to_owned());
+        }
+        if let Some(detail) = detail {
+            return Err(SalvageError::NotOneStream(other.stream.dir.clone(), detail));
+        }
+    }
+    Ok(())
+}
+
+/// What is kept of all copies, and what is known to be missing.
+struct Union {
+    kept: SeqSet,
+    lost: SeqSet,
+    uncertain: SeqSet,
+    last: Edge,
+}
+
+fn unite(found: &[Survey], regained: Option<&Regained>, drop_uncertain: bool) -> Union {
+    let mut held = SeqSet::new();
+    let mut lost = SeqSet::new();
+    let mut last = Edge::default();
+    for copy in found {
+        held.union_with(&copy.trust.live);
+        // Deleted in this copy by its index alone, perhaps wrongly.
+        held.union_with(&copy.trust.deleted);
+        lost.union_with(&copy.trust.lost);
+        if copy.trust.last.seq > last.seq {
+            last = copy.trust.last;
+        }
+    }
+    if let Some(regained) = regained {
+        held.union_with(&regained.seqs);
+        last.seq = last.seq.max(regained.seqs.last().unwrap_or(0));
+    }
+    let deleted = deleted_in_any(found, &held);
+    let mut kept = difference(&held, &deleted);
+    let mut uncertain = SeqSet::new();
+    for (at, copy) in found.iter().enumerate() {
+        // Another copy without doubt settles it.
+        let mut doubted = copy.trust.uncertain.clone();
+        for (_, other) in found.iter().enumerate().filter(|(other, _)| *other != at) {
+            let sure = difference(&other.trust.live, &other.trust.uncertain);
+            remove_all(&mut doubted, &sure);
+        }
+        uncertain.union_with(&doubted);
+    }
+    let uncertain = intersection(&uncertain, &kept);
+    if drop_uncertain {
+        remove_all(&mut kept, &uncertain);
+    }
+    remove_all(&mut lost, &kept);
+    remove_all(&mut lost, &deleted);
+    Union {
+        kept,
+        lost,
+        uncertain,
+        last,
+    }
+}
+
+/// The sequences of `held` and those lost that were deleted, by the rules at the head of this file.
+fn deleted_in_any(found: &[Survey], held: &SeqSet) -> SeqSet {
+    let mut deleted = SeqSet::new();
+    for copy in found {
+        let mut named = copy.trust.tombstones.clone();
+        if copy
+            .gathered
+            .evidence
+            .index
+            .as_ref()
+            .is_some_and(|index| index.fresh)
+        {
+            remove_all(&mut named, &copy.trust.live);
+        }
+        deleted.union_with(&named);
+        for legacy in copy.blocks.iter().filter_map(|block| block.legacy.as_ref()) {
+            deleted.union_with(&legacy.deleted);
+        }
+        for find in &copy.finds {
+            deleted.union_with(&difference(&find.erased, held));
+        }
+    }
+    // A copy that has the record and whose index does not count it saw it deleted, unless an index as new counts it.
+    for (at, copy) in found.iter().enumerate() {
+        let reach = index_reach(copy);
+        let mut unlisted = copy.trust.deleted.clone();
+        for (_, other) in found.iter().enumerate().filter(|(other, _)| *other != at) {
+            if index_reach(other) >= reach
+                && let Some(index) = &other.gathered.evidence.index
+            {
+                remove_all(&mut unlisted, &counted_by(&index.state));
+            }
+        }
+        deleted.union_with(&unlisted);
+    }
+    let mut reaches: Vec<u64> = indexes(found)
+        .map(|(state, _)| state.last_sequence)
+        .collect();
+    reaches.sort_unstable();
+    reaches.dedup();
+    let newest_first = indexes(found)
+        .map(|(state, _)| (state.last_sequence, state.first_sequence))
+        .max_by_key(|(last, first)| (*last, std::cmp::Reverse(*first)));
+    if let Some((_, first)) = newest_first
+        && let Some(below) = first.checked_sub(1)
+    {
+        deleted.insert_range(0..=below);
+    }
+    // The indexes that reach furthest speak of everything up to their last sequence.
+    if let Some(furthest) = reaches.last().copied() {
+        let mut counted = SeqSet::new();
+        let mut vanishes = true;
+        for (state, copy) in indexes(found).filter(|(state, _)| state.last_sequence == furthest) {
+            counted.union_with(&counted_by(state));
+            vanishes &= vanishing(&copy.gathered.evidence.meta);
+        }
+        if vanishes {
+            let spoken_of = within(held, 0..=furthest);
+            deleted.union_with(&difference(&spoken_of, &counted));
+        }
+    }
+    deleted
+}
+
+fn index_reach(copy: &Survey) -> u64 {
+    let index = copy.gathered.evidence.index.as_ref();
+    index.map_or(0, |index| index.state.last_sequence)
+}
+
+fn indexes(found: &[Survey]) -> impl Iterator<Item = (&crate::format::state::StateFile, &Survey)> {
+    found.iter().filter_map(|copy| {
+        let index = copy.gathered.evidence.index.as_ref()?;
+        Some((&index.state, copy))
+    })
+}
+
+/// The copy whose configuration and consumers are taken: sound metadata first, then the highest last sequence.
+fn best(found: &[Survey]) -> Option<&Survey> {
+    found.iter().max_by_key(|copy| {
+        let origin = match copy.gathered.evidence.meta_origin {
+            MetaOrigin::Sound => 3,
+            MetaOrigin::Mended => 2,
+            MetaOrigin::Unproven => 1,
+            MetaOrigin::Made => 0,
+        };
+        (origin, copy.trust.last.seq)
+    })
+}
+
+fn merge_surveyed(
+    fs: &dyn FileSystem,
+    found: &[Survey],
+    regained: Option<Regained>,
+    options: &Options,
+    wish: &MergeOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<SalvageReport, SalvageError> {
+    let Some(chosen) = best(found) else {
+        let none = "no copies".to_owned();
+        return Err(SalvageError::NotOneStream(wish.out.clone(), none));
+    };
+    let mut union = unite(found, regained.as_ref(), wish.uncertain == Uncertain::Drop);
+    let evidence = &chosen.gathered.evidence;
+    let target = target_of(chosen, &options.keys, wish.plaintext);
+    let sealing = sealing_of(target, &options.keys);
+    let name = evidence.name.as_bytes();
+    let writer = StoreWriter::create(fs, &wish.out, name, &evidence.account, sealing, entropy)?;
+    let meta = meta_of(fs, chosen, options)?;
+    writer.meta(&meta.encode())?;
+    let mut aside = Aside {
+        writer: quarantine::Writer::new(fs, &wish.out, name, &evidence.account),
+        sealing,
+        entropy,
+        name,
+        account: &evidence.account,
+        events: Vec::new(),
+        conflicts: SeqSet::new(),
+    };
+    let mut sources: Vec<Box<dyn Source + '_>> = Vec::new();
+    for copy in found {
+        sources.push(Box::new(Cursor::every(fs, copy, &options.keys)?));
+    }
+    let regained_count = regained.as_ref().map_or(0, |regained| regained.seqs.len());
+    if let Some(regained) = regained {
+        sources.push(Box::new(regained));
+    }
+    let rules = block_rules(&meta, chosen, target, options);
+    let mut builder = BlockBuilder::new(&writer, name, rules);
+    let written = weave(&mut sources, &union.kept, &mut builder, &mut aside, watch)?;
+    drop(sources);
+    if union.last.timestamp_ns == 0 {
+        union.last.timestamp_ns = written.last.timestamp_ns;
+    }
+    builder.finish(union.last)?;
+    let conflicts = std::mem::take(&mut aside.conflicts);
+    // What a copy claimed at first and does not have any more when it is read again.
+    let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
+    union.lost.union_with(&missing);
+    for copy in found {
+        quarantine::put_aside_into(
+            &source_blocks(fs, copy, &options.keys),
+            copy,
+            &mut aside.writer,
+        )?;
+    }
+    let events = std::mem::take(&mut aside.events);
+    let quarantined = aside.writer.finish()?;
+    let newest = newest_consumers(found).unwrap_or(chosen);
+    let consumer_events = write_consumers(newest, union.last.seq, target, &writer)?;
+    writer.finish()?;
+    let made = StreamDir {
+        account: chosen.stream.account.clone(),
+        name: evidence.name.clone(),
+        dir: wish.out.clone(),
+    };
+    let promise = Promise {
+        messages: written.seqs.len(),
+        first_seq: written
+            .seqs
+            .first()
+            .unwrap_or(union.last.seq.saturating_add(1)),
+        last_seq: union.last.seq.max(written.last.seq),
+    };
+    let settled = settle_as(
+        fs,
+        &made,
+        promise,
+        &evidence.account,
+        options,
+        target,
+        entropy,
+        watch,
+    )?;
+    let mut made = report_of(found, &union, &conflicts, quarantined, written.seqs.len());
+    if regained_count > 0 {
+        let detail = format!("{regained_count} messages were found in the quarantine file");
+        made.stream
+            .events
+            .push(Event::new(EventCode::FileRepaired, detail));
+    }
+    made.stream.events.extend(events);
+    made.stream.events.extend(consumer_events);
+    report::take_state(&mut made, settled);
+    Ok(made)
+}
+
+fn newest_consumers(found: &[Survey]) -> Option<&Survey> {
+    found
+        .iter()
+        .filter(|copy| !copy.consumers.is_empty())
+        .max_by_key(|copy| {
+            let delivered = copy.consumers.iter().filter_map(|consumer| {
+                consumer.state.as_ref().map(|state| {
+                    u128::from(state.delivered.consumer) + u128::from(state.ack_floor.consumer)
+                })
+            });
+            (copy.consumers.len(), delivered.sum::<u128>())
+        })
+}
+
+struct Written {
+    seqs: SeqSet,
+    last: Edge,
+}
+
+/// Takes the lowest sequence of all sources, over and over.
+fn weave(
+    sources: &mut [Box<dyn Source + '_>],
+    kept: &SeqSet,
+    builder: &mut BlockBuilder<'_, '_>,
+    aside: &mut Aside<'_>,
+    watch: &Watch<'_>,
+) -> Result<Written, SalvageError> {
+    let mut written = Written {
+        seqs: SeqSet::new(),
+        last: Edge::default(),
+    };
+    let mut heads = Vec::with_capacity(sources.len());
+    for source in sources.iter_mut() {
+        heads.push(next_seq(source.as_mut())?);
+    }
+    let total = kept.len();
+    while let Some(seq) = heads.iter().flatten().min().copied() {
+        if watch.cancel.load(Ordering::Relaxed) {
+            return Err(SalvageError::Interrupted(aside.writer.path().to_owned()));
+        }
+        if kept.contains(seq) {
+            let holders = sources
+                .iter()
+                .zip(&heads)
+                .filter(|(_, head)| **head == Some(seq))
+                .filter_map(|(source, _)| source.message());
+            if let Some(message) = agreed(holders.collect(), aside)? {
+                builder.push(&message)?;
+                written.last = Edge {
+                    seq,
+                    timestamp_ns: message.timestamp_ns,
+                };
+                written.seqs.insert(seq);
+            }
+            if written.seqs.len().is_multiple_of(4096) {
+                (watch.progress)(Progress {
+                    phase: Phase::Copy,
+                    done: written.seqs.len(),
+                    total,
+                });
+            }
+        }
+        for (source, head) in sources.iter_mut().zip(&mut heads) {
+            if *head == Some(seq) {
+                *head = next_seq(source.as_mut())?;
+            }
+        }
+    }
+    Ok(written)
+}
+
+fn next_seq(source: &mut (dyn Source + '_)) -> Result<Option<u64>, SalvageError> {
+    while source.advance()? {
+        if let Some(message) = source.message() {
+            return Ok(Some(message.seq));
+        }
+    }
+    Ok(None)
+}
+
+/// The message all holders agree on, those that are sure of its border before those that are not.
+fn agreed<'m>(
+    holders: Vec<KeptMessage<'m>>,
+    aside: &mut Aside<'_>,
+) -> Result<Option<KeptMessage<'m>>, SalvageError> {
+    let sure: Vec<&KeptMessage<'m>> = holders
+        .iter()
+        .filter(|message| !message.is_border_uncertain && !message.is_header_broken)
+        .collect();
+    let voices: Vec<&KeptMessage<'m>> = if sure.is_empty() {
+        holders.iter().collect()
+    } else {
+        sure
+    };
+    let Some(first) = voices.first().copied() else {
+        return Ok(None);
+    };
+    if voices.iter().all(|other| says_the_same(first, other)) {
+        return Ok(Some(*first));
+    }
+    let mut told: Vec<&KeptMessage<'m>> = Vec::new();
+    for voice in voices {
+        if !told.iter().any(|before| says_the_same(before, voice)) {
+            told.push(voice);
+        }
+    }
+    aside.conflict(&told)?;
+    Ok(None)
+}
+
+fn says_the_same(a: &KeptMessage<'_>, b: &KeptMessage<'_>) -> bool {
+    a.timestamp_ns == b.timestamp_ns
+        && a.subject == b.subject
+        && a.headers == b.headers
+        && a.body == b.body
+}
+
+/// Where messages in conflict go.
+struct Aside<'a> {
+    writer: quarantine::Writer<'a>,
+    sealing: Sealing<'a>,
+    entropy: &'a dyn Entropy,
+    name: &'a [u8],
+    account: &'a [u8],
+    events: Vec<Event>,
+    conflicts: SeqSet,
+}
+
+impl Aside<'_> {
+    fn conflict(&mut self, voices: &[&KeptMessage<'_>]) -> Result<(), SalvageError> {
+        let Some(first) = voices.first() else {
+            return Ok(());
+        };
+        self.conflicts.insert(first.seq);
+        if self.conflicts.len() <= CONFLICTS_TOLD_MAX {
+            let times: Vec<String> = voices
+                .iter()
+                .map(|voice| {
+                    format!(
+                        "{:?} of {} ns with {} bytes",
+                        String::from_utf8_lossy(voice.subject),
+                        voice.timestamp_ns,
+                        voice.body.len()
+                    )
+                })
+                .collect();
+            let event = Event::new(EventCode::MergeConflict, times.join("; "));
+            self.events.push(event.seq(first.seq));
+        }
+        for voice in voices {
+            let mut bytes = voice.record.to_vec();
+            let key = self.seal(voice.number, &mut bytes)?;
+            self.writer.push(&Entry {
+                kind: EntryKind::Conflict,
+                compressed: false,
+                number: voice.number,
+                offset: 0,
+                length: bytes.len() as u64,
+                file_offset: 0,
+                before: Some(voice.seq),
+                after: Some(voice.seq),
+                reason: "another copy holds a different message under this sequence".to_owned(),
+                key,
+                key_offset: 0,
+                bytes,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts under a key of its own, where the new store is encrypted; returns the key file.
+    fn seal(&self, number: u32, bytes: &mut [u8]) -> Result<Vec<u8>, IoError> {
+        let Sealing::Key { server, cipher } = self.sealing else {
+            return Ok(Vec::new());
+        };
+        let seed = Seed::draw(|buffer| self.entropy.fill(buffer))?;
+        let nonce = Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?;
+        // A record is far shorter than any keystream.
+        let _ = BlockCipher::new(&seed, &nonce).apply(bytes, 0);
+        let context = block_context(self.name, number);
+        let kek = server.key_encryption_key(self.account, &context);
+        Ok(KeyFile::seal(&seed, &nonce, &kek))
+    }
+}
+
+fn report_of(
+    found: &[Survey],
+    union: &Union,
+    conflicts: &SeqSet,
+    quarantined: u64,
+    kept: u64,
+) -> SalvageReport {
+    let mut all: Vec<SalvageReport> = found.iter().map(|copy| report::of(copy, 0)).collect();
+    let mut lost = union.lost.clone();
+    lost.union_with(conflicts);
+    let several = all.len() > 1;
+    let mut totals = crate::recovery::report::SalvageTotals {
+        recovered: kept,
+        uncertain: union.uncertain.len(),
+        quarantined,
+        lost: lost.len(),
+        lost_ranges: ranges(&lost),
+        ..Default::default()
+    };
+    let mut events = Vec::new();
+    for (copy, made) in found.iter().zip(&mut all) {
+        totals.repaired += made.stream.salvage.as_ref().map_or(0, |own| own.repaired);
+        for mut event in std::mem::take(&mut made.stream.events) {
+            if matches!(
+                event.code,
+                EventCode::MessagesLost | EventCode::DeletesUncertain
+            ) {
+                continue;
+            }
+            if several && let Some(file) = event.file.as_mut() {
+                *file = format!("{}/{file}", copy.stream.dir.display());
+            }
+            events.push(event);
+        }
+    }
+    for (first, last) in totals.lost_ranges.iter().take(1000) {
+        let detail = format!("sequences {first} to {last}, in no copy");
+        events.push(Event::new(EventCode::MessagesLost, detail).seq(*first));
+    }
+    let mut made = all.swap_remove(0);
+    made.stream.loses_messages = totals.lost > 0;
+    made.stream.salvage = Some(totals);
+    made.stream.events = events;
+    if several {
+        made.blocks.clear();
+    }
+    made
+}

@@ -1,0 +1,295 @@
+use super::super::sets::ranges;
+use super::*;
+use crate::format::record::RecordFault;
+use crate::format::state::{BlockEntry, SubjectTable};
+use crate::salvage::find::{Gap, GapCause};
+
+fn edge(seq: u64) -> Edge {
+    Edge {
+        seq,
+        timestamp_ns: seq as i64,
+    }
+}
+
+fn set(seqs: impl IntoIterator<Item = u64>) -> SeqSet {
+    seqs.into_iter().collect()
+}
+
+fn block(number: u32, seqs: impl IntoIterator<Item = u64>, tombstones: &[u64]) -> BlockFind {
+    let messages = set(seqs);
+    BlockFind {
+        number,
+        first: messages.first().map(edge),
+        last: messages.last().map(edge),
+        message_bytes: messages.len() * 100,
+        messages,
+        tombstones: tombstones.iter().copied().map(edge).collect(),
+        ..BlockFind::default()
+    }
+}
+
+fn gap(before: Option<u64>, after: Option<u64>, length: u64) -> Gap {
+    Gap {
+        offset: 0,
+        length,
+        file_offset: 0,
+        file_length: length,
+        cause: GapCause::Record(RecordFault::TooShort {
+            offset: 0,
+            length: 0,
+        }),
+        before,
+        after,
+    }
+}
+
+/// An index that lists blocks as (number, first, last, deleted).
+fn index(fresh: bool, blocks: &[(u32, u64, u64, &[u64])]) -> IndexEvidence {
+    let entries: Vec<BlockEntry> = blocks
+        .iter()
+        .map(|(number, first, last, deleted)| BlockEntry {
+            number: *number,
+            first_sequence: *first,
+            last_sequence: *last,
+            deleted: set(deleted.iter().copied()),
+            deleted_count: deleted.len() as u64,
+            ..BlockEntry::default()
+        })
+        .collect();
+    let last = entries.last().map_or(0, |entry| entry.last_sequence);
+    IndexEvidence {
+        state: StateFile {
+            version: 4,
+            messages: 0,
+            bytes: 0,
+            first_sequence: entries.first().map_or(1, |entry| entry.first_sequence),
+            first_time_ns: 0,
+            last_sequence: last,
+            last_time_ns: last as i64,
+            subjects: SubjectTable::new(),
+            last_block: entries.last().map_or(1, |entry| entry.number),
+            blocks: entries,
+            last_record_hash: [0; 8],
+        },
+        fresh,
+    }
+}
+
+fn facts<'a>(finds: &'a [BlockFind], index: Option<&'a IndexEvidence>) -> Facts<'a> {
+    Facts {
+        finds,
+        index,
+        legacy: &[],
+        claims: &[],
+        vanishing: false,
+        deletable: true,
+        first_seq: 0,
+    }
+}
+
+#[test]
+fn a_fresh_index_decides_what_was_deleted() {
+    let finds = [block(1, 1..=10, &[]), block(2, 11..=20, &[5])];
+    // 1 and 2 went by limits, 4 by hand with a tombstone lost since, 5 was used again after it was deleted.
+    let index = index(true, &[(1, 3, 10, &[4]), (2, 11, 20, &[])]);
+    let trust = decide(&facts(&finds, Some(&index)));
+    assert_eq!(ranges(&trust.deleted), [(1, 2), (4, 4)]);
+    assert_eq!(ranges(&trust.live), [(3, 3), (5, 20)]);
+    assert!(trust.lost.is_empty() && trust.uncertain.is_empty());
+}
+
+#[test]
+fn what_a_fresh_index_counts_and_nothing_holds_is_lost_exactly() {
+    let mut damaged = block(1, [1, 2, 6, 7], &[]);
+    damaged.gaps = vec![gap(Some(2), Some(6), 200)];
+    let index = index(true, &[(1, 1, 7, &[4])]);
+    let trust = decide(&facts(&[damaged], Some(&index)));
+    assert_eq!(ranges(&trust.lost), [(3, 3), (5, 5)]);
+    assert!(trust.lost_within.is_empty());
+}
+
+#[test]
+fn behind_a_stale_index_tombstones_and_neighbours_decide() {
+    let mut second = block(2, [11, 12, 15, 16, 18], &[3, 12]);
+    second.gaps = vec![gap(Some(12), Some(15), 200)];
+    let finds = [block(1, 1..=10, &[]), second];
+    let index = index(false, &[(1, 2, 10, &[7])]);
+    let trust = decide(&facts(&finds, Some(&index)));
+    assert_eq!(ranges(&trust.deleted), [(1, 1), (3, 3), (7, 7), (12, 12)]);
+    // Between 16 and 18 nothing is missing from the file: 17 was removed.
+    assert_eq!(ranges(&trust.lost), [(13, 14)]);
+    assert_eq!(trust.last, edge(18));
+}
+
+#[test]
+fn lost_tombstones_make_older_messages_uncertain() {
+    let damaged = |tombstones: &[u64]| {
+        let mut damaged = block(2, [11, 12, 13], tombstones);
+        damaged.gaps = vec![gap(Some(11), Some(12), 60)];
+        [block(1, 1..=10, &[]), damaged]
+    };
+    let trust = decide(&facts(&damaged(&[4]), None));
+    assert_eq!(ranges(&trust.uncertain), [(1, 3), (5, 11)]);
+    assert_eq!(trust.uncertain_deletes_most, 2);
+    let mut dropped = trust.clone();
+    dropped.drop_uncertain();
+    assert_eq!(ranges(&dropped.live), [(12, 13)]);
+    // No sign of deletes by hand: nothing is in doubt.
+    assert!(decide(&facts(&damaged(&[]), None)).uncertain.is_empty());
+    // Nor where they are forbidden, or where a fresh index knows them all.
+    let finds = damaged(&[4]);
+    let forbidden = Facts {
+        deletable: false,
+        ..facts(&finds, None)
+    };
+    assert!(decide(&forbidden).uncertain.is_empty());
+    let knows = index(true, &[(1, 1, 10, &[4]), (2, 11, 13, &[])]);
+    assert!(decide(&facts(&finds, Some(&knows))).uncertain.is_empty());
+    // A stale index of a later block has seen the tombstones of this one.
+    let later = index(
+        false,
+        &[(1, 1, 10, &[4]), (2, 11, 12, &[]), (3, 13, 13, &[])],
+    );
+    assert!(decide(&facts(&finds, Some(&later))).uncertain.is_empty());
+}
+
+#[test]
+fn a_gap_that_its_missing_messages_fill_hides_no_tombstone() {
+    let mut damaged = block(1, [1, 2, 5], &[1]);
+    damaged.gaps = vec![gap(Some(2), Some(5), 2 * MESSAGE_MIN_LENGTH + 29)];
+    let trust = decide(&facts(&[damaged], None));
+    assert_eq!(ranges(&trust.lost), [(3, 4)]);
+    assert!(trust.uncertain.is_empty());
+}
+
+#[test]
+fn borders_between_blocks_are_losses_only_where_nothing_vanishes() {
+    let finds = [block(1, 1..=10, &[]), block(2, 13..=20, &[])];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(ranges(&trust.lost), [(11, 12)]);
+    let vanishing = Facts {
+        vanishing: true,
+        ..facts(&finds, None)
+    };
+    assert!(decide(&vanishing).lost.is_empty());
+    // A skip record stands for all sequences before it.
+    let mut skipped = block(2, 14..=20, &[]);
+    skipped.erased = set([13]);
+    skipped.first = Some(edge(13));
+    let finds = [block(1, 1..=10, &[]), skipped];
+    assert!(decide(&facts(&finds, None)).lost.is_empty());
+}
+
+#[test]
+fn a_block_that_stays_closed_loses_what_its_neighbours_leave_open() {
+    let mut closed = block(2, [], &[]);
+    closed.gaps = vec![Gap {
+        cause: GapCause::NoKey("no".into()),
+        ..gap(None, None, 10_000)
+    }];
+    let finds = [block(1, 1..=10, &[]), closed, block(3, 21..=30, &[])];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(ranges(&trust.lost), [(11, 20)]);
+}
+
+#[test]
+fn a_torn_tail_is_no_loss_and_other_damage_there_is() {
+    let tail = |cause| {
+        let mut block = block(1, 1..=10, &[]);
+        block.file_length = 1050;
+        block.gaps = vec![Gap {
+            file_offset: 1000,
+            file_length: 50,
+            cause,
+            ..gap(Some(10), None, 50)
+        }];
+        decide(&facts(&[block], None))
+    };
+    let torn = tail(GapCause::Record(RecordFault::PastEnd {
+        offset: 1000,
+        length: 100,
+        remaining: 50,
+    }));
+    assert_eq!((torn.lost_count(), torn.last.seq), (0, 10));
+    let bad = tail(GapCause::Record(RecordFault::Checksum {
+        offset: 1000,
+        expected: 1,
+        found: 2,
+    }));
+    assert_eq!((ranges(&bad.lost), bad.last.seq), (vec![(11, 11)], 11));
+}
+
+#[test]
+fn the_last_sequence_never_goes_down() {
+    let finds = [block(1, 1..=10, &[15])];
+    assert_eq!(decide(&facts(&finds, None)).last, edge(15));
+    let stale = index(false, &[(1, 1, 17, &[])]);
+    assert_eq!(decide(&facts(&finds, Some(&stale))).last, edge(17));
+    let claims = [
+        Claim {
+            path: "msgs/thw.db".into(),
+            seq: 20,
+        },
+        Claim {
+            path: "obs/C/o.dat".into(),
+            seq: 1 << 50,
+        },
+    ];
+    let claimed = Facts {
+        claims: &claims,
+        ..facts(&finds, Some(&stale))
+    };
+    let trust = decide(&claimed);
+    assert_eq!(trust.last.seq, 20);
+    assert_eq!(trust.doubted, claims[1..]);
+}
+
+#[test]
+fn one_block_has_each_sequence() {
+    let finds = [block(3, 1..=10, &[]), block(4, 6..=15, &[])];
+    let trust = decide(&facts(&finds, None));
+    let kept: Vec<_> = trust
+        .blocks
+        .iter()
+        .map(|block| ranges(&block.kept))
+        .collect();
+    assert_eq!(kept, [vec![(1, 10)], vec![(11, 15)]]);
+    assert_eq!(ranges(&trust.blocks[1].elsewhere), [(6, 10)]);
+    // The index lists 6 to 15 for the second.
+    let index = index(true, &[(3, 1, 5, &[]), (4, 6, 15, &[])]);
+    let trust = decide(&facts(&finds, Some(&index)));
+    let kept: Vec<_> = trust
+        .blocks
+        .iter()
+        .map(|block| ranges(&block.kept))
+        .collect();
+    assert_eq!(kept, [vec![(1, 5)], vec![(6, 15)]]);
+    assert!(trust.is_ascending());
+}
+
+#[test]
+fn a_legacy_index_deletes_where_there_is_no_other() {
+    let finds = [block(1, 1..=10, &[])];
+    let legacy = [LegacyDeletes {
+        number: 1,
+        first_seq: 3,
+        deleted: set([5]),
+        last: Some(edge(12)),
+    }];
+    let told = Facts {
+        legacy: &legacy,
+        ..facts(&finds, None)
+    };
+    let trust = decide(&told);
+    assert_eq!(ranges(&trust.live), [(3, 4), (6, 10)]);
+    assert_eq!(trust.last, edge(12));
+}
+
+#[test]
+fn sequences_from_hostile_records_cost_nothing() {
+    let mut wild = block(1, [1, SEQUENCE_MAX], &[]);
+    wild.gaps = vec![gap(Some(1), Some(SEQUENCE_MAX), 100)];
+    let trust = decide(&facts(&[wild], None));
+    assert_eq!(trust.lost_count(), 3);
+    assert_eq!(trust.lost_within.len(), 1);
+}
