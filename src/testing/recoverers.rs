@@ -4,8 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use super::score::{Case, Recoverer, Service, Tally};
 use crate::recovery::events::EventCode;
+use crate::recovery::options::Policy;
 use crate::recovery::report::Refusal;
 use crate::recovery::{self, Flow, Item};
+use crate::salvage::{self, SalvageError};
 
 /// What is left of a store after the decisions of the server, as jetsam foretells them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,5 +51,37 @@ impl Recoverer for ServerPolicy {
         recovery::messages(case.files, case.stream, &options, range, &mut visit, &watch)
             .map(|()| Service::Opened)
             .map_err(|(_, why)| why)
+    }
+}
+
+/// What salvage would copy into a new store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Salvage;
+
+impl Recoverer for Salvage {
+    fn name(&self) -> &str {
+        "jetsam salvage"
+    }
+
+    fn survivors(&self, case: &Case<'_>, tally: &mut Tally<'_>) -> Result<Service, String> {
+        let mut options = case.access.options();
+        options.policy = Policy::Salvage;
+        let cancel = AtomicBool::new(false);
+        let watch = recovery::Watch {
+            progress: &|_| {},
+            cancel: &cancel,
+        };
+        let mut visit = |item: Item<'_>| {
+            if let Item::Message(message) = item {
+                tally.message(&message);
+            }
+            Flow::Continue
+        };
+        let range = 0..=u64::MAX;
+        match salvage::messages(case.files, case.stream, &options, range, &mut visit, &watch) {
+            Ok(()) => Ok(Service::Opened),
+            Err(SalvageError::NeedsKey { .. }) => Ok(Service::Refused),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::damage::DamageKind;
-use super::score::Score;
+use super::score::{Score, Service};
 use super::sweep::{Outcome, Sum};
 
 /// Everything one run of the harness found.
@@ -97,6 +97,9 @@ pub fn breaches(outcomes: &[Outcome], recoverer: usize, compressed: bool) -> Vec
 }
 
 fn breach(score: &Score, outcome: &Outcome, compressed: bool) -> Option<String> {
+    if score.service == Service::Unanswered {
+        return None;
+    }
     let strict = outcome.damage.is_one_bit()
         && !(compressed && outcome.damage.kind == DamageKind::FlipBlock);
     if score.wrong > 0 {
@@ -226,6 +229,7 @@ impl Report {
 #[must_use]
 pub fn notes(sum: &Sum) -> Option<String> {
     let told: Vec<String> = [
+        (sum.unanswered, "cases without an answer in time"),
         (sum.refused, "stores did not open"),
         (sum.down, "stores bring the program down"),
         (sum.lost_untouched, "messages lost untouched"),
@@ -243,6 +247,9 @@ pub fn notes(sum: &Sum) -> Option<String> {
 /// The share kept: `100 %` is said of nothing less, and `0 %` of nothing more.
 #[must_use]
 pub fn percent(sum: &Sum) -> String {
+    if sum.cases > 0 && sum.cases == sum.unanswered {
+        return "?".to_owned();
+    }
     if sum.lost == 0 {
         return "100 %".to_owned();
     }

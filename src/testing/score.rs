@@ -39,6 +39,8 @@ pub enum Service {
     Refused,
     /// Opening or reading it brings the program down, every time: there are no messages.
     Down,
+    /// It took longer than anyone would wait, which says more of the machine than of the store: not counted.
+    Unanswered,
 }
 
 /// A damaged store.
@@ -120,6 +122,9 @@ impl<'a> Tally<'a> {
 
     /// A sequence that comes twice counts once, and as wrong where either was.
     fn count(&mut self, seq: u64, comparison: Comparison) {
+        if self.damage.undecided.contains(seq) && comparison == Comparison::Same {
+            return;
+        }
         let purged = self.damage.purged.contains(seq);
         let set = match comparison {
             Comparison::Same if purged => &mut self.revived,
@@ -151,7 +156,7 @@ impl<'a> Tally<'a> {
             if self.different.contains(seq) {
                 score.wrong += 1;
             }
-            if self.damage.purged.contains(seq) {
+            if self.damage.purged.contains(seq) || self.damage.undecided.contains(seq) {
                 continue;
             }
             score.expected += 1;
@@ -220,6 +225,7 @@ mod tests {
             touched,
             behind_keys: SeqSet::new(),
             purged: SeqSet::new(),
+            undecided: SeqSet::new(),
         };
         (reference, damage)
     }
@@ -294,5 +300,15 @@ mod tests {
         let score = tally.finish(Service::Opened);
         assert_eq!((score.expected, score.kept, score.lost), (1, 1, 0));
         assert_eq!(score.revived, 1);
+
+        damage.undecided.insert(6);
+        for kept in [true, false] {
+            let mut tally = Tally::new(&reference, &damage);
+            if kept {
+                tally.message(&message(6, b"body"));
+            }
+            let score = tally.finish(Service::Opened);
+            assert_eq!((score.expected, score.lost, score.revived), (0, 0, 0));
+        }
     }
 }

@@ -179,6 +179,8 @@ impl Sweep<'_> {
 pub struct Sum {
     /// Cases.
     pub cases: u64,
+    /// Cases without an answer in time; nothing below counts them.
+    pub unanswered: u64,
     /// Cases in which every message came back.
     pub cases_without_loss: u64,
     /// Cases in which the store did not open.
@@ -209,6 +211,10 @@ impl Sum {
     /// Adds one case.
     pub fn add(&mut self, number: u64, score: &Score) {
         self.cases += 1;
+        if score.service == Service::Unanswered {
+            self.unanswered += 1;
+            return;
+        }
         self.cases_without_loss += u64::from(score.lost == 0);
         self.refused += u64::from(score.service == Service::Refused);
         self.down += u64::from(score.service == Service::Down);
@@ -228,6 +234,7 @@ impl Sum {
     /// Adds the cases of another store.
     pub fn join(&mut self, other: &Self) {
         self.cases += other.cases;
+        self.unanswered += other.unanswered;
         self.cases_without_loss += other.cases_without_loss;
         self.refused += other.refused;
         self.down += other.down;

@@ -274,6 +274,12 @@ pub const FLAGS: &[Flag] = &[
         "of plain, chacha, aes, s2, s2-chacha, s2-aes; default all",
     ),
     value(
+        "ends",
+        "LIST",
+        &[Verb::Harness],
+        "of stopped, killed: how their servers ended; default both",
+    ),
+    value(
         "damage",
         "LIST",
         &[Verb::Harness],

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::testing::{
-    Breach, DamageKind, Layout, Recoverer, Report, Row, ServerPolicy, Store, StoreKind,
+    Breach, DamageKind, Layout, Recoverer, Report, Row, Salvage, ServerPolicy, Store, StoreKind,
     StoreResults, Sweep, SweepError, Workload, breaches,
 };
 
@@ -34,6 +34,43 @@ const RECORD_BYTES: u64 = 300;
 /// Smaller blocks than this no server makes.
 const BLOCK_BYTES_LEAST: u64 = 32_000;
 
+/// How the server that wrote a store came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was stopped: `index.db` is of the last record.
+    Stopped,
+    /// It was killed: `index.db` is behind.
+    Killed,
+}
+
+impl End {
+    const ALL: [Self; 2] = [Self::Stopped, Self::Killed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Killed => "killed",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|end| end.name() == name)
+    }
+}
+
+/// One of the stores that are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    kind: StoreKind,
+    end: End,
+}
+
+impl Subject {
+    fn name(self) -> String {
+        format!("{}-{}", self.kind.name(), self.end.name())
+    }
+}
+
 /// What only this verb is asked.
 #[derive(Debug)]
 pub struct Query {
@@ -42,6 +79,7 @@ pub struct Query {
     first: u64,
     messages: u64,
     stores: Vec<StoreKind>,
+    ends: Vec<End>,
     damages: Vec<DamageKind>,
     out: Option<PathBuf>,
     server_command: Option<String>,
@@ -80,6 +118,7 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
             StoreKind::from_name,
             StoreKind::name,
         )?,
+        ends: list(raw, "ends", &End::ALL, End::from_name, End::name)?,
         damages: list(
             raw,
             "damage",
@@ -165,7 +204,7 @@ fn sweep(
         Some(text) => Some(Server::new(text).map_err(SweepError::Failed)?),
         None => None,
     };
-    let own: [&dyn Recoverer; 1] = [&ServerPolicy];
+    let own: [&dyn Recoverer; 2] = [&ServerPolicy, &Salvage];
     let mut recoverers: Vec<&dyn Recoverer> = Vec::new();
     recoverers.extend(server.as_ref().map(|server| server as &dyn Recoverer));
     recoverers.extend(own);
@@ -180,12 +219,14 @@ fn sweep(
     // From here on an interruption ends the run between two cases, so that nothing is left in temporary directories.
     session.worker.gate.begin_writing();
     let mut result = Ok(());
-    for kind in &query.stores {
+    let ends = query.ends.iter();
+    let subjects = ends.flat_map(|end| query.stores.iter().map(|kind| (*kind, *end)));
+    for (kind, end) in subjects {
         result = one_store(
             session,
             command,
             query,
-            *kind,
+            Subject { kind, end },
             &recoverers,
             &mut report,
             &mut found,
@@ -211,7 +252,7 @@ fn sweep(
 
 /// A breach and the store it happened to.
 pub struct FoundBreach {
-    store: StoreKind,
+    subject: Subject,
     breach: Breach,
 }
 
@@ -219,14 +260,14 @@ fn one_store(
     session: &mut Session<'_, '_>,
     command: &Command,
     query: &Query,
-    kind: StoreKind,
+    subject: Subject,
     recoverers: &[&dyn Recoverer],
     report: &mut Report,
     found: &mut Vec<FoundBreach>,
 ) -> Result<(), SweepError> {
-    let store = workload(command, query, kind)
+    let store = workload(command, query, subject)
         .build()
-        .map_err(|error| SweepError::Failed(format!("{}: {error}", kind.name())))?;
+        .map_err(|error| SweepError::Failed(format!("{}: {error}", subject.name())))?;
     let layout =
         Layout::read(&store.files, &store.stream, &store.access).map_err(SweepError::Failed)?;
     let sweep = Sweep {
@@ -240,7 +281,7 @@ fn one_store(
     };
     let cancel = AtomicBool::new(false);
     let gate = session.worker.gate;
-    let meter = Meter::new(session.worker.progress, kind.name(), sweep.cases());
+    let meter = Meter::new(session.worker.progress, &subject.name(), sweep.cases());
     let progress = |done| {
         meter.update(done);
         if gate.interrupted() {
@@ -250,7 +291,7 @@ fn one_store(
     let outcomes = sweep.run(&progress, &cancel)?;
     let rows = query.damages.iter();
     report.stores.push(StoreResults {
-        store: kind.name().to_owned(),
+        store: subject.name(),
         messages: store.reference.live().len(),
         deleted: store.reference.deleted().len(),
         blocks: layout.blocks.len() as u64,
@@ -260,13 +301,10 @@ fn one_store(
             .collect(),
     });
     let last = recoverers.len().saturating_sub(1);
-    let breaches = breaches(&outcomes, last, kind.is_compressed()).into_iter();
-    found.extend(breaches.map(|breach| FoundBreach {
-        store: kind,
-        breach,
-    }));
+    let breaches = breaches(&outcomes, last, subject.kind.is_compressed()).into_iter();
+    found.extend(breaches.map(|breach| FoundBreach { subject, breach }));
     if query.first_is_chosen() {
-        keep(&sweep, &store, &layout, kind, query)?;
+        keep(&sweep, &store, &layout, subject, query)?;
     }
     Ok(())
 }
@@ -283,7 +321,7 @@ fn keep(
     sweep: &Sweep<'_>,
     store: &Store,
     layout: &Layout,
-    kind: StoreKind,
+    subject: Subject,
     query: &Query,
 ) -> Result<(), SweepError> {
     let Some(out) = &query.out else { return Ok(()) };
@@ -300,7 +338,7 @@ fn keep(
             access: &store.access,
             damage: &damage,
         };
-        let name = format!("{}-{}-{}", kind.name(), damage.kind.name(), query.first);
+        let name = format!("{}-{}-{}", subject.name(), damage.kind.name(), query.first);
         let account = out.join(name).join(&store.access.account);
         case.write_to(&account.join("streams").join(&store.stream.name))
             .map_err(|error| SweepError::Failed(error.to_string()))?;
@@ -308,8 +346,9 @@ fn keep(
     Ok(())
 }
 
-fn workload(command: &Command, query: &Query, kind: StoreKind) -> Workload {
-    let workload = Workload::new(kind, query.messages, query.seed);
+fn workload(command: &Command, query: &Query, subject: Subject) -> Workload {
+    let mut workload = Workload::new(subject.kind, query.messages, query.seed);
+    workload.killed = subject.end == End::Killed;
     if let Some(bytes) = command.options.block_size {
         return workload.with_block_size(bytes);
     }

@@ -17,6 +17,8 @@ pub struct Draft<'a> {
     pub random: Random,
     /// Messages that a purge has given up.
     pub purged: SeqSet,
+    /// Messages that a purge has begun to give up.
+    pub undecided: SeqSet,
     listed: BTreeMap<String, u64>,
     planned: BTreeMap<String, Planned>,
 }
@@ -35,6 +37,7 @@ impl<'a> Draft<'a> {
             target,
             random: Random::new(seed),
             purged: SeqSet::new(),
+            undecided: SeqSet::new(),
             listed,
             planned: BTreeMap::new(),
         })

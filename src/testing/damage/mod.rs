@@ -95,6 +95,9 @@ pub struct Damage {
     pub behind_keys: SeqSet,
     /// Messages that a purge, killed at its work, had already given up.
     pub purged: SeqSet,
+    /// Messages that a purge had only begun to give up: its tombstone is written, and does not count yet. Whoever keeps
+    /// them is as right as who does not, so they are left out of the score.
+    pub undecided: SeqSet,
 }
 
 impl fmt::Display for Damage {
@@ -126,10 +129,10 @@ impl Damage {
                 continue;
             }
             draft.apply()?;
-            let purged = std::mem::take(&mut draft.purged);
-            return Ok(Some(Self::account(
-                kind, seed, summary, files, target, purged,
-            )));
+            let mut damage = Self::account(kind, seed, summary, files, target);
+            damage.purged = std::mem::take(&mut draft.purged);
+            damage.undecided = std::mem::take(&mut draft.undecided);
+            return Ok(Some(damage));
         }
         Ok(None)
     }
@@ -140,7 +143,6 @@ impl Damage {
         summary: String,
         files: Vec<FileChange>,
         target: &Target<'_>,
-        purged: SeqSet,
     ) -> Self {
         let mut touched = Touched::default();
         let mut keys = Touched::default();
@@ -161,7 +163,8 @@ impl Damage {
             files,
             touched,
             behind_keys: keys.messages,
-            purged,
+            purged: SeqSet::new(),
+            undecided: SeqSet::new(),
         }
     }
 

@@ -188,11 +188,10 @@ pub fn killed_purge(draft: &mut Draft<'_>) -> Drawn {
 fn give_up(draft: &mut Draft<'_>, stage: Stage) {
     let live = draft.target.live;
     match stage {
-        // The block that holds the tombstone of the last message is removed again when its key has gone ahead.
-        Stage::KeyMoved => {}
-        Stage::NewBlock => {
+        // The new block's tombstone, in place or with its key gone ahead, speaks of the last message.
+        Stage::NewBlock | Stage::KeyMoved => {
             if let Some(last) = live.last() {
-                draft.purged.insert(last);
+                draft.undecided.insert(last);
             }
         }
         Stage::BlockMoved | Stage::OldSetAside | Stage::NewInPlace => {

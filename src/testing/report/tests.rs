@@ -27,6 +27,7 @@ fn outcome(kind: DamageKind, number: u64, scores: Vec<Score>) -> Outcome {
             touched: Touched::default(),
             behind_keys: SeqSet::new(),
             purged: SeqSet::new(),
+            undecided: SeqSet::new(),
         },
         scores,
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::recoverers::ServerPolicy;
 use crate::testing::workload::tests::small;
-use crate::testing::{DamageKind, StoreKind};
+use crate::testing::{DamageKind, Salvage, StoreKind, Workload, breaches};
 
 fn run(kind: StoreKind, damages: &[DamageKind], threads: usize) -> Vec<Outcome> {
     let store = small(kind);
@@ -106,4 +106,31 @@ fn sums_keep_the_worst_case() {
     assert_eq!((sum.lost_most, sum.worst_case), (4, Some(1)));
     assert!((sum.kept_share() - 25.0 / 30.0).abs() < 1e-12);
     assert_eq!(Sum::default().kept_share(), 1.0);
+}
+
+/// What salvage promises, on a small scale: nothing is lost to one bit, and else nothing that was not touched.
+#[test]
+fn salvage_loses_what_was_touched_and_no_more() {
+    let mut wrong = Vec::new();
+    for kind in StoreKind::ALL {
+        let clean = Workload::new(kind, 500, 11).with_block_size(32_000);
+        for workload in [clean, clean.killed()] {
+            let store = workload.build().expect("a store");
+            let sweep = Sweep {
+                store: &store,
+                damages: &DamageKind::ALL,
+                count: 20,
+                first: 0,
+                seed: 5,
+                recoverers: &[&Salvage],
+                threads: 2,
+            };
+            let cancel = AtomicBool::new(false);
+            let outcomes = sweep.run(&|_| {}, &cancel).expect("results");
+            assert!(outcomes.len() > 200, "{}", outcomes.len());
+            let breaches = breaches(&outcomes, 0, kind.is_compressed()).into_iter();
+            wrong.extend(breaches.map(|breach| (kind, workload.killed, breach)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}: {wrong:#?}", wrong.len());
 }

@@ -168,6 +168,9 @@ pub struct Workload {
     pub removals_per_mille: u64,
     /// How large a block may grow; `None` for the server's own rule.
     pub block_size: Option<u64>,
+    /// Whether the server was killed: `index.db` and its companions are then of an earlier moment, and whoever believes
+    /// the blocks alone has to read them all.
+    pub killed: bool,
 }
 
 /// A store, what it holds and how to open it.
@@ -195,7 +198,15 @@ impl Workload {
             messages,
             removals_per_mille: 20,
             block_size: None,
+            killed: false,
         }
+    }
+
+    /// The same left behind by a server that was killed.
+    #[must_use]
+    pub const fn killed(mut self) -> Self {
+        self.killed = true;
+        self
     }
 
     /// The same with smaller blocks.
@@ -223,9 +234,20 @@ impl Workload {
             messages: self.messages - self.messages.div_ceil(10),
             ..*self
         };
-        if earlier.messages > 0 {
-            store.older = Some(earlier.build_once()?.files);
+        if earlier.messages == 0 {
+            return Ok(store);
         }
+        let older = earlier.build_once()?.files;
+        if self.killed {
+            store.files = store.files.fork();
+            for (path, bytes) in older.files() {
+                let name = path.file_name().and_then(|name| name.to_str());
+                if matches!(name, Some("index.db" | "thw.db")) {
+                    store.files.seed_file(path, bytes);
+                }
+            }
+        }
+        store.older = Some(older);
         Ok(store)
     }
 

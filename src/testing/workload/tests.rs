@@ -104,3 +104,26 @@ fn the_smallest_stores_are_stores() {
         assert_eq!(live, messages);
     }
 }
+
+#[test]
+fn a_killed_server_leaves_an_index_that_is_behind() {
+    for kind in StoreKind::ALL {
+        let workload = Workload::new(kind, 500, 11).with_block_size(32_000);
+        let store = workload.killed().build().expect("a store");
+        let older = store.older.as_ref().expect("older").files();
+        let files = store.files.files();
+        assert_eq!(files[&path("msgs/index.db")], older[&path("msgs/index.db")]);
+        let cancel = AtomicBool::new(false);
+        let watch = recovery::Watch {
+            progress: &|_| {},
+            cancel: &cancel,
+        };
+        let options = store.access.options();
+        let report = recovery::examine(&store.files, &store.stream, &options, &watch);
+        assert_eq!(report.source, Some(Source::Blocks), "{kind:?}");
+        assert!(!report.loses_messages, "{kind:?}: {report:#?}");
+        let read = Reference::read(&store.files, &store.stream, &store.access).expect("readable");
+        assert!(read == store.reference, "{kind:?}");
+        assert!(read == small(kind).reference, "{kind:?}");
+    }
+}

@@ -34,7 +34,7 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct BreachJson<'a> {
-    store: &'static str,
+    store: String,
     #[serde(flatten)]
     breach: &'a Breach,
 }
@@ -52,7 +52,7 @@ pub fn write(
         breaches: found
             .iter()
             .map(|found| BreachJson {
-                store: found.store.name(),
+                store: found.subject.name(),
                 breach: &found.breach,
             })
             .collect(),
@@ -96,16 +96,16 @@ fn tell_breaches(console: &mut Console<'_>, query: &Query, report: &Report, foun
         return;
     }
     let name = report.recoverers.last().map_or("", String::as_str);
-    for FoundBreach { store, breach } in found.iter().take(BREACHES_TOLD) {
+    for FoundBreach { subject, breach } in found.iter().take(BREACHES_TOLD) {
         let Breach {
             damage,
             number,
             summary,
             what,
         } = breach;
-        let store = store.name();
+        let (store, end) = (subject.kind.name(), subject.end.name());
         console.remark(&format!(
-            "{name}: {what}: {summary}; again with --stores {store} --damage {damage} --case {number} --seed {} \
+            "{name}: {what}: {summary}; again with --stores {store} --ends {end} --damage {damage} --case {number} --seed {} \
              --messages {}",
             query.seed, query.messages
         ));

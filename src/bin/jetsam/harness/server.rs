@@ -168,12 +168,14 @@ fn judge(answer: &Answer, tally: &mut Tally<'_>) -> Result<Service, String> {
         "opened" => {}
         // The open call fails: the server would delete the directory. Or it leaves the directory alone.
         "error" | "skipped" => return Ok(Service::Refused),
-        "panic" | "oom" | "timeout" => return Ok(Service::Down),
+        "panic" | "oom" => return Ok(Service::Down),
+        "timeout" => return Ok(Service::Unanswered),
         other => return Err(format!("no outcome but {other:?} ({})", answer.error)),
     }
     match answer.read_outcome.as_str() {
         "ok" => {}
-        "panic" | "oom" | "timeout" => return Ok(Service::Down),
+        "panic" | "oom" => return Ok(Service::Down),
+        "timeout" => return Ok(Service::Unanswered),
         other => return Err(format!("reading gave {other:?} ({})", answer.read_error)),
     }
     for (seq, fingerprint) in answer.contents.iter().flatten() {
