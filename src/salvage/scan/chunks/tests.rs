@@ -152,7 +152,11 @@ fn surviving(content: &[u8], key: &HashKey) -> Vec<u64> {
     let mut offset = 0;
     while offset < content.len() {
         match parse_at(content, offset) {
-            Ok(record) if crate::block::content::verifies(&record, content, key) => {
+            // Noise parses at many offsets, with long lengths: only what can be a record here is hashed.
+            Ok(record)
+                if record.sequence() < 1 << 32
+                    && crate::block::content::verifies(&record, content, key) =>
+            {
                 found.push(record.sequence());
                 offset = record.end_offset();
             }
@@ -428,12 +432,12 @@ fn chunk_ranges(block: &Block) -> Vec<(std::ops::Range<usize>, std::ops::Range<u
 fn gross_damage_stays_in_its_chunks() {
     let key = key();
     let mut random = Random(5);
-    let rounds = if cfg!(debug_assertions) { 8 } else { 30 };
+    let rounds = if cfg!(debug_assertions) { 4 } else { 30 };
     for kind in [Bodies::Json, Bodies::Noise, Bodies::Headers] {
         let block = block(kind, 2_300_000);
         let chunks = chunk_ranges(&block);
         let records = records_of(&block.content);
-        let (mut at_risk, mut lost_total) = (0, 0);
+        let (mut at_risk, mut lost_total, mut longest) = (0, 0, Duration::ZERO);
         for damage in [Damage::Cut, Damage::Zeroes, Damage::Noise] {
             for round in 0..rounds {
                 let mut damaged = block.file.clone();
@@ -467,8 +471,9 @@ fn gross_damage_stays_in_its_chunks() {
                     .map(|(_, made)| made.clone())
                     .collect();
                 let trailer = range.end == file_end;
-                let outcome = unwrap_content(&block, &damaged, &key).1;
-                let kept = surviving(&outcome, &key);
+                let (outcome, content) = unwrap_content(&block, &damaged, &key);
+                longest = longest.max(outcome.time);
+                let kept = surviving(&content, &key);
                 for (seq, record) in &records {
                     let risk = touched
                         .iter()
@@ -484,7 +489,7 @@ fn gross_damage_stays_in_its_chunks() {
                 }
             }
         }
-        println!("{kind:?}: {lost_total} lost of {at_risk} in the chunks touched");
+        println!("{kind:?}: {lost_total} lost of {at_risk} in the chunks touched, {longest:?}");
     }
 }
 
@@ -531,4 +536,19 @@ fn a_file_cut_between_two_chunks_is_noticed() {
     let (first, _) = chunk_ranges(&block).swap_remove(0);
     let outcome = unwrap_damaged(&block, &block.file[..first.end + 8]);
     assert_eq!(outcome.breaks, 1);
+}
+
+#[test]
+fn blocks_that_tell_less_than_they_hold_are_sound() {
+    // As some of v2.11 do: the length told is that of something else.
+    let block = block(Bodies::Json, 31_000);
+    let mut file = block.file.clone();
+    let first = wrapper::first_chunk(&file).unwrap();
+    file.splice(4..first - 10, [0xc3, 0x27]);
+    let before = file.clone();
+    let (key, sequences) = (key(), 1..=1000);
+    let mut out = Vec::new();
+    let unwrapped = unwrap(&mut file, &hints(&key, &sequences), &mut out);
+    assert!(unwrapped.compressed && unwrapped.repairs.is_empty() && unwrapped.breaks.is_empty());
+    assert!(out == block.content && file == before);
 }

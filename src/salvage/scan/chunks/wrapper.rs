@@ -128,8 +128,8 @@ pub(super) fn original_length(file: &[u8]) -> Option<u64> {
     }
 }
 
-/// Puts the length of the content, none of which is suspect, where the block tells it; unless what it tells is more by
-/// other than a flipped bit, for then the file may have lost its end.
+/// Puts the length of the content, none of which is suspect, where the block tells it, if a flipped bit explains the
+/// difference. Some blocks of 2.11 tell less than they hold, and a file cut between two chunks tells more.
 pub(super) fn mend_original_length(file: &mut [u8], length: usize, repairs: &mut Vec<Repair>) {
     let length = length as u64;
     let Ok(Framing::S2 {
@@ -151,7 +151,7 @@ pub(super) fn mend_original_length(file: &mut [u8], length: usize, repairs: &mut
         })
         .collect();
     let bits = bits_off(file, MARK.len(), &spelled).unwrap_or_default();
-    if bits > BITS_OFF_MAX && original_length > length {
+    if bits > BITS_OFF_MAX {
         return;
     }
     let patches = overwrite(file, MARK.len(), &spelled);
