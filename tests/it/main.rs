@@ -14,3 +14,4 @@ mod matrix;
 mod recover;
 mod support;
 mod tidy;
+mod versions;
