@@ -18,3 +18,4 @@ mod scan;
 mod support;
 mod tidy;
 mod vault;
+mod versions;
