@@ -27,8 +27,16 @@ use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 
-/// Bytes that may be hashed or decoded in search of a mend, per bad place: about a tenth of a second.
-pub const WORK_LIMIT: u64 = 256 << 20;
+/// Bytes that may be hashed or decoded in search of a mend, per bad place, in the first scan: about ten milliseconds,
+/// enough for every bit of a record of 2.9 KiB.
+pub const WORK_LIMIT: u64 = 32 << 20;
+
+/// Where that was not enough, the blocks are scanned once more with so many bytes shared out among the places left open:
+/// about ten seconds of one core for a stream, however it is damaged.
+const SECOND_WORK_TOTAL: u64 = 64 << 30;
+
+/// The most a place gets of it: enough for every bit of a record of 64 KiB.
+const SECOND_WORK_LIMIT: u64 = 16 << 30;
 
 /// Side files read for what they say of the last sequence are at most this long.
 const SIDE_FILE_MAX: u64 = 1 << 30;
@@ -247,46 +255,93 @@ impl SubjectWitness for Witness<'_> {
 
 type Scanned = (SurveyedBlock, BlockFind);
 
-/// Threads take blocks off a shared counter; results are put in block order.
+/// Scans every block; then those again in which a search for a mend was cut short, with more work for each place the
+/// fewer they are.
 fn scan_all(
     blocks: Blocks<'_>,
     threads: usize,
     watch: &Watch<'_>,
 ) -> Result<Vec<Scanned>, SalvageError> {
-    let numbers = &blocks.gathered.evidence.blocks;
     let subjects = Witness::new(&blocks.gathered.evidence);
-    let next = AtomicUsize::new(0);
-    let finished = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Scanned>>> =
-        Mutex::new((0..numbers.len()).map(|_| None).collect());
-    let work = || {
-        let mut scanner = Scanner {
-            blocks,
-            subjects: &subjects,
-            file: Vec::new(),
-            scratch: Scratch::default(),
-        };
-        while !watch.cancel.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(number) = numbers.get(at).copied() else {
-                break;
-            };
-            let scanned = scanner.scan(number);
-            if let Some(slot) = results.lock().get_mut(at) {
-                *slot = Some(scanned);
-            }
-            (watch.progress)(Progress {
-                phase: Phase::Scan,
-                done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
-                total: numbers.len() as u64,
-            });
-        }
+    let pass = Pass {
+        blocks,
+        subjects: &subjects,
+        threads,
+        watch,
     };
-    in_parallel(threads.clamp(1, numbers.len().max(1)), &work);
-    if watch.cancel.load(Ordering::Relaxed) {
-        return Err(SalvageError::Interrupted(blocks.stream.dir.clone()));
+    let mut scanned = pass.scan(&blocks.gathered.evidence.blocks, WORK_LIMIT)?;
+    let open = |find: &BlockFind| {
+        let open = find.gaps.iter();
+        open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
+    };
+    let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
+    let Some(share) = SECOND_WORK_TOTAL.checked_div(places) else {
+        return Ok(scanned);
+    };
+    let work_limit = share.min(SECOND_WORK_LIMIT);
+    if work_limit <= WORK_LIMIT {
+        return Ok(scanned);
     }
-    Ok(results.into_inner().into_iter().flatten().collect())
+    let unfinished: Vec<usize> = (0..scanned.len())
+        .filter(|at| scanned.get(*at).is_some_and(|(_, find)| open(find) > 0))
+        .collect();
+    let numbers: Vec<u32> = unfinished
+        .iter()
+        .filter_map(|at| scanned.get(*at).map(|(_, find)| find.number))
+        .collect();
+    for (at, again) in unfinished.into_iter().zip(pass.scan(&numbers, work_limit)?) {
+        if let Some(slot) = scanned.get_mut(at) {
+            *slot = again;
+        }
+    }
+    Ok(scanned)
+}
+
+/// Scans of a stream's blocks side by side.
+struct Pass<'a> {
+    blocks: Blocks<'a>,
+    subjects: &'a Witness<'a>,
+    threads: usize,
+    watch: &'a Watch<'a>,
+}
+
+impl Pass<'_> {
+    /// Threads take blocks off a shared counter; results are put in the order of `numbers`.
+    fn scan(&self, numbers: &[u32], work_limit: u64) -> Result<Vec<Scanned>, SalvageError> {
+        let next = AtomicUsize::new(0);
+        let finished = AtomicUsize::new(0);
+        let results: Mutex<Vec<Option<Scanned>>> =
+            Mutex::new((0..numbers.len()).map(|_| None).collect());
+        let work = || {
+            let mut scanner = Scanner {
+                blocks: self.blocks,
+                subjects: self.subjects,
+                work_limit,
+                file: Vec::new(),
+                scratch: Scratch::default(),
+            };
+            while !self.watch.cancel.load(Ordering::Relaxed) {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(number) = numbers.get(at).copied() else {
+                    break;
+                };
+                let scanned = scanner.scan(number);
+                if let Some(slot) = results.lock().get_mut(at) {
+                    *slot = Some(scanned);
+                }
+                (self.watch.progress)(Progress {
+                    phase: Phase::Scan,
+                    done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
+                    total: numbers.len() as u64,
+                });
+            }
+        };
+        in_parallel(self.threads.clamp(1, numbers.len().max(1)), &work);
+        if self.watch.cancel.load(Ordering::Relaxed) {
+            return Err(SalvageError::Interrupted(self.blocks.stream.dir.clone()));
+        }
+        Ok(results.into_inner().into_iter().flatten().collect())
+    }
 }
 
 /// Runs `work` on so many threads at once. A panic there is our own mistake, and passed on.
@@ -307,6 +362,7 @@ pub(super) fn in_parallel(threads: usize, work: &(dyn Fn() + Sync)) {
 struct Scanner<'a> {
     blocks: Blocks<'a>,
     subjects: &'a dyn SubjectWitness,
+    work_limit: u64,
     file: Vec<u8>,
     scratch: Scratch,
 }
@@ -344,7 +400,7 @@ impl Scanner<'_> {
             hash_key: &HashKey::for_block(name, number),
             sequences: &self.sequences(number),
             subjects: self.subjects,
-            work_limit: WORK_LIMIT,
+            work_limit: self.work_limit,
         };
         let mut find = scan_block(&mut self.file, &hints, &mut self.scratch);
         if let Some(detail) = cut {
