@@ -181,11 +181,7 @@ fn merge_surveyed(
     let newest = newest_consumers(found).unwrap_or(chosen);
     let consumer_events = write_consumers(newest, union.last.seq, target, &writer)?;
     writer.finish()?;
-    let made = StreamDir {
-        account: chosen.stream.account.clone(),
-        name: evidence.name.clone(),
-        dir: wish.out.clone(),
-    };
+    let made = made_dir(chosen, &wish.out);
     let promise = written.promise(&union);
     let settled = settle_as(
         fs,
@@ -202,6 +198,14 @@ fn merge_surveyed(
     made.stream.events.extend(consumer_events);
     report::take_state(&mut made, settled);
     Ok(made)
+}
+
+fn made_dir(chosen: &Survey, out: &Path) -> StreamDir {
+    StreamDir {
+        account: chosen.stream.account.clone(),
+        name: chosen.gathered.evidence.name.clone(),
+        dir: out.to_owned(),
+    }
 }
 
 struct Written {
