@@ -2,6 +2,8 @@
 //! state and the fast path. Needs the Go oracle (`testdata/oracle/build.sh`).
 //!
 //! `cargo run --release --example server_after`
+//!
+//! With `--salvage` the server gets what `salvage` made of each store instead, recovered on its fast path.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,8 +20,9 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::ServerKey;
 use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
-use jetsam::recovery::report::{Outcome, StreamReport};
-use jetsam::recovery::{RecoverOptions, Watch, find_streams, recover};
+use jetsam::recovery::report::{Outcome, Source, StreamReport};
+use jetsam::recovery::{RecoverOptions, StreamDir, Watch, find_streams, recover};
+use jetsam::salvage::{SalvageOptions, salvage};
 use serde_json::{Value, json};
 use support::{KEY, copy_tree, differences, dirs, everything, name_of, testdata};
 
@@ -64,8 +67,14 @@ fn check_case(oracle: &Path, case: &Path) -> (usize, Vec<String>) {
     let cipher = ["chacha", "aes"]
         .into_iter()
         .find(|cipher| name.contains(cipher));
-    let reports = recover_all(temp.path(), cipher.is_some());
-    let answer = ask_server(oracle, temp.path(), cipher);
+    let store = if std::env::args().any(|argument| argument == "--salvage") {
+        salvage_all(temp.path(), cipher.is_some())
+    } else {
+        temp.path().to_owned()
+    };
+    let temp_path = store.as_path();
+    let reports = recover_all(temp_path, cipher.is_some());
+    let answer = ask_server(oracle, temp_path, cipher);
     let mut wrong = Vec::new();
     for report in &reports {
         let account = report.account.as_deref().unwrap_or_default();
@@ -100,6 +109,42 @@ fn check_case(oracle: &Path, case: &Path) -> (usize, Vec<String>) {
         );
     }
     (reports.len(), wrong)
+}
+
+/// Salvages every stream into a store beside; what recovery then finds there has to come from the index.
+fn salvage_all(store: &Path, encrypted: bool) -> PathBuf {
+    let mut options = everything(OsClock.now_ns());
+    if encrypted {
+        options.keys.current = Some(ServerKey::new(KEY.to_vec()));
+    }
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let made = store.join("salvaged");
+    let found = find_streams(&OsFileSystem, &store.join("jetstream")).expect("streams");
+    for stream in &found.streams {
+        let account = stream.account.as_deref().unwrap_or_default();
+        let out = made
+            .join("jetstream")
+            .join(account)
+            .join("streams")
+            .join(&stream.name);
+        let wish = SalvageOptions {
+            out: out.clone(),
+            ..SalvageOptions::default()
+        };
+        salvage(&OsFileSystem, stream, &options, &wish, &OsEntropy, &watch)
+            .unwrap_or_else(|error| panic!("{}: {error}", stream.dir.display()));
+        let new = StreamDir {
+            dir: out,
+            ..stream.clone()
+        };
+        let source = support::look(&new, &options).source;
+        assert_eq!(source, Some(Source::Index), "{}", stream.dir.display());
+    }
+    made
 }
 
 fn recover_all(store: &Path, encrypted: bool) -> Vec<StreamReport> {

@@ -337,22 +337,14 @@ fn other_streams_are_not_merged_unless_forced() {
     join(&all, &options(None), &wish).expect("a merged store");
 }
 
-#[test]
-fn what_a_missing_key_closed_comes_back_with_the_key() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
-    let made = Made {
-        sealed: Some(Cipher::ChaCha),
-        ..PLAIN
-    };
-    let whole = make(&temp.path().join("S"), made);
-    // Block 3 is under another key, which is not at hand at first.
-    let other = make(&temp.path().join("T"), made);
+/// Block 3 comes under a key that is not at hand at first.
+fn put_third_block_under_another_key(temp: &Path, whole: &StreamDir) {
     let former = ServerKey::new(b"a former key".to_vec());
     let sealing = Sealing::Key {
         server: &former,
         cipher: Cipher::ChaCha,
     };
-    let rekeyed = temp.path().join("U");
+    let rekeyed = temp.join("U");
     let writer = StoreWriter::create(&OsFileSystem, &rekeyed, b"S", b"A", sealing, &OsEntropy)
         .expect("a store");
     let hash_key = HashKey::for_block(b"S", 3);
@@ -366,6 +358,18 @@ fn what_a_missing_key_closed_comes_back_with_the_key() {
         )
         .expect("a copy");
     }
+}
+
+#[test]
+fn what_a_missing_key_closed_comes_back_with_the_key() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let made = Made {
+        sealed: Some(Cipher::ChaCha),
+        ..PLAIN
+    };
+    let whole = make(&temp.path().join("S"), made);
+    let other = make(&temp.path().join("T"), made);
+    put_third_block_under_another_key(temp.path(), &whole);
     let out = temp.path().join("out");
     let report = save(&whole, &options(Some(KEY)), &into(&out)).expect("a new store");
     assert_eq!(
