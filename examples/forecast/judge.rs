@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::preflight::{Forecast, PreflightOptions, forecast};
+use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::Outcome;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{Watch, rebuild_index};
@@ -127,6 +128,19 @@ pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
         state(&mut found, &answer, &foretold);
         losses(&mut found, case, &before, &answer, &foretold);
     }
+    if !found.0.is_empty() && has_twins(case) {
+        // Its two objects share a file, keys and a place in the server's table; which of them is met where is not followed.
+        judged.set_aside = Some("two names for one block".into());
+    }
+    if found
+        .0
+        .iter()
+        .all(|difference| difference.field == "messages")
+        && corrects_itself(&foretold)
+    {
+        judged.set_aside = (!found.0.is_empty())
+            .then(|| "the server was correcting its totals on the side".to_owned());
+    }
     judged.differences = found.0;
     Ok(judged)
 }
@@ -226,6 +240,37 @@ fn losses(
     if !silent.is_empty() && !has_forged_index(case) {
         found.add("gone, and not foretold", &silent, "");
     }
+}
+
+fn has_twins(case: &Case) -> bool {
+    let name = |path: &str| {
+        path.strip_prefix("msgs/")
+            .map(|name| name.as_bytes().to_vec())
+    };
+    case.tree
+        .files(|path| path.ends_with(".blk"))
+        .iter()
+        .any(|path| {
+            name(path).is_some_and(|name| {
+                jetsam::format::names::block_number(&name).is_none()
+                    && jetsam::format::names::lax_block_number(&name).is_some()
+            })
+        })
+}
+
+/// Whether the open met a block that disagrees with a trusted index: the server walks it anew, and a thread of its own puts
+/// the totals right before or after they are asked for.
+fn corrects_itself(foretold: &Forecast) -> bool {
+    let codes = [
+        EventCode::CacheRangeCorrupt,
+        EventCode::CacheRecordCorrupt,
+        EventCode::BlockLoadFailed,
+    ];
+    foretold.fast_path
+        && foretold
+            .events
+            .iter()
+            .any(|event| codes.contains(&event.code))
 }
 
 /// An index that was edited and sealed again says what it likes, and is believed.

@@ -249,6 +249,14 @@ fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> 
         }
     }
     let mut judged = judge::case(bench, &base, &case)?;
+    if !judged.differences.is_empty() {
+        // With damage under a valid index the server's own answer can depend on what its cache still holds.
+        let again = judge::case(bench, &base, &case)?;
+        let first = |judged: &Judged| judged.differences.first().map(|first| first.field.clone());
+        if first(&again) != first(&judged) {
+            judged.set_aside = Some("a second asking came out otherwise".into());
+        }
+    }
     if judged.set_aside.is_none() && judged.differences.is_empty() {
         let wants = judged.start != "ok" || seed % 100 < args.whole;
         if wants && case.ask.prev_key.is_empty() && case.ask.block_size == 0 {

@@ -63,8 +63,6 @@ struct Held {
     bad_head: u64,
     /// The same behind the last record: all of them, where there is none.
     bad_tail: u64,
-    /// Whether everything in it is accounted for.
-    whole: bool,
 }
 
 /// Takes stock of the blocks in `msgs` (or the directory of that role) of one stream.
@@ -150,7 +148,6 @@ fn hold(files: StreamFiles<'_>, msgs: &str, keys: &StreamKeys<'_>, number: u32) 
     }
     read_records(&file, &hash_key, &mut held);
     if decoded.is_err() {
-        held.whole = false;
         held.bad_tail = (spare.len() as u64).saturating_mul(COMPRESSION_MAX);
     }
     held
@@ -162,13 +159,11 @@ fn read_records(content: &[u8], hash_key: &HashKey, held: &mut Held) {
     let mut runs = Runs::new(content, hash_key);
     let mut run = Run::new();
     let mut damaged = 0_u64;
-    held.whole = true;
     while runs.next_run(&mut run) {
         for record in &run.records {
             held.take(record, &mut damaged);
         }
         let Some(fault) = &run.fault else { continue };
-        held.whole = false;
         let from = fault.offset();
         let next = find_record(content, from + 1, hash_key, held.last, &mut budget);
         let end = next.unwrap_or(content.len());
@@ -284,7 +279,10 @@ fn put_together(blocks: &[Held], index: Option<&StateFile>) -> Holdings {
                 entry.first_sequence.max(first),
                 entry.last_sequence.min(last),
             );
-            if entry.message_count() == 0 || from > to {
+            let least_bytes = entry
+                .message_count()
+                .saturating_mul(RECORD_MIN_LENGTH as u64);
+            if entry.message_count() == 0 || from > to || least_bytes > entry.bytes {
                 continue;
             }
             let mut live = SeqSet::new();
@@ -292,8 +290,7 @@ fn put_together(blocks: &[Held], index: Option<&StateFile>) -> Holdings {
             for span in entry.deleted.spans() {
                 live.remove_range(span);
             }
-            let block = blocks.iter().find(|block| block.number == entry.number);
-            if fresh && !block.is_some_and(|block| block.whole) {
+            if fresh {
                 told.union_with(&live);
             }
             listed.union_with(&live);
@@ -386,7 +383,7 @@ mod tests {
         let held = held(&bytes);
         assert_eq!(seqs(&held.messages), [1, 2, 3, 4, 6, 7, 8, 9]);
         assert_eq!(seqs(&held.between), [5]);
-        assert!(!held.whole && held.bad_tail == 0);
+        assert_eq!(held.bad_tail, 0);
     }
 
     #[test]
@@ -408,7 +405,6 @@ mod tests {
             number: 2,
             first: Some(6),
             last: 6,
-            whole: true,
             ..Held::default()
         };
         let mut blocks = vec![held(&bytes), next];

@@ -15,16 +15,18 @@ use super::quarantine;
 use super::read::Blocks;
 use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
-use super::settle::settle;
+use super::sets::difference;
+use super::settle::{Promise, settle_as};
 use super::survey::{Survey, in_parallel, survey};
 use super::write::{Sealing, StoreWriter};
 use crate::crypto::{Cipher, KeyChoice};
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, FileKind, FileSystem};
 use crate::format::compression;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Compression, StreamMeta};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
+use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{Phase, Progress, StreamDir, Watch, block_size};
 
@@ -70,48 +72,130 @@ pub fn salvage(
     if wish.uncertain == Uncertain::Drop {
         found.trust.drop_uncertain();
     }
-    let target = target_of(&found, &options.keys, wish.plaintext);
-    let sealing = sealing_of(target, &options.keys);
-    let evidence = &found.gathered.evidence;
-    let writer = StoreWriter::create(
+    let attempt = Attempt {
         fs,
-        &wish.out,
-        evidence.name.as_bytes(),
-        &evidence.account,
-        sealing,
+        found: &found,
+        options,
+        wish,
         entropy,
-    )?;
-    let meta = meta_of(fs, &found, options)?;
-    writer.meta(&meta.encode())?;
-    let ascending = found.trust.is_ascending();
-    if ascending {
-        write_blocks(fs, &found, options, wish, target, &writer, watch)?;
-    } else {
-        let mut cursor = Cursor::new(fs, &found, &options.keys, 0..=u64::MAX)?;
-        let rules = block_rules(&meta, &found, target, options);
-        let mut builder = BlockBuilder::new(&writer, evidence.name.as_bytes(), rules);
+        watch,
+    };
+    if found.trust.is_ascending() {
+        match attempt.make(false) {
+            // Records that a server is not of one mind about: put in order, there is nothing left to differ over.
+            Err(SalvageError::Mismatch { .. }) => {
+                for entry in fs.list(&wish.out)? {
+                    let path = wish.out.join(&entry.name);
+                    match entry.kind {
+                        FileKind::Dir => fs.remove_dir_all(&path)?,
+                        _ => fs.remove_file(&path)?,
+                    }
+                }
+            }
+            done => return done,
+        }
+    }
+    attempt.make(true)
+}
+
+/// One way to make the new store.
+struct Attempt<'a> {
+    fs: &'a dyn FileSystem,
+    found: &'a Survey,
+    options: &'a Options,
+    wish: &'a SalvageOptions,
+    entropy: &'a dyn Entropy,
+    watch: &'a Watch<'a>,
+}
+
+impl Attempt<'_> {
+    /// Block by block, or `anew`: message by message into new blocks.
+    fn make(&self, anew: bool) -> Result<SalvageReport, SalvageError> {
+        let Attempt {
+            fs,
+            found,
+            options,
+            wish,
+            entropy,
+            watch,
+        } = *self;
+        let target = target_of(found, &options.keys, wish.plaintext);
+        let sealing = sealing_of(target, &options.keys);
+        let evidence = &found.gathered.evidence;
+        let name = evidence.name.as_bytes();
+        let writer = StoreWriter::create(fs, &wish.out, name, &evidence.account, sealing, entropy)?;
+        let mut events = Vec::new();
+        let meta = meta_of(fs, found, options, found.trust.live.first(), &mut events)?;
+        writer.meta(&meta.encode())?;
+        let mut left_out = SeqSet::new();
+        if anew {
+            left_out = self.write_anew(&writer, block_rules(&meta, found, target, options))?;
+        } else {
+            write_blocks(fs, found, options, wish, target, &writer, watch)?;
+        }
+        let blocks = source_blocks(fs, found, &options.keys);
+        let quarantined = quarantine::put_aside(&blocks, found, &wish.out, &left_out)?;
+        events.extend(write_consumers(
+            found,
+            found.trust.last.seq,
+            target,
+            &writer,
+        )?);
+        copy_extras(fs, found, target, &writer)?;
+        writer.finish()?;
+        let made = StreamDir {
+            account: found.stream.account.clone(),
+            name: evidence.name.clone(),
+            dir: wish.out.clone(),
+        };
+        let mut promise = Promise::of(found);
+        let kept = difference(&found.trust.live, &left_out);
+        promise.messages = kept.len();
+        if let Some(first) = kept.first() {
+            promise.first_seq = first;
+        }
+        let settled = settle_as(
+            fs,
+            &made,
+            promise,
+            &evidence.account,
+            options,
+            target,
+            entropy,
+            watch,
+        )?;
+        let mut report = report::of(found, quarantined);
+        report::leave_out(&mut report, &left_out);
+        report.stream.events.extend(events);
+        report::take_state(&mut report, settled);
+        Ok(report)
+    }
+
+    /// Returns the messages left out: a server that reads one whose header length makes no sense may go down.
+    fn write_anew(
+        &self,
+        writer: &StoreWriter<'_>,
+        rules: BlockRules,
+    ) -> Result<SeqSet, SalvageError> {
+        let mut left_out = SeqSet::new();
+        let mut cursor = Cursor::new(self.fs, self.found, &self.options.keys, 0..=u64::MAX)?;
+        let name = self.found.gathered.evidence.name.as_bytes();
+        let mut builder = BlockBuilder::new(writer, name, rules);
         while cursor.advance()? {
-            if let Some(message) = cursor.message() {
-                builder.push(&message)?;
+            if self.watch.cancel.load(Ordering::Relaxed) {
+                return Err(SalvageError::Interrupted(self.wish.out.clone()));
+            }
+            match cursor.message() {
+                Some(message) if message.is_header_broken => {
+                    left_out.insert(message.seq);
+                }
+                Some(message) => builder.push(&message)?,
+                None => {}
             }
         }
-        builder.finish(found.trust.last)?;
+        builder.finish(self.found.trust.last)?;
+        Ok(left_out)
     }
-    let blocks = source_blocks(fs, &found, &options.keys);
-    let quarantined = quarantine::put_aside(&blocks, &found, &wish.out)?;
-    let events = write_consumers(&found, found.trust.last.seq, target, &writer)?;
-    copy_extras(fs, &found, target, &writer)?;
-    writer.finish()?;
-    let made = StreamDir {
-        account: stream.account.clone(),
-        name: evidence.name.clone(),
-        dir: wish.out.clone(),
-    };
-    let settled = settle(fs, &made, &found, options, target, entropy, watch)?;
-    let mut report = report::of(&found, quarantined);
-    report.stream.events.extend(events);
-    report::take_state(&mut report, settled);
-    Ok(report)
 }
 
 fn meta_is_made(found: &Survey) -> bool {
@@ -170,8 +254,25 @@ pub(super) fn meta_of(
     fs: &dyn FileSystem,
     found: &Survey,
     options: &Options,
+    first_seq: Option<u64>,
+    events: &mut Vec<Event>,
 ) -> Result<StreamMeta, SalvageError> {
     let meta = &found.gathered.evidence.meta;
+    if first_seq.is_some_and(|first| first < meta.first_seq) {
+        let mut raw = meta.raw().clone();
+        raw.remove("first_seq");
+        let json = serde_json::to_vec(&raw).unwrap_or_default();
+        if let Ok(lowered) = StreamMeta::parse(&json) {
+            let detail = format!(
+                "the configured first sequence {} would have every server purge what lies below; it is left out of the \
+                 new configuration",
+                meta.first_seq
+            );
+            let event = Event::new(EventCode::FirstSeqPurged, detail).file("meta.inf");
+            events.push(event.severity(Severity::Warn));
+            return Ok(lowered);
+        }
+    }
     if !meta_is_made(found) || !meta.subjects.is_empty() {
         return Ok(meta.clone());
     }
@@ -336,10 +437,6 @@ impl Rewriter {
         let mut sink = Keeper {
             kept: &verdict.kept,
             live: &job.found.trust.live,
-            bounds: (
-                verdict.kept.first().unwrap_or(u64::MAX),
-                verdict.kept.last().unwrap_or(0),
-            ),
             content: Vec::new(),
             messages: 0,
         };
@@ -371,7 +468,6 @@ impl Rewriter {
 struct Keeper<'a> {
     kept: &'a SeqSet,
     live: &'a SeqSet,
-    bounds: (u64, u64),
     content: Vec<u8>,
     messages: u64,
 }
@@ -381,10 +477,11 @@ impl RecordSink for Keeper<'_> {
         let seq = record.sequence() & SEQUENCE_MAX;
         let stays = match record.kind() {
             RecordKind::Message => self.kept.contains(seq),
-            RecordKind::Tombstone => !self.live.contains(seq),
-            RecordKind::Erased => {
-                (self.bounds.0..=self.bounds.1).contains(&seq) && !self.live.contains(seq)
+            RecordKind::Tombstone => {
+                seq > 0 && record.sequence_bits() >> 62 == 1 && !self.live.contains(seq)
             }
+            // What is not there is gone just as well.
+            RecordKind::Erased => false,
         };
         if let (true, Some(bytes)) = (stays, record.bytes(content)) {
             self.content.extend_from_slice(bytes);
@@ -398,7 +495,7 @@ pub(super) fn write_consumers(
     last_seq: u64,
     target: Target,
     writer: &StoreWriter<'_>,
-) -> Result<Vec<crate::recovery::events::Event>, SalvageError> {
+) -> Result<Vec<Event>, SalvageError> {
     let mut seen = Vec::new();
     for consumer in &found.consumers {
         let (plan, events) = consumers::plan(consumer, last_seq);

@@ -305,7 +305,8 @@ fn merge_surveyed(
     let sealing = sealing_of(target, &options.keys);
     let name = evidence.name.as_bytes();
     let writer = StoreWriter::create(fs, &wish.out, name, &evidence.account, sealing, entropy)?;
-    let meta = meta_of(fs, chosen, options)?;
+    let mut meta_events = Vec::new();
+    let meta = meta_of(fs, chosen, options, union.kept.first(), &mut meta_events)?;
     writer.meta(&meta.encode())?;
     let mut aside = Aside {
         writer: quarantine::Writer::new(fs, &wish.out, name, &evidence.account),
@@ -313,7 +314,7 @@ fn merge_surveyed(
         entropy,
         name,
         account: &evidence.account,
-        events: Vec::new(),
+        events: meta_events,
         conflicts: SeqSet::new(),
     };
     let mut sources: Vec<Box<dyn Source + '_>> = Vec::new();

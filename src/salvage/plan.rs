@@ -2,12 +2,12 @@
 //!
 //! The blocks of the new store have to tell alone what the source told with its index, for its index is made from them. A
 //! block is taken over where that holds: nothing to mend in it, nothing unreadable, every dead message of it named by a
-//! tombstone, no tombstone in it that names a live one, no sequence that another block has. Everything else is written
+//! tombstone, no erased record, no tombstone in it that names a live one, no sequence that another block has. Everything else is written
 //! anew under the same number, so that the records' hashes stay what they are.
 
 use super::evidence::BlockKey;
 use super::find::{BlockFind, Edge};
-use super::sets::{difference, intersection};
+use super::sets::difference;
 use super::survey::Survey;
 use crate::crypto::{Cipher, KeyChoice};
 use crate::format::limits::SEQUENCE_MAX;
@@ -139,6 +139,7 @@ fn one(
         };
     let is_sound = find.is_whole()
         && find.backward_count == 0
+        && find.erased.is_empty()
         && find.uncertain.is_empty()
         && !(find.compressed && is_last);
     if !key_fits || !is_sound || verdict.kept.is_empty() && !find.messages.is_empty() {
@@ -155,8 +156,7 @@ fn one(
     let (first, last) = (find.first, find.last);
     let apart = first.is_none_or(|edge| edge.seq > reach)
         && last.is_none_or(|edge| follows.is_none_or(|next| edge.seq < next));
-    let erased_alive = !intersection(&find.erased, &trust.live).is_empty();
-    if untold.is_empty() && verdict.elsewhere.is_empty() && !revoked && apart && !erased_alive {
+    if untold.is_empty() && verdict.elsewhere.is_empty() && !revoked && apart {
         BlockPlan::Verbatim
     } else {
         rewrite

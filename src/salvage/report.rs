@@ -75,6 +75,24 @@ pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
     SalvageReport { stream, blocks }
 }
 
+/// Counts messages that had to be left out in the end as lost; their records are in the quarantine.
+pub fn leave_out(report: &mut SalvageReport, left_out: &SeqSet) {
+    let totals = report.stream.salvage.as_mut();
+    let Some(totals) = totals.filter(|_| !left_out.is_empty()) else {
+        return;
+    };
+    totals.recovered = totals.recovered.saturating_sub(left_out.len());
+    totals.lost = totals.lost.saturating_add(left_out.len());
+    totals.lost_ranges.extend(ranges(left_out));
+    totals.lost_ranges.sort_unstable();
+    report.stream.loses_messages = true;
+    for seq in left_out.iter().take(EVENTS_MAX) {
+        let detail = "the header length makes no sense, and a server that reads the message may go down over it";
+        let event = Event::new(EventCode::MessagesLost, detail);
+        report.stream.events.push(event.seq(seq));
+    }
+}
+
 /// Sets the outcome by what the report holds by now.
 pub fn conclude(report: &mut SalvageReport) {
     let stream = &mut report.stream;

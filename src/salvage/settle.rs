@@ -6,6 +6,7 @@ use super::plan::Target;
 use super::survey::Survey;
 use super::write::Sealing;
 use crate::env::{Entropy, FileSystem};
+use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Collect, Keys, Options, Policy};
 use crate::recovery::report::{Source, State, StreamReport};
 use crate::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover};
@@ -39,34 +40,8 @@ impl Promise {
     }
 }
 
-/// Makes the side files of the store in `made`, and compares it with what the survey promised.
-pub(super) fn settle(
-    fs: &dyn FileSystem,
-    made: &StreamDir,
-    found: &Survey,
-    options: &Options,
-    target: Target,
-    entropy: &dyn Entropy,
-    watch: &Watch<'_>,
-) -> Result<Settled, SalvageError> {
-    let account = &found.gathered.evidence.account;
-    settle_as(
-        fs,
-        made,
-        Promise::of(found),
-        account,
-        options,
-        target,
-        entropy,
-        watch,
-    )
-}
-
-/// The same, for a store that was put together otherwise.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "two callers, and nothing to group them by"
-)]
+/// Makes the side files of the store in `made`, and compares it with what was promised.
+#[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(super) fn settle_as(
     fs: &dyn FileSystem,
     made: &StreamDir,
@@ -114,16 +89,14 @@ pub(super) fn settle_as(
     };
     let mut again = examine(fs, made, &own, &quietly);
     if again.source != Some(Source::Index) {
-        let event = again
-            .events
-            .iter()
-            .find(|event| event.file.as_deref() == Some("msgs/index.db"));
-        let why = event
-            .map(|event| event.detail.as_str())
-            .unwrap_or("its index is not taken");
-        return Err(mismatch(format!(
-            "a server would not take the fast path: {why}"
-        )));
+        let about_index = |event: &&Event| event.file.as_deref() == Some("msgs/index.db");
+        let event = again.events.iter().find(about_index);
+        let why = event.map_or("its index is not taken", |event| event.detail.as_str());
+        // No server takes an index with such a subject; the message is kept all the same.
+        if event.is_none_or(|event| event.code != EventCode::IndexSubjectInvalid) {
+            let detail = format!("a server would not take the fast path: {why}");
+            return Err(mismatch(detail));
+        }
     }
     if let Some(state) = &again.state {
         compare(state, promise).map_err(mismatch)?;

@@ -23,11 +23,20 @@ use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
+use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 
-/// Bytes that may be hashed or decoded in search of a mend, per bad place: about a tenth of a second.
-pub const WORK_LIMIT: u64 = 256 << 20;
+/// Bytes that may be hashed or decoded in search of a mend, per bad place, in the first scan: about ten milliseconds,
+/// enough for every bit of a record of 2.9 KiB.
+pub const WORK_LIMIT: u64 = 32 << 20;
+
+/// Where that was not enough, the blocks are scanned once more with so many bytes shared out among the places left open:
+/// about ten seconds of one core for a stream, however it is damaged.
+const SECOND_WORK_TOTAL: u64 = 64 << 30;
+
+/// The most a place gets of it: enough for every bit of a record of 64 KiB.
+const SECOND_WORK_LIMIT: u64 = 16 << 30;
 
 /// Side files read for what they say of the last sequence are at most this long.
 const SIDE_FILE_MAX: u64 = 1 << 30;
@@ -82,7 +91,8 @@ pub fn survey(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<Survey, SalvageError> {
-    let gathered = gather(fs, stream, options)?;
+    let mut gathered = gather(fs, stream, options)?;
+    drop_unsound_index(&mut gathered);
     let blocks = Blocks {
         fs,
         stream,
@@ -120,6 +130,30 @@ pub fn survey(
         trust,
         consumers,
     })
+}
+
+/// An index whose blocks do not add up to its totals was not written by a server that knew: it speaks for nothing.
+fn drop_unsound_index(gathered: &mut Gathered) {
+    let Some(index) = &gathered.evidence.index else {
+        return;
+    };
+    let state = &index.state;
+    let counts = state.blocks.iter().map(|block| block.message_count());
+    let counted = counts.fold(0_u64, u64::saturating_add);
+    let last = state.blocks.iter().map(|block| block.last_sequence).max();
+    if counted == state.messages && last == Some(state.last_sequence) {
+        return;
+    }
+    let detail = format!(
+        "it counts {} messages up to {}; its blocks add up to {counted} up to {}",
+        state.messages,
+        state.last_sequence,
+        last.unwrap_or(0)
+    );
+    let path = format!("{}/index.db", gathered.messages_dir);
+    let event = Event::new(EventCode::IndexTotalsMismatch, detail).file(path);
+    gathered.events.push(event);
+    gathered.evidence.index = None;
 }
 
 /// Whether messages leave the middle of the stream without a tombstone that stays.
@@ -221,46 +255,93 @@ impl SubjectWitness for Witness<'_> {
 
 type Scanned = (SurveyedBlock, BlockFind);
 
-/// Threads take blocks off a shared counter; results are put in block order.
+/// Scans every block; then those again in which a search for a mend was cut short, with more work for each place the
+/// fewer they are.
 fn scan_all(
     blocks: Blocks<'_>,
     threads: usize,
     watch: &Watch<'_>,
 ) -> Result<Vec<Scanned>, SalvageError> {
-    let numbers = &blocks.gathered.evidence.blocks;
     let subjects = Witness::new(&blocks.gathered.evidence);
-    let next = AtomicUsize::new(0);
-    let finished = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Scanned>>> =
-        Mutex::new((0..numbers.len()).map(|_| None).collect());
-    let work = || {
-        let mut scanner = Scanner {
-            blocks,
-            subjects: &subjects,
-            file: Vec::new(),
-            scratch: Scratch::default(),
-        };
-        while !watch.cancel.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(number) = numbers.get(at).copied() else {
-                break;
-            };
-            let scanned = scanner.scan(number);
-            if let Some(slot) = results.lock().get_mut(at) {
-                *slot = Some(scanned);
-            }
-            (watch.progress)(Progress {
-                phase: Phase::Scan,
-                done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
-                total: numbers.len() as u64,
-            });
-        }
+    let pass = Pass {
+        blocks,
+        subjects: &subjects,
+        threads,
+        watch,
     };
-    in_parallel(threads.clamp(1, numbers.len().max(1)), &work);
-    if watch.cancel.load(Ordering::Relaxed) {
-        return Err(SalvageError::Interrupted(blocks.stream.dir.clone()));
+    let mut scanned = pass.scan(&blocks.gathered.evidence.blocks, WORK_LIMIT)?;
+    let open = |find: &BlockFind| {
+        let open = find.gaps.iter();
+        open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
+    };
+    let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
+    let Some(share) = SECOND_WORK_TOTAL.checked_div(places) else {
+        return Ok(scanned);
+    };
+    let work_limit = share.min(SECOND_WORK_LIMIT);
+    if work_limit <= WORK_LIMIT {
+        return Ok(scanned);
     }
-    Ok(results.into_inner().into_iter().flatten().collect())
+    let unfinished: Vec<usize> = (0..scanned.len())
+        .filter(|at| scanned.get(*at).is_some_and(|(_, find)| open(find) > 0))
+        .collect();
+    let numbers: Vec<u32> = unfinished
+        .iter()
+        .filter_map(|at| scanned.get(*at).map(|(_, find)| find.number))
+        .collect();
+    for (at, again) in unfinished.into_iter().zip(pass.scan(&numbers, work_limit)?) {
+        if let Some(slot) = scanned.get_mut(at) {
+            *slot = again;
+        }
+    }
+    Ok(scanned)
+}
+
+/// Scans of a stream's blocks side by side.
+struct Pass<'a> {
+    blocks: Blocks<'a>,
+    subjects: &'a Witness<'a>,
+    threads: usize,
+    watch: &'a Watch<'a>,
+}
+
+impl Pass<'_> {
+    /// Threads take blocks off a shared counter; results are put in the order of `numbers`.
+    fn scan(&self, numbers: &[u32], work_limit: u64) -> Result<Vec<Scanned>, SalvageError> {
+        let next = AtomicUsize::new(0);
+        let finished = AtomicUsize::new(0);
+        let results: Mutex<Vec<Option<Scanned>>> =
+            Mutex::new((0..numbers.len()).map(|_| None).collect());
+        let work = || {
+            let mut scanner = Scanner {
+                blocks: self.blocks,
+                subjects: self.subjects,
+                work_limit,
+                file: Vec::new(),
+                scratch: Scratch::default(),
+            };
+            while !self.watch.cancel.load(Ordering::Relaxed) {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(number) = numbers.get(at).copied() else {
+                    break;
+                };
+                let scanned = scanner.scan(number);
+                if let Some(slot) = results.lock().get_mut(at) {
+                    *slot = Some(scanned);
+                }
+                (self.watch.progress)(Progress {
+                    phase: Phase::Scan,
+                    done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
+                    total: numbers.len() as u64,
+                });
+            }
+        };
+        in_parallel(self.threads.clamp(1, numbers.len().max(1)), &work);
+        if self.watch.cancel.load(Ordering::Relaxed) {
+            return Err(SalvageError::Interrupted(self.blocks.stream.dir.clone()));
+        }
+        Ok(results.into_inner().into_iter().flatten().collect())
+    }
 }
 
 /// Runs `work` on so many threads at once. A panic there is our own mistake, and passed on.
@@ -281,6 +362,7 @@ pub(super) fn in_parallel(threads: usize, work: &(dyn Fn() + Sync)) {
 struct Scanner<'a> {
     blocks: Blocks<'a>,
     subjects: &'a dyn SubjectWitness,
+    work_limit: u64,
     file: Vec<u8>,
     scratch: Scratch,
 }
@@ -318,7 +400,7 @@ impl Scanner<'_> {
             hash_key: &HashKey::for_block(name, number),
             sequences: &self.sequences(number),
             subjects: self.subjects,
-            work_limit: WORK_LIMIT,
+            work_limit: self.work_limit,
         };
         let mut find = scan_block(&mut self.file, &hints, &mut self.scratch);
         if let Some(detail) = cut {

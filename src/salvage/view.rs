@@ -57,6 +57,21 @@ fn fill(
         last_time_ns: (trust.last.timestamp_ns != 0).then_some(trust.last.timestamp_ns),
         ..State::default()
     };
+    if state.last_seq >= state.first_seq && state.first_seq > 0 {
+        let missing = missing_in(state.first_seq..=state.last_seq, &trust.live);
+        state.deleted_count = missing.len();
+        state.deleted = options.collect.deleted.then(|| missing.iter().collect());
+    } else {
+        state.deleted = options.collect.deleted.then(Vec::new);
+    }
+    if !options.collect.digest
+        && !options.collect.subjects
+        && told_by_index(fs, found, options, &mut state)?
+    {
+        made.stream.source = Some(Source::Blocks);
+        made.stream.state = Some(state);
+        return Ok(());
+    }
     let mut digest = options.collect.digest.then(ContentDigest::default);
     let mut subjects: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
@@ -84,18 +99,37 @@ fn fill(
         }
     }
     state.subject_count = subjects.len() as u64;
-    if state.last_seq >= state.first_seq && state.first_seq > 0 {
-        let missing = missing_in(state.first_seq..=state.last_seq, &trust.live);
-        state.deleted_count = missing.len();
-        state.deleted = options.collect.deleted.then(|| missing.iter().collect());
-    } else {
-        state.deleted = options.collect.deleted.then(Vec::new);
-    }
     made.stream.source = Some(Source::Blocks);
     made.stream.state = Some(state);
     made.stream.digest = digest.map(ContentDigest::finish);
     made.stream.subjects = options.collect.subjects.then_some(subjects);
     Ok(())
+}
+
+/// Fills in bytes, subjects and the first time without reading the messages again, where a fresh index has nothing that was
+/// not found. Returns whether it did.
+fn told_by_index(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    options: &Options,
+    state: &mut State,
+) -> Result<bool, SalvageError> {
+    let trust = &found.trust;
+    let Some(index) = found.gathered.evidence.index.as_ref() else {
+        return Ok(false);
+    };
+    let undoubted = found.finds.iter().all(|find| find.uncertain.is_empty())
+        && trust.blocks.iter().all(|block| block.elsewhere.is_empty());
+    if !index.fresh || trust.lost_count() > 0 || !trust.deleted.is_empty() || !undoubted {
+        return Ok(false);
+    }
+    state.bytes = found.finds.iter().map(|find| find.message_bytes).sum();
+    state.subject_count = index.state.subjects.len() as u64;
+    let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
+    if cursor.advance()? {
+        state.first_time_ns = cursor.message().map(|message| message.timestamp_ns);
+    }
+    Ok(true)
 }
 
 /// Visits what salvage would keep, in sequence order; lost sequences are told as unreadable, the first ten thousand of them.

@@ -1,9 +1,9 @@
 //! Putting a stream under another key, another cipher, or into plaintext.
 //!
-//! 1. bring to its end what an earlier call left ([`swap`]);
+//! 1. bring to its end what an earlier call left (`swap`);
 //! 2. look whether the stream is under the new key already;
 //! 3. judge it: what is damaged is refused, since a copy must not hide damage;
-//! 4. write a complete new directory in [`WORK_DIR`], beside `streams`, where no server looks;
+//! 4. write a complete new directory in [`REKEY_DIR`](crate::recovery::REKEY_DIR), beside `streams`, where no server looks;
 //! 5. read it back under the new key: every file's plaintext equal, the same state, the same digest;
 //! 6. swap by two renames, and remove the old directory.
 //!
@@ -18,7 +18,7 @@ mod swap;
 use std::path::{Path, PathBuf};
 
 pub use error::RekeyError;
-pub use swap::{WORK_DIR, interrupted};
+pub use swap::interrupted;
 
 use super::keys::survey;
 use crate::crypto::{Cipher, KeyChoice, ServerKey};
@@ -51,7 +51,7 @@ pub enum Target {
 pub struct RekeyOptions {
     /// The new key.
     pub target: Target,
-    /// Whether the old directory is kept, in [`WORK_DIR`], instead of removed.
+    /// Whether the old directory is kept, in [`REKEY_DIR`](crate::recovery::REKEY_DIR), instead of removed.
     pub keep_old: bool,
 }
 

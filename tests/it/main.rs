@@ -17,3 +17,5 @@ mod salvage;
 mod scan;
 mod support;
 mod tidy;
+mod vault;
+mod versions;

@@ -104,20 +104,19 @@ fn time(seq: u64) -> i64 {
 }
 
 fn message(content: &mut Vec<u8>, key: &HashKey, sequence: u64, body: &str) {
+    let subject = format!("s.{}", sequence % 7);
+    let filling = "x".repeat(sequence as usize % 90);
+    let body = format!("message {sequence} {body} {filling}");
     let record = NewRecord::Message {
         sequence,
         timestamp_ns: time(sequence),
-        subject: format!("s.{}", sequence % 7).as_bytes(),
+        subject: subject.as_bytes(),
         headers: if sequence.is_multiple_of(3) {
             b"NATS/1.0\r\nK: v\r\n\r\n"
         } else {
             b""
         },
-        body: format!(
-            "message {sequence} {body} {}",
-            "x".repeat(sequence as usize % 90)
-        )
-        .as_bytes(),
+        body: body.as_bytes(),
     };
     encode_record(content, key, &record).expect("a record");
 }
@@ -251,6 +250,14 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let backup = make(&temp.path().join("S"), PLAIN);
     let all = copies(temp.path(), &backup, 2);
+    let what = RecoverOptions {
+        accept_loss: true,
+        undo: false,
+    };
+    // The backup ends at 900.
+    fs::remove_file(block(&all[0], 10)).expect("a block");
+    fs::remove_file(all[0].dir.join("msgs/index.db")).expect("an index");
+    mend(&all[0], &options(None), &what);
     let meta = all[1].dir.join("meta.inf");
     let limited = fs::read_to_string(&meta)
         .expect("metadata")
@@ -260,10 +267,6 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
     fs::write(all[1].dir.join("meta.sum"), sum).expect("a sum");
     let mut enforcing = options(None);
     enforcing.limits = true;
-    let what = RecoverOptions {
-        accept_loss: true,
-        undo: false,
-    };
     let trimmed = mend(&all[1], &enforcing, &what);
     assert_eq!(trimmed.state.expect("a state").first_seq, 701);
     let out = temp.path().join("out");

@@ -108,15 +108,16 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
     let options = options(raw, config, surroundings)?;
     let task = task(raw, surroundings)?;
     if options.policy == Policy::Salvage {
-        return match task {
-            Task::Recover(_) => usage(
-                "recover decides as the server does; to keep every record that verifies, copy them \
-                 into a new store with `jetsam salvage PATH --out DIR`",
-            ),
-            _ => usage(
-                "--policy salvage comes with `jetsam salvage`, which is not built yet in this version",
-            ),
-        };
+        match task {
+            Task::Check | Task::Cat(_) | Task::Salvage(_) | Task::Merge(_) => {}
+            Task::Recover(_) => {
+                return usage(
+                    "recover decides as the server does; to keep every record that verifies, copy them \
+                     into a new store with `jetsam salvage PATH --out DIR`",
+                );
+            }
+            _ => return usage("--policy salvage goes with check, cat, salvage and merge"),
+        }
     }
     Ok(Command {
         path: paths.first().cloned().unwrap_or_default(),

@@ -39,10 +39,12 @@ use super::error::SalvageError;
 use super::evidence::BlockKey;
 use super::find::{BlockFind, Gap, GapCause};
 use super::read::Blocks;
+use super::sets::intersection;
 use super::survey::Survey;
 use crate::crypto::{BlockCipher, KeyChoice, KeyFile, block_context};
 use crate::env::FileSystem;
 use crate::format::names::BlockFile;
+use crate::format::seqset::SeqSet;
 
 pub use codec::{
     Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, encode_entry, encode_header, fuzz_one,
@@ -110,11 +112,49 @@ impl<'a> Writer<'a> {
 /// # Errors
 ///
 /// [`SalvageError::Io`] where the file cannot be written. A block that can no longer be read leaves nothing to keep.
-pub fn put_aside(blocks: &Blocks<'_>, found: &Survey, dir: &Path) -> Result<u64, SalvageError> {
+pub(super) fn put_aside(
+    blocks: &Blocks<'_>,
+    found: &Survey,
+    dir: &Path,
+    left_out: &SeqSet,
+) -> Result<u64, SalvageError> {
     let evidence = &found.gathered.evidence;
     let mut writer = Writer::new(blocks.fs, dir, evidence.name.as_bytes(), &evidence.account);
     put_aside_into(blocks, found, &mut writer)?;
+    put_blocks_of(blocks, found, left_out, &mut writer)?;
     writer.finish()
+}
+
+/// Keeps whole the blocks that messages were left out of.
+fn put_blocks_of(
+    blocks: &Blocks<'_>,
+    found: &Survey,
+    left_out: &SeqSet,
+    writer: &mut Writer<'_>,
+) -> Result<(), SalvageError> {
+    let mut file = Vec::new();
+    for find in &found.finds {
+        let Some(seq) = intersection(&find.messages, left_out).first() else {
+            continue;
+        };
+        let read = blocks.read(find.number, &mut file)?;
+        let key = key_file(blocks, find.number, &read.key);
+        if let BlockKey::Opened(opened) = &read.key {
+            let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
+        }
+        let detail = format!("the block of message {seq}, left out for its header length");
+        let whole = Gap {
+            offset: 0,
+            length: find.content_length,
+            file_offset: 0,
+            file_length: file.len() as u64,
+            cause: GapCause::Unreadable(detail),
+            before: Some(seq),
+            after: Some(seq),
+        };
+        put_gap(find, &whole, &key, &file, writer)?;
+    }
+    Ok(())
 }
 
 /// The same into a file that others write to as well.

@@ -149,18 +149,24 @@ fn header_block_length(bytes: &[u8]) -> Option<usize> {
 /// Whether a message with headers has them whole, with no empty line before their end.
 #[inline]
 fn headers_are_whole(record: &RecordRef, content: &[u8]) -> bool {
-    // An empty line takes four bytes, so that looking at every fourth misses none.
-    let stride = HEADERS_END.len();
-    record.headers_and_body(content).is_ok_and(|(headers, _)| {
-        headers.starts_with(HEADERS_START)
-            && headers.ends_with(HEADERS_END)
-            && !headers
-                .iter()
-                .enumerate()
-                .step_by(stride)
-                .filter(|(_, byte)| matches!(byte, b'\r' | b'\n'))
-                .any(|(at, _)| has_empty_line(headers, at))
-    })
+    well_formed_headers(record, content)
+        && record
+            .headers_and_body(content)
+            .is_ok_and(|(headers, _)| first_empty_line_ends(headers))
+}
+
+/// Whether no empty line ends before the end of `headers`.
+#[inline]
+fn first_empty_line_ends(headers: &[u8]) -> bool {
+    // An empty line takes four bytes, so that the last byte of every fourth is one of its own.
+    !headers
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .enumerate()
+        .any(|(at, [.., last])| {
+            matches!(last, b'\r' | b'\n') && has_empty_line(headers, 4 * at + 3)
+        })
 }
 
 /// Whether headers begin and end as they should, whatever is between.
@@ -479,4 +485,21 @@ pub(super) fn pick_subject_length(
             fitting.len() == 1 || (best != SubjectStanding::Impossible && equal.next().is_none());
         Some((*length, only))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_empty_line_is_found_wherever_it_is(
+            letters in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
+        ) {
+            let first = letters.windows(4).position(|window| window == HEADERS_END);
+            let early = first.is_some_and(|at| at + 4 < letters.len());
+            prop_assert_eq!(first_empty_line_ends(&letters), !early);
+        }
+    }
 }

@@ -199,6 +199,10 @@ impl Judged<'_> {
         if missing.is_empty() {
             return;
         }
+        if (1..MESSAGE_MIN_LENGTH).contains(&place.bytes) {
+            // Room for a tombstone, not for a message.
+            return;
+        }
         if place.bytes == 0 {
             // A skip record stands for all sequences before it.
             if !self.facts.vanishing && !erased.contains(after) {
@@ -216,7 +220,7 @@ impl Judged<'_> {
 
     /// Unreadable bytes before the first record: nothing tells where the stream began, but for its first block.
     fn front(&self, place: Place, after: u64, trust: &mut Trust) {
-        if place.bytes == 0 || after <= self.horizon.saturating_add(1) {
+        if place.bytes < MESSAGE_MIN_LENGTH || after <= self.horizon.saturating_add(1) {
             return;
         }
         let begin = self.facts.first_seq.max(1);
@@ -235,7 +239,7 @@ impl Judged<'_> {
 
     /// Unreadable bytes behind the last record.
     fn tail(&self, place: Place, before: u64, trust: &mut Trust) {
-        if place.is_torn_tail || place.bytes == 0 {
+        if place.is_torn_tail || place.bytes < MESSAGE_MIN_LENGTH {
             return;
         }
         let known = within(

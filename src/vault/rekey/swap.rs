@@ -16,10 +16,8 @@ use std::path::{Path, PathBuf};
 use super::super::dirs_in;
 use super::RekeyError;
 use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, temporary_path};
-use crate::recovery::StreamDir;
+use crate::recovery::{REKEY_DIR, StreamDir};
 
-/// Name of the directory, beside `streams`, in which streams are rekeyed. No server looks into it.
-pub const WORK_DIR: &str = "__jetsam_rekey__";
 /// Within it, the logs of raft groups; no stream's name begins with a dot.
 const GROUPS: &str = ".groups/_js_";
 /// A journal is a line.
@@ -68,7 +66,7 @@ impl Place {
             Some(account_dir) if is_group || is_stream => account_dir,
             _ => above,
         };
-        let mut work = account_dir.join(WORK_DIR);
+        let mut work = account_dir.join(REKEY_DIR);
         if is_group {
             work.push(GROUPS);
         }
@@ -251,7 +249,7 @@ pub fn interrupted(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, I
     account_dirs.sort();
     account_dirs.dedup();
     for account_dir in account_dirs {
-        let work = account_dir.join(WORK_DIR);
+        let work = account_dir.join(REKEY_DIR);
         for (work, home) in [(work.join(GROUPS), "_js_"), (work, "streams")] {
             for old in dirs_in(fs, &work)? {
                 let Some(name) = old.strip_suffix(".old") else {

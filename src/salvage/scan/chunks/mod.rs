@@ -88,7 +88,7 @@ impl Work {
 
 /// Replaces the content of `out` with the decoded content of a block whose decrypted bytes are in `file`; a plain block
 /// is its own content. What a flipped bit explains is mended in `file`.
-pub fn unwrap(file: &mut Vec<u8>, hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrapped {
+pub fn unwrap(file: &mut [u8], hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrapped {
     out.clear();
     let mut unwrapped = Unwrapped::default();
     let mut work = Work {
@@ -129,6 +129,7 @@ pub fn unwrap(file: &mut Vec<u8>, hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwra
     if unwrapped.breaks.is_empty() {
         wrapper::mend_original_length(file, out.len(), &mut unwrapped.repairs);
     }
+    reading::note_missing_end(file, out.len(), &mut unwrapped.breaks);
     unwrapped
         .repairs
         .sort_by_key(|repair| repair.patches.first().map_or(0, |patch| patch.offset));
@@ -138,7 +139,7 @@ pub fn unwrap(file: &mut Vec<u8>, hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwra
 /// Reads again what [`unwrap`] read: `file` holds the block's decrypted bytes as they lie on disk, and `patches` are
 /// those of its repairs. Nothing is searched for, so the time is linear.
 pub fn unwrap_again(
-    file: &mut Vec<u8>,
+    file: &mut [u8],
     patches: impl Iterator<Item = Patch>,
     out: &mut Vec<u8>,
 ) -> Vec<Break> {
@@ -156,6 +157,7 @@ pub fn unwrap_again(
         offset = reading::read_chunk(file, offset, stream_end, out, &mut breaks);
     }
     reading::read_trailer(file, offset, out);
+    reading::note_missing_end(file, out.len(), &mut breaks);
     breaks
 }
 
@@ -220,7 +222,7 @@ struct Mender<'a> {
 impl Mender<'_> {
     /// Mends the chunk at `offset` of `file`, which is not sound, as far as that can be done; `out` holds the content
     /// before it and is left so.
-    fn mend_chunk(&mut self, file: &mut Vec<u8>, offset: usize, out: &mut Vec<u8>) {
+    fn mend_chunk(&mut self, file: &mut [u8], offset: usize, out: &mut Vec<u8>) {
         let mut work = Work {
             left: self.hints.work_limit,
         };
@@ -250,7 +252,7 @@ impl Mender<'_> {
         }
     }
 
-    fn mend_data(&mut self, file: &mut Vec<u8>, offset: usize, out: &mut Vec<u8>, work: &mut Work) {
+    fn mend_data(&mut self, file: &mut [u8], offset: usize, out: &mut Vec<u8>, work: &mut Work) {
         let Some(frame) = framing::frame(file, offset, self.stream_end) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! What a compressed block's bytes say when no more can be mended: all that decodes, and where it cannot be trusted.
 
-use super::Break;
+use super::{Break, wrapper};
 use crate::format::compression::{
     CHUNK_HEADER_LENGTH, CRC_LENGTH, ChunkFault, ChunkKind, Chunks, CompressionFault,
     decode_leniently, decoded_length,
@@ -81,6 +81,31 @@ pub(super) fn read_trailer(file: &[u8], offset: usize, out: &mut Vec<u8>) {
     if offset <= trailer_offset {
         out.extend_from_slice(file.get(trailer_offset..).unwrap_or_default());
     }
+}
+
+/// Notes a break at the end of a block that has no other and fewer bytes than it says: a file cut between two chunks
+/// shows nowhere else.
+pub(super) fn note_missing_end(file: &[u8], length: usize, breaks: &mut Vec<Break>) {
+    let missing = wrapper::original_length(file)
+        .and_then(|original| original.checked_sub(length as u64))
+        .unwrap_or_default();
+    if missing == 0 || !breaks.is_empty() {
+        return;
+    }
+    let offset = file.len().saturating_sub(CHECKSUM_LENGTH);
+    breaks.push(Break {
+        content_offset: length.saturating_sub(CHECKSUM_LENGTH),
+        content_length: 0,
+        file_offset: offset as u64,
+        file_length: 0,
+        cause: CompressionFault::Chunk {
+            offset,
+            fault: ChunkFault::Cut {
+                needed: CHUNK_HEADER_LENGTH + CRC_LENGTH,
+                remaining: 0,
+            },
+        },
+    });
 }
 
 /// Whether a server writes such chunks. One without data is more likely one whose type was hit.

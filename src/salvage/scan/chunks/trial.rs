@@ -16,6 +16,10 @@ use crate::format::record::{RecordRef, parse_at};
 /// A record longer than this is believed only where its sequence can be in the block.
 const UNQUESTIONED_LENGTH: usize = 64 * 1024;
 
+/// An element may make this much more than the record under trial needs; of a longer one only that record's part is made,
+/// as a flip can turn any copy into one of megabytes.
+const OVERSHOOT: usize = 4096;
+
 /// What proves a trial.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Judge {
@@ -51,6 +55,8 @@ pub(super) struct Bench {
     /// The data as decoded, to take back what a trial has overwritten.
     decoded: Vec<u8>,
     hashes: Vec<u64>,
+    /// Where the part of a longer element that a trial made ends, in the chunk's data.
+    clipped_end: usize,
 }
 
 impl Bench {
@@ -81,6 +87,7 @@ impl Bench {
             },
             decoded: Vec::new(),
             hashes: Vec::with_capacity(1),
+            clipped_end: 0,
         }
     }
 
@@ -169,6 +176,7 @@ impl Bench {
         };
         *byte ^= mask;
         let mut behind = cursor;
+        self.clipped_end = 0;
         let outcome = match judge {
             Judge::Record(offset) => self.try_record(content, &mut behind, (offset, at), hints),
             Judge::Checksum { written, crc } => {
@@ -183,7 +191,8 @@ impl Bench {
         } else {
             cursor.written as usize
         };
-        let to = (behind.written as usize + SPILL).min(self.decoded.len());
+        let end = self.clipped_end.max(behind.written as usize);
+        let to = (end + SPILL).min(self.decoded.len());
         if let Some(data) = content.get_mut(self.start..) {
             self.restore(data, from..to);
         }
@@ -231,9 +240,32 @@ impl Bench {
             cursor.written = cursor.written.max(u32::try_from(at + 1).ok()?);
             return Some(());
         }
+        let room = target.len().min(written.saturating_add(OVERSHOOT));
+        let target = target.get_mut(..room)?;
         while (cursor.written as usize) < written {
-            cursor.step(&self.source, target)?;
+            if cursor.step(&self.source, target).is_none() {
+                return self.clip(target, *cursor, written);
+            }
         }
+        Some(())
+    }
+
+    /// Makes the first part, up to `written` bytes of data, of an element that makes more than `target` has room for.
+    fn clip(&mut self, target: &mut [u8], cursor: Cursor, written: usize) -> Option<()> {
+        let from = cursor.written as usize;
+        let shape = self
+            .shape(&cursor)
+            .filter(|shape| from + shape.length > target.len() && written <= target.len())?;
+        for to in from..written {
+            let byte = if shape.literal {
+                *self.source.get(shape.head_end + (to - from))?
+            } else {
+                // A distance of 0 finds what is not made yet; it fails the trial later, as does any other.
+                *target.get(to.checked_sub(shape.distance)?)?
+            };
+            *target.get_mut(to)? = byte;
+        }
+        self.clipped_end = written;
         Some(())
     }
 

@@ -38,7 +38,7 @@ pub(super) fn first_chunk(file: &[u8]) -> Option<usize> {
 
 /// The same, for a block whose front may be damaged; it is mended then, so that [`first_chunk`] says the same.
 pub(super) fn recognise(
-    file: &mut Vec<u8>,
+    file: &mut [u8],
     hints: &Hints<'_>,
     work: &mut Work,
     repairs: &mut Vec<Repair>,
@@ -118,7 +118,18 @@ fn continued(byte: u8, more: bool) -> u8 {
     if more { byte | 0x80 } else { byte & 0x7f }
 }
 
-/// Puts the length of the content, all of which is known, where the block tells it.
+/// Bytes of content that a compressed block says it has.
+pub(super) fn original_length(file: &[u8]) -> Option<u64> {
+    match detect(file) {
+        Ok(Framing::S2 {
+            original_length, ..
+        }) => Some(original_length),
+        _ => None,
+    }
+}
+
+/// Puts the length of the content, none of which is suspect, where the block tells it, if a flipped bit explains the
+/// difference. Some blocks of 2.11 tell less than they hold, and a file cut between two chunks tells more.
 pub(super) fn mend_original_length(file: &mut [u8], length: usize, repairs: &mut Vec<Repair>) {
     let length = length as u64;
     let Ok(Framing::S2 {
@@ -139,6 +150,10 @@ pub(super) fn mend_original_length(file: &mut [u8], length: usize, repairs: &mut
             continued(group as u8, position + 1 < length_bytes)
         })
         .collect();
+    let bits = bits_off(file, MARK.len(), &spelled).unwrap_or_default();
+    if bits > BITS_OFF_MAX {
+        return;
+    }
     let patches = overwrite(file, MARK.len(), &spelled);
     repairs.push(Repair {
         site: Site::Wrapper,
