@@ -29,16 +29,16 @@ const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,
 /// The picture of all stores together.
 #[must_use]
 pub fn overall(report: &Report) -> String {
-    let stores: Vec<&str> = report
-        .stores
-        .iter()
-        .map(|store| store.store.as_str())
-        .collect();
+    /// More names than this do not fit on the line.
+    const NAMED_MAX: usize = 4;
+    let names = report.stores.iter().map(|store| store.store.as_str());
+    let stores = match report.stores.len() {
+        ..=NAMED_MAX => names.collect::<Vec<_>>().join(", "),
+        count => format!("{count} stores"),
+    };
     let subtitle = format!(
-        "{}: {} damaged copies per store and kind, seed {}",
-        stores.join(", "),
-        report.count,
-        report.seed
+        "{stores}: {} damaged copies per store and kind, seed {}",
+        report.count, report.seed
     );
     draw(report, &subtitle, &report.overall())
 }

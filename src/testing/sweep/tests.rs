@@ -116,18 +116,22 @@ fn salvage_loses_what_was_touched_and_no_more() {
         let clean = Workload::new(kind, 500, 11).with_block_size(32_000);
         for workload in [clean, clean.killed()] {
             let store = workload.build().expect("a store");
-            let sweep = Sweep {
-                store: &store,
-                damages: &DamageKind::ALL,
-                count: 20,
-                first: 0,
-                seed: 5,
-                recoverers: &[&Salvage],
-                threads: 2,
-            };
-            let cancel = AtomicBool::new(false);
-            let outcomes = sweep.run(&|_| {}, &cancel).expect("results");
-            assert!(outcomes.len() > 200, "{}", outcomes.len());
+            let mut outcomes = Vec::new();
+            let (flips, others) = DamageKind::ALL.split_at(5);
+            for (damages, count) in [(flips, 20), (others, 5)] {
+                let sweep = Sweep {
+                    store: &store,
+                    damages,
+                    count,
+                    first: 0,
+                    seed: 5,
+                    recoverers: &[&Salvage],
+                    threads: 2,
+                };
+                let cancel = AtomicBool::new(false);
+                outcomes.extend(sweep.run(&|_| {}, &cancel).expect("results"));
+            }
+            assert!(outcomes.len() > 120, "{}", outcomes.len());
             let breaches = breaches(&outcomes, 0, kind.is_compressed()).into_iter();
             wrong.extend(breaches.map(|breach| (kind, workload.killed, breach)));
         }
