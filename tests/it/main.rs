@@ -14,5 +14,6 @@ mod matrix;
 mod merged;
 mod recover;
 mod salvage;
+mod scan;
 mod support;
 mod tidy;

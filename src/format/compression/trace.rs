@@ -102,8 +102,8 @@ pub struct Lenient {
 /// Decodes the elements of `source` as far as they can be followed, and appends what they make to `out`.
 ///
 /// A copy from before the start makes as many zeros; a literal that is cut off makes what is left of it. Stops at an
-/// element cut off, and before one that would exceed the 4 MiB of the longest chunk. Where each element begins is
-/// appended to `trace`, if that is wanted.
+/// element cut off, and before one that would exceed the 4 MiB of the longest chunk. Where each element begins, the one
+/// it stopped at included, is appended to `trace`, if that is wanted.
 pub fn decode_leniently(
     source: &[u8],
     out: &mut Vec<u8>,
@@ -125,9 +125,16 @@ pub fn decode_leniently(
         }
         sound = false;
         let Some(behind) = step_over(source, before, target) else {
+            cursor = before;
             break;
         };
         cursor = behind;
+    }
+    if let Some(trace) = trace
+        && !complete
+        && trace.last() != Some(&cursor)
+    {
+        trace.push(cursor);
     }
     Lenient {
         length,

@@ -18,6 +18,9 @@
 //!   since, so that a well-formed one that the stream no longer takes proves nothing.) Else kept, with a doubt.
 
 use std::collections::HashMap;
+use std::hash::Hasher as _;
+
+use rustc_hash::FxHasher;
 
 use super::super::find::{Gap, Site, UncertainBorder};
 use super::replay::each_record;
@@ -38,7 +41,7 @@ const HEADERS_END: &[u8] = b"\r\n\r\n";
 const SUBJECT_LENGTH_AT: usize = RECORD_HEADER_LENGTH - 2;
 
 /// Subjects remembered as approved.
-const APPROVED_SLOTS: usize = 64;
+const APPROVED_SLOTS: usize = 256;
 
 /// A flip of a length within a record that gives another well-formed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,18 +149,24 @@ fn header_block_length(bytes: &[u8]) -> Option<usize> {
 /// Whether a message with headers has them whole, with no empty line before their end.
 #[inline]
 fn headers_are_whole(record: &RecordRef, content: &[u8]) -> bool {
-    // An empty line takes four bytes, so that looking at every fourth misses none.
-    let stride = HEADERS_END.len();
-    record.headers_and_body(content).is_ok_and(|(headers, _)| {
-        headers.starts_with(HEADERS_START)
-            && headers.ends_with(HEADERS_END)
-            && !headers
-                .iter()
-                .enumerate()
-                .step_by(stride)
-                .filter(|(_, byte)| matches!(byte, b'\r' | b'\n'))
-                .any(|(at, _)| has_empty_line(headers, at))
-    })
+    well_formed_headers(record, content)
+        && record
+            .headers_and_body(content)
+            .is_ok_and(|(headers, _)| first_empty_line_ends(headers))
+}
+
+/// Whether no empty line ends before the end of `headers`.
+#[inline]
+fn first_empty_line_ends(headers: &[u8]) -> bool {
+    // An empty line takes four bytes, so that the last byte of every fourth is one of its own.
+    !headers
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .enumerate()
+        .any(|(at, [.., last])| {
+            matches!(last, b'\r' | b'\n') && has_empty_line(headers, 4 * at + 3)
+        })
 }
 
 /// Whether headers begin and end as they should, whatever is between.
@@ -230,8 +239,9 @@ impl Borders {
         witness: &dyn SubjectWitness,
     ) {
         let subject = record.subject(content);
-        let last = subject.last().copied().unwrap_or_default();
-        let slot = (usize::from(last) ^ (subject.len() << 3)) % APPROVED_SLOTS;
+        let mut hasher = FxHasher::default();
+        hasher.write(subject);
+        let slot = hasher.finish() as usize % APPROVED_SLOTS;
         if let Some((start, length)) = self.approved.get_mut(slot) {
             let (known, end) = (*start as usize, *start as usize + usize::from(*length));
             if *length != 0 && content.get(known..end) == Some(subject) {
@@ -257,6 +267,9 @@ impl Borders {
         may_patch: bool,
     ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
         let (mut mended, mut uncertain) = (Vec::new(), Vec::new());
+        if !witness.lists_subjects() {
+            uncertain = lone_subjects(content, gaps);
+        }
         if self.doubts.is_empty() {
             return (mended, uncertain);
         }
@@ -300,16 +313,16 @@ fn is_approved(record: &RecordRef, content: &[u8], witness: &dyn SubjectWitness)
 
 /// How often the subjects in question occur in the block, in sound and doubtful messages.
 #[derive(Debug, Default)]
-struct Counts(HashMap<Vec<u8>, u32>);
+struct Counts<'c>(HashMap<&'c [u8], u32>);
 
-impl Counts {
+impl<'c> Counts<'c> {
     /// Counts the doubtful subjects and all those a flip away; one more walk over the content, without hashing.
-    fn of(doubts: &[RecordRef], content: &[u8], gaps: &[Gap]) -> Self {
+    fn of(doubts: &[RecordRef], content: &'c [u8], gaps: &[Gap]) -> Self {
         let mut counts = HashMap::new();
         for record in doubts.iter().filter(|record| !record.has_headers()) {
-            counts.insert(record.subject(content).to_vec(), 0_u32);
+            counts.insert(record.subject(content), 0_u32);
             for flip in candidates(record, content) {
-                counts.insert(flip.subject(record, content).to_vec(), 0);
+                counts.insert(flip.subject(record, content), 0);
             }
         }
         if counts.is_empty() {
@@ -328,11 +341,49 @@ impl Counts {
     }
 }
 
+/// A subject for a sentence, cut where it is long.
+fn shown(subject: &[u8]) -> String {
+    const SHOWN_MAX: usize = 64;
+    String::from_utf8_lossy(subject.get(..SHOWN_MAX).unwrap_or(subject)).into_owned()
+}
+
+/// Messages whose subject comes once in the block while one a flip of its length away comes again and again: all that
+/// can be said where no index lists subjects.
+fn lone_subjects(content: &[u8], gaps: &[Gap]) -> Vec<UncertainBorder> {
+    const OFTEN: u32 = 2;
+    let mut counts: HashMap<&[u8], u32> = HashMap::new();
+    each_record(content, gaps, |record| {
+        *counts.entry(record.subject(content)).or_default() += 1;
+    });
+    let count = |subject: &[u8]| counts.get(subject).copied().unwrap_or_default();
+    let mut lone = Vec::new();
+    each_record(content, gaps, |record| {
+        let found = record.subject(content);
+        if record.kind() == RecordKind::Message
+            && !record.has_headers()
+            && count(found) == 1
+            && candidates(record, content)
+                .iter()
+                .any(|flip| count(flip.subject(record, content)) >= OFTEN)
+        {
+            lone.push(doubt(
+                record,
+                &format!(
+                    "no other message of its block has its subject {:?}, and one flipped bit of its length away is \
+                     one that several have",
+                    shown(found)
+                ),
+            ));
+        }
+    });
+    lone
+}
+
 fn decision(
     record: &RecordRef,
     content: &[u8],
     witness: &dyn SubjectWitness,
-    counts: &Counts,
+    counts: &Counts<'_>,
 ) -> Decision {
     let mut flips = candidates(record, content);
     if record.kind() != RecordKind::Message {
@@ -365,7 +416,7 @@ fn decision(
             (None, _) if comes_again => Decision::Sound,
             _ => Decision::Uncertain(format!(
                 "its subject {:?} is not in index.db, and one flipped bit of its length away is one that is",
-                String::from_utf8_lossy(found)
+                shown(found)
             )),
         };
     }
@@ -385,7 +436,7 @@ fn decision(
         }
         _ => Decision::Uncertain(format!(
             "its subject {:?} is none the stream takes, and which was meant cannot be told",
-            String::from_utf8_lossy(found)
+            shown(found)
         )),
     }
 }
@@ -434,4 +485,21 @@ pub(super) fn pick_subject_length(
             fitting.len() == 1 || (best != SubjectStanding::Impossible && equal.next().is_none());
         Some((*length, only))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_empty_line_is_found_wherever_it_is(
+            letters in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
+        ) {
+            let first = letters.windows(4).position(|window| window == HEADERS_END);
+            let early = first.is_some_and(|at| at + 4 < letters.len());
+            prop_assert_eq!(first_empty_line_ends(&letters), !early);
+        }
+    }
 }

@@ -10,6 +10,10 @@ use super::tally::{Tally, by_chain};
 use super::work::Work;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
 
+/// Records hashed one by one behind a bad place, before whole runs are again: a run of up to 64 KiB is hashed before its
+/// first bad record shows, so that in a block with many of them most hashes would be made in vain.
+pub(super) const WARY_RECORDS: usize = 64;
+
 /// The scan of one content.
 pub(super) struct Scanner<'a, 'h> {
     content: &'a mut [u8],
@@ -20,6 +24,8 @@ pub(super) struct Scanner<'a, 'h> {
     /// How many of them have become gaps, or been found to be none.
     breaks_seen: usize,
     file_length: u64,
+    /// How many records are still to be taken singly.
+    wary: usize,
     work: Work,
     tally: Tally,
     borders: Borders,
@@ -46,6 +52,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             breaks,
             breaks_seen: 0,
             file_length,
+            wary: 0,
             work: Work::new(hints.work_limit),
             tally: Tally::default(),
             borders: Borders::default(),
@@ -84,26 +91,51 @@ impl<'a, 'h> Scanner<'a, 'h> {
 
     /// Takes in the sound records from `offset` on. Returns where they end, and why.
     fn sound_from(&mut self, offset: usize, run: &mut Run) -> (usize, Option<RecordFault>) {
-        // The borrow of the content ends with each run, since taking records in needs the scanner.
+        // Taking records in needs all of the scanner but the content, which the walk holds meanwhile.
+        let content = std::mem::take(&mut self.content);
+        let (mut end, mut fault) = self.one_by_one(offset, content);
+        if fault.is_none() {
+            let mut runs = Runs::new(content, self.hints.hash_key);
+            runs.seek(end);
+            while runs.next_run(run) {
+                for record in &run.records {
+                    self.take(record, content);
+                }
+                fault = run.fault.take();
+            }
+            end = runs.offset();
+        }
+        self.content = content;
+        (end, fault)
+    }
+
+    /// Takes in sound records from `offset` on singly, as many as wariness asks for.
+    fn one_by_one(&mut self, offset: usize, content: &[u8]) -> (usize, Option<RecordFault>) {
         let mut at = offset;
-        loop {
-            let mut runs = Runs::new(self.content, self.hints.hash_key);
-            runs.seek(at);
-            if !runs.next_run(run) {
-                return (at, None);
-            }
-            at = runs.offset();
-            for record in &run.records {
-                self.take(record);
-            }
-            if let Some(fault) = run.fault.take() {
+        while self.wary > 0 && at < content.len() {
+            let record = match parse_at(content, at) {
+                Ok(record) => record,
+                Err(fault) => return (at, Some(fault)),
+            };
+            let expected = resync::hash_of(self.hints.hash_key, &record, content);
+            let found = record.stored_hash(content).unwrap_or(!expected);
+            if found != expected {
+                let fault = RecordFault::Checksum {
+                    offset: at,
+                    expected,
+                    found,
+                };
                 return (at, Some(fault));
             }
+            self.take(&record, content);
+            self.wary -= 1;
+            at = record.end_offset();
         }
+        (at, None)
     }
 
     #[inline]
-    fn take(&mut self, record: &RecordRef) {
+    fn take(&mut self, record: &RecordRef, content: &[u8]) {
         if self.breaks_seen < self.breaks.len() {
             self.breaks_before(record.offset() + 1);
             // A record that verifies across the end of a break shows that nothing is missing there.
@@ -124,7 +156,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             self.gaps_closed = self.gaps.len();
         }
         if self.is_border_open(record) {
-            self.borders.look(record, self.content, self.hints.subjects);
+            self.borders.look(record, content, self.hints.subjects);
         }
     }
 
@@ -143,6 +175,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
     /// A bad record at `offset`. Returns where the next sound one begins.
     fn resolve(&mut self, offset: usize, fault: RecordFault) -> usize {
         self.work.begin_place();
+        self.wary = WARY_RECORDS;
         let floor = self.tally.last_seq().unwrap_or(0);
         let fits = Fits {
             floor,
@@ -180,7 +213,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
         if let Some(mended) = self.mender().until(offset, end) {
             self.accept(mended);
         } else {
-            let start = self.from_near_end(offset, end, fits, &fault);
+            let start = self.mend_from_near_end(offset, end, fits, &fault);
             self.gap(start, end, &fault);
         }
         for mended in far.into_iter().rev() {
@@ -191,7 +224,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
 
     /// Goes on from the bad record at `offset` by its own length as long as what follows can be mended, up to `end`.
     /// Returns where what is left begins.
-    fn from_near_end(
+    fn mend_from_near_end(
         &mut self,
         offset: usize,
         end: usize,
@@ -288,7 +321,9 @@ impl<'a, 'h> Scanner<'a, 'h> {
                 detail: "its subject length does not fit, and several others would".to_owned(),
             });
         }
-        self.take(&record);
+        let content = std::mem::take(&mut self.content);
+        self.take(&record, content);
+        self.content = content;
         record.end_offset()
     }
 

@@ -6,7 +6,9 @@
 //! work opens and every byte passed over adds [`RESYNC_RATE`] to, so that it never stops short of the end.
 //!
 //! So the bytes hashed beyond one walk over the content are at most
-//! `min(places, BLOCK_PLACES) × work_limit + RESYNC_RATE × bad bytes`, whatever the bytes are.
+//! `min(places, BLOCK_PLACES) × work_limit + RESYNC_RATE × bytes passed over`, whatever the bytes are; and 34 bytes for
+//! each byte walked, since a run of records is hashed in one go and again behind the first bad one
+//! ([`WARY_RECORDS`](super::walk::WARY_RECORDS)).
 
 /// What a hash costs beside its bytes, in bytes.
 pub const HASH_COST: u64 = 128;
@@ -71,6 +73,7 @@ impl Work {
         self.place_left -= half;
         self.block_left = self.block_left.saturating_sub(half);
         Credit {
+            moved: half,
             left: half,
             spent: 0,
         }
@@ -78,7 +81,7 @@ impl Work {
 
     /// Takes back what a search for the next record did not use of what was moved.
     pub fn settle(&mut self, credit: &Credit) {
-        let back = credit.left.min(self.place_limit.min(self.block_left) / 2);
+        let back = credit.left.min(credit.moved);
         self.place_left += back;
         self.block_left += back;
         self.spent += credit.spent;
@@ -103,6 +106,7 @@ impl Work {
 /// The account of a search for the next sound record.
 #[derive(Debug)]
 pub struct Credit {
+    moved: u64,
     left: u64,
     spent: u64,
 }

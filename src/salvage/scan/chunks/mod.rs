@@ -20,6 +20,8 @@ mod data;
 mod framing;
 mod reading;
 mod records;
+mod search;
+mod sums;
 mod syndrome;
 #[cfg(test)]
 mod tests;
@@ -127,9 +129,9 @@ pub fn unwrap(file: &mut Vec<u8>, hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwra
     if unwrapped.breaks.is_empty() {
         wrapper::mend_original_length(file, out.len(), &mut unwrapped.repairs);
     }
-    unwrapped
-        .repairs
-        .sort_by_key(|repair| repair.patches.first().map_or(0, |patch| patch.offset));
+    unwrapped.repairs.sort_by_key(|repair| {
+        repair.patches.first().map_or(0, |patch| patch.offset)
+    });
     unwrapped
 }
 
@@ -162,8 +164,9 @@ fn read_sound(file: &[u8], offset: usize, stream_end: usize, out: &mut Vec<u8>) 
     let mut chunks = Chunks::new(file.get(..stream_end)?);
     chunks.seek(offset);
     let chunk = chunks.next_chunk(out)?;
-    let sound =
-        chunk.fault.is_none() && reading::is_expected(chunk.kind) && out.len() <= DECODED_BLOCK_MAX;
+    let sound = chunk.fault.is_none()
+        && reading::is_expected(chunk.kind)
+        && out.len() <= DECODED_BLOCK_MAX;
     sound.then(|| chunk.end_offset())
 }
 
@@ -248,11 +251,17 @@ impl Mender<'_> {
         }
     }
 
-    fn mend_data(&mut self, file: &mut Vec<u8>, offset: usize, out: &mut Vec<u8>, work: &mut Work) {
+    fn mend_data(
+        &mut self,
+        file: &mut Vec<u8>,
+        offset: usize,
+        out: &mut Vec<u8>,
+        work: &mut Work,
+    ) {
         let Some(frame) = framing::frame(file, offset, self.stream_end) else {
             return;
         };
-        let found = data::mend(file, &frame, self.hints, &mut self.records, out, work);
+        let found = data::mend(file, &frame, self.hints, &self.records, out, work);
         for repair in found {
             self.repairs.push(repair);
         }

@@ -1,5 +1,7 @@
 //! A chunk on the bench: decoded with a trace, and decoded again in part with a bit flipped.
 
+use std::ops::Range;
+
 use super::super::Hints;
 use super::Work;
 use super::framing::Frame;
@@ -134,7 +136,11 @@ impl Bench {
 
     /// What the element at a place of the trace looks like.
     pub fn shape(&self, cursor: &Cursor) -> Option<Shape> {
-        element_shape(&self.source, cursor.read as usize, cursor.distance as usize)
+        element_shape(
+            &self.source,
+            cursor.read as usize,
+            cursor.distance as usize,
+        )
     }
 
     /// The copies, last to first.
@@ -174,18 +180,21 @@ impl Bench {
         if let Some(byte) = self.source.get_mut(at) {
             *byte ^= mask;
         }
-        let from = if self.stored {
-            at
-        } else {
-            cursor.written as usize
-        };
+        let from = if self.stored { at } else { cursor.written as usize };
         let to = (behind.written as usize + SPILL).min(self.decoded.len());
-        let spoilt = content.get_mut(self.start + from..self.start + to);
-        if let (Some(spoilt), Some(decoded)) = (spoilt, self.decoded.get(from..to)) {
-            spoilt.copy_from_slice(decoded);
+        if let Some(data) = content.get_mut(self.start..) {
+            self.restore(data, from..to);
         }
         let cost = to.saturating_sub(from) * 2;
         work.take(cost) && outcome == Some(true)
+    }
+
+    /// Puts back what was decoded at `spoilt` of the chunk's data.
+    pub fn restore(&self, data: &mut [u8], spoilt: Range<usize>) {
+        let decoded = self.decoded.get(spoilt.clone());
+        if let (Some(spoilt), Some(decoded)) = (data.get_mut(spoilt), decoded) {
+            spoilt.copy_from_slice(decoded);
+        }
     }
 
     fn try_record(

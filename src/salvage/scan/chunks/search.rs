@@ -1,0 +1,427 @@
+//! The ways of finding the flipped bit of a chunk: trying bits against a record or the checksum, and computing them.
+
+use std::ops::Range;
+
+use super::data::{BadRecord, Flip, Search};
+use super::sums::Sums;
+use super::syndrome::{Syndrome, effect, weights};
+use super::trial::Judge;
+use super::{BIT_PAIRS, SINGLE_BITS};
+use crate::format::compression::{Cursor, Shape, decode_leniently};
+use crate::format::record::{RecordFault, parse_at};
+
+/// Elements before the bad record that are looked at for one that set the distance it repeats.
+const ELEMENTS_BEFORE_MAX: usize = 256;
+
+/// Elements just before the bad record that are looked at whatever they are: they may have made more than they do now.
+const NEIGHBOURS: usize = 8;
+
+/// Bits that pass the first test and are examined before the best of them is taken.
+const PASSING_MAX: usize = 8;
+
+impl Search<'_, '_> {
+    /// Tries the bits around the bad record, each by decoding it once more. What passes and leaves the chunk unproven
+    /// is kept in `best`, with how far the records then verify.
+    pub(super) fn by_record(
+        &mut self,
+        out: &mut Vec<u8>,
+        record: BadRecord,
+        masks: &[u8],
+        best: &mut Option<(usize, Flip)>,
+    ) -> Option<Flip> {
+        let judge = Judge::Record(record.offset);
+        let mut passing = 0;
+        for cursor in self.suspects(record.offset..record.end) {
+            for part in self.parts(&cursor, record) {
+                for flip in flips(part, masks) {
+                    let passes =
+                        self.bench
+                            .try_flip(out, cursor, flip, judge, self.hints, self.work);
+                    if self.work.left == 0 {
+                        return None;
+                    }
+                    if !passes {
+                        continue;
+                    }
+                    let (proven, reached) = self.examine(out, flip);
+                    if proven {
+                        return Some(flip);
+                    }
+                    if best.is_none_or(|(most, _)| reached > most) {
+                        *best = Some((reached, flip));
+                    }
+                    passing += 1;
+                    if passing == PASSING_MAX {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The same against the chunk's checksum, for a record that may end in the next chunk.
+    pub(super) fn by_checksum(
+        &mut self,
+        out: &mut [u8],
+        record: BadRecord,
+        masks: &[u8],
+    ) -> Option<Flip> {
+        if !record.open || self.bench.stored {
+            return None;
+        }
+        let suspects = self.suspects(record.offset..record.end);
+        let judge = self.checksum_judge(&suspects)?;
+        for cursor in suspects {
+            for part in self.parts(&cursor, record) {
+                for flip in flips(part, masks) {
+                    let passes =
+                        self.bench
+                            .try_flip(out, cursor, flip, judge, self.hints, self.work);
+                    if passes {
+                        return Some(flip);
+                    }
+                    if self.work.left == 0 {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn checksum_judge(&self, suspects: &[Cursor]) -> Option<Judge> {
+        let written = suspects
+            .iter()
+            .map(|cursor| cursor.written as usize)
+            .min()?;
+        Some(Judge::Checksum {
+            written,
+            crc: self.bench.crc_before(written),
+        })
+    }
+
+    /// Tries the bits of tags and lengths that make the chunk as long as it declares. Where no bad record tells where
+    /// to look, all of them.
+    pub(super) fn by_sums(
+        &mut self,
+        out: &mut Vec<u8>,
+        record: Option<BadRecord>,
+        masks: &[u8],
+    ) -> Option<Flip> {
+        if self.bench.is_consistent() || !self.work.take(self.bench.source.len()) {
+            return None;
+        }
+        let sums = Sums::new(&self.bench)?;
+        let content = record.map_or(self.bench.start..self.bench.end(), |record| {
+            record.offset..record.end
+        });
+        let suspects = self.suspects(content);
+        let checksum = self.checksum_judge(&suspects)?;
+        let judge = match record {
+            Some(record) if !record.open => Judge::Record(record.offset),
+            _ => checksum,
+        };
+        for cursor in suspects {
+            let head = self.head(&cursor);
+            for (at, mask) in flips(head, masks) {
+                if !sums.agrees(&mut self.bench.source, cursor, at, mask) {
+                    continue;
+                }
+                let flip = (at, mask);
+                let passes =
+                    self.bench
+                        .try_flip(out, cursor, flip, judge, self.hints, self.work)
+                        && (matches!(judge, Judge::Checksum { .. }) || self.examine(out, flip).0);
+                if passes {
+                    return Some(flip);
+                }
+                if self.work.left == 0 {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// The elements that may be at fault for what is bad in `content`: those that make it, in order, then those that
+    /// set the distance it may repeat, from the nearest.
+    fn suspects(&self, content: Range<usize>) -> Vec<Cursor> {
+        if self.bench.stored {
+            return vec![Cursor::default()];
+        }
+        let trace = &self.bench.trace;
+        let first = self.bench.element_at(content.start);
+        let last = if content.end >= self.bench.end() {
+            trace.len().saturating_sub(1)
+        } else {
+            self.bench.element_at(content.end.max(content.start + 1) - 1)
+        };
+        let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
+        let before = trace.get(..first).unwrap_or_default();
+        let mut set = false;
+        for (position, cursor) in before.iter().rev().take(ELEMENTS_BEFORE_MAX).enumerate() {
+            let shape = self.bench.shape(cursor);
+            let literal = shape.is_some_and(|shape| shape.literal);
+            if position < NEIGHBOURS || !(literal || set) {
+                suspects.push(*cursor);
+            }
+            set |= shape.is_some_and(|shape| shape.explicit);
+            if set && position >= NEIGHBOURS {
+                break;
+            }
+        }
+        suspects
+    }
+
+    /// The bytes of an element that say what it is.
+    fn head(&self, cursor: &Cursor) -> Range<usize> {
+        let read = cursor.read as usize;
+        match self.bench.shape(cursor) {
+            Some(shape) => read..shape.head_end,
+            // Cut off: at most a tag and four bytes of length.
+            None => read..(read + 5).min(self.bench.source.len()),
+        }
+    }
+
+    /// The bytes of an element: its head, and what a literal holds of the bad record.
+    fn parts(&self, cursor: &Cursor, record: BadRecord) -> [Range<usize>; 2] {
+        let held = |made: usize, length: usize| {
+            let from = record.offset.saturating_sub(made).min(length);
+            from..record.end.saturating_sub(made).clamp(from, length)
+        };
+        if self.bench.stored {
+            return [0..0, held(self.bench.start, self.bench.source.len())];
+        }
+        let literal = self.bench.shape(cursor).filter(|shape| shape.literal);
+        let bytes = literal.map_or(0..0, |shape| {
+            let made = self.bench.start + cursor.written as usize;
+            let held = held(made, shape.length);
+            shape.head_end + held.start..shape.head_end + held.end
+        });
+        [self.head(cursor), bytes]
+    }
+
+    /// Whether the chunk is proven with `flip`, and how far the records verify then.
+    fn examine(&mut self, out: &mut Vec<u8>, (at, mask): Flip) -> (bool, usize) {
+        let start = self.bench.start;
+        let spoilt = out.split_off(start);
+        if let Some(byte) = self.bench.source.get_mut(at) {
+            *byte ^= mask;
+        }
+        let consistent = if self.bench.stored {
+            out.extend_from_slice(&self.bench.source);
+            true
+        } else {
+            let lenient = decode_leniently(&self.bench.source, out, None);
+            lenient.sound && Some(lenient.length) == self.bench.declared
+        };
+        if let Some(byte) = self.bench.source.get_mut(at) {
+            *byte ^= mask;
+        }
+        let data = out.get(start..).unwrap_or_default();
+        let paid = self.work.take(data.len());
+        let proven = consistent && crc32c::crc32c(data) == self.bench.crc;
+        let mut reached = usize::MAX;
+        if !proven && paid {
+            let mut walk = self.records.clone();
+            reached = walk
+                .first_bad(out, start, self.hints, self.work)
+                .unwrap_or_default();
+        }
+        out.truncate(start);
+        out.extend_from_slice(&spoilt);
+        (proven, reached)
+    }
+
+    /// Computes which bit of a literal explains the checksum.
+    pub(super) fn by_arithmetic(&mut self, out: &mut Vec<u8>) -> Option<Flip> {
+        self.weigh()?;
+        let syndrome = self.syndrome();
+        let mut candidates = self.matching(|weight| syndrome.single(weight));
+        candidates.extend(self.matching(|weight| syndrome.pair(weight)));
+        candidates
+            .into_iter()
+            .take(PASSING_MAX)
+            .find(|&flip| self.is_cure(out, flip))
+    }
+
+    fn syndrome(&self) -> Syndrome {
+        Syndrome::new(self.bench.computed_crc() ^ self.bench.crc)
+    }
+
+    /// Computes the weights, unless that is done.
+    fn weigh(&mut self) -> Option<()> {
+        let length = self.bench.lenient.length;
+        if !self.bench.is_consistent() {
+            return None;
+        }
+        if self.weights.is_empty() {
+            if !self.work.take(length) {
+                return None;
+            }
+            self.weights = weights(length, self.bench.copies_backwards());
+        }
+        Some(())
+    }
+
+    /// Whether the chunk is proven with `flip`, and the bad record then verifies too, as far as that can be told.
+    fn is_cure(&mut self, out: &mut Vec<u8>, flip: Flip) -> bool {
+        let (proven, _) = self.examine(out, flip);
+        // Among millions of bits one may satisfy 32 bits of checksum by chance; a record's hash settles it.
+        proven && self.bad.is_none_or(|bad| self.verifies_with(out, flip, bad))
+    }
+
+    fn verifies_with(&mut self, out: &mut [u8], flip: Flip, bad: usize) -> bool {
+        let content = out.get(..self.bench.end()).unwrap_or_default();
+        let open = bad >= content.len()
+            || matches!(
+                parse_at(content, bad),
+                Err(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
+            );
+        let element = self
+            .bench
+            .trace
+            .partition_point(|cursor| cursor.read as usize <= flip.0)
+            .saturating_sub(1);
+        let cursor = self.bench.trace.get(element).copied().unwrap_or_default();
+        let judge = Judge::Record(bad);
+        open || self
+            .bench
+            .try_flip(out, cursor, flip, judge, self.hints, self.work)
+    }
+
+    /// The bytes of literals whose weight `explains`.
+    fn matching(&self, explains: impl Fn(u32) -> Option<u8>) -> Vec<Flip> {
+        let mut found = Vec::new();
+        let mut look = |read: usize, made: Range<usize>| {
+            let of_literal = self.weights.get(made).unwrap_or_default();
+            for (position, &weight) in of_literal.iter().enumerate() {
+                if let Some(mask) = explains(weight) {
+                    found.push((read + position, mask));
+                }
+            }
+        };
+        if self.bench.stored {
+            look(0, 0..self.weights.len());
+        }
+        for cursor in &self.bench.trace {
+            if let Some(shape) = self.bench.shape(cursor).filter(|shape| shape.literal) {
+                let written = cursor.written as usize;
+                look(shape.head_end, written..written + shape.length);
+            }
+        }
+        found
+    }
+
+    /// Computes which bit of a copy's distance explains the checksum: first those of the bad record, then all.
+    pub(super) fn by_distance(
+        &mut self,
+        out: &mut Vec<u8>,
+        record: Option<BadRecord>,
+    ) -> Option<Flip> {
+        self.weigh()?;
+        let all = 0..self.bench.trace.len();
+        let near = record.map_or(0..0, |record| {
+            let first = self.bench.element_at(record.offset);
+            first.saturating_sub(NEIGHBOURS)..self.bench.element_at(record.end) + 1
+        });
+        let wanted = self.bench.computed_crc() ^ self.bench.crc;
+        for element in near.chain(all) {
+            let cursor = self.bench.trace.get(element).copied()?;
+            let Some(shape) = self.bench.shape(&cursor).filter(|shape| !shape.literal) else {
+                continue;
+            };
+            let head = self.head(&cursor);
+            for flip in flips(head, &SINGLE_BITS).chain(flips(self.head(&cursor), &BIT_PAIRS)) {
+                let effect = self.effect_of(out, element, &shape, flip);
+                if effect == Some(wanted) && self.is_cure(out, flip) {
+                    return Some(flip);
+                }
+                if self.work.left == 0 {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// What `flip` in a copy does to the checksum, if it only changes how far the copy goes back; the copies that
+    /// repeat its distance change with it.
+    fn effect_of(
+        &mut self,
+        content: &mut [u8],
+        element: usize,
+        shape: &Shape,
+        (at, mask): Flip,
+    ) -> Option<u32> {
+        let trace = self.bench.trace.get(element..)?;
+        let cursor = *trace.first()?;
+        *self.bench.source.get_mut(at)? ^= mask;
+        let flipped = self.bench.shape(&cursor);
+        *self.bench.source.get_mut(at)? ^= mask;
+        let flipped = flipped.filter(|flipped| {
+            let same = (flipped.length, flipped.next) == (shape.length, shape.next);
+            same && !flipped.literal && flipped.distance != shape.distance
+        })?;
+        let group: Vec<Range<usize>> = std::iter::once(Some(*shape))
+            .chain(
+                trace
+                    .iter()
+                    .skip(1)
+                    .map(|cursor| self.bench.shape(cursor))
+                    .take_while(|shape| shape.is_some_and(|shape| !shape.explicit)),
+            )
+            .zip(trace)
+            .filter_map(|(shape, cursor)| {
+                let shape = shape.filter(|shape| !shape.literal)?;
+                let written = cursor.written as usize;
+                Some(written..written + shape.length)
+            })
+            .collect();
+        let end = group.last().map_or(0, |made| made.end);
+        if !self.work.take(end.saturating_sub(cursor.written as usize)) {
+            return None;
+        }
+        let data = content.get_mut(self.bench.start..)?;
+        let effect = self.regroup(data, &group, shape.distance, flipped.distance);
+        for made in group {
+            self.bench.restore(data, made);
+        }
+        effect
+    }
+
+    /// Makes the copies of `group` with another distance, and sums up what that does to the checksum.
+    fn regroup(
+        &self,
+        data: &mut [u8],
+        group: &[Range<usize>],
+        distance: usize,
+        new_distance: usize,
+    ) -> Option<u32> {
+        let mut sum = 0;
+        for made in group {
+            for to in made.clone() {
+                let byte = *data.get(to.checked_sub(new_distance)?)?;
+                let place = data.get_mut(to)?;
+                let difference = std::mem::replace(place, byte) ^ byte;
+                if difference == 0 {
+                    continue;
+                }
+                let mut weight = *self.weights.get(to)?;
+                // What the group itself makes of this byte is in `data`, not in the weight.
+                let copied_to = to + distance;
+                let nearest = group.partition_point(|made| made.end <= copied_to);
+                if group.get(nearest).is_some_and(|made| made.start <= copied_to) {
+                    weight ^= *self.weights.get(copied_to)?;
+                }
+                sum ^= effect(weight, difference);
+            }
+        }
+        Some(sum)
+    }
+}
+
+fn flips(part: Range<usize>, masks: &[u8]) -> impl Iterator<Item = Flip> + '_ {
+    part.flat_map(move |at| masks.iter().map(move |&mask| (at, mask)))
+}
