@@ -21,3 +21,4 @@ pub mod env;
 pub mod format;
 pub mod recovery;
 pub mod salvage;
+pub mod vault;

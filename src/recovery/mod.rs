@@ -33,5 +33,5 @@ pub use messages::{Flow, Item, Message, messages};
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};
 pub use session::{StreamDir, examine};
 pub use settings::block_size;
-pub use undo::{UndoError, UndoReport};
-pub use walk::{Found, Shape, WalkError, find_streams};
+pub use undo::{AREA as UNDO_AREA, AreaState, UndoError, UndoReport, area_state};
+pub use walk::{Found, REKEY_DIR, Shape, WalkError, find_streams};

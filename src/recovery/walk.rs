@@ -11,6 +11,9 @@ use crate::env::{FileKind, FileSystem, IoError};
 const STREAMS: &str = "streams";
 const JETSTREAM: &str = "jetstream";
 const GROUPS: &str = "_js_";
+/// Directory, beside `streams`, in which streams are rekeyed. No server looks into it. It outlives the work only where that
+/// was interrupted or told to keep something.
+pub const REKEY_DIR: &str = "__jetsam_rekey__";
 
 /// What lies below a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,6 +192,13 @@ impl Walk<'_> {
         }
         if holds(dirs, GROUPS) {
             self.note_groups(&account.join(GROUPS))?;
+        }
+        if holds(dirs, REKEY_DIR) {
+            let detail = "streams were being rekeyed when it was interrupted, or their old directories are kept: \
+                          `jetsam rekey` finishes";
+            let event = Event::new(EventCode::LeftOverFile, detail);
+            let dir = account.join(REKEY_DIR);
+            self.events.push(event.file(dir.display().to_string()));
         }
         Ok(())
     }

@@ -17,3 +17,4 @@ mod salvage;
 mod scan;
 mod support;
 mod tidy;
+mod vault;

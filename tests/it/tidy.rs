@@ -18,6 +18,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "salvage",
         &["salvage", "recovery", "block", "format", "crypto", "env"],
     ),
+    (
+        "vault",
+        &[
+            "vault", "salvage", "recovery", "block", "format", "crypto", "env",
+        ],
+    ),
 ];
 
 /// Lines a file may have before its tests.

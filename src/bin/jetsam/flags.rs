@@ -244,6 +244,11 @@ pub const FLAGS: &[Flag] = &[
         &[Verb::Rekey],
         "the new cipher; default: the present one",
     ),
+    switch(
+        "keep-old",
+        &[Verb::Rekey],
+        "keep the old directory, in __jetsam_rekey__ beside streams, instead of removing it",
+    ),
     value(
         "seed",
         "N",

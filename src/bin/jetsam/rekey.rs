@@ -1,24 +1,251 @@
 //! `jetsam rekey`: put a store under another key.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
+
+use jetsam::crypto::{Cipher, ServerKey};
+use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::recovery::Watch;
+use jetsam::vault::rekey::{
+    RekeyError, RekeyOptions, RekeyOutcome, RekeyReport, Target, interrupted, rekey,
+};
 
 use crate::args::{RawArgs, Usage};
-use crate::resolve::{Command, Surroundings};
-use crate::session::Session;
+use crate::engine::{EngineError, Progress, StreamDir};
+use crate::json::{Document, path_text};
+use crate::keys;
+use crate::progress::Meter;
+use crate::resolve::{self, Command, Surroundings};
+use crate::session::{self, Session};
+use crate::signals::INTERRUPTED;
+use crate::units;
 
 /// What only this verb is asked.
 #[derive(Debug, Default)]
-pub struct Query {}
+pub struct Query {
+    /// The new key; without one, the current.
+    new_key: Option<ServerKey>,
+    new_cipher: Option<Cipher>,
+    plaintext: bool,
+    keep_old: bool,
+}
 
 /// Reads it.
 pub fn query(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Query, Usage> {
-    let _ = (raw, surroundings);
-    Ok(Query::default())
+    let new_key = resolve::key(raw, "new-key-env", "new-key-file", surroundings)?;
+    let new_cipher = match raw.get("new-cipher").map(|name| name.to_string_lossy()) {
+        None => None,
+        Some(name) => match Cipher::from_name(&name) {
+            Some(cipher) => Some(cipher),
+            None => return resolve::usage(format!("--new-cipher is chacha or aes, not {name:?}")),
+        },
+    };
+    let plaintext = raw.has("plaintext");
+    if plaintext && (new_key.is_some() || new_cipher.is_some()) {
+        return resolve::usage("--plaintext and a new key or cipher exclude each other");
+    }
+    Ok(Query {
+        new_key,
+        new_cipher,
+        plaintext,
+        keep_old: raw.has("keep-old"),
+    })
+}
+
+/// One stream of the JSON document.
+#[derive(serde::Serialize)]
+struct RekeyJson<'a> {
+    account: Option<&'a str>,
+    name: &'a str,
+    dir: String,
+    /// `rekeyed`, `already` or `refused`.
+    outcome: &'static str,
+    resumed: bool,
+    blocks: u64,
+    consumers: u64,
+    messages: Option<u64>,
+    digest: Option<String>,
+    left_out: &'a [String],
+    kept: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let _ = (command, query);
-    session.console.remark("not there yet");
-    Ok(16)
+    let new_key = query
+        .new_key
+        .clone()
+        .or_else(|| command.options.keys.current.clone());
+    let target = match (query.plaintext, new_key) {
+        (true, _) => Target::Plain,
+        (false, Some(server)) => Target::Key {
+            server,
+            cipher: query.new_cipher,
+        },
+        (false, None) => {
+            session.console.remark(
+                "which key is the new one? Give --new-key-env or --new-key-file, or --plaintext",
+            );
+            return Ok(16);
+        }
+    };
+    let options = RekeyOptions {
+        target,
+        keep_old: query.keep_old,
+    };
+    let streams = match find(session, command) {
+        Ok(streams) => streams,
+        Err(error) => return session::failed(session, command, None, &error),
+    };
+    let mut reports = Vec::with_capacity(streams.len());
+    let mut exit = 0;
+    for stream in &streams {
+        let report = one(session, command, stream, &options);
+        exit = exit.max(report.outcome.exit_code());
+        reports.push(report);
+        if session.worker.gate.interrupted() {
+            exit = INTERRUPTED;
+            break;
+        }
+    }
+    if command.json {
+        as_json(session, command, &reports, exit)?;
+    } else {
+        as_text(session, &reports)?;
+    }
+    Ok(exit)
+}
+
+/// The streams and logs of raft groups below the path, also those that an interrupted call left without a directory. Renames
+/// need real names, so links and dots are resolved first.
+fn find(session: &mut Session<'_, '_>, command: &Command) -> Result<Vec<StreamDir>, EngineError> {
+    let path = std::fs::canonicalize(&command.path)
+        .or_else(|_| std::path::absolute(&command.path))
+        .unwrap_or_else(|_| command.path.clone());
+    let away = interrupted(&OsFileSystem, &path)
+        .map_err(|error| EngineError::Unreadable(error.to_string()))?;
+    match keys::find(session, &path) {
+        Ok(mut streams) => {
+            streams.extend(away);
+            Ok(streams)
+        }
+        Err(_) if !away.is_empty() => Ok(away),
+        Err(error) => Err(error),
+    }
+}
+
+fn one(
+    session: &Session<'_, '_>,
+    command: &Command,
+    stream: &StreamDir,
+    options: &RekeyOptions,
+) -> RekeyReport {
+    let meter = Meter::new(session.worker.progress, &stream.name);
+    let on_progress = |progress: Progress| meter.update(progress);
+    // An end at any point is fine: the next call goes on.
+    let watch = Watch {
+        progress: &on_progress,
+        cancel: &AtomicBool::new(false),
+    };
+    rekey(
+        &OsFileSystem,
+        stream,
+        &command.options,
+        options,
+        &OsEntropy,
+        &watch,
+    )
+}
+
+fn error_of(report: &RekeyReport) -> Option<&RekeyError> {
+    match &report.outcome {
+        RekeyOutcome::Refused(error) => Some(error),
+        RekeyOutcome::Rekeyed | RekeyOutcome::Already => None,
+    }
+}
+
+fn as_json(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    reports: &[RekeyReport],
+    exit: u8,
+) -> io::Result<()> {
+    let mut document = Document::begin(session.console.out, &command.path, None)?;
+    for report in reports {
+        let error = error_of(report).map(ToString::to_string);
+        document.stream(&RekeyJson {
+            account: report.account.as_deref(),
+            name: &report.name,
+            dir: path_text(&report.dir),
+            outcome: report.outcome.as_str(),
+            resumed: report.resumed,
+            blocks: report.block_count,
+            consumers: report.consumer_count,
+            messages: report.message_count,
+            digest: report
+                .digest
+                .map(|digest| format!("sha256:{}", units::hex(&digest))),
+            left_out: &report.left_out,
+            kept: report.kept.as_deref().map(path_text),
+            error: error.clone(),
+        })?;
+        if let Some(error) = error {
+            let text = units::printable(&format!("{}: {error}", report.name));
+            let _ = writeln!(session.console.err, "jetsam: {text}");
+        }
+    }
+    document.end(exit, None)
+}
+
+fn as_text(session: &mut Session<'_, '_>, reports: &[RekeyReport]) -> io::Result<()> {
+    let (mut done, mut refused) = (0_u64, 0_u64);
+    for report in reports {
+        let name = units::printable(&report.name);
+        match &report.outcome {
+            RekeyOutcome::Already => {
+                writeln!(session.console.out, "{name}: is as asked already")?;
+                continue;
+            }
+            RekeyOutcome::Refused(error) => {
+                refused += 1;
+                let text = units::printable(&error.to_string());
+                session.console.remark(&format!("{name}: {text}"));
+                continue;
+            }
+            RekeyOutcome::Rekeyed => done += 1,
+        }
+        let finished = "the interrupted call is finished".to_owned();
+        let what = match report.message_count {
+            Some(messages) => format!(
+                "{} blocks, {} messages, {} consumers, read back and equal",
+                units::count(report.block_count),
+                units::count(messages),
+                units::count(report.consumer_count)
+            ),
+            None => finished,
+        };
+        writeln!(session.console.out, "{name}: {what}")?;
+        for file in &report.left_out {
+            let file = units::printable(file);
+            writeln!(
+                session.console.out,
+                "  left out, since no server reads it: {file}"
+            )?;
+        }
+        if let Some(kept) = &report.kept {
+            let kept = units::printable(&path_text(kept));
+            writeln!(session.console.out, "  the old directory: {kept}")?;
+        }
+    }
+    let verdict = match (done, refused) {
+        (_, 0) => format!("rekeyed: {}", units::count(done)),
+        (_, refused) => format!(
+            "rekeyed: {}; left as they were: {}",
+            units::count(done),
+            units::count(refused)
+        ),
+    };
+    writeln!(session.console.out, "{verdict}")?;
+    session.console.out.flush()
 }

@@ -27,7 +27,7 @@ const WORDS: [usize; 4] = [0, 1, 2, 10];
 
 /// One row per stream.
 pub fn summary(reports: &[StreamReport]) -> String {
-    let mut table = framed(&HEADER, &WORDS);
+    let mut table = ruled(&HEADER, &WORDS);
     for report in reports {
         table.add_row(row(report));
     }
@@ -50,7 +50,7 @@ const SALVAGE_HEADER: [&str; 11] = [
 
 /// One row per salvaged stream.
 pub fn salvage(reports: &[StreamReport]) -> String {
-    let mut table = framed(&SALVAGE_HEADER, &WORDS[..3]);
+    let mut table = ruled(&SALVAGE_HEADER, &WORDS[..3]);
     for report in reports {
         let [account, name, outcome, messages, bytes, first, last, ..] = row(report);
         let totals = report.salvage.as_ref();
@@ -74,7 +74,21 @@ pub fn salvage(reports: &[StreamReport]) -> String {
     titled("Salvaged streams", &table.to_string())
 }
 
-fn framed(header: &[&str], words: &[usize]) -> Table {
+/// A table of words under a title.
+pub fn words<const N: usize>(
+    title: &str,
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let columns: Vec<usize> = (0..N).collect();
+    let mut table = ruled(header, &columns);
+    for row in rows {
+        table.add_row(row);
+    }
+    titled(title, &table.to_string())
+}
+
+fn ruled(header: &[&str], words: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
@@ -85,7 +99,7 @@ fn framed(header: &[&str], words: &[usize]) -> Table {
     table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '┼');
     table.set_style(comfy_table::TableComponent::RightHeaderIntersection, '┤');
     table.set_style(comfy_table::TableComponent::VerticalLines, '│');
-    table.set_header(header);
+    table.set_header(header.iter().copied());
     for (i, column) in table.column_iter_mut().enumerate() {
         if !words.contains(&i) {
             column.set_cell_alignment(CellAlignment::Right);

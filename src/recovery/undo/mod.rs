@@ -174,7 +174,7 @@ impl From<JournalFault> for UndoError {
 pub enum AreaState {
     /// There is none.
     None,
-    /// A recovery, or an undo, was interrupted: the store is between two states, and [`undo`] brings
+    /// A recovery, or an undo, was interrupted: the store is between two states, and `undo` brings
     /// it back to the first.
     Interrupted,
     /// A recovery came to its end and can be undone.

@@ -170,12 +170,16 @@ impl Search<'_, '_> {
             return None;
         }
         let wrong = mask_crc(self.bench.crc) ^ mask_crc(self.bench.computed_crc());
-        wrong.to_le_bytes().iter().enumerate().find_map(|(position, &mask)| {
-            let alone = wrong == u32::from(mask) << (8 * position);
-            let flipped = SINGLE_BITS.contains(&mask) || BIT_PAIRS.contains(&mask);
-            let offset = (self.frame.data.start - CRC_LENGTH + position) as u64;
-            (alone && flipped).then_some(Patch { offset, mask })
-        })
+        wrong
+            .to_le_bytes()
+            .iter()
+            .enumerate()
+            .find_map(|(position, &mask)| {
+                let alone = wrong == u32::from(mask) << (8 * position);
+                let flipped = SINGLE_BITS.contains(&mask) || BIT_PAIRS.contains(&mask);
+                let offset = (self.frame.data.start - CRC_LENGTH + position) as u64;
+                (alone && flipped).then_some(Patch { offset, mask })
+            })
     }
 
     /// The declared length, where another spelling of it makes the chunk sound.

@@ -102,13 +102,7 @@ pub(super) fn may_be_cut(file: &[u8], offset: usize, end: usize) -> bool {
 }
 
 /// Whether the chunk at `offset` is sound. `out` holds the content before it and is left so.
-fn is_sound(
-    file: &[u8],
-    offset: usize,
-    end: usize,
-    out: &mut Vec<u8>,
-    work: &mut Work,
-) -> bool {
+fn is_sound(file: &[u8], offset: usize, end: usize, out: &mut Vec<u8>, work: &mut Work) -> bool {
     let Some(frame) = frame(file, offset, end) else {
         return false;
     };

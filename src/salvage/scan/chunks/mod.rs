@@ -129,9 +129,9 @@ pub fn unwrap(file: &mut Vec<u8>, hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwra
     if unwrapped.breaks.is_empty() {
         wrapper::mend_original_length(file, out.len(), &mut unwrapped.repairs);
     }
-    unwrapped.repairs.sort_by_key(|repair| {
-        repair.patches.first().map_or(0, |patch| patch.offset)
-    });
+    unwrapped
+        .repairs
+        .sort_by_key(|repair| repair.patches.first().map_or(0, |patch| patch.offset));
     unwrapped
 }
 
@@ -164,9 +164,8 @@ fn read_sound(file: &[u8], offset: usize, stream_end: usize, out: &mut Vec<u8>) 
     let mut chunks = Chunks::new(file.get(..stream_end)?);
     chunks.seek(offset);
     let chunk = chunks.next_chunk(out)?;
-    let sound = chunk.fault.is_none()
-        && reading::is_expected(chunk.kind)
-        && out.len() <= DECODED_BLOCK_MAX;
+    let sound =
+        chunk.fault.is_none() && reading::is_expected(chunk.kind) && out.len() <= DECODED_BLOCK_MAX;
     sound.then(|| chunk.end_offset())
 }
 
@@ -251,13 +250,7 @@ impl Mender<'_> {
         }
     }
 
-    fn mend_data(
-        &mut self,
-        file: &mut Vec<u8>,
-        offset: usize,
-        out: &mut Vec<u8>,
-        work: &mut Work,
-    ) {
+    fn mend_data(&mut self, file: &mut Vec<u8>, offset: usize, out: &mut Vec<u8>, work: &mut Work) {
         let Some(frame) = framing::frame(file, offset, self.stream_end) else {
             return;
         };

@@ -48,12 +48,7 @@ impl RecordWalk {
 }
 
 /// Where the first record from `from` on begins that verifies.
-fn find_record(
-    content: &[u8],
-    from: usize,
-    hints: &Hints<'_>,
-    work: &mut Work,
-) -> Option<usize> {
+fn find_record(content: &[u8], from: usize, hints: &Hints<'_>, work: &mut Work) -> Option<usize> {
     (from..content.len()).find(|&offset| {
         parse_at(content, offset).is_ok_and(|record| {
             is_likely(&record, content, hints)

@@ -34,9 +34,9 @@ impl Search<'_, '_> {
         for cursor in self.suspects(record.offset..record.end) {
             for part in self.parts(&cursor, record) {
                 for flip in flips(part, masks) {
-                    let passes =
-                        self.bench
-                            .try_flip(out, cursor, flip, judge, self.hints, self.work);
+                    let passes = self
+                        .bench
+                        .try_flip(out, cursor, flip, judge, self.hints, self.work);
                     if self.work.left == 0 {
                         return None;
                     }
@@ -75,9 +75,9 @@ impl Search<'_, '_> {
         for cursor in suspects {
             for part in self.parts(&cursor, record) {
                 for flip in flips(part, masks) {
-                    let passes =
-                        self.bench
-                            .try_flip(out, cursor, flip, judge, self.hints, self.work);
+                    let passes = self
+                        .bench
+                        .try_flip(out, cursor, flip, judge, self.hints, self.work);
                     if passes {
                         return Some(flip);
                     }
@@ -129,10 +129,10 @@ impl Search<'_, '_> {
                     continue;
                 }
                 let flip = (at, mask);
-                let passes =
-                    self.bench
-                        .try_flip(out, cursor, flip, judge, self.hints, self.work)
-                        && (matches!(judge, Judge::Checksum { .. }) || self.examine(out, flip).0);
+                let passes = self
+                    .bench
+                    .try_flip(out, cursor, flip, judge, self.hints, self.work)
+                    && (matches!(judge, Judge::Checksum { .. }) || self.examine(out, flip).0);
                 if passes {
                     return Some(flip);
                 }
@@ -155,7 +155,8 @@ impl Search<'_, '_> {
         let last = if content.end >= self.bench.end() {
             trace.len().saturating_sub(1)
         } else {
-            self.bench.element_at(content.end.max(content.start + 1) - 1)
+            self.bench
+                .element_at(content.end.max(content.start + 1) - 1)
         };
         let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
         let before = trace.get(..first).unwrap_or_default();
@@ -269,7 +270,10 @@ impl Search<'_, '_> {
     fn is_cure(&mut self, out: &mut Vec<u8>, flip: Flip) -> bool {
         let (proven, _) = self.examine(out, flip);
         // Among millions of bits one may satisfy 32 bits of checksum by chance; a record's hash settles it.
-        proven && self.bad.is_none_or(|bad| self.verifies_with(out, flip, bad))
+        proven
+            && self
+                .bad
+                .is_none_or(|bad| self.verifies_with(out, flip, bad))
     }
 
     fn verifies_with(&mut self, out: &mut [u8], flip: Flip, bad: usize) -> bool {
@@ -412,7 +416,10 @@ impl Search<'_, '_> {
                 // What the group itself makes of this byte is in `data`, not in the weight.
                 let copied_to = to + distance;
                 let nearest = group.partition_point(|made| made.end <= copied_to);
-                if group.get(nearest).is_some_and(|made| made.start <= copied_to) {
+                if group
+                    .get(nearest)
+                    .is_some_and(|made| made.start <= copied_to)
+                {
                     weight ^= *self.weights.get(copied_to)?;
                 }
                 sum ^= effect(weight, difference);

@@ -160,7 +160,11 @@ mod tests {
         // abcd, then eight bytes from four back, which run over themselves.
         let weights = weights(
             13,
-            [Copied { made: 4..12, distance: 4 }].into_iter(),
+            [Copied {
+                made: 4..12,
+                distance: 4,
+            }]
+            .into_iter(),
         );
         let before = crc32c::crc32c(b"abcdabcdabcde");
         let after = crc32c::crc32c(b"abkdabkdabkde");

@@ -73,8 +73,13 @@ fn body(kind: Bodies, sequence: u64, random: &mut Random) -> Vec<u8> {
             )
             .into_bytes();
             for _ in 0..random.below(12) {
-                let word = ["express", "gift wrap", "leave at door", "fragile", "no invoice"]
-                    [random.below(5)];
+                let word = [
+                    "express",
+                    "gift wrap",
+                    "leave at door",
+                    "fragile",
+                    "no invoice",
+                ][random.below(5)];
                 body.extend_from_slice(word.as_bytes());
                 body.push(b' ');
             }
@@ -87,7 +92,11 @@ fn body(kind: Bodies, sequence: u64, random: &mut Random) -> Vec<u8> {
             let mut body = Vec::new();
             while body.len() < 40_000 {
                 let from = random.below(body.len() + 1);
-                let piece = body[from..].iter().copied().take(random.below(60)).collect::<Vec<u8>>();
+                let piece = body[from..]
+                    .iter()
+                    .copied()
+                    .take(random.below(60))
+                    .collect::<Vec<u8>>();
                 body.extend_from_slice(&piece);
                 body.extend((0..random.below(20)).map(|_| random.next() as u8));
             }
@@ -174,7 +183,10 @@ fn unwrap_damaged(block: &Block, damaged: &[u8]) -> Outcome {
     let time = begun.elapsed();
     let mut again = damaged.to_vec();
     let mut out_again = vec![4];
-    let patches = unwrapped.repairs.iter().flat_map(|repair| repair.patches.clone());
+    let patches = unwrapped
+        .repairs
+        .iter()
+        .flat_map(|repair| repair.patches.clone());
     let breaks = unwrap_again(&mut again, patches, &mut out_again);
     assert!(again == file, "patches give the mended file");
     assert_eq!(breaks, unwrapped.breaks);
@@ -194,7 +206,9 @@ fn unwrap_damaged(block: &Block, damaged: &[u8]) -> Outcome {
     } else {
         let all = surviving(&block.content);
         let kept = surviving(&out);
-        all.iter().filter(|seq| kept.binary_search(seq).is_err()).count()
+        all.iter()
+            .filter(|seq| kept.binary_search(seq).is_err())
+            .count()
     };
     Outcome {
         whole,
@@ -206,7 +220,13 @@ fn unwrap_damaged(block: &Block, damaged: &[u8]) -> Outcome {
 
 #[test]
 fn sound_blocks_pass_through() {
-    for kind in [Bodies::Json, Bodies::Noise, Bodies::Tiny, Bodies::Headers, Bodies::Large] {
+    for kind in [
+        Bodies::Json,
+        Bodies::Noise,
+        Bodies::Tiny,
+        Bodies::Headers,
+        Bodies::Large,
+    ] {
         let block = block(kind, 3_000_000);
         let outcome = unwrap_damaged(&block, &block.file);
         assert!(outcome.whole && outcome.breaks == 0, "{kind:?}");
@@ -276,7 +296,12 @@ struct Tally {
     lost_most: usize,
 }
 
-fn sample(kind: Bodies, length: usize, flips: usize, seed: u64) -> (BTreeMap<&'static str, Tally>, Vec<Duration>) {
+fn sample(
+    kind: Bodies,
+    length: usize,
+    flips: usize,
+    seed: u64,
+) -> (BTreeMap<&'static str, Tally>, Vec<Duration>) {
     let block = block(kind, length);
     let mut random = Random(seed);
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
@@ -284,7 +309,11 @@ fn sample(kind: Bodies, length: usize, flips: usize, seed: u64) -> (BTreeMap<&'s
     for round in 0..flips {
         let mut damaged = block.file.clone();
         // The few bytes of the front are sampled on purpose; all the others as they come.
-        let offset = if round % 20 == 0 { random.below(40) } else { random.below(damaged.len()) };
+        let offset = if round % 20 == 0 {
+            random.below(40)
+        } else {
+            random.below(damaged.len())
+        };
         let bit = random.below(8);
         damaged[offset] ^= 1 << bit;
         let outcome = unwrap_damaged(&block, &damaged);
@@ -293,8 +322,15 @@ fn sample(kind: Bodies, length: usize, flips: usize, seed: u64) -> (BTreeMap<&'s
         tally.whole += usize::from(outcome.whole);
         tally.lossless += usize::from(outcome.lost == 0);
         tally.lost_most = tally.lost_most.max(outcome.lost);
-        if (!outcome.whole || outcome.time > Duration::from_millis(500)) && offset + 8 < damaged.len() {
-            println!("{kind:?}: bit {bit} of byte {offset} ({}): lost {} in {:?}", site(&block.file, offset), outcome.lost, outcome.time);
+        if (!outcome.whole || outcome.time > Duration::from_millis(500))
+            && offset + 8 < damaged.len()
+        {
+            println!(
+                "{kind:?}: bit {bit} of byte {offset} ({}): lost {} in {:?}",
+                site(&block.file, offset),
+                outcome.lost,
+                outcome.time
+            );
         }
         times.push(outcome.time);
     }
@@ -304,7 +340,11 @@ fn sample(kind: Bodies, length: usize, flips: usize, seed: u64) -> (BTreeMap<&'s
 
 #[test]
 fn single_flips_lose_nothing() {
-    let flips = if cfg!(debug_assertions) { 150 } else { std::env::var("FLIPS").map_or(5_000, |v| v.parse().unwrap()) };
+    let flips = if cfg!(debug_assertions) {
+        150
+    } else {
+        std::env::var("FLIPS").map_or(5_000, |v| v.parse().unwrap())
+    };
     let mut all = 0;
     let mut lossless = 0;
     for (kind, length) in [
@@ -315,9 +355,17 @@ fn single_flips_lose_nothing() {
         (Bodies::Large, 2_500_000),
     ] {
         let (tallies, times) = sample(kind, length, flips, 11);
-        println!("{kind:?}: median {:?}, p99 {:?}, most {:?}", times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]);
+        println!(
+            "{kind:?}: median {:?}, p99 {:?}, most {:?}",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100],
+            times[times.len() - 1]
+        );
         for (site, tally) in tallies {
-            println!("  {site:24} {:6} flips, {:6} whole, {:6} lossless, most lost {}", tally.flips, tally.whole, tally.lossless, tally.lost_most);
+            println!(
+                "  {site:24} {:6} flips, {:6} whole, {:6} lossless, most lost {}",
+                tally.flips, tally.whole, tally.lossless, tally.lost_most
+            );
             if site != "trailer" {
                 all += tally.flips;
                 lossless += tally.lossless;

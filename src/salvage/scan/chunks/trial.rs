@@ -136,11 +136,7 @@ impl Bench {
 
     /// What the element at a place of the trace looks like.
     pub fn shape(&self, cursor: &Cursor) -> Option<Shape> {
-        element_shape(
-            &self.source,
-            cursor.read as usize,
-            cursor.distance as usize,
-        )
+        element_shape(&self.source, cursor.read as usize, cursor.distance as usize)
     }
 
     /// The copies, last to first.
@@ -180,7 +176,11 @@ impl Bench {
         if let Some(byte) = self.source.get_mut(at) {
             *byte ^= mask;
         }
-        let from = if self.stored { at } else { cursor.written as usize };
+        let from = if self.stored {
+            at
+        } else {
+            cursor.written as usize
+        };
         let to = (behind.written as usize + SPILL).min(self.decoded.len());
         if let Some(data) = content.get_mut(self.start..) {
             self.restore(data, from..to);

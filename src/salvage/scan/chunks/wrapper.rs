@@ -51,7 +51,12 @@ pub(super) fn recognise(
         return None;
     }
     let identifier = (1..=LENGTH_BYTES_MAX)
-        .filter_map(|length| Some((bits_off(file, MARK.len() + length, &IDENTIFIER_CHUNK)?, length)))
+        .filter_map(|length| {
+            Some((
+                bits_off(file, MARK.len() + length, &IDENTIFIER_CHUNK)?,
+                length,
+            ))
+        })
         .min()
         .filter(|&(bits, _)| bits <= BITS_OFF_MAX);
     let end = file.len().saturating_sub(CHECKSUM_LENGTH);

@@ -1,0 +1,56 @@
+//! Keys of a store at rest: which key file opens with which key, and putting a store under another.
+//!
+//! Where the server rotates keys while it opens a store, in place, one file after the other, and loses what does not fit
+//! the pattern, this room reads everything first, writes a whole new directory beside the old, reads that back, and
+//! swaps the two.
+
+pub mod keys;
+pub mod rekey;
+
+use std::path::Path;
+
+use crate::env::{FileKind, FileSystem, IoError};
+use crate::recovery::StreamDir;
+
+/// The logs of raft groups at or below `path`, which a walk for streams passes over. `path` is anything such a walk takes.
+/// They are encrypted like streams, under the same key, always with ChaCha and each under its own name, so a key cannot
+/// change without them.
+///
+/// # Errors
+///
+/// [`IoError`] where a directory cannot be listed.
+pub fn raft_groups(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, IoError> {
+    let mut accounts = vec![path.to_owned()];
+    for dir in [path.to_owned(), path.join("jetstream")] {
+        accounts.extend(dirs_in(fs, &dir)?.into_iter().map(|name| dir.join(name)));
+    }
+    let mut found = Vec::new();
+    for account in accounts {
+        let groups = account.join("_js_");
+        for name in dirs_in(fs, &groups)? {
+            found.push(StreamDir {
+                account: None,
+                dir: groups.join(&name),
+                name,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Names of the directories in `dir`, in order; none where it is not there. Names that are not UTF-8 are none of the
+/// server's.
+fn dirs_in(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoError> {
+    let entries = match fs.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) if error.kind == std::io::ErrorKind::NotADirectory => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let dirs = entries
+        .into_iter()
+        .filter(|entry| entry.kind == FileKind::Dir);
+    Ok(dirs
+        .filter_map(|entry| entry.name.into_string().ok())
+        .collect())
+}
