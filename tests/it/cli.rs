@@ -37,7 +37,9 @@ fn wrong_usage_is_told_on_stderr_with_a_hint() {
             "`jetsam salvage PATH --out DIR`",
         ),
         ("check A --key-env JS_KEY", "JS_KEY is not set"),
-        ("salvage A --out B", "not built yet"),
+        ("salvage A", "needs --out DIR"),
+        ("salvage A --out B --uncertain perhaps", "keep or drop"),
+        ("merge A --out B", "two or more copies"),
         ("cat A --format xml", "text, json or raw"),
     ];
     for (line, want) in cases {

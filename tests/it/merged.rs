@@ -531,3 +531,72 @@ fn a_cancelled_salvage_says_so() {
     assert!(matches!(result, Err(SalvageError::Interrupted(_))));
     assert!(!temp.path().join("out").exists());
 }
+
+/// Runs the command; returns its exit code and what it printed.
+fn jetsam(arguments: &[&str]) -> (i32, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_jetsam"))
+        .args(arguments)
+        .output()
+        .expect("the command");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let code = output.status.code().expect("an exit code");
+    (code, text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_tells_what_it_kept_and_lost() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let stream = make(&temp.path().join("store/A/streams/S"), PLAIN);
+    zero(&block(&stream, 5), 1000, 500);
+    let path = |below: &str| temp.path().join(below).to_string_lossy().into_owned();
+    let (store, out) = (path("store"), path("out"));
+    let (code, seen, _) = jetsam(&["check", &store, "--policy", "salvage", "--json", "--digest"]);
+    let seen: serde_json::Value = serde_json::from_str(&seen).expect("JSON");
+    assert_eq!((code, &seen["policy"]), (4, &"salvage".into()));
+    let (code, printed, _) = jetsam(&["cat", &store, "--policy", "salvage", "--json"]);
+    assert_eq!(code, 4);
+    let (code, made, _) = jetsam(&["salvage", &store, "--out", &out, "--json", "--digest"]);
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    let (seen, made) = (&seen["streams"][0], &made["streams"][0]);
+    assert_eq!(code, 4);
+    assert_eq!(made["salvage"], seen["salvage"]);
+    assert_eq!(made["digest"], seen["digest"]);
+    assert_eq!(made["salvage"]["recovered"], printed.lines().count());
+    assert_eq!(made["source"], "index");
+    let summary = fs::read(temp.path().join("out/summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_slice(&summary).expect("JSON");
+    let summary = &summary["streams"][0];
+    assert_eq!(summary["total"]["lost_seqs"], made["salvage"]["lost_seqs"]);
+    assert_eq!(summary["blocks"][4]["lost"], made["salvage"]["lost"]);
+    // The new store has the shape of the old one, and nothing is wrong with it.
+    assert_eq!(jetsam(&["check", &out]).0, 0);
+    assert!(temp.path().join("out/A/streams/S/msgs/index.db").is_file());
+}
+
+#[test]
+fn a_place_that_will_not_do_is_refused_and_nothing_touched() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let stream = make(&temp.path().join("S"), PLAIN);
+    fs::create_dir(temp.path().join("full")).expect("a directory");
+    fs::write(temp.path().join("full/file"), "x").expect("a file");
+    std::os::unix::fs::symlink(&stream.dir, temp.path().join("link")).expect("a link");
+    let path = |below: &str| temp.path().join(below).to_string_lossy().into_owned();
+    let before = snapshot(temp.path());
+    for (from, out, want) in [
+        ("S", "S/new", "lie one in the other"),
+        ("S", "link/new", "lie one in the other"),
+        ("S", "", "lie one in the other"),
+        ("S", "full", "is not empty"),
+        ("S", "full/file", "--out"),
+        ("full", "out", "no store here"),
+        ("nothing", "out", "no such directory"),
+    ] {
+        let (code, _, told) = jetsam(&["salvage", &path(from), "--out", &path(out)]);
+        assert_eq!(code, 16, "{from} to {out}: {told}");
+        assert!(told.contains(want), "{from} to {out}: {told}");
+        assert!(
+            snapshot(temp.path()) == before,
+            "{from} to {out}: something was touched"
+        );
+    }
+}

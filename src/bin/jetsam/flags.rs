@@ -212,7 +212,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "link",
         &[Verb::Salvage],
-        "share undamaged blocks with PATH by hard links instead of copying them; start a server on one of the two only",
+        "hard links instead of copies; run a server on one of the two only",
     ),
     value(
         "server",
