@@ -341,6 +341,20 @@ fn a_stream_that_needs_a_newer_server_is_left_out_since_2_11_9() {
 }
 
 #[test]
+fn a_stream_with_fields_of_a_newer_line_is_left_out_since_2_11_9() {
+    let store = Store::new(r#""allow_msg_schedules":true,"#).with("msgs/1.blk", messages(1, 1..=3));
+    for (server, start) in [
+        ("2.10", Start::Ok),
+        ("2.11.8", Start::Ok),
+        ("2.11", Start::StreamSkipped),
+        ("2.12", Start::Ok),
+        ("2.15", Start::Ok),
+    ] {
+        assert_eq!(store.by(server).start, start, "{server}");
+    }
+}
+
+#[test]
 fn a_header_length_without_room_crashes_before_2_12_5() {
     let mut bytes = messages(1, 1..=3);
     // Headers claimed where the subject leaves no room for their length.
