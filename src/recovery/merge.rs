@@ -61,7 +61,7 @@ impl Model<'_> {
                     let at = self.take_block(number, found)?;
                     self.merge_block(at);
                 }
-                Err(fault) if self.drops(&fault.cause) => {
+                Err(fault) if self.drops(number, &fault.cause) => {
                     self.drop_unread_block(number, &fault.cause);
                 }
                 Err(fault) => {
@@ -297,10 +297,13 @@ impl Model<'_> {
 
     /// Whether the server deletes a block for this and goes on. An unusable key is such a cause but for a few releases;
     /// older ones took it for plain, and everything unreadable for empty.
-    fn drops(&self, cause: &Cause) -> bool {
+    fn drops(&self, number: u32, cause: &Cause) -> bool {
         let server = self.rules.server;
         match cause {
-            Cause::Missing | Cause::Io(_) => false,
+            Cause::Missing => false,
+            // A file that opens and cannot be read: a directory.
+            Cause::Io(_) if !self.disk.files.is_dir(&self.disk.block_path(number)) => false,
+            Cause::Io(_) => !server.has(Feature::BlockFaultFailsOpen),
             _ if !server.has(Feature::BlockFaultFailsOpen) => true,
             Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Feature::BadBlockKeyDeletes),
             _ => false,

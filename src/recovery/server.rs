@@ -15,7 +15,8 @@
 //! * `@every`, cron lines and time zones in schedules came with 2.14.0: the schedules of 2.12 count them too;
 //! * a decode failure in `thw.db` or `sched.db` kept the entries before it, up to 2.12.11 and 2.14.2;
 //! * what changes only what is written while a server runs: temporary names, syncing, compaction, when the index is written;
-//! * the configuration fields an older server does not know. It refuses a stream by the API level noted with them.
+//! * configuration fields below the top level that an older server does not know (a source's consumer, before 2.14), and
+//!   those of consumers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,6 +68,24 @@ impl ServerVersion {
         NEWEST
             .iter()
             .any(|(line, patch)| *line == self.line && self.patch > *patch)
+    }
+
+    /// Fields of a stream's configuration that it does not know although the reference does; where it looks for such, it
+    /// leaves the stream out.
+    #[must_use]
+    pub fn unknown_stream_fields(self) -> &'static [&'static str] {
+        const SINCE_2_14: &str = "allow_batched";
+        match self.line {
+            ..=11 => &[
+                "allow_msg_counter",
+                "allow_atomic",
+                "allow_msg_schedules",
+                "persist_mode",
+                SINCE_2_14,
+            ],
+            12 | 13 => &[SINCE_2_14],
+            _ => &[],
+        }
     }
 
     /// Whether it opens the streams of an account side by side; before, one after the other.

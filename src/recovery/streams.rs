@@ -275,8 +275,17 @@ impl Judge<'_> {
             );
             self.object(EventCode::StreamUnsupported, INF, detail)?;
         }
-        if !meta.unknown_fields.is_empty() {
-            let detail = format!("unknown fields: {}", meta.unknown_fields.join(", "));
+        let mut unknown = meta.unknown_fields.clone();
+        if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(plain) {
+            let newer = server.unknown_stream_fields().iter();
+            unknown.extend(
+                newer
+                    .filter(|name| object.contains_key(**name))
+                    .map(ToString::to_string),
+            );
+        }
+        if !unknown.is_empty() {
+            let detail = format!("unknown fields: {}", unknown.join(", "));
             self.object(EventCode::StreamStrictJson, INF, detail)?;
         }
         Ok(meta)
