@@ -247,7 +247,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "keep-old",
         &[Verb::Rekey],
-        "keep the old directory, in __jetsam_rekey__ beside streams, instead of removing it",
+        "keep the old directory, in __jetsam_rekey__ beside streams",
     ),
     value(
         "seed",
