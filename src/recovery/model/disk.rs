@@ -100,7 +100,28 @@ pub struct BlockFile {
     pub content_length: u64,
 }
 
+/// What of a [`BlockFile`] decides its content, in brief.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    set_length: Option<u64>,
+    appended_length: usize,
+    piece_count: Option<usize>,
+    removed: bool,
+    key_in_vain: bool,
+}
+
 impl BlockFile {
+    /// What decides its content, to see whether that changed.
+    pub fn pending(&self) -> Pending {
+        Pending {
+            set_length: self.set_length,
+            appended_length: self.appended.len(),
+            piece_count: self.pieces.as_ref().map(Vec::len),
+            removed: self.removed,
+            key_in_vain: self.key_in_vain,
+        }
+    }
+
     /// Whether there will be a file.
     pub fn exists(&self) -> bool {
         !self.removed && (self.on_disk || self.pieces.is_some() || !self.appended.is_empty())

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Block, BlockKey, Edge, LOADED_MAX, Loaded, Model, block_path, key_path};
+use super::{Block, BlockKey, Edge, IndexedBy, LOADED_MAX, Loaded, Model, block_path, key_path};
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault};
 use crate::block::walk::{Known, walk};
@@ -40,9 +40,10 @@ impl Model<'_> {
         };
         self.load_key(at)?;
         for _ in 0..LOAD_TRIES {
-            if let Some(loaded) = self.loaded_at_hand(at) {
+            if let Some(loaded) = self.loaded_at_hand(at).or_else(|| self.loaded_again(at)) {
                 return Ok(loaded);
             }
+            let pending = self.disk.block(number).pending();
             let content = match self.disk.content(number) {
                 Ok(content) => content,
                 Err(Cause::Missing) => {
@@ -60,14 +61,22 @@ impl Model<'_> {
             block.raw_bytes = content.file_length;
             block.compressed = content.compressed;
             let (first, last) = (block.first.seq, block.last.seq);
+            let deleted_count = block.deleted.len();
             match slots::index(&content.bytes, first, last, &mut block.deleted) {
                 Ok(index) => {
+                    let settled = (block.deleted.len() == deleted_count).then_some(IndexedBy {
+                        bounds: (first, last),
+                        deleted_count,
+                        raw_bytes: block.raw_bytes,
+                        pending,
+                    });
                     block.ttl_count = index.ttl_count;
                     block.schedule_count = index.schedule_count;
                     let id = block.id;
                     let loaded = Rc::new(Loaded {
                         content: content.bytes,
                         index,
+                        settled,
                     });
                     self.keep_loaded(id, Rc::clone(&loaded));
                     // An empty block, or one that went out of step, is indexed anew each time.
@@ -131,6 +140,28 @@ impl Model<'_> {
             .wrapping_add(block.deleted.len())
             .wrapping_add(block.first.seq.wrapping_sub(loaded.index.first_seq));
         (entries == loaded.index.span).then(|| Rc::clone(loaded))
+    }
+
+    /// A block that went out of step is read and indexed anew for each message (H20, H37). Where nothing that goes into
+    /// its index changed since the last time, what came of it then is what would come of it now.
+    fn loaded_again(&mut self, at: usize) -> Option<Rc<Loaded>> {
+        let block = self.blocks.get(at)?;
+        let (id, number) = (block.id, block.number);
+        let (bounds, deleted_count) = ((block.first.seq, block.last.seq), block.deleted.len());
+        let raw_bytes = block.raw_bytes;
+        let (_, loaded) = self.loaded.iter().find(|(known, _)| *known == id)?;
+        let loaded = Rc::clone(loaded);
+        let now = IndexedBy {
+            bounds,
+            deleted_count,
+            raw_bytes,
+            pending: self.disk.block(number).pending(),
+        };
+        if loaded.settled.as_ref() != Some(&now) {
+            return None;
+        }
+        self.keep_loaded(id, Rc::clone(&loaded));
+        Some(loaded)
     }
 
     /// Looks up a sequence of the block at `at`, loading it if need be, and verifies its record.

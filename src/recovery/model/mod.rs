@@ -20,7 +20,7 @@ use crate::block::walk::Walked;
 use crate::format::checksum::HashKey;
 use crate::format::seqset::SeqSet;
 
-pub use disk::{BlockFile, BlockKey, Disk, StreamKeys};
+pub use disk::{BlockFile, BlockKey, Disk, Pending, StreamKeys};
 pub use load::{Lookup, convert_check};
 pub use remove::on_disk;
 
@@ -162,6 +162,21 @@ pub struct Loaded {
     pub content: Vec<u8>,
     /// Its index.
     pub index: BlockIndex,
+    /// What it was indexed by, where that left the block's deleted set as it was: doing it again gives the same.
+    pub settled: Option<IndexedBy>,
+}
+
+/// What an index of a block depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexedBy {
+    /// First and last sequence the block claims.
+    pub bounds: (u64, u64),
+    /// Its deleted sequences.
+    pub deleted_count: u64,
+    /// Its raw size.
+    pub raw_bytes: u64,
+    /// What is pending for its file.
+    pub pending: Pending,
 }
 
 /// Loaded blocks kept at hand. Two are enough for the ways recovery walks a store.
