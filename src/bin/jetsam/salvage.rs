@@ -1,9 +1,11 @@
 //! `jetsam salvage`: copy everything that verifies into a new store.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use jetsam::recovery::options::Policy;
 use jetsam::recovery::report::{Outcome, StreamReport};
 use jetsam::salvage::{SalvageReport, Uncertain};
 
@@ -13,6 +15,7 @@ use crate::json::{Document, Stream};
 use crate::progress::Meter;
 use crate::resolve::Command;
 use crate::session::{self, Session};
+use crate::signals::INTERRUPTED;
 use crate::verdict::{self, Run};
 use crate::{details, out, table, units};
 
@@ -65,8 +68,15 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     let mut done = Vec::with_capacity(streams.len());
     for stream in &streams {
         done.push(one(session, command, query, shape, stream));
+        if session.worker.gate.interrupted() {
+            break;
+        }
     }
-    finish(session, command, &query.out, "Salvaged", started, &done)
+    let exit = finish(session, command, &query.out, "Salvaged", started, &done)?;
+    Ok(match session.worker.gate.interrupted() {
+        true => INTERRUPTED,
+        false => exit,
+    })
 }
 
 fn one(
@@ -129,7 +139,8 @@ pub fn finish(
     }
     if command.json {
         let collect = command.options.collect;
-        let mut document = Document::begin(session.console.out, &command.path, None)?;
+        let policy = Some(Policy::Salvage);
+        let mut document = Document::begin(session.console.out, &command.path, policy)?;
         for report in &reports {
             document.stream(&Stream { report, collect })?;
             if report.exit_code() > 0 {
@@ -154,6 +165,7 @@ pub fn finish(
     );
     if !reports.is_empty() {
         text.push_str(&style.borders(&table::salvage(&reports)));
+        text.push_str(&name_wanted(out, &reports));
         for report in &reports {
             text.push_str(&details::stream(report, details::Tense::Done, style));
         }
@@ -169,6 +181,22 @@ pub fn finish(
     session.console.out.write_all(text.as_bytes())?;
     session.console.out.flush()?;
     Ok(exit)
+}
+
+/// A stream directory must be called as the stream is, or the server leaves it out.
+fn name_wanted(out: &Path, reports: &[StreamReport]) -> String {
+    match reports {
+        [report]
+            if out.join("msgs").exists()
+                && out.file_name() != Some(OsStr::new(report.name.as_str())) =>
+        {
+            let name = units::printable(&report.name);
+            format!(
+                "\n  A server finds this stream only in a directory of its name: put it at streams/{name}\n"
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 /// What the library gives, or the refusal in its place.
