@@ -41,6 +41,9 @@ const SECOND_WORK_LIMIT: u64 = 16 << 30;
 /// Side files read for what they say of the last sequence are at most this long.
 const SIDE_FILE_MAX: u64 = 1 << 30;
 
+/// Where a purge puts together what is to take the place of `msgs`.
+const STAGED: &str = "__new_msgs__";
+
 /// The server's subject index cannot hold it.
 const UNLISTED_BYTE: u8 = 0x7F;
 
@@ -215,11 +218,13 @@ fn claims(
     claims
 }
 
-/// What subjects can be, and which messages a fresh index counts.
+/// What subjects can be, and which messages the index counts.
 struct Witness<'a> {
     subjects: Subjects<'a>,
     lists: bool,
     counted: Option<SeqSet>,
+    /// Whether the index knows of every message.
+    fresh: bool,
 }
 
 impl<'a> Witness<'a> {
@@ -228,9 +233,8 @@ impl<'a> Witness<'a> {
         Witness {
             subjects: Subjects::new(evidence),
             lists: index.is_some_and(|index| !index.state.subjects.is_empty()),
-            counted: index
-                .filter(|index| index.fresh)
-                .map(|index| counted_by(&index.state)),
+            counted: index.map(|index| counted_by(&index.state)),
+            fresh: index.is_some_and(|index| index.fresh),
         }
     }
 }
@@ -249,7 +253,9 @@ impl SubjectWitness for Witness<'_> {
     }
 
     fn is_live(&self, seq: u64) -> Option<bool> {
-        self.counted.as_ref().map(|counted| counted.contains(seq))
+        // What an older index counts, it lists a subject for all the same. What it does not count may have come since.
+        let counted = self.counted.as_ref()?.contains(seq);
+        (counted || self.fresh).then_some(counted)
     }
 }
 
@@ -380,10 +386,14 @@ impl Scanner<'_> {
                 }
             }
         };
-        let find = match &read.key {
+        let mut find = match &read.key {
             BlockKey::Closed(reason) => closed(number, &self.file, read.cut.as_ref(), reason),
             _ => self.scan_open(number, read.cut),
         };
+        if find.messages.is_empty() && self.is_staged(read.repair.as_ref()) {
+            // What a purge has not finished is not done, and the server, which cannot open this block, does nothing it says.
+            find.tombstones.clear();
+        }
         let legacy = self.legacy(number, &read.key);
         let block = SurveyedBlock {
             key: read.key,
@@ -391,6 +401,14 @@ impl Scanner<'_> {
             legacy,
         };
         (block, find)
+    }
+
+    /// Whether a block's key was found where an interrupted purge moved it ahead of the block.
+    fn is_staged(&self, repair: Option<&FileRepair>) -> bool {
+        let staged = |repair: &FileRepair| {
+            repair.path.starts_with(STAGED) && self.blocks.gathered.messages_dir != STAGED
+        };
+        repair.is_some_and(staged)
     }
 
     fn scan_open(&mut self, number: u32, cut: Option<String>) -> BlockFind {

@@ -12,18 +12,20 @@
 //! - a subject the stream takes and the index does not list is right in a message that was deleted or came after the
 //!   index was written. If a flip away is one that it lists, then this is decided where the index is known to hold the
 //!   message for live ([`SubjectWitness::is_live`]): a fresh index lists the subjects of all live messages. Else the
-//!   message is kept as it lies, with a doubt, unless its subject comes again in the block;
+//!   message is decided on by the other messages of the block ([`super::usual`]); where these do not tell, it is kept
+//!   as it lies, with a doubt, unless its subject comes again in the block;
 //! - a subject the stream does not take: the only listed one a flip away was meant; else the only possible one, if what
 //!   is there is no subject at all or the other comes again in the block. (A stream's subjects may have been changed
 //!   since, so that a well-formed one that the stream no longer takes proves nothing.) Else kept, with a doubt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hasher as _;
 
 use rustc_hash::FxHasher;
 
 use super::super::find::{Gap, Site, UncertainBorder};
 use super::replay::each_record;
+use super::usual::Usual;
 use super::{SubjectStanding, SubjectWitness};
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
 use crate::format::record::{RecordKind, RecordRef};
@@ -38,7 +40,7 @@ const HEADERS_START: &[u8] = b"NATS/1.0";
 const HEADERS_END: &[u8] = b"\r\n\r\n";
 
 /// Where a record's subject length lies.
-const SUBJECT_LENGTH_AT: usize = RECORD_HEADER_LENGTH - 2;
+pub(super) const SUBJECT_LENGTH_AT: usize = RECORD_HEADER_LENGTH - 2;
 
 /// Subjects remembered as approved.
 const APPROVED_SLOTS: usize = 256;
@@ -201,6 +203,8 @@ pub(super) struct Borders {
     approved: [(u32, u16); APPROVED_SLOTS],
     /// Messages to be decided on once all of the block is known.
     doubts: Vec<RecordRef>,
+    /// Whether a subject was approved of that no index lists.
+    has_unlisted: bool,
 }
 
 impl Default for Borders {
@@ -208,6 +212,7 @@ impl Default for Borders {
         Self {
             approved: [(0, 0); APPROVED_SLOTS],
             doubts: Vec::new(),
+            has_unlisted: false,
         }
     }
 }
@@ -247,7 +252,9 @@ impl Borders {
             if *length != 0 && content.get(known..end) == Some(subject) {
                 return;
             }
-            if is_approved(record, content, witness) {
+            let standing = witness.standing(subject);
+            if is_approved(record, content, witness, standing) {
+                self.has_unlisted |= standing != SubjectStanding::Known;
                 // A record's offset and subject length were read from 32 and 16 bits.
                 *start = (record.offset() + RECORD_HEADER_LENGTH) as u32;
                 *length = record.subject_length() as u16;
@@ -267,15 +274,25 @@ impl Borders {
         may_patch: bool,
     ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
         let (mut mended, mut uncertain) = (Vec::new(), Vec::new());
-        if !witness.lists_subjects() {
-            uncertain = lone_subjects(content, gaps);
-        }
-        if self.doubts.is_empty() {
+        let asks_all = self.has_unlisted || !witness.lists_subjects();
+        if self.doubts.is_empty() && !asks_all {
             return (mended, uncertain);
         }
+        let usual = Usual::of(content, gaps);
+        if asks_all {
+            let (flips, lone) = by_other_messages(content, gaps, &usual, witness);
+            uncertain = lone;
+            if may_patch {
+                mended = flips;
+            }
+        }
+        let decided: HashSet<u64> = mended.iter().map(|(_, seq)| *seq).collect();
         let counts = Counts::of(&self.doubts, content, gaps);
         for record in &self.doubts {
-            match decision(record, content, witness, &counts) {
+            if decided.contains(&record.sequence()) {
+                continue;
+            }
+            match decision(record, content, witness, &counts, &usual) {
                 Decision::Sound => {}
                 Decision::Mend(flip) if may_patch => mended.push((flip, record.sequence())),
                 Decision::Mend(_) => uncertain.push(doubt(
@@ -298,8 +315,13 @@ fn doubt(record: &RecordRef, detail: &str) -> UncertainBorder {
 }
 
 /// Whether a subject raises no doubt by itself: listed, or possible with no listed one a flip away.
-fn is_approved(record: &RecordRef, content: &[u8], witness: &dyn SubjectWitness) -> bool {
-    match witness.standing(record.subject(content)) {
+fn is_approved(
+    record: &RecordRef,
+    content: &[u8],
+    witness: &dyn SubjectWitness,
+    standing: SubjectStanding,
+) -> bool {
+    match standing {
         SubjectStanding::Known => true,
         SubjectStanding::Impossible => false,
         SubjectStanding::Possible => {
@@ -347,24 +369,33 @@ fn shown(subject: &[u8]) -> String {
     String::from_utf8_lossy(subject.get(..SHOWN_MAX).unwrap_or(subject)).into_owned()
 }
 
-/// Messages whose subject comes once in the block while one a flip of its length away comes again and again: all that
-/// can be said where no index lists subjects.
-fn lone_subjects(content: &[u8], gaps: &[Gap]) -> Vec<UncertainBorder> {
+/// All that can be said of subjects that no index lists: messages that by the others of their block have a flipped border,
+/// and those of which it cannot be told, whose subject comes once while one a flip of its length away comes again and
+/// again.
+fn by_other_messages(
+    content: &[u8],
+    gaps: &[Gap],
+    usual: &Usual<'_>,
+    witness: &dyn SubjectWitness,
+) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
     const OFTEN: u32 = 2;
-    let mut counts: HashMap<&[u8], u32> = HashMap::new();
+    let (mut flips, mut lone) = (Vec::new(), Vec::new());
     each_record(content, gaps, |record| {
-        *counts.entry(record.subject(content)).or_default() += 1;
-    });
-    let count = |subject: &[u8]| counts.get(subject).copied().unwrap_or_default();
-    let mut lone = Vec::new();
-    each_record(content, gaps, |record| {
+        if record.kind() != RecordKind::Message || record.has_headers() {
+            return;
+        }
         let found = record.subject(content);
-        if record.kind() == RecordKind::Message
-            && !record.has_headers()
-            && count(found) == 1
-            && candidates(record, content)
+        let is_lone = usual.count(found) == 1;
+        if !is_lone && !usual.is_rare(found) || witness.standing(found) == SubjectStanding::Known {
+            return;
+        }
+        let open = candidates(record, content);
+        if let Some(flip) = usual.pick(record, content, &open) {
+            flips.push((flip, record.sequence()));
+        } else if is_lone
+            && open
                 .iter()
-                .any(|flip| count(flip.subject(record, content)) >= OFTEN)
+                .any(|flip| usual.may_be(flip, record, content, OFTEN))
         {
             lone.push(doubt(
                 record,
@@ -376,7 +407,26 @@ fn lone_subjects(content: &[u8], gaps: &[Gap]) -> Vec<UncertainBorder> {
             ));
         }
     });
-    lone
+    (flips, lone)
+}
+
+/// What the other messages of a block say of messages whose subject length did not fit in them, each with the length that
+/// was found: the length it had, where they tell.
+pub(super) fn lengths_by_others(
+    content: &[u8],
+    gaps: &[Gap],
+    chosen: &[(RecordRef, u16)],
+) -> Vec<Option<u16>> {
+    if chosen.is_empty() {
+        return Vec::new();
+    }
+    let usual = Usual::of(content, gaps);
+    let length_of = |(record, found): &(RecordRef, u16)| {
+        let lengths = flips_of(found.to_le_bytes(), &SINGLE);
+        let lengths = lengths.map(|(_, _, flipped)| u16::from_le_bytes(flipped));
+        usual.pick_length(record, content, lengths)
+    };
+    chosen.iter().map(length_of).collect()
 }
 
 fn decision(
@@ -384,6 +434,7 @@ fn decision(
     content: &[u8],
     witness: &dyn SubjectWitness,
     counts: &Counts<'_>,
+    usual: &Usual<'_>,
 ) -> Decision {
     let mut flips = candidates(record, content);
     if record.kind() != RecordKind::Message {
@@ -409,6 +460,12 @@ fn decision(
         .filter(|flip| standing(flip) == SubjectStanding::Known);
     let only_known = known.next().filter(|_| known.next().is_none());
     let comes_again = counts.get(found) > 1;
+    let is_told = witness.is_live(record.sequence()).is_some();
+    if let Some(flip) = usual.pick(record, content, &flips)
+        && (!is_told || only_known.is_none())
+    {
+        return Decision::Mend(flip);
+    }
     if witness.standing(found) == SubjectStanding::Possible {
         return match (witness.is_live(record.sequence()), only_known) {
             (Some(true), Some(flip)) => Decision::Mend(*flip),

@@ -9,6 +9,7 @@ mod resync;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod usual;
 mod walk;
 mod work;
 
@@ -43,8 +44,8 @@ pub trait SubjectWitness: Sync {
         true
     }
 
-    /// Whether the message is live, where an index that is of the last record on disk tells: then it lists the subject
-    /// of every live message. `None` where none does.
+    /// Whether the message is live, or was when the index was written, which lists the subjects of all that were. `None`
+    /// where the index cannot tell.
     fn is_live(&self, seq: u64) -> Option<bool> {
         let _ = seq;
         None

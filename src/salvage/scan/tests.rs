@@ -588,6 +588,73 @@ fn a_subject_of_former_days_is_kept() {
     assert_eq!(scanned.records[2].1.subject, b"orders.a");
 }
 
+/// Messages of a few subjects, with bodies that begin as JSON does.
+fn orders(count: u64) -> Built {
+    const STATES: [&str; 4] = ["new", "paid", "packed", "cancelled"];
+    const PLACES: [&str; 3] = ["eu", "us", "africa"];
+    let subjects: Vec<String> = (0..count)
+        .map(|seq| {
+            let at = seq as usize;
+            format!("orders.{}.{}", PLACES[at % 3], STATES[at / 3 % 4])
+        })
+        .collect();
+    let bodies: Vec<String> = (0..count)
+        .map(|seq| format!("{{\"order\":\"{:x}\",\"lines\":[{seq},7]}}", seq * 7919))
+        .collect();
+    build((0..count).map(|seq| {
+        let (subject, body) = (&subjects[seq as usize], &bodies[seq as usize]);
+        message(seq + 1, subject, b"", body.as_bytes())
+    }))
+}
+
+#[test]
+fn every_flip_of_a_subject_length_is_mended_by_the_other_messages() {
+    // No index: nothing but the messages themselves tells which subjects there are.
+    let built = orders(240);
+    let witness = Witness::new(&[]);
+    for at in 0..240 {
+        let field = built.borders[at] + 20;
+        for bit in 0..16 {
+            let bytes = flipped(&built.bytes, &[(field + bit / 8, 1 << (bit % 8))]);
+            let scanned = scan(&bytes, &witness);
+            assert_eq!(scanned.plain(), built.records, "record {at}, bit {bit}");
+            assert!(scanned.find.uncertain.is_empty(), "record {at}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn flips_of_many_subject_lengths_are_mended_together() {
+    let built = orders(2400);
+    for witness in [
+        Witness::new(&[]),
+        Witness::new(&["orders.eu.new", "orders.us.new", "orders.africa.new"]),
+    ] {
+        let flips: Vec<(usize, u8)> = (0..2400)
+            .step_by(7)
+            .map(|at| (at, at * 5 % 16))
+            .map(|(at, bit)| (built.borders[at] + 20 + bit / 8, 1 << (bit % 8)))
+            .collect();
+        let scanned = scan(&flipped(&built.bytes, &flips), &witness);
+        assert_eq!(scanned.plain(), built.records);
+        assert!(scanned.find.uncertain.is_empty());
+    }
+}
+
+#[test]
+fn a_rare_subject_beside_a_frequent_one_stays() {
+    // `orders.1` and `orders.10` are one bit of the length apart.
+    let bodies: Vec<String> = (0..40).map(|seq| format!("{{\"id\":{seq}}}")).collect();
+    let built = build((0..40).map(|seq| {
+        let subject = if seq == 17 { "orders.b10" } else { "orders.b1" };
+        message(seq + 1, subject, b"", bodies[seq as usize].as_bytes())
+    }));
+    let scanned = scan(&built.bytes, &Witness::new(&[]));
+    assert_eq!(scanned.plain(), built.records);
+    assert!(scanned.find.is_whole());
+    assert!(scanned.find.uncertain.is_empty());
+}
+
 /// A block of `count` messages with bodies of about `length` bytes, some with headers, some tombstones.
 fn long(count: u64, length: usize) -> Built {
     let body: Vec<u8> = (0..length as u32 * 2)

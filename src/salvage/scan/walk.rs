@@ -1,8 +1,8 @@
 //! The scan of one block's decoded content: sound records in runs, and what to do at each bad place.
 
-use super::super::find::{BlockFind, Gap, GapCause, Patch, Repair, UncertainBorder};
+use super::super::find::{BlockFind, Gap, GapCause, Patch, Repair, Site, UncertainBorder};
 use super::Hints;
-use super::border::Borders;
+use super::border::{Borders, SUBJECT_LENGTH_AT, lengths_by_others};
 use super::chunks::Break;
 use super::mend::{Fits, Mended, Mender, Patchable};
 use super::resync::{self, Behind};
@@ -402,6 +402,9 @@ impl<'a, 'h> Scanner<'a, 'h> {
 
     fn decide_borders(&mut self) {
         let may_patch = matches!(self.patchable, Patchable::All);
+        if may_patch {
+            self.reconsider_lengths();
+        }
         let borders = std::mem::take(&mut self.borders);
         let (flips, mut uncertain) =
             borders.decide(self.content, &self.gaps, self.hints.subjects, may_patch);
@@ -423,6 +426,59 @@ impl<'a, 'h> Scanner<'a, 'h> {
         self.uncertain.append(&mut uncertain);
         self.uncertain.sort_by_key(|doubt| doubt.offset);
         self.uncertain.dedup_by_key(|doubt| doubt.offset);
+    }
+
+    /// Decides once more, now that all of the block is known, on subject lengths that were a choice among several.
+    fn reconsider_lengths(&mut self) {
+        let mut chosen = Vec::new();
+        for doubt in &self.uncertain {
+            let Ok(record) = parse_at(self.content, doubt.offset as usize) else {
+                continue;
+            };
+            let is_choice = |repair: &&Repair| {
+                repair.site == Site::SubjectLength && repair.seq == Some(record.sequence())
+            };
+            let Some(choice) = self.repairs.iter().find(is_choice) else {
+                continue;
+            };
+            let mut found = (record.subject_length() as u16).to_le_bytes();
+            let field = doubt.offset + SUBJECT_LENGTH_AT as u64;
+            for patch in &choice.patches {
+                let at = patch.offset.checked_sub(field);
+                if let Some(byte) = at.and_then(|at| found.get_mut(at as usize)) {
+                    *byte ^= patch.mask;
+                }
+            }
+            if !record.has_headers() {
+                chosen.push((record, u16::from_le_bytes(found)));
+            }
+        }
+        let lengths = lengths_by_others(self.content, &self.gaps, &chosen);
+        for ((record, found), length) in chosen.iter().zip(lengths) {
+            let Some(length) = length else { continue };
+            let field = record.offset() + SUBJECT_LENGTH_AT;
+            if let Some(bytes) = self.content.get_mut(field..field + 2) {
+                bytes.copy_from_slice(&length.to_le_bytes());
+            }
+            let changed = found.to_le_bytes().into_iter().zip(length.to_le_bytes());
+            let patches = (field as u64..)
+                .zip(changed)
+                .map(|(offset, (before, after))| Patch {
+                    offset,
+                    mask: before ^ after,
+                })
+                .filter(|patch| patch.mask != 0);
+            self.repairs.retain(|repair| {
+                repair.site != Site::SubjectLength || repair.seq != Some(record.sequence())
+            });
+            self.repairs.push(Repair {
+                site: Site::SubjectLength,
+                patches: patches.collect(),
+                seq: Some(record.sequence()),
+            });
+            self.uncertain
+                .retain(|doubt| doubt.offset != record.offset() as u64);
+        }
     }
 }
 

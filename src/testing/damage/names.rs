@@ -188,12 +188,14 @@ pub fn killed_purge(draft: &mut Draft<'_>) -> Drawn {
 fn give_up(draft: &mut Draft<'_>, stage: Stage) {
     let live = draft.target.live;
     match stage {
-        // The new block's tombstone, in place or with its key gone ahead, speaks of the last message.
-        Stage::NewBlock | Stage::KeyMoved => {
+        // The new block's tombstone speaks of the last message.
+        Stage::NewBlock => {
             if let Some(last) = live.last() {
                 draft.undecided.insert(last);
             }
         }
+        // Without its key nobody reads it.
+        Stage::KeyMoved => {}
         Stage::BlockMoved | Stage::OldSetAside | Stage::NewInPlace => {
             draft.purged = live.clone();
         }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::env::FileSystem as _;
+use crate::format::seqset::SeqSet;
 use crate::testing::recoverers::ServerPolicy;
 use crate::testing::workload::tests::small;
 use crate::testing::{DamageKind, Salvage, StoreKind, Workload, breaches};
@@ -137,4 +139,98 @@ fn salvage_loses_what_was_touched_and_no_more() {
         }
     }
     assert!(wrong.is_empty(), "{}: {wrong:#?}", wrong.len());
+}
+
+/// A purge that has moved the key of its new block ahead, and not the block: the server cannot open that, and keeps
+/// everything.
+#[test]
+fn a_purge_killed_between_key_and_block_costs_nothing() {
+    let store = small(StoreKind::Aes);
+    let sweep = Sweep {
+        store: &store,
+        damages: &[DamageKind::KilledPurge],
+        count: 30,
+        first: 0,
+        seed: 5,
+        recoverers: &[&ServerPolicy, &Salvage],
+        threads: 2,
+    };
+    let outcomes = sweep
+        .run(&|_| {}, &AtomicBool::new(false))
+        .expect("results");
+    let (live, mut seen) = (store.reference.live().len(), 0);
+    for outcome in outcomes {
+        if !outcome.damage.summary.ends_with("KeyMoved") {
+            continue;
+        }
+        seen += 1;
+        for score in &outcome.scores {
+            assert_eq!((score.expected, score.kept), (live, live), "{score:?}");
+        }
+    }
+    assert!(seen > 0);
+}
+
+/// Two thousand flips that no hash covers: with an index all are mended, and with nothing but the messages to tell which
+/// subjects there are, nineteen of twenty.
+#[test]
+fn flipped_subject_lengths_are_mended() {
+    let workload = Workload::new(StoreKind::Plain, 10_000, 11).with_block_size(1 << 20);
+    let store = workload.killed().build().expect("a store");
+    let layout = Layout::read(&store.files, &store.stream, &store.access).expect("a layout");
+    let files = store.files.fork();
+    let mut records = Vec::new();
+    for block in &layout.blocks {
+        let messages = block.records.iter();
+        records.extend(
+            messages
+                .filter(|record| record.kind == crate::format::record::RecordKind::Message)
+                .map(|record| (&block.path, record.content.start as usize)),
+        );
+    }
+    let mut flips: std::collections::BTreeMap<&str, Vec<(usize, u8)>> = Default::default();
+    for (nth, (path, start)) in records.iter().step_by(4).take(2_000).enumerate() {
+        let bit = nth * 5 % 16;
+        let at = (start + 20 + bit / 8, 1 << (bit % 8));
+        flips.entry(path).or_default().push(at);
+    }
+    for (path, flips) in flips {
+        let path = store.stream.dir.join(path);
+        let mut bytes = files.read(&path, u64::MAX).expect("a block");
+        for (at, mask) in flips {
+            bytes[at] ^= mask;
+        }
+        files.write_in_place(&path, &bytes).expect("written");
+    }
+    let index = store.stream.dir.join("msgs/index.db");
+    let damage = Damage {
+        kind: DamageKind::FlipMany,
+        seed: 0,
+        summary: String::new(),
+        files: Vec::new(),
+        touched: crate::testing::layout::Touched::default(),
+        behind_keys: SeqSet::new(),
+        purged: SeqSet::new(),
+        undecided: SeqSet::new(),
+    };
+    for is_index_there in [true, false] {
+        if !is_index_there {
+            files.remove_file(&index).expect("removed");
+        }
+        let case = Case {
+            files: &files,
+            stream: &store.stream,
+            access: &store.access,
+            damage: &damage,
+        };
+        let mut tally = Tally::new(&store.reference, case.damage);
+        let service = Salvage.survivors(&case, &mut tally).expect("an answer");
+        let score = tally.finish(service);
+        // Without an index a subject that is rare in its block cannot be told: some stay as they lie.
+        let most = if is_index_there { 0 } else { 100 };
+        assert!(
+            score.lost <= most && score.wrong <= most,
+            "index: {is_index_there}, {score:?}"
+        );
+    }
 }
