@@ -27,14 +27,18 @@ pub(super) fn mend(
     file: &mut [u8],
     frame: &Frame,
     hints: &Hints<'_>,
-    records: &RecordWalk,
+    records: &mut RecordWalk,
     out: &mut Vec<u8>,
     work: &mut Work,
 ) -> Vec<Repair> {
     let start = out.len();
     let mut repairs = Vec::new();
+    let mut bench = Bench::new(file, frame, start);
+    bench.decode(out);
+    let content = out.get(..bench.end()).unwrap_or_default();
+    records.catch_up(content, start, hints, work);
     let mut search = Search {
-        bench: Bench::new(file, frame, start),
+        bench,
         frame,
         hints,
         records,
@@ -42,7 +46,6 @@ pub(super) fn mend(
         bad: None,
         weights: Vec::new(),
     };
-    search.bench.decode(out);
     while repairs.len() < MENDS_MAX {
         let Some((site, patch)) = search.next_mend(file, out) else {
             break;
@@ -64,7 +67,6 @@ pub(super) fn mend(
         if search.is_proven() {
             break;
         }
-        search.work.left = hints.work_limit;
     }
     out.truncate(start);
     repairs
