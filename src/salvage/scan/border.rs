@@ -18,15 +18,16 @@
 //!   since, so that a well-formed one that the stream no longer takes proves nothing.) Else kept, with a doubt.
 
 use std::collections::HashMap;
-use std::hash::Hasher as _;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
+use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use super::super::find::{Gap, Site, UncertainBorder};
 use super::replay::each_record;
 use super::{SubjectStanding, SubjectWitness};
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
-use crate::format::record::{RecordKind, RecordRef};
+use crate::format::record::{RecordKind, RecordRef, parse_at};
 use crate::format::subject;
 
 use super::flips::{PAIRS, SINGLE};
@@ -201,6 +202,8 @@ pub(super) struct Borders {
     approved: [(u32, u16); APPROVED_SLOTS],
     /// Messages to be decided on once all of the block is known.
     doubts: Vec<RecordRef>,
+    /// How often each subject comes, where no index lists them.
+    census: Census,
 }
 
 impl Default for Borders {
@@ -208,8 +211,137 @@ impl Default for Borders {
         Self {
             approved: [(0, 0); APPROVED_SLOTS],
             doubts: Vec::new(),
+            census: Census::default(),
         }
     }
+}
+
+/// How often each subject comes in the block, counted while it is walked. Takes 12 to 24 bytes a subject.
+#[derive(Debug)]
+struct Census {
+    /// Of its own key: which subjects collide is for nobody to choose.
+    hasher: RandomState,
+    counted: HashTable<Counted>,
+    /// The last few subjects met, by their slots: most records have one of them.
+    recent: [Option<Counted>; RECENT_SLOTS],
+}
+
+/// Subjects counted beside the table.
+const RECENT_SLOTS: usize = 64;
+
+/// A subject: where its first record begins, how long it is, and how often it came.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    offset: u32,
+    length: u16,
+    count: u32,
+}
+
+impl Counted {
+    fn subject(self, content: &[u8]) -> &[u8] {
+        let start = self.offset as usize + RECORD_HEADER_LENGTH;
+        content
+            .get(start..start + usize::from(self.length))
+            .unwrap_or_default()
+    }
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            counted: HashTable::new(),
+            recent: [None; RECENT_SLOTS],
+        }
+    }
+}
+
+impl Census {
+    #[inline]
+    fn add(&mut self, record: &RecordRef, content: &[u8]) {
+        let subject = record.subject(content);
+        let Some(recent) = self.recent.get_mut(recent_slot(subject)) else {
+            return;
+        };
+        if let Some(recent) = recent
+            && recent.subject(content) == subject
+        {
+            recent.count += 1;
+            return;
+        }
+        // A record's offset and subject length were read from 32 and 16 bits.
+        let met = Counted {
+            offset: record.offset() as u32,
+            length: record.subject_length() as u16,
+            count: 1,
+        };
+        if let Some(before) = recent.replace(met) {
+            self.file(before, content);
+        }
+    }
+
+    fn file(&mut self, met: Counted, content: &[u8]) {
+        let subject = met.subject(content);
+        let entry = self.counted.entry(
+            self.hasher.hash_one(subject),
+            |known| known.subject(content) == subject,
+            |known| self.hasher.hash_one(known.subject(content)),
+        );
+        entry
+            .and_modify(|known| known.count += met.count)
+            .or_insert(met);
+    }
+
+    fn count(&self, subject: &[u8], content: &[u8]) -> u32 {
+        let equal = |known: &Counted| known.subject(content) == subject;
+        let known = self.counted.find(self.hasher.hash_one(subject), equal);
+        known.map_or(0, |known| known.count)
+    }
+
+    /// Messages whose subject comes once in the block while one a flip of its length away comes again and again: all that
+    /// can be said where no index lists subjects.
+    fn lone_subjects(mut self, content: &[u8]) -> Vec<UncertainBorder> {
+        const OFTEN: u32 = 2;
+        let recent = std::mem::replace(&mut self.recent, [None; RECENT_SLOTS]);
+        for met in recent.into_iter().flatten() {
+            self.file(met, content);
+        }
+        let mut lone = Vec::new();
+        for known in self.counted.iter().filter(|known| known.count == 1) {
+            let Ok(record) = parse_at(content, known.offset as usize) else {
+                continue;
+            };
+            if record.kind() == RecordKind::Message
+                && !record.has_headers()
+                && candidates(&record, content)
+                    .iter()
+                    .any(|flip| self.count(flip.subject(&record, content), content) >= OFTEN)
+            {
+                lone.push(doubt(
+                    &record,
+                    &format!(
+                        "no other message of its block has its subject {:?}, and one flipped bit of its length away is \
+                         one that several have",
+                        shown(known.subject(content))
+                    ),
+                ));
+            }
+        }
+        lone.sort_by_key(|doubt| doubt.offset);
+        lone
+    }
+}
+
+/// By the length and the last bytes of a subject, where subjects of a stream mostly differ.
+#[inline]
+fn recent_slot(subject: &[u8]) -> usize {
+    let tail = match (subject.last_chunk::<8>(), subject.last_chunk::<2>()) {
+        (Some(tail), _) => u64::from_le_bytes(*tail),
+        (None, Some([last_but_one, last])) => u64::from(*last_but_one) << 8 | u64::from(*last),
+        (None, None) => 0,
+    };
+    let mixed = (tail ^ subject.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 58) as usize % RECENT_SLOTS
 }
 
 impl Borders {
@@ -257,6 +389,12 @@ impl Borders {
         self.doubts.push(*record);
     }
 
+    /// Counts the subject of one proven record: where no index lists subjects, every record has to be counted.
+    #[inline]
+    pub fn count(&mut self, record: &RecordRef, content: &[u8]) {
+        self.census.add(record, content);
+    }
+
     /// Decides on every doubtful message: the flips to make, each with the sequence it is for, and the doubts that stay.
     /// Where it may not patch, all stay.
     pub fn decide(
@@ -268,7 +406,7 @@ impl Borders {
     ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
         let (mut mended, mut uncertain) = (Vec::new(), Vec::new());
         if !witness.lists_subjects() {
-            uncertain = lone_subjects(content, gaps);
+            uncertain = self.census.lone_subjects(content);
         }
         if self.doubts.is_empty() {
             return (mended, uncertain);
@@ -345,38 +483,6 @@ impl<'c> Counts<'c> {
 fn shown(subject: &[u8]) -> String {
     const SHOWN_MAX: usize = 64;
     String::from_utf8_lossy(subject.get(..SHOWN_MAX).unwrap_or(subject)).into_owned()
-}
-
-/// Messages whose subject comes once in the block while one a flip of its length away comes again and again: all that
-/// can be said where no index lists subjects.
-fn lone_subjects(content: &[u8], gaps: &[Gap]) -> Vec<UncertainBorder> {
-    const OFTEN: u32 = 2;
-    let mut counts: HashMap<&[u8], u32> = HashMap::new();
-    each_record(content, gaps, |record| {
-        *counts.entry(record.subject(content)).or_default() += 1;
-    });
-    let count = |subject: &[u8]| counts.get(subject).copied().unwrap_or_default();
-    let mut lone = Vec::new();
-    each_record(content, gaps, |record| {
-        let found = record.subject(content);
-        if record.kind() == RecordKind::Message
-            && !record.has_headers()
-            && count(found) == 1
-            && candidates(record, content)
-                .iter()
-                .any(|flip| count(flip.subject(record, content)) >= OFTEN)
-        {
-            lone.push(doubt(
-                record,
-                &format!(
-                    "no other message of its block has its subject {:?}, and one flipped bit of its length away is \
-                     one that several have",
-                    shown(found)
-                ),
-            ));
-        }
-    });
-    lone
 }
 
 fn decision(

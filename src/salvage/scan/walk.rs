@@ -18,6 +18,8 @@ pub(super) const WARY_RECORDS: usize = 64;
 pub(super) struct Scanner<'a, 'h> {
     content: &'a mut [u8],
     hints: &'a Hints<'h>,
+    /// Whether no index lists subjects.
+    counts_subjects: bool,
     patchable: Patchable,
     /// Where compressed bytes did not decode, ascending.
     breaks: &'a [Break],
@@ -48,6 +50,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
         Self {
             content,
             hints,
+            counts_subjects: !hints.subjects.lists_subjects(),
             patchable,
             breaks,
             breaks_seen: 0,
@@ -154,6 +157,9 @@ impl<'a, 'h> Scanner<'a, 'h> {
                 gap.after = Some(seq);
             }
             self.gaps_closed = self.gaps.len();
+        }
+        if self.counts_subjects {
+            self.borders.count(record, content);
         }
         if self.is_border_open(record) {
             self.borders.look(record, content, self.hints.subjects);
