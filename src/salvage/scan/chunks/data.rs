@@ -27,18 +27,14 @@ pub(super) fn mend(
     file: &mut [u8],
     frame: &Frame,
     hints: &Hints<'_>,
-    records: &mut RecordWalk,
+    records: &RecordWalk,
     out: &mut Vec<u8>,
     work: &mut Work,
 ) -> Vec<Repair> {
     let start = out.len();
     let mut repairs = Vec::new();
-    let mut bench = Bench::new(file, frame, start);
-    bench.decode(out);
-    let content = out.get(..bench.end()).unwrap_or_default();
-    records.catch_up(content, start, hints, work);
     let mut search = Search {
-        bench,
+        bench: Bench::new(file, frame, start),
         frame,
         hints,
         records,
@@ -46,6 +42,7 @@ pub(super) fn mend(
         bad: None,
         weights: Vec::new(),
     };
+    search.bench.decode(out);
     while repairs.len() < MENDS_MAX {
         let Some((site, patch)) = search.next_mend(file, out) else {
             break;
@@ -67,6 +64,7 @@ pub(super) fn mend(
         if search.is_proven() {
             break;
         }
+        search.work.left = hints.work_limit;
     }
     out.truncate(start);
     repairs

@@ -12,9 +12,8 @@
 //! 4. `reading`: what the bytes say once nothing more can be mended, read without any search. [`unwrap`] and
 //!    [`unwrap_again`] both end here, so they read the same.
 //!
-//! Time is linear in the bytes of the file and of the content, and beyond that bounded by half of [`Hints::work_limit`]
-//! bytes decoded or hashed for each bad chunk, however many places in it can be mended one by one, and one look over the
-//! content before it for the last record that verifies. Memory: the content, at most 256 MiB, and for the chunk at hand, at most
+//! Time is linear in the bytes of the file and of the content, and beyond that bounded by [`Hints::work_limit`] bytes
+//! decoded or hashed for each bad chunk. Memory: the content, at most 256 MiB, and for the chunk at hand, at most
 //! 4 MiB decoded, some thirty bytes per byte.
 
 mod data;
@@ -61,9 +60,6 @@ pub struct Unwrapped {
     /// What could not be mended, in order.
     pub breaks: Vec<Break>,
 }
-
-/// How much more a byte costs that is decoded element by element than one that is only hashed.
-const TRY_COST: u64 = 2;
 
 /// Bytes that may still be decoded or hashed in search of a mend.
 #[derive(Debug, Clone, Copy)]
@@ -228,7 +224,7 @@ impl Mender<'_> {
     /// before it and is left so.
     fn mend_chunk(&mut self, file: &mut [u8], offset: usize, out: &mut Vec<u8>) {
         let mut work = Work {
-            left: self.hints.work_limit / TRY_COST,
+            left: self.hints.work_limit,
         };
         let end = self.stream_end;
         if let Some(patch) = framing::mend_header(file, offset, end, out, &mut work) {
@@ -260,7 +256,7 @@ impl Mender<'_> {
         let Some(frame) = framing::frame(file, offset, self.stream_end) else {
             return;
         };
-        let found = data::mend(file, &frame, self.hints, &mut self.records, out, work);
+        let found = data::mend(file, &frame, self.hints, &self.records, out, work);
         for repair in found {
             self.repairs.push(repair);
         }

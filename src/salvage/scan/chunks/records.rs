@@ -12,8 +12,6 @@ pub(super) struct RecordWalk {
     offset: usize,
     /// Whether the content holds damage at `offset` that was given up.
     lost: bool,
-    /// Whether no record was found that leads to the chunk at hand.
-    astray: bool,
 }
 
 impl RecordWalk {
@@ -31,9 +29,6 @@ impl RecordWalk {
         hints: &Hints<'_>,
         work: &mut Work,
     ) -> Option<usize> {
-        if self.astray {
-            return None;
-        }
         self.walk(content, hints);
         while self.lost && self.offset < start {
             self.offset = find_record(content, self.offset + 1, hints, work)?;
@@ -41,30 +36,6 @@ impl RecordWalk {
         }
         self.lost = false;
         Some(self.offset)
-    }
-
-    /// Goes on to the last record that begins before `start`, so that walks over what trials make of the chunk there need
-    /// not go over all that is before it. `content` holds the chunk as it was found.
-    pub fn catch_up(&mut self, content: &[u8], start: usize, hints: &Hints<'_>, work: &mut Work) {
-        self.astray = false;
-        let mut sound_from = self.offset;
-        let lost_at = self.offset;
-        self.walk(content, hints);
-        while self.lost && self.offset < start {
-            let Some(found) = find_record(content, self.offset + 1, hints, work) else {
-                // Where the next chunk's search begins again.
-                self.offset = lost_at;
-                self.astray = true;
-                return;
-            };
-            sound_from = found;
-            self.offset = found;
-            self.walk(content, hints);
-        }
-        self.lost = false;
-        self.offset = sound_from;
-        // A record that ends in the chunk is for the trials to judge.
-        self.walk(content.get(..start).unwrap_or_default(), hints);
     }
 
     fn walk(&mut self, content: &[u8], hints: &Hints<'_>) {

@@ -437,8 +437,6 @@ impl Search<'_, '_> {
         new_distance: usize,
     ) -> Option<u32> {
         let mut sum = 0;
-        // The copy of the group that the byte at hand is next copied to, if one is; both only go forward.
-        let mut nearest = 0;
         for made in group {
             for to in made.clone() {
                 let byte = *data.get(to.checked_sub(new_distance)?)?;
@@ -450,9 +448,7 @@ impl Search<'_, '_> {
                 let mut weight = *self.weights.get(to)?;
                 // What the group itself makes of this byte is in `data`, not in the weight.
                 let copied_to = to + distance;
-                while group.get(nearest).is_some_and(|made| made.end <= copied_to) {
-                    nearest += 1;
-                }
+                let nearest = group.partition_point(|made| made.end <= copied_to);
                 if group
                     .get(nearest)
                     .is_some_and(|made| made.start <= copied_to)
