@@ -249,6 +249,15 @@ impl RecordSink for Collector<'_> {
     }
 }
 
+/// Refuses what a [`Cursor`] would refuse to read.
+///
+/// # Errors
+///
+/// [`SalvageError::Tangled`].
+pub(super) fn refuse_tangles(survey: &Survey) -> Result<(), SalvageError> {
+    segments(survey).map(drop)
+}
+
 /// Which block has which stretch, ascending. Blocks that overlap no other are one stretch each.
 fn segments(survey: &Survey) -> Result<Vec<Segment>, SalvageError> {
     let mut extents: Vec<Segment> = Vec::new();

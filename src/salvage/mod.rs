@@ -31,6 +31,7 @@ pub mod report;
 pub mod scan;
 mod sets;
 mod settle;
+mod sums;
 mod survey;
 pub mod trust;
 mod view;

@@ -9,6 +9,7 @@ use super::kept::Cursor;
 use super::report::{self, SalvageReport};
 use super::sets::{missing_in, within};
 use super::settle::Promise;
+use super::sums::sum_up;
 use super::survey::{Survey, survey};
 use crate::env::FileSystem;
 use crate::recovery::options::Options;
@@ -72,7 +73,32 @@ fn fill(
         made.stream.state = Some(state);
         return Ok(());
     }
-    let mut digest = options.collect.digest.then(ContentDigest::default);
+    if !options.collect.digest {
+        let sums = sum_up(fs, found, options, watch)?;
+        state.bytes = sums.bytes;
+        state.first_time_ns = sums.first.map(|(_, timestamp_ns)| timestamp_ns);
+        state.last_time_ns = state.last_time_ns.or(state.first_time_ns);
+        state.subject_count = sums.subjects.len() as u64;
+        made.stream.unreadable.extend(sums.unreadable);
+        made.stream.source = Some(Source::Blocks);
+        made.stream.state = Some(state);
+        let listed = options.collect.subjects;
+        made.stream.subjects = listed.then(|| sums.subjects.into_iter().collect());
+        return Ok(());
+    }
+    read_through(fs, found, options, watch, made, state)
+}
+
+/// Reads the messages in sequence order, as the digest is over them.
+fn read_through(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    options: &Options,
+    watch: &Watch<'_>,
+    made: &mut SalvageReport,
+    mut state: State,
+) -> Result<(), SalvageError> {
+    let mut digest = ContentDigest::default();
     let mut subjects: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
     while cursor.advance()? {
@@ -91,17 +117,16 @@ fn fill(
                 subjects.insert(message.subject.to_vec(), 1);
             }
         }
-        if let Some(digest) = digest.as_mut().filter(|_| !message.is_header_broken) {
-            digest.message(&message);
-        }
         if message.is_header_broken {
             made.stream.unreadable.push(message.seq);
+        } else {
+            digest.message(&message);
         }
     }
     state.subject_count = subjects.len() as u64;
     made.stream.source = Some(Source::Blocks);
     made.stream.state = Some(state);
-    made.stream.digest = digest.map(ContentDigest::finish);
+    made.stream.digest = Some(digest.finish());
     made.stream.subjects = options.collect.subjects.then_some(subjects);
     Ok(())
 }

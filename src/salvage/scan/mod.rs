@@ -166,6 +166,27 @@ pub fn replay_block<S: RecordSink>(
     scratch: &mut Scratch,
     sink: &mut S,
 ) {
+    replay(file, Some(hash_key), find, scratch, sink);
+}
+
+/// The same without verifying: for sums over a block that was scanned just before. What is written anywhere is not taken
+/// from here.
+pub fn replay_unverified<S: RecordSink>(
+    file: &mut Vec<u8>,
+    find: &BlockFind,
+    scratch: &mut Scratch,
+    sink: &mut S,
+) {
+    replay(file, None, find, scratch, sink);
+}
+
+fn replay<S: RecordSink>(
+    file: &mut Vec<u8>,
+    hash_key: Option<&HashKey>,
+    find: &BlockFind,
+    scratch: &mut Scratch,
+    sink: &mut S,
+) {
     let content = if find.compressed {
         chunks::unwrap_again(file, find.patches(), &mut scratch.content);
         &scratch.content

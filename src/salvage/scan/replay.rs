@@ -37,11 +37,12 @@ pub(super) fn each_record(content: &[u8], gaps: &[Gap], mut take: impl FnMut(&Re
     }
 }
 
-/// Feeds `sink` the records that count of `content` between `gaps`, each verified again. A stretch that does not verify
-/// to its end, because the file has changed since it was scanned, is left at its first bad record.
+/// Feeds `sink` the records that count of `content` between `gaps`, each verified again where there is a `hash_key`. A
+/// stretch that does not verify to its end, because the file has changed since it was scanned, is left at its first bad
+/// record.
 pub(super) fn walk<S: RecordSink>(
     content: &[u8],
-    hash_key: &HashKey,
+    hash_key: Option<&HashKey>,
     gaps: &[Gap],
     strays: &[usize],
     sink: &mut S,
@@ -49,7 +50,11 @@ pub(super) fn walk<S: RecordSink>(
     let mut strays = strays.iter().copied().peekable();
     let mut run = Run::new();
     for stretch in between(gaps, content.len()) {
-        let mut runs = Runs::new(content.get(..stretch.end).unwrap_or_default(), hash_key);
+        let content_to_end = content.get(..stretch.end).unwrap_or_default();
+        let mut runs = match hash_key {
+            Some(hash_key) => Runs::new(content_to_end, hash_key),
+            None => Runs::unverified(content_to_end),
+        };
         runs.seek(stretch.start);
         while runs.next_run(&mut run) {
             for record in &run.records {

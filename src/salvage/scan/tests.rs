@@ -192,7 +192,7 @@ fn build<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Built {
         borders.push(bytes.len());
     }
     let mut collected = Collected::default();
-    replay::walk(&bytes, &key(), &[], &[], &mut collected);
+    replay::walk(&bytes, Some(&key()), &[], &[], &mut collected);
     Built {
         bytes,
         borders,
