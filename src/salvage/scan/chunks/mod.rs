@@ -13,7 +13,7 @@
 //!    [`unwrap_again`] both end here, so they read the same.
 //!
 //! Time is linear in the bytes of the file and of the content, and beyond that bounded by [`Hints::work_limit`] bytes
-//! decoded or hashed for each bad chunk. Memory: the content, at most 256 MiB, and for the chunk at hand, at most
+//! decoded or hashed for each place that is mended, at most 64 in a chunk, and once more for the place that is not. Memory: the content, at most 256 MiB, and for the chunk at hand, at most
 //! 4 MiB decoded, some thirty bytes per byte.
 
 mod data;
