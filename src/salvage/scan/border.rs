@@ -12,7 +12,7 @@
 //! - a subject the stream takes and the index does not list is right in a message that was deleted or came after the
 //!   index was written. If a flip away is one that it lists, then this is decided where the index is known to hold the
 //!   message for live ([`SubjectWitness::is_live`]): a fresh index lists the subjects of all live messages. Else the
-//!   message is decided on by the other messages of the block ([`super::usual`]); where these do not tell, it is kept
+//!   message is decided on by the other messages of the block (`usual`); where these do not tell, it is kept
 //!   as it lies, with a doubt, unless its subject comes again in the block;
 //! - a subject the stream does not take: the only listed one a flip away was meant; else the only possible one, if what
 //!   is there is no subject at all or the other comes again in the block. (A stream's subjects may have been changed
