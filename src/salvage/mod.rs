@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod find;
 mod fresh;
 mod kept;
+mod listed;
 pub mod mend;
 mod merge;
 mod plan;

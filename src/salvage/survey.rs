@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::error::SalvageError;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
 use super::find::{BlockFind, Edge, Gap, GapCause};
+use super::listed::settle_listed;
 use super::read::{Blocks, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
@@ -110,6 +111,9 @@ pub fn survey(
     for (block, find) in scanned {
         surveyed.push(block);
         finds.push(find);
+    }
+    if let Some(index) = &gathered.evidence.index {
+        settle_listed(blocks, index, &mut finds, options.threads);
     }
     let legacy: Vec<LegacyDeletes> = surveyed
         .iter()

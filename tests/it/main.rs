@@ -10,6 +10,7 @@ mod corpus;
 mod damaged;
 mod golden;
 mod hazards;
+mod listed;
 mod matrix;
 mod merged;
 mod recover;

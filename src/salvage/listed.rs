@@ -1,0 +1,172 @@
+//! Counts the messages of subjects that a flipped length turns into one another, and sets right what [`super::border`] can
+//! prove from the totals of a fresh index.
+//!
+//! Most streams have no two listed subjects one flip of a length apart; there nothing is read. Otherwise every block is
+//! read once more, without hashing, and where the totals differ, the plain ones a second time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::border::{Collector, Differences, OpenBorder, Totals, enter, settle};
+use super::evidence::IndexEvidence;
+use super::find::{BlockFind, UncertainBorder};
+use super::read::Blocks;
+use super::scan::{RecordSink, Scratch, replay_unverified};
+use super::survey::in_parallel;
+use super::trust::counted_by;
+use crate::format::record::{RecordKind, RecordRef};
+use crate::format::seqset::SeqSet;
+use crate::format::state::SubjectTable;
+
+/// With more subjects than this the look for such pairs is left out: it takes a handful of look-ups for each.
+const SUBJECTS_MAX: usize = 1 << 18;
+
+/// Mends the borders in `finds` that the totals of `index` prove wrong, and notes the doubts they leave.
+pub(super) fn settle_listed(
+    blocks: Blocks<'_>,
+    index: &IndexEvidence,
+    finds: &mut [BlockFind],
+    threads: usize,
+) {
+    if !index.fresh {
+        return;
+    }
+    let listed = one_flip_apart(&index.state.subjects);
+    if listed.is_empty() {
+        return;
+    }
+    let live = counted_by(&index.state);
+    let found = count(blocks, finds, &listed, &live, threads);
+    let differences = Differences::between(&listed, &found);
+    if !differences.may_be_borders() {
+        return;
+    }
+    let open = collect(blocks, finds, &differences);
+    let settled = settle(&differences, &open);
+    for (at, patch) in settled.certain {
+        if let Some((message, find)) = place(&open, finds, at) {
+            enter(find, message, patch);
+        }
+    }
+    for at in settled.uncertain {
+        if let Some((message, find)) = place(&open, finds, at) {
+            doubt(find, message);
+        }
+    }
+}
+
+fn place<'a>(
+    open: &'a [OpenBorder],
+    finds: &'a mut [BlockFind],
+    at: usize,
+) -> Option<(&'a OpenBorder, &'a mut BlockFind)> {
+    let message = open.get(at)?;
+    let find = finds.iter_mut().find(|find| find.number == message.block)?;
+    Some((message, find))
+}
+
+fn doubt(find: &mut BlockFind, message: &OpenBorder) {
+    if find.uncertain.iter().any(|doubt| doubt.seq == message.seq) {
+        return;
+    }
+    let subject = String::from_utf8_lossy(&message.found);
+    let flips = message.flips.first();
+    find.uncertain.push(UncertainBorder {
+        seq: message.seq,
+        offset: flips.map_or(0, |(_, patch)| patch.offset),
+        detail: format!(
+            "index.db lists fewer messages of {subject:?} than there are, and one flipped bit of its length away is a \
+             subject of which it lists more"
+        ),
+    });
+}
+
+/// The listed subjects of which another listed one is a flip of the length away, with their totals.
+fn one_flip_apart(table: &SubjectTable) -> Totals {
+    if table.len() > SUBJECTS_MAX {
+        return Totals::new();
+    }
+    let totals: HashMap<&[u8], u64> = table
+        .iter()
+        .map(|entry| (entry.subject, entry.total))
+        .collect();
+    let mut apart = Totals::new();
+    for (subject, total) in &totals {
+        // A flip that makes a subject longer is one that makes the longer subject shorter.
+        let shorter = (0..u16::BITS)
+            .map(|bit| subject.len() ^ (1 << bit))
+            .filter(|length| *length < subject.len())
+            .filter_map(|length| totals.get_key_value(subject.get(..length)?));
+        for (prefix, listed) in shorter {
+            apart.insert(subject.to_vec(), *total);
+            apart.insert(prefix.to_vec(), *listed);
+        }
+    }
+    apart
+}
+
+/// How many live messages there are of the subjects in `listed`.
+fn count(
+    blocks: Blocks<'_>,
+    finds: &[BlockFind],
+    listed: &Totals,
+    live: &SeqSet,
+    threads: usize,
+) -> Totals {
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Totals::new());
+    let work = || {
+        let (mut file, mut scratch) = (Vec::new(), Scratch::default());
+        let mut counting = Counting {
+            listed,
+            live,
+            found: HashMap::new(),
+        };
+        while let Some(find) = finds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if blocks.read(find.number, &mut file).is_ok() {
+                replay_unverified(&mut file, find, &mut scratch, &mut counting);
+            }
+        }
+        let mut total = total.lock();
+        for (subject, count) in counting.found {
+            *total.entry(subject).or_default() += count;
+        }
+    };
+    in_parallel(threads.clamp(1, finds.len().max(1)), &work);
+    total.into_inner()
+}
+
+struct Counting<'a> {
+    listed: &'a Totals,
+    live: &'a SeqSet,
+    found: HashMap<Vec<u8>, u64>,
+}
+
+impl RecordSink for Counting<'_> {
+    fn record(&mut self, record: &RecordRef, content: &[u8]) {
+        if record.kind() != RecordKind::Message || !self.live.contains(record.sequence()) {
+            return;
+        }
+        let subject = record.subject(content);
+        if let Some(count) = self.found.get_mut(subject) {
+            *count += 1;
+        } else if self.listed.contains_key(subject) {
+            self.found.insert(subject.to_vec(), 1);
+        }
+    }
+}
+
+/// The messages that flips could move between the subjects that differ.
+fn collect(blocks: Blocks<'_>, finds: &[BlockFind], differences: &Differences) -> Vec<OpenBorder> {
+    let mut collector = Collector::new(differences);
+    let (mut file, mut scratch) = (Vec::new(), Scratch::default());
+    for find in finds.iter().filter(|find| !find.compressed) {
+        if blocks.read(find.number, &mut file).is_ok() {
+            collector.begin_block(find.number);
+            replay_unverified(&mut file, find, &mut scratch, &mut collector);
+        }
+    }
+    collector.finish()
+}
