@@ -740,9 +740,16 @@ proptest! {
         let built = long(40_000 / length as u64 + 20, length);
         let mut bytes = built.bytes.clone();
         let mut touched = Vec::new();
+        // A stray copy by itself: beside other damage it can outweigh what lies between, since what counts is the longest
+        // chain of rising sequences.
+        let is_alone = places.len() == 1;
         for (at, length, damage) in &places {
             let start = at.index(bytes.len());
             let range = start..=(start + length - 1).min(bytes.len() - 1);
+            let damage = match damage {
+                Damage::Copy(_) if !is_alone => &Damage::Zero,
+                damage => damage,
+            };
             inflict(&mut bytes, &range, damage);
             touched.push(range);
         }
