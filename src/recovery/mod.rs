@@ -36,6 +36,7 @@ pub use engine::{Phase, Progress, Watch};
 pub use messages::{Flow, Item, Message, messages};
 pub use rebuild::rebuild_index;
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};
+pub(crate) use session::blank_report;
 pub use session::{StreamDir, examine};
 pub use settings::block_size;
 pub use undo::{AREA as UNDO_AREA, AreaState, UndoError, UndoReport, area_state};

@@ -149,7 +149,8 @@ pub(super) fn judge_how(
     }
 }
 
-pub(super) fn blank_report(stream: &StreamDir) -> StreamReport {
+/// A report on `stream` that says nothing yet but that it was not judged.
+pub(crate) fn blank_report(stream: &StreamDir) -> StreamReport {
     StreamReport {
         account: stream.account.clone(),
         name: stream.name.clone(),

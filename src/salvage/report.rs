@@ -7,6 +7,7 @@ use super::sets::{difference, intersection, ranges, within};
 use super::settle::Settled;
 use super::survey::Survey;
 use crate::format::seqset::SeqSet;
+use crate::recovery::blank_report;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::report::{Outcome, Refusal, SalvageTotals, StreamReport};
 
@@ -53,24 +54,12 @@ pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
     note_blocks(found, &mut events);
     note_trust(found, &mut events);
     let stream = StreamReport {
-        account: found.stream.account.clone(),
         name: evidence.name.clone(),
-        dir: found.stream.dir.display().to_string(),
         outcome: Outcome::Clean,
-        refusal: None,
-        source: None,
-        state: None,
-        subjects: None,
-        digest: None,
-        unreadable: Vec::new(),
-        ttl: None,
-        schedules: None,
-        sources: None,
-        consumers: Vec::new(),
         events,
-        actions: Vec::new(),
         loses_messages: totals.lost > 0,
         salvage: Some(totals),
+        ..blank_report(&found.stream)
     };
     SalvageReport { stream, blocks }
 }
@@ -136,24 +125,9 @@ pub fn refused(
         _ => (Refusal::Io, EventCode::IoError),
     };
     StreamReport {
-        account: stream.account.clone(),
-        name: stream.name.clone(),
-        dir: stream.dir.display().to_string(),
-        outcome: Outcome::Refused,
         refusal: Some(refusal),
-        source: None,
-        state: None,
-        subjects: None,
-        digest: None,
-        unreadable: Vec::new(),
-        ttl: None,
-        schedules: None,
-        sources: None,
-        consumers: Vec::new(),
         events: vec![Event::new(code, error.to_string())],
-        actions: Vec::new(),
-        salvage: None,
-        loses_messages: false,
+        ..blank_report(stream)
     }
 }
 
