@@ -16,6 +16,7 @@ mod merged;
 mod recover;
 mod salvage;
 mod scan;
+mod scattered;
 mod support;
 mod tidy;
 mod vault;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::agenda::{AGENDA_MAX, Agenda};
 use super::load::Lookup;
 use super::remove::Removal;
 use super::{Edge, Loaded, Model};
@@ -209,13 +210,17 @@ impl Model<'_> {
     pub fn apply_tombstones(&mut self) -> Result<(), Fault> {
         let tombstones = std::mem::take(&mut self.tombstones);
         let mut applied = 0_u64;
-        for seq in &tombstones {
-            let removed = self.remove_message(*seq);
-            if self.pass_over(removed)? == Some(Removal::Removed) {
-                applied += 1;
+        for window in tombstones.chunks(AGENDA_MAX) {
+            self.agenda = Agenda::of(window);
+            for seq in window {
+                let removed = self.remove_message(*seq);
+                if self.pass_over(removed)? == Some(Removal::Removed) {
+                    applied += 1;
+                }
+                self.drop_lost(*seq);
             }
-            self.drop_lost(*seq);
         }
+        self.agenda = Agenda::default();
         if applied > 0 {
             let detail = format!(
                 "{applied} of {} tombstones took a message away",

@@ -126,6 +126,13 @@ impl Model<'_> {
     /// Forgets a loaded block: its file or its bounds changed.
     pub fn forget_loaded(&mut self, id: u32) {
         self.loaded.retain(|(known, _)| *known != id);
+        self.agenda.forget(id);
+    }
+
+    /// Forgets every loaded block.
+    pub fn forget_all_loaded(&mut self) {
+        self.loaded.clear();
+        self.agenda.forget_all();
     }
 
     /// A loaded block serves while its index covers exactly what the block says of itself now.
@@ -135,11 +142,8 @@ impl Model<'_> {
         if loaded.index.first_seq == 0 || loaded.content.is_empty() {
             return None;
         }
-        let entries = block
-            .messages
-            .wrapping_add(block.deleted.len())
-            .wrapping_add(block.first.seq.wrapping_sub(loaded.index.first_seq));
-        (entries == loaded.index.span).then(|| Rc::clone(loaded))
+        let covered = block.covered_from(loaded.index.first_seq);
+        (covered == loaded.index.span).then(|| Rc::clone(loaded))
     }
 
     /// A block that went out of step is read and indexed anew for each message (H20, H37). Where nothing that goes into
@@ -298,7 +302,7 @@ impl Model<'_> {
             Some(offset),
             why.to_owned(),
         );
-        self.loaded.clear();
+        self.forget_all_loaded();
         let file = self.disk.block(number);
         if file.pieces.is_some() || !file.appended.is_empty() || file.encrypt_anew.is_some() {
             // A rewritten or extended block is plain in the overlay: cut what it will hold.

@@ -6,6 +6,7 @@
 //! can be made, printed and refused before a byte moves.
 
 mod age;
+mod agenda;
 mod disk;
 mod limits;
 mod load;
@@ -20,6 +21,7 @@ use crate::block::walk::Walked;
 use crate::format::checksum::HashKey;
 use crate::format::seqset::SeqSet;
 
+use agenda::Agenda;
 pub use disk::{BlockFile, BlockKey, Disk, Pending, StreamKeys};
 pub use load::{Lookup, convert_check};
 pub use remove::on_disk;
@@ -122,6 +124,13 @@ impl Block {
                 <= self.last.seq - self.first.seq
     }
 
+    /// Positions its accounts cover, counted from `first_seq`, the first position of an index made of it.
+    fn covered_from(&self, first_seq: u64) -> u64 {
+        self.messages
+            .wrapping_add(self.deleted.len())
+            .wrapping_add(self.first.seq.wrapping_sub(first_seq))
+    }
+
     /// Takes over what a walk found.
     pub fn take_walk(&mut self, walked: Walked, raw_bytes: u64) {
         self.first = Edge {
@@ -217,6 +226,8 @@ pub struct Model<'a> {
     pub unverified: Vec<u32>,
     next_id: u32,
     loaded: Vec<(u32, Rc<Loaded>)>,
+    /// What is about to be taken away.
+    agenda: Agenda,
     /// Rebuilds the server does on the side while it opens; they count once the open is through.
     late_rebuilds: Vec<Option<Lost>>,
 }
@@ -242,6 +253,7 @@ impl<'a> Model<'a> {
             unverified: Vec::new(),
             next_id: 0,
             loaded: Vec::new(),
+            agenda: Agenda::default(),
             late_rebuilds: Vec::new(),
         }
     }
@@ -381,7 +393,7 @@ impl<'a> Model<'a> {
     pub fn start_over(&mut self) -> Totals {
         self.subjects.clear();
         self.blocks.clear();
-        self.loaded.clear();
+        self.forget_all_loaded();
         self.late_rebuilds.clear();
         std::mem::take(&mut self.totals)
     }

@@ -1,11 +1,10 @@
 //! Taking messages and blocks away, and the markers that keep sequences from moving back.
 
+use super::agenda::Doomed;
 use super::load::Lookup;
 use super::{Block, Edge, Loaded, Model, block_path, key_path};
 use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
-use crate::format::record::{
-    NewRecord, RecordKind, RecordRef, Run, Runs, encode_record, record_length,
-};
+use crate::format::record::{NewRecord, RecordKind, RecordRef, Run, Runs, encode_record};
 use crate::format::seqset::SeqSet;
 use crate::recovery::actions::{ActionKind, Piece};
 use crate::recovery::fault::{Cause, Fault};
@@ -49,18 +48,23 @@ impl Model<'_> {
         if block.closed || seq < block.first.seq || block.deleted.contains(seq) {
             return Ok(Removal::AlreadyGone);
         }
-        let loaded = self.load(at)?;
-        let record = match self.lookup(at, &loaded, seq)? {
-            Lookup::Found(_, record) => record,
-            Lookup::Gone => return Ok(Removal::AlreadyGone),
+        let doomed = match self.noted(at, seq) {
+            Some(doomed) => doomed,
+            None => {
+                let loaded = self.load(at)?;
+                let Lookup::Found(_, record) = self.lookup(at, &loaded, seq)? else {
+                    return Ok(Removal::AlreadyGone);
+                };
+                self.note_doomed(at, &loaded);
+                Doomed::of(&record, &loaded.content)
+            }
         };
         let Some(block) = self.blocks.get(at) else {
             return Ok(Removal::NoBlock);
         };
         let is_first = seq == block.first.seq;
         let empties = block.messages == 1;
-        self.subtract(at, &record, &loaded, seq);
-        drop(loaded);
+        self.subtract(at, &doomed, seq);
         if is_first {
             self.move_block_first(at);
             if !empties
@@ -88,10 +92,8 @@ impl Model<'_> {
     }
 
     /// Takes one message out of every total.
-    fn subtract(&mut self, at: usize, record: &RecordRef, loaded: &Loaded, seq: u64) {
-        let subject = record.subject(&loaded.content);
-        let (headers, body) = record.headers_and_body(&loaded.content).unwrap_or_default();
-        let size = record_length(subject.len(), headers.len(), body.len()) as u64;
+    fn subtract(&mut self, at: usize, doomed: &Doomed, seq: u64) {
+        let size = doomed.record_length;
         self.totals.messages = self.totals.messages.saturating_sub(1);
         self.totals.bytes = self.totals.bytes.saturating_sub(size);
         if let Some(block) = self.blocks.get_mut(at) {
@@ -99,8 +101,9 @@ impl Model<'_> {
             block.bytes = block.bytes.saturating_sub(size);
         }
         self.dirty = true;
-        self.subjects.remove_one(subject);
-        self.timers.forget_ttl(seq, record.timestamp_ns(), headers);
+        self.subjects.remove_one(&doomed.subject);
+        self.timers
+            .forget_ttl(seq, doomed.timestamp_ns, &doomed.headers);
     }
 
     fn wants_rewrite(&self, at: usize) -> bool {
