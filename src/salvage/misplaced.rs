@@ -346,7 +346,7 @@ impl Search<'_> {
     }
 }
 
-/// Whether the index is of the last record on disk, where its last block is under another name.
+/// Whether the index is of the last record on disk, where it seemed not to be for files under other names.
 pub(super) fn is_index_fresh(blocks: Blocks<'_>) -> bool {
     let evidence = &blocks.gathered.evidence;
     let Some(index) = &evidence.index else {
@@ -358,11 +358,11 @@ pub(super) fn is_index_fresh(blocks: Blocks<'_>) -> bool {
         return false;
     }
     let mut bytes = Vec::new();
-    blocks
-        .misplaced
+    evidence
+        .blocks
         .iter()
-        .filter(|(_, place)| place.number == last_block)
-        .any(|(file, _)| {
+        .filter(|file| blocks.number_in(**file) == last_block)
+        .any(|file| {
             let read = blocks.read(*file, &mut bytes);
             read.is_ok_and(|read| !matches!(read.key, BlockKey::Closed(_)))
                 && tail_of(&bytes) == index.state.last_record_hash
