@@ -47,6 +47,8 @@ const HASH_KEY_COST: u64 = 256;
 const DECRYPTED_TOTAL: u64 = 1 << 30;
 /// Attempts to open a key file under the number of another block.
 const KEY_TRIALS_MAX: u32 = 1 << 16;
+/// Key files that are mended, if need be, to see whether they open under their own numbers.
+const KEY_MENDS_MAX: u32 = 64;
 /// Key files that are tried under other numbers than their own.
 const STRAY_KEYS_MAX: usize = 1024;
 /// Bytes of a file that are looked at.
@@ -81,6 +83,7 @@ pub(super) fn find(
         stray_keys: stray_keys(blocks, scanned),
         keys: HashMap::new(),
         key_trials: KEY_TRIALS_MAX,
+        key_mends: KEY_MENDS_MAX,
         hashed_left: 0,
         decrypted_left: 0,
         bytes: Vec::new(),
@@ -196,6 +199,7 @@ struct Search<'a> {
     /// The keys of the numbers tried so far.
     keys: HashMap<u32, Rc<Vec<FoundKey>>>,
     key_trials: u32,
+    key_mends: u32,
     hashed_left: u64,
     decrypted_left: u64,
     /// The beginning of the file as it lies.
@@ -323,10 +327,16 @@ impl Search<'_> {
         let context = block_context(self.name(), number);
         let mut found = Vec::new();
         let own = blocks.key_path(number);
-        if let Ok(bytes) = blocks.fs.read(&blocks.stream.dir.join(&own), KEY_FILE_MAX)
-            && let Ok((opened, _)) = trials.open_mended(&bytes, &context)
-        {
-            found.push(FoundKey { path: own, opened });
+        if let Ok(bytes) = blocks.fs.read(&blocks.stream.dir.join(&own), KEY_FILE_MAX) {
+            let mut opened = trials.open(&bytes, &context).ok();
+            if opened.is_none() && self.key_mends > 0 {
+                self.key_mends -= 1;
+                let mended = trials.open_mended(&bytes, &context);
+                opened = mended.ok().map(|(opened, _)| opened);
+            }
+            if let Some(opened) = opened {
+                found.push(FoundKey { path: own, opened });
+            }
         }
         for stray in &self.stray_keys {
             let Some(left) = self.key_trials.checked_sub(1) else {

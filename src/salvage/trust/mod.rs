@@ -45,6 +45,8 @@ pub use places::LostWithin;
 pub(super) const MESSAGE_MIN_LENGTH: u64 = RECORD_MIN_LENGTH as u64 + 1;
 /// How far above what is proven an unchecked file may put the last sequence, where the stream is small.
 const CLAIM_SLACK: u64 = 1 << 20;
+/// Records that nothing speaks for which are told one by one.
+const DOUBTED_TOLD_MAX: usize = 1000;
 
 /// What a block's `N.idx` holds deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -276,10 +278,12 @@ fn doubt_strays(facts: &Facts<'_>, last: &mut Edge, found: &mut SeqSet) -> Vec<C
         for stray in &find.strays {
             if stray.seq > most {
                 found.remove(stray.seq);
-                doubted.push(Claim {
-                    path: BlockFile::Block.name(find.file),
-                    seq: stray.seq,
-                });
+                if doubted.len() < DOUBTED_TOLD_MAX {
+                    doubted.push(Claim {
+                        path: BlockFile::Block.name(find.file),
+                        seq: stray.seq,
+                    });
+                }
             } else if stray.seq > last.seq {
                 *last = *stray;
             }
