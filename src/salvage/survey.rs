@@ -288,9 +288,14 @@ fn scan_all(
         keys: &options.keys,
         misplaced: &nowhere,
     };
-    let mut scanned = scan_first(blocks, options.threads, watch)?;
-    let subjects = Witness::new(&blocks.gathered.evidence);
-    let misplaced = misplaced::find(blocks, &scanned, &subjects, watch);
+    let pass = Pass {
+        blocks,
+        subjects: &Witness::new(&blocks.gathered.evidence),
+        threads: options.threads,
+        watch,
+    };
+    let mut scanned = pass.scan(&blocks.gathered.evidence.blocks, WORK_LIMIT)?;
+    let misplaced = misplaced::find(blocks, &scanned, pass.subjects, watch);
     blocks.misplaced = &misplaced;
     if misplaced::is_index_fresh(blocks)
         && let Some(index) = &mut gathered.evidence.index
@@ -309,21 +314,6 @@ fn scan_all(
     Ok((scanned, misplaced))
 }
 
-/// Scans every block file as what it is named after.
-fn scan_first(
-    blocks: Blocks<'_>,
-    threads: usize,
-    watch: &Watch<'_>,
-) -> Result<Vec<Scanned>, SalvageError> {
-    let pass = Pass {
-        blocks,
-        subjects: &Witness::new(&blocks.gathered.evidence),
-        threads,
-        watch,
-    };
-    pass.scan(&blocks.gathered.evidence.blocks, WORK_LIMIT)
-}
-
 /// Scans the files again that are misplaced, as what they are; then those in which a search for a mend was cut short, with
 /// more work for each place the fewer they are.
 fn scan_again(
@@ -332,20 +322,22 @@ fn scan_again(
     threads: usize,
     watch: &Watch<'_>,
 ) -> Result<(), SalvageError> {
-    let subjects = Witness::new(&blocks.gathered.evidence);
-    let pass = Pass {
-        blocks,
-        subjects: &subjects,
-        threads,
-        watch,
-    };
-    pass.replace(scanned, WORK_LIMIT, |find| {
-        blocks.misplaced.contains_key(&find.file)
-    })?;
     let open = |find: &BlockFind| {
         let open = find.gaps.iter();
         open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
     };
+    let is_misplaced = |find: &BlockFind| blocks.misplaced.contains_key(&find.file);
+    let mut finds = scanned.iter().map(|(_, find)| find);
+    if !finds.any(|find| is_misplaced(find) || open(find) > 0) {
+        return Ok(());
+    }
+    let pass = Pass {
+        blocks,
+        subjects: &Witness::new(&blocks.gathered.evidence),
+        threads,
+        watch,
+    };
+    pass.replace(scanned, WORK_LIMIT, is_misplaced)?;
     let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
     let work_limit = SECOND_WORK_TOTAL.checked_div(places).unwrap_or(0);
     if work_limit <= WORK_LIMIT {
