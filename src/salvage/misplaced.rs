@@ -434,3 +434,85 @@ fn hints<'a>(number: u32, hash_key: &'a HashKey, subjects: &'a dyn SubjectWitnes
         work_limit: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::find::{Edge, Gap, GapCause};
+    use super::super::sets::ranges;
+    use super::*;
+
+    fn held(file: u32, number: u32, seqs: &[u64], gap: Option<(u64, u64)>) -> Scanned {
+        let edge = |seq: &u64| Edge {
+            seq: *seq,
+            timestamp_ns: 0,
+        };
+        let gap = gap.map(|(before, after)| Gap {
+            offset: 0,
+            length: 100,
+            file_offset: 0,
+            file_length: 100,
+            cause: GapCause::WorkLimit,
+            before: Some(before),
+            after: Some(after),
+        });
+        let find = BlockFind {
+            number,
+            file,
+            file_length: 1000,
+            messages: seqs.iter().copied().collect(),
+            first: seqs.first().map(edge),
+            last: seqs.last().map(edge),
+            gaps: gap.into_iter().collect(),
+            ..BlockFind::default()
+        };
+        let block = SurveyedBlock {
+            key: BlockKey::Plain,
+            key_repair: None,
+            legacy: None,
+        };
+        (block, find)
+    }
+
+    fn order(scanned: &[Scanned]) -> Vec<(u32, u32)> {
+        let places = scanned.iter().map(|(_, find)| (find.number, find.file));
+        places.collect()
+    }
+
+    #[test]
+    fn the_block_of_that_name_is_taken_and_a_copy_fills_its_gaps() {
+        let mut scanned = vec![
+            held(1, 1, &[1], None),
+            held(2, 5, &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29], None),
+            held(5, 5, &[20, 22, 26, 27], Some((22, 26))),
+            held(6, 2, &[5], None),
+        ];
+        put_in_order(&mut scanned);
+        assert_eq!(order(&scanned), [(1, 1), (2, 6), (5, 5), (5, 2)]);
+        // 21 was gone from the block when it was written last; what lies in the gap and behind the end may be lost.
+        assert_eq!(ranges(&scanned[3].1.outdated), [(21, 21)]);
+        assert!(scanned[2].1.outdated.is_empty());
+    }
+
+    #[test]
+    fn noise_under_a_name_gives_way_to_a_copy_and_of_copies_the_fullest_is_taken() {
+        let mut scanned = vec![
+            held(3, 3, &[], None),
+            held(8, 3, &[10, 11], None),
+            held(9, 3, &[10, 11, 12], None),
+        ];
+        put_in_order(&mut scanned);
+        assert_eq!(order(&scanned), [(3, 9), (3, 8), (3, 3)]);
+        assert!(scanned.iter().all(|(_, find)| find.outdated.is_empty()));
+    }
+
+    #[test]
+    fn only_files_that_gave_nothing_are_suspect() {
+        let (block, mut find) = held(3, 3, &[], None);
+        assert!(is_suspect(&block, &find));
+        find.tombstones.push(Edge::default());
+        assert!(!is_suspect(&block, &find));
+        find.tombstones.clear();
+        find.file_length = 0;
+        assert!(!is_suspect(&block, &find));
+    }
+}

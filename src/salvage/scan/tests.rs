@@ -10,6 +10,7 @@ use super::work::{BLOCK_PLACES, RESYNC_RATE};
 use super::*;
 use crate::block::walk;
 use crate::format::checksum::HashKey;
+use crate::format::limits::SEQUENCE_MAX;
 use crate::format::record::{NewRecord, RecordKind, encode_record};
 use crate::format::subject;
 
@@ -935,4 +936,37 @@ fn the_last_hash_of_a_compressed_block_is_mended_in_the_file() {
             assert_eq!(scanned.find.repairs[0].site, Site::Hash);
         }
     }
+}
+
+#[test]
+fn a_probe_tells_the_block_of_plain_compressed_and_damaged_bytes() {
+    let built = long(400, 300);
+    let witness = mixed_witness();
+    let (own, other) = (key(), HashKey::for_block(b"ORDERS", 4));
+    let is_of = |file: &[u8], key: &HashKey| {
+        let hints = Hints {
+            number: 9,
+            hash_key: &other,
+            sequences: &(1..=SEQUENCE_MAX),
+            subjects: &witness,
+            work_limit: 0,
+        };
+        let (mut file, mut scratch) = (file.to_vec(), Scratch::default());
+        let content = probe::content_of(&mut file, &mut scratch);
+        let mut spent = 0;
+        let found = probe::Probe::of(content, &hints).is_of(content, key, &mut spent);
+        assert!(spent <= 16 * (64 << 10), "{spent} bytes hashed");
+        found
+    };
+    let mut compressed = Vec::new();
+    crate::format::compression::compress(&built.bytes, &mut compressed).unwrap();
+    let mut damaged = built.bytes.clone();
+    inflict(&mut damaged, &(0..=20_000), &Damage::Noise(7));
+    let one = build([message(1, "orders.new", b"", b"alone")]).bytes;
+    for file in [&built.bytes, &compressed, &damaged, &one] {
+        assert!(is_of(file, &own));
+        assert!(!is_of(file, &other));
+    }
+    assert!(!is_of(&[], &own));
+    assert!(!is_of(&hostile(5000, 40), &own));
 }
