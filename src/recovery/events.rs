@@ -88,6 +88,7 @@ event_codes! {
     BlockOverlap, "block-overlap", Warn;
     BlockOrderInverted, "block-order-inverted", Warn;
     BlockNameAmbiguous, "block-name-ambiguous", Warn;
+    BlockMisplaced, "block-misplaced", Warn;
     BlockOrphanFile, "block-orphan-file", Warn;
     BlockKeyCreated, "block-key-created", Info;
     BlockEncrypted, "block-encrypted", Info;

@@ -22,7 +22,7 @@ pub const OPEN_MAX: usize = 100_000;
 /// A message that has a subject too many have, and by a flip would have one too few have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenBorder {
-    /// The block it lies in.
+    /// The number in the name of the file it lies in.
     pub block: u32,
     /// Its sequence.
     pub seq: u64,
@@ -86,9 +86,9 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// What is fed from now on is block `number`.
-    pub fn begin_block(&mut self, number: u32) {
-        self.block = number;
+    /// What is fed from now on is the block file named after `file`.
+    pub fn begin_block(&mut self, file: u32) {
+        self.block = file;
     }
 
     /// What was collected; nothing where it was more than [`OPEN_MAX`].

@@ -212,6 +212,7 @@ pub(super) fn source_blocks<'a>(
         stream: &found.stream,
         gathered: &found.gathered,
         keys,
+        misplaced: &found.misplaced,
     }
 }
 
@@ -433,7 +434,7 @@ impl Rewriter {
         else {
             return Ok(Vec::new());
         };
-        job.blocks.read(find.number, &mut self.file)?;
+        job.blocks.read(find.file, &mut self.file)?;
         let mut sink = Keeper {
             kept: &verdict.kept,
             live: &job.found.trust.live,

@@ -117,8 +117,10 @@ pub struct UncertainBorder {
 /// Everything found in one block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockFind {
-    /// Block number.
+    /// Block number: what its records are hashed under.
     pub number: u32,
+    /// The number in the name of the file it was found in: another where files were swapped, or one was copied over another.
+    pub file: u32,
     /// Length of the file in bytes.
     pub file_length: u64,
     /// Length of the decoded content, mended.
@@ -126,8 +128,9 @@ pub struct BlockFind {
     /// Whether the file is compressed.
     pub compressed: bool,
     /// Sequences of the messages that verify. Sequences rise in a sound block; where they do not, the longest rising
-    /// chain of messages and erased records is taken, so that a stray old copy of a few records does not hide those
-    /// behind it. (The server passes over what does not rise above the highest so far.)
+    /// chain of messages and erased records stands in its place, so that a stray old copy of a few records does not hide
+    /// those behind it, and what is not of it is among `strays`. (The server passes over what does not rise above the
+    /// highest so far.)
     pub messages: SeqSet,
     /// Bytes of their records.
     pub message_bytes: u64,
@@ -135,9 +138,9 @@ pub struct BlockFind {
     pub erased: SeqSet,
     /// Tombstones in file order: the sequence that is gone, and the time of what was there.
     pub tombstones: Vec<Edge>,
-    /// First message or erased record.
+    /// First message or erased record of the chain.
     pub first: Option<Edge>,
-    /// Last message or erased record.
+    /// Last message or erased record of the chain.
     pub last: Option<Edge>,
     /// What was mended, in file order.
     pub repairs: Vec<Repair>,
@@ -145,8 +148,17 @@ pub struct BlockFind {
     pub gaps: Vec<Gap>,
     /// Messages kept with a doubt.
     pub uncertain: Vec<UncertainBorder>,
-    /// Messages and erased records outside that chain; an erased one counts as erased all the same.
+    /// Messages and erased records outside that chain, copies of others among them; an erased one counts as erased all the
+    /// same.
     pub backward_count: u64,
+    /// Messages outside that chain whose sequence nothing in it has, by sequence.
+    pub strays: Vec<Edge>,
+    /// Messages that verify, and that were gone when the block, or a part of it, was written last: old copies of what was
+    /// deleted since, unless something that knows better counts them.
+    pub outdated: SeqSet,
+    /// Sequences of which another record of the block, which verifies too, says something else. What is taken stands in its
+    /// place.
+    pub rivals: SeqSet,
 }
 
 impl BlockFind {

@@ -87,6 +87,7 @@ impl<'a> Cursor<'a> {
                 stream: &survey.stream,
                 gathered: &survey.gathered,
                 keys,
+                misplaced: &survey.misplaced,
             },
             survey,
             segments: segments.into_iter(),
@@ -156,7 +157,7 @@ impl<'a> Cursor<'a> {
         ) else {
             return Ok(());
         };
-        self.blocks.read(find.number, &mut self.file)?;
+        self.blocks.read(find.file, &mut self.file)?;
         let mut sink = Collector {
             kept: if self.every {
                 &find.messages

@@ -63,7 +63,7 @@ fn place<'a>(
     at: usize,
 ) -> Option<(&'a OpenBorder, &'a mut BlockFind)> {
     let message = open.get(at)?;
-    let find = finds.iter_mut().find(|find| find.number == message.block)?;
+    let find = finds.iter_mut().find(|find| find.file == message.block)?;
     Some((message, find))
 }
 
@@ -125,7 +125,7 @@ fn count(
             found: HashMap::new(),
         };
         while let Some(find) = finds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if blocks.read(find.number, &mut file).is_ok() {
+            if blocks.read(find.file, &mut file).is_ok() {
                 replay_unverified(&mut file, find, &mut scratch, &mut counting);
             }
         }
@@ -163,8 +163,8 @@ fn collect(blocks: Blocks<'_>, finds: &[BlockFind], differences: &Differences) -
     let mut collector = Collector::new(differences);
     let (mut file, mut scratch) = (Vec::new(), Scratch::default());
     for find in finds.iter().filter(|find| !find.compressed) {
-        if blocks.read(find.number, &mut file).is_ok() {
-            collector.begin_block(find.number);
+        if blocks.read(find.file, &mut file).is_ok() {
+            collector.begin_block(find.file);
             replay_unverified(&mut file, find, &mut scratch, &mut collector);
         }
     }

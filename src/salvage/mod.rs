@@ -25,6 +25,7 @@ mod kept;
 mod listed;
 pub mod mend;
 mod merge;
+mod misplaced;
 mod plan;
 pub mod quarantine;
 mod read;

@@ -42,12 +42,13 @@ pub enum BlockPlan {
 pub fn plan(survey: &Survey, target: Target) -> (Vec<BlockPlan>, Option<Edge>) {
     let last_used = last_used(survey);
     let trailing = trailing(survey, last_used);
+    let told = told(survey);
     let mut reach = 0_u64;
     let mut plans = Vec::with_capacity(survey.finds.len());
     for (at, find) in survey.finds.iter().enumerate() {
         let plan = if is_used(survey, at) {
             let is_last = Some(at) == last_used && trailing.is_none();
-            one(survey, target, at, find, reach, is_last)
+            one(survey, target, at, find, reach, is_last, &told)
         } else {
             BlockPlan::Skip
         };
@@ -83,10 +84,29 @@ fn is_used(survey: &Survey, at: usize) -> bool {
     let live = &survey.trust.live;
     let kept = survey.trust.blocks.get(at);
     kept.is_some_and(|verdict| !verdict.kept.is_empty())
-        || survey
-            .finds
-            .get(at)
-            .is_some_and(|find| tombstones_kept(find, live).next().is_some())
+        || !is_spare(survey, at)
+            && survey
+                .finds
+                .get(at)
+                .is_some_and(|find| tombstones_kept(find, live).next().is_some())
+}
+
+/// Whether another file is taken for the same block.
+fn is_spare(survey: &Survey, at: usize) -> bool {
+    let number = |at: usize| survey.finds.get(at).map(|find| find.number);
+    at.checked_sub(1)
+        .is_some_and(|before| number(before) == number(at))
+}
+
+/// The tombstones that the new store will have.
+fn told(survey: &Survey) -> SeqSet {
+    let mut told = SeqSet::new();
+    for (at, find) in survey.finds.iter().enumerate() {
+        if !is_spare(survey, at) {
+            told.extend(find.tombstones.iter().map(|edge| edge.seq & SEQUENCE_MAX));
+        }
+    }
+    told
 }
 
 fn last_used(survey: &Survey) -> Option<usize> {
@@ -121,6 +141,7 @@ fn one(
     find: &BlockFind,
     reach: u64,
     is_last: bool,
+    told: &SeqSet,
 ) -> BlockPlan {
     let rewrite = BlockPlan::Rewrite {
         compressed: find.compressed && !is_last,
@@ -129,7 +150,8 @@ fn one(
     let (Some(verdict), Some(block)) = (trust.blocks.get(at), survey.blocks.get(at)) else {
         return rewrite;
     };
-    let key_fits = block.key_repair.is_none()
+    let key_fits = find.file == find.number
+        && block.key_repair.is_none()
         && match (&block.key, target) {
             (BlockKey::Plain, Target::Plain) => true,
             (BlockKey::Opened(opened), Target::Key(key, cipher)) => {
@@ -146,7 +168,7 @@ fn one(
         return rewrite;
     }
     let dead = difference(&find.messages, &verdict.kept);
-    let untold = difference(&dead, &trust.tombstones);
+    let untold = difference(&dead, told);
     let revoked = tombstones_kept(find, &trust.live).count() < find.tombstones.len();
     let follows = trust
         .blocks

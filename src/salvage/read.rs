@@ -1,9 +1,11 @@
 //! Reading a block of the source: its file, its key, its decrypted bytes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::evidence::{BlockKey, FileRepair, Gathered, block_key};
-use crate::crypto::BlockCipher;
+use super::evidence::{BlockKey, FileRepair, Gathered, Trials, block_key};
+use super::find::{Repair, Site};
+use crate::crypto::{BlockCipher, block_context};
 use crate::env::{FileSystem, IoError};
 use crate::format::names::BlockFile;
 use crate::recovery::StreamDir;
@@ -13,6 +15,18 @@ use crate::recovery::options::Keys;
 const FIRST_BYTES: usize = 64 * 1024;
 /// Offsets in a block have 32 bits; what lies beyond could not be addressed.
 const BLOCK_LENGTH_MAX: u64 = u32::MAX as u64;
+
+/// Longer files are no key files.
+const KEY_FILE_MAX: u64 = 1 << 16;
+
+/// What is in a block file that lies, or whose key lies, under the name of another block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The block.
+    pub number: u32,
+    /// The file with its key, relative to the stream directory; none where it is not encrypted.
+    pub key_file: Option<String>,
+}
 
 /// Reads the blocks of one stream. Each thread has its own buffer.
 #[derive(Clone, Copy)]
@@ -25,6 +39,8 @@ pub struct Blocks<'a> {
     pub gathered: &'a Gathered,
     /// The caller's keys.
     pub keys: &'a Keys,
+    /// Files that do not hold what they are named after, by the number in their names.
+    pub misplaced: &'a BTreeMap<u32, Misplaced>,
 }
 
 /// A block that was read.
@@ -39,14 +55,37 @@ pub struct ReadBlock {
 }
 
 impl Blocks<'_> {
-    /// The block's file, relative to the stream directory.
+    /// The block file named after `file`, relative to the stream directory.
     #[must_use]
-    pub fn path(&self, number: u32) -> String {
-        let name = BlockFile::Block.name(number);
+    pub fn path(&self, file: u32) -> String {
+        let name = BlockFile::Block.name(file);
         format!("{}/{name}", self.gathered.messages_dir)
     }
 
-    /// Reads block `number` into `buffer` and decrypts it there.
+    /// The key file named after block `number`, relative to the stream directory.
+    #[must_use]
+    pub fn key_path(&self, number: u32) -> String {
+        let name = BlockFile::Key.name(number);
+        format!("{}/{name}", self.gathered.messages_dir)
+    }
+
+    /// The number of the block in the file named after `file`.
+    #[must_use]
+    pub fn number_in(&self, file: u32) -> u32 {
+        self.misplaced.get(&file).map_or(file, |place| place.number)
+    }
+
+    /// Reads at most `most` bytes of the file named after `file` into `buffer`, as they lie.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be opened at all.
+    pub fn read_start(&self, file: u32, most: usize, buffer: &mut Vec<u8>) -> Result<(), IoError> {
+        let path = self.stream.dir.join(self.path(file));
+        read_file(self.fs, &path, most as u64, buffer).map(drop)
+    }
+
+    /// Reads the file named after `file` into `buffer` and decrypts it there.
     ///
     /// What cannot be read for a fault of the device is no reason to give up: `buffer` then has what came before, and the
     /// fault is in [`ReadBlock::cut`].
@@ -54,18 +93,21 @@ impl Blocks<'_> {
     /// # Errors
     ///
     /// Where the file cannot be opened at all.
-    pub fn read(&self, number: u32, buffer: &mut Vec<u8>) -> Result<ReadBlock, IoError> {
-        let path = self.stream.dir.join(self.path(number));
-        let cut = read_file(self.fs, &path, buffer)?;
+    pub fn read(&self, file: u32, buffer: &mut Vec<u8>) -> Result<ReadBlock, IoError> {
+        let path = self.stream.dir.join(self.path(file));
+        let cut = read_file(self.fs, &path, BLOCK_LENGTH_MAX, buffer)?;
         let first = buffer.get(..FIRST_BYTES).unwrap_or(buffer);
-        let (mut key, repair) = block_key(
-            self.fs,
-            &self.stream.dir,
-            self.gathered,
-            self.keys,
-            number,
-            first,
-        );
+        let (mut key, repair) = match self.misplaced.get(&file) {
+            Some(place) => self.misplaced_key(place),
+            None => block_key(
+                self.fs,
+                &self.stream.dir,
+                self.gathered,
+                self.keys,
+                file,
+                first,
+            ),
+        };
         if let BlockKey::Opened(opened) = &key
             && BlockCipher::new(&opened.seed, &opened.nonce)
                 .apply(buffer, 0)
@@ -75,18 +117,54 @@ impl Blocks<'_> {
         }
         Ok(ReadBlock { key, repair, cut })
     }
+
+    fn misplaced_key(&self, place: &Misplaced) -> (BlockKey, Option<FileRepair>) {
+        let Some(path) = &place.key_file else {
+            return (BlockKey::Plain, None);
+        };
+        let evidence = &self.gathered.evidence;
+        let trials = Trials {
+            keys: self.keys,
+            account: &evidence.account,
+        };
+        let context = block_context(evidence.name.as_bytes(), place.number);
+        let opened = self
+            .fs
+            .read(&self.stream.dir.join(path), KEY_FILE_MAX)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| {
+                trials
+                    .open_mended(&bytes, &context)
+                    .map_err(|error| error.to_string())
+            });
+        match opened {
+            Ok((opened, _)) => {
+                let repair = (*path != self.key_path(place.number)).then(|| FileRepair {
+                    path: path.clone(),
+                    repair: Repair {
+                        site: Site::SideFile,
+                        patches: Vec::new(),
+                        seq: None,
+                    },
+                });
+                (BlockKey::Opened(Box::new(opened)), repair)
+            }
+            Err(reason) => (BlockKey::Closed(reason), None),
+        }
+    }
 }
 
 fn read_file(
     fs: &dyn FileSystem,
     path: &Path,
+    most: u64,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<String>, IoError> {
     let file = fs.open(path)?;
     let length = file.length()?;
-    let taken = usize::try_from(length.min(BLOCK_LENGTH_MAX)).unwrap_or(usize::MAX);
-    let mut cut = (length > BLOCK_LENGTH_MAX)
-        .then(|| format!("{length} bytes; those beyond {BLOCK_LENGTH_MAX} are not looked at"));
+    let taken = usize::try_from(length.min(most)).unwrap_or(usize::MAX);
+    let mut cut =
+        (length > most).then(|| format!("{length} bytes; those beyond {most} are not looked at"));
     if buffer
         .try_reserve(taken.saturating_sub(buffer.len()))
         .is_err()

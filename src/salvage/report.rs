@@ -3,6 +3,7 @@
 use super::evidence::BlockKey;
 use super::find::{BlockFind, GapCause, Repair, Site};
 use super::quarantine::reason;
+use super::read::Misplaced;
 use super::sets::{difference, intersection, ranges, within};
 use super::settle::Settled;
 use super::survey::Survey;
@@ -235,7 +236,10 @@ fn path(found: &Survey, number: u32) -> String {
 
 fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
     for (find, block) in found.finds.iter().zip(&found.blocks) {
-        let file = path(found, find.number);
+        let file = path(found, find.file);
+        if let Some(place) = found.misplaced.get(&find.file) {
+            events.push(misplaced(find, place).file(&file));
+        }
         if let Some(repair) = &block.key_repair {
             let detail = match repair.repair.patches.as_slice() {
                 [] => "the block's key was found in this file".to_owned(),
@@ -279,13 +283,45 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
             );
         }
         if find.backward_count > 0 {
-            let detail = format!(
-                "{} records whose sequence does not rise are left out",
-                find.backward_count
-            );
-            events.push(Event::new(EventCode::BlockSeqBackwards, detail).file(&file));
+            events.push(out_of_order(find).file(&file));
         }
     }
+}
+
+/// What a file holds that is named after another block, or whose key is.
+fn misplaced(find: &BlockFind, place: &Misplaced) -> Event {
+    let key = place.key_file.as_ref();
+    let key = key.map_or_else(String::new, |path| format!(", its key is in {path}"));
+    let detail = format!("the file holds block {}{key}", place.number);
+    let event = Event::new(EventCode::BlockMisplaced, detail);
+    match find.messages.first() {
+        Some(seq) => event.seq(seq),
+        None => event,
+    }
+}
+
+fn out_of_order(find: &BlockFind) -> Event {
+    let strays = find.strays.len() as u64;
+    let mut detail = format!(
+        "{} records whose sequence does not rise: {strays} that nothing else holds, {} copies",
+        find.backward_count,
+        find.backward_count.saturating_sub(strays)
+    );
+    if let Some(first) = find.rivals.first() {
+        let more = format!(
+            "; {} of the copies differ from what is taken, the first in sequence {first}",
+            find.rivals.len()
+        );
+        detail.push_str(&more);
+    }
+    if !find.outdated.is_empty() {
+        let more = format!(
+            "; {} messages are in an old copy alone",
+            find.outdated.len()
+        );
+        detail.push_str(&more);
+    }
+    Event::new(EventCode::BlockSeqBackwards, detail)
 }
 
 fn neighbours(before: Option<u64>, after: Option<u64>) -> String {
@@ -364,7 +400,7 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
             );
             events.push(
                 Event::new(EventCode::BlockOverlap, detail)
-                    .file(path(found, find.number))
+                    .file(path(found, find.file))
                     .seq(first),
             );
         }
@@ -376,6 +412,8 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
         );
         let code = if claim.path.starts_with("obs/") {
             EventCode::ConsumerAheadOfStream
+        } else if claim.path.ends_with(".blk") {
+            EventCode::BlockSeqBackwards
         } else {
             EventCode::TtlAhead
         };

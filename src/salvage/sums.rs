@@ -114,7 +114,7 @@ impl Adder {
         if verdict.kept.is_empty() {
             return Ok(());
         }
-        blocks.read(find.number, &mut self.file)?;
+        blocks.read(find.file, &mut self.file)?;
         let mut file = std::mem::take(&mut self.file);
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut sink = Adding {

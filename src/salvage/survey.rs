@@ -2,6 +2,7 @@
 //!
 //! Contents are not kept. Memory is bounded by threads × (block + decoded block), the sets of sequences and the patches.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -10,7 +11,8 @@ use super::error::SalvageError;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
 use super::find::{BlockFind, Edge, Gap, GapCause};
 use super::listed::settle_listed;
-use super::read::{Blocks, ReadBlock};
+use super::misplaced;
+use super::read::{Blocks, Misplaced, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
 use super::witness::Subjects;
@@ -43,7 +45,7 @@ const SECOND_WORK_LIMIT: u64 = 16 << 30;
 const SIDE_FILE_MAX: u64 = 1 << 30;
 
 /// Where a purge puts together what is to take the place of `msgs`.
-const STAGED: &str = "__new_msgs__";
+pub(super) const STAGED: &str = "__new_msgs__";
 
 /// The server's subject index cannot hold it.
 const UNLISTED_BYTE: u8 = 0x7F;
@@ -66,7 +68,7 @@ pub struct Survey {
     pub stream: StreamDir,
     /// The side files.
     pub gathered: Gathered,
-    /// The blocks, ascending by number.
+    /// The blocks, ascending by number; of several files with one block the one that is taken for it comes first.
     pub blocks: Vec<SurveyedBlock>,
     /// What is in them, in the same order.
     pub finds: Vec<BlockFind>,
@@ -74,6 +76,8 @@ pub struct Survey {
     pub trust: Trust,
     /// Consumers, by name.
     pub consumers: Vec<ConsumerEvidence>,
+    /// Files that do not hold what they are named after, by the number in their names.
+    pub misplaced: BTreeMap<u32, Misplaced>,
 }
 
 impl Survey {
@@ -97,13 +101,14 @@ pub fn survey(
 ) -> Result<Survey, SalvageError> {
     let mut gathered = gather(fs, stream, options)?;
     drop_unsound_index(&mut gathered);
+    let (scanned, misplaced) = scan_all(fs, stream, &mut gathered, options, watch)?;
     let blocks = Blocks {
         fs,
         stream,
         gathered: &gathered,
         keys: &options.keys,
+        misplaced: &misplaced,
     };
-    let scanned = scan_all(blocks, options.threads, watch)?;
     let consumers = evidence::consumers(fs, stream, &gathered, &options.keys)?;
     let claims = claims(fs, stream, &gathered, options, &consumers);
     let mut surveyed = Vec::with_capacity(scanned.len());
@@ -136,6 +141,7 @@ pub fn survey(
         finds,
         trust,
         consumers,
+        misplaced,
     })
 }
 
@@ -263,48 +269,82 @@ impl SubjectWitness for Witness<'_> {
     }
 }
 
-type Scanned = (SurveyedBlock, BlockFind);
+/// A block and what was found in it.
+pub(super) type Scanned = (SurveyedBlock, BlockFind);
 
-/// Scans every block; then those again in which a search for a mend was cut short, with more work for each place the
-/// fewer they are.
+/// Scans all block files, each as the block it holds; returns them in the order of the blocks, and those that are misplaced.
 fn scan_all(
-    blocks: Blocks<'_>,
-    threads: usize,
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    gathered: &mut Gathered,
+    options: &Options,
     watch: &Watch<'_>,
-) -> Result<Vec<Scanned>, SalvageError> {
-    let subjects = Witness::new(&blocks.gathered.evidence);
+) -> Result<(Vec<Scanned>, BTreeMap<u32, Misplaced>), SalvageError> {
+    let nowhere = BTreeMap::new();
+    let mut blocks = Blocks {
+        fs,
+        stream,
+        gathered,
+        keys: &options.keys,
+        misplaced: &nowhere,
+    };
     let pass = Pass {
         blocks,
-        subjects: &subjects,
-        threads,
+        subjects: &Witness::new(&blocks.gathered.evidence),
+        threads: options.threads,
         watch,
     };
     let mut scanned = pass.scan(&blocks.gathered.evidence.blocks, WORK_LIMIT)?;
+    let misplaced = misplaced::find(blocks, &scanned, pass.subjects, watch);
+    blocks.misplaced = &misplaced;
+    if misplaced::is_index_fresh(blocks)
+        && let Some(index) = &mut gathered.evidence.index
+    {
+        index.fresh = true;
+    }
+    let blocks = Blocks {
+        fs,
+        stream,
+        gathered,
+        keys: &options.keys,
+        misplaced: &misplaced,
+    };
+    scan_again(blocks, &mut scanned, options.threads, watch)?;
+    misplaced::put_in_order(&mut scanned);
+    Ok((scanned, misplaced))
+}
+
+/// Scans the files again that are misplaced, as what they are; then those in which a search for a mend was cut short, with
+/// more work for each place the fewer they are.
+fn scan_again(
+    blocks: Blocks<'_>,
+    scanned: &mut [Scanned],
+    threads: usize,
+    watch: &Watch<'_>,
+) -> Result<(), SalvageError> {
     let open = |find: &BlockFind| {
         let open = find.gaps.iter();
         open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
     };
-    let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
-    let Some(share) = SECOND_WORK_TOTAL.checked_div(places) else {
-        return Ok(scanned);
+    let is_misplaced = |find: &BlockFind| blocks.misplaced.contains_key(&find.file);
+    let mut finds = scanned.iter().map(|(_, find)| find);
+    if !finds.any(|find| is_misplaced(find) || open(find) > 0) {
+        return Ok(());
+    }
+    let pass = Pass {
+        blocks,
+        subjects: &Witness::new(&blocks.gathered.evidence),
+        threads,
+        watch,
     };
-    let work_limit = share.min(SECOND_WORK_LIMIT);
+    pass.replace(scanned, WORK_LIMIT, is_misplaced)?;
+    let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
+    let work_limit = SECOND_WORK_TOTAL.checked_div(places).unwrap_or(0);
     if work_limit <= WORK_LIMIT {
-        return Ok(scanned);
+        return Ok(());
     }
-    let unfinished: Vec<usize> = (0..scanned.len())
-        .filter(|at| scanned.get(*at).is_some_and(|(_, find)| open(find) > 0))
-        .collect();
-    let numbers: Vec<u32> = unfinished
-        .iter()
-        .filter_map(|at| scanned.get(*at).map(|(_, find)| find.number))
-        .collect();
-    for (at, again) in unfinished.into_iter().zip(pass.scan(&numbers, work_limit)?) {
-        if let Some(slot) = scanned.get_mut(at) {
-            *slot = again;
-        }
-    }
-    Ok(scanned)
+    let work_limit = work_limit.min(SECOND_WORK_LIMIT);
+    pass.replace(scanned, work_limit, |find| open(find) > 0)
 }
 
 /// Scans of a stream's blocks side by side.
@@ -316,12 +356,33 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Threads take blocks off a shared counter; results are put in the order of `numbers`.
-    fn scan(&self, numbers: &[u32], work_limit: u64) -> Result<Vec<Scanned>, SalvageError> {
+    /// Scans once more what was `chosen`.
+    fn replace(
+        &self,
+        scanned: &mut [Scanned],
+        work_limit: u64,
+        chosen: impl Fn(&BlockFind) -> bool,
+    ) -> Result<(), SalvageError> {
+        let slots: Vec<&mut Scanned> = scanned
+            .iter_mut()
+            .filter(|(_, find)| chosen(find))
+            .collect();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<u32> = slots.iter().map(|(_, find)| find.file).collect();
+        for (slot, again) in slots.into_iter().zip(self.scan(&files, work_limit)?) {
+            *slot = again;
+        }
+        Ok(())
+    }
+
+    /// Threads take files off a shared counter; results are put in the order of `files`.
+    fn scan(&self, files: &[u32], work_limit: u64) -> Result<Vec<Scanned>, SalvageError> {
         let next = AtomicUsize::new(0);
         let finished = AtomicUsize::new(0);
         let results: Mutex<Vec<Option<Scanned>>> =
-            Mutex::new((0..numbers.len()).map(|_| None).collect());
+            Mutex::new((0..files.len()).map(|_| None).collect());
         let work = || {
             let mut scanner = Scanner {
                 blocks: self.blocks,
@@ -332,21 +393,21 @@ impl Pass<'_> {
             };
             while !self.watch.cancel.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(number) = numbers.get(at).copied() else {
+                let Some(file) = files.get(at).copied() else {
                     break;
                 };
-                let scanned = scanner.scan(number);
+                let scanned = scanner.scan(file);
                 if let Some(slot) = results.lock().get_mut(at) {
                     *slot = Some(scanned);
                 }
                 (self.watch.progress)(Progress {
                     phase: Phase::Scan,
                     done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
-                    total: numbers.len() as u64,
+                    total: files.len() as u64,
                 });
             }
         };
-        in_parallel(self.threads.clamp(1, numbers.len().max(1)), &work);
+        in_parallel(self.threads.clamp(1, files.len().max(1)), &work);
         if self.watch.cancel.load(Ordering::Relaxed) {
             return Err(SalvageError::Interrupted(self.blocks.stream.dir.clone()));
         }
@@ -378,8 +439,9 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn scan(&mut self, number: u32) -> Scanned {
-        let read = match self.blocks.read(number, &mut self.file) {
+    fn scan(&mut self, file: u32) -> Scanned {
+        let number = self.blocks.number_in(file);
+        let read = match self.blocks.read(file, &mut self.file) {
             Ok(read) => read,
             Err(error) => {
                 self.file.clear();
@@ -394,6 +456,7 @@ impl Scanner<'_> {
             BlockKey::Closed(reason) => closed(number, &self.file, read.cut.as_ref(), reason),
             _ => self.scan_open(number, read.cut),
         };
+        find.file = file;
         if find.messages.is_empty() && self.is_staged(read.repair.as_ref()) {
             // What a purge has not finished is not done, and the server, which cannot open this block, does nothing it says.
             find.tombstones.clear();

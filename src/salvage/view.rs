@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::digest::ContentDigest;
 use super::error::SalvageError;
+use super::find::BlockFind;
 use super::kept::Cursor;
 use super::report::{self, SalvageReport};
 use super::sets::{missing_in, within};
@@ -143,7 +144,8 @@ fn told_by_index(
     let Some(index) = found.gathered.evidence.index.as_ref() else {
         return Ok(false);
     };
-    let undoubted = found.finds.iter().all(|find| find.uncertain.is_empty())
+    let is_undoubted = |find: &BlockFind| find.uncertain.is_empty() && find.strays.is_empty();
+    let undoubted = found.finds.iter().all(is_undoubted)
         && trust.blocks.iter().all(|block| block.elsewhere.is_empty());
     if !index.fresh || trust.lost_count() > 0 || !trust.deleted.is_empty() || !undoubted {
         return Ok(false);

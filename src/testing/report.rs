@@ -111,6 +111,10 @@ fn breach(score: &Score, outcome: &Outcome, compressed: bool) -> Option<String> 
     if strict && score.lost > 0 {
         return Some(format!("{} messages lost to one bit", score.lost));
     }
+    // Nothing is gone: every byte is there, under another name.
+    if outcome.damage.kind == DamageKind::SwappedFiles && score.lost > 0 {
+        return Some(format!("{} messages lost to names", score.lost));
+    }
     (score.lost_untouched > 0).then(|| {
         format!(
             "{} messages lost that the damage did not touch",

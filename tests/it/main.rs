@@ -13,6 +13,7 @@ mod hazards;
 mod listed;
 mod matrix;
 mod merged;
+mod misplaced;
 mod recover;
 mod salvage;
 mod scan;

@@ -43,7 +43,6 @@ use super::sets::intersection;
 use super::survey::Survey;
 use crate::crypto::{BlockCipher, KeyChoice, KeyFile, block_context};
 use crate::env::FileSystem;
-use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
 
 pub use codec::{
@@ -137,8 +136,8 @@ fn put_blocks_of(
         let Some(seq) = intersection(&find.messages, left_out).first() else {
             continue;
         };
-        let read = blocks.read(find.number, &mut file)?;
-        let key = key_file(blocks, find.number, &read.key);
+        let read = blocks.read(find.file, &mut file)?;
+        let key = key_file(blocks, find, &read.key);
         if let BlockKey::Opened(opened) = &read.key {
             let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
         }
@@ -165,10 +164,10 @@ pub(super) fn put_aside_into(
 ) -> Result<(), SalvageError> {
     let mut file = Vec::new();
     for find in found.finds.iter().filter(|find| !find.gaps.is_empty()) {
-        let Ok(read) = blocks.read(find.number, &mut file) else {
+        let Ok(read) = blocks.read(find.file, &mut file) else {
             continue;
         };
-        let key = key_file(blocks, find.number, &read.key);
+        let key = key_file(blocks, find, &read.key);
         if let BlockKey::Opened(opened) = &read.key {
             // As it lies on disk again: the keystream undoes itself.
             let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
@@ -226,7 +225,7 @@ pub fn reason(cause: &GapCause) -> String {
 }
 
 /// A key file that opens the block's bytes, where one does; else the one that lies beside it.
-fn key_file(blocks: &Blocks<'_>, number: u32, key: &BlockKey) -> Vec<u8> {
+fn key_file(blocks: &Blocks<'_>, find: &BlockFind, key: &BlockKey) -> Vec<u8> {
     let evidence = &blocks.gathered.evidence;
     match key {
         BlockKey::Plain => Vec::new(),
@@ -235,16 +234,14 @@ fn key_file(blocks: &Blocks<'_>, number: u32, key: &BlockKey) -> Vec<u8> {
                 KeyChoice::Current => blocks.keys.current.as_ref(),
                 KeyChoice::Previous => blocks.keys.previous.as_ref(),
             };
-            let context = block_context(evidence.name.as_bytes(), number);
+            let context = block_context(evidence.name.as_bytes(), find.number);
             server.map_or_else(Vec::new, |server| {
                 let kek = server.key_encryption_key(&evidence.account, &context);
                 KeyFile::seal(&opened.seed, &opened.nonce, &kek)
             })
         }
         BlockKey::Closed(_) => {
-            let name = BlockFile::Key.name(number);
-            let place = format!("{}/{name}", blocks.gathered.messages_dir);
-            let path = blocks.stream.dir.join(place);
+            let path = blocks.stream.dir.join(blocks.key_path(find.file));
             blocks
                 .fs
                 .read(&path, codec::KEY_MAX as u64)

@@ -4,8 +4,10 @@ pub mod border;
 pub mod chunks;
 mod flips;
 mod mend;
+pub mod probe;
 mod replay;
 mod resync;
+mod strays;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -68,8 +70,9 @@ pub struct Hints<'a> {
     pub work_limit: u64,
 }
 
-/// Receives the proven records of a block in file order, messages, erased records and tombstones alike; not the messages
-/// that are out of order ([`BlockFind::backward_count`]).
+/// Receives the proven records of a block, messages, erased records and tombstones alike, in file order; where records are
+/// out of order ([`BlockFind::backward_count`]), in that of their sequences, each message once, and tombstones behind the
+/// record they followed.
 pub trait RecordSink {
     /// One record; `content` is the decoded, mended content it lies in.
     fn record(&mut self, record: &RecordRef, content: &[u8]);
@@ -87,7 +90,7 @@ pub struct Scratch {
 ///
 /// An undamaged block is walked once. Time beyond that, in bytes hashed or decoded, is at most
 /// `min(bad places, 64) × work_limit + 100 × bytes of the content` (see `work`), and memory that of the content, some
-/// 3 MiB, 24 bytes per record where records are out of order, and what the find holds.
+/// 3 MiB, some 60 bytes per record where records are out of order, and what the find holds.
 pub fn scan_block(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> BlockFind {
     scan_counting(file, hints, scratch).0
 }
@@ -97,6 +100,7 @@ fn scan_counting(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -
     let file_length = file.len() as u64;
     let mut find = BlockFind {
         number: hints.number,
+        file: hints.number,
         file_length,
         ..BlockFind::default()
     };
@@ -194,10 +198,10 @@ fn replay<S: RecordSink>(
         apply(file, find.patches());
         &*file
     };
-    let strays = if find.backward_count > 0 {
-        tally::strays(content, &find.gaps)
+    if find.backward_count > 0 {
+        let arrangement = strays::arrange(content, &find.gaps);
+        replay::walk_arranged(content, hash_key, &find.gaps, &arrangement, sink);
     } else {
-        Vec::new()
-    };
-    replay::walk(content, hash_key, &find.gaps, &strays, sink);
+        replay::walk(content, hash_key, &find.gaps, sink);
+    }
 }

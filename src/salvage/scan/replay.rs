@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::find::Gap;
 use super::RecordSink;
+use super::strays::{Arrangement, Standing, Standings};
 use crate::format::checksum::HashKey;
 use crate::format::record::{RecordKind, RecordRef, Run, Runs};
 
@@ -44,10 +45,57 @@ pub(super) fn walk<S: RecordSink>(
     content: &[u8],
     hash_key: Option<&HashKey>,
     gaps: &[Gap],
-    strays: &[usize],
     sink: &mut S,
 ) {
-    let mut strays = strays.iter().copied().peekable();
+    each_proven(content, hash_key, gaps, |record| {
+        if counts(record) {
+            sink.record(record, content);
+        }
+    });
+}
+
+/// The same for a content out of order: in the order of sequences, without copies.
+pub(super) fn walk_arranged<S: RecordSink>(
+    content: &[u8],
+    hash_key: Option<&HashKey>,
+    gaps: &[Gap],
+    arrangement: &Arrangement,
+    sink: &mut S,
+) {
+    let mut standings = Standings::of(arrangement);
+    let mut records: Vec<(u64, RecordRef)> = Vec::new();
+    let mut chain_end = 0;
+    each_proven(content, hash_key, gaps, |record| {
+        let place = match standings.next(record) {
+            Standing::Copy => return,
+            Standing::Taken => record.sequence(),
+            Standing::InPlace => {
+                if record.kind() != RecordKind::Tombstone {
+                    chain_end = record.sequence().max(chain_end);
+                }
+                chain_end
+            }
+        };
+        if counts(record) {
+            records.push((place, *record));
+        }
+    });
+    records.sort_by_key(|(place, _)| *place);
+    for (_, record) in &records {
+        sink.record(record, content);
+    }
+}
+
+fn counts(record: &RecordRef) -> bool {
+    record.kind() != RecordKind::Erased || record.sequence() != 0
+}
+
+fn each_proven(
+    content: &[u8],
+    hash_key: Option<&HashKey>,
+    gaps: &[Gap],
+    mut take: impl FnMut(&RecordRef),
+) {
     let mut run = Run::new();
     for stretch in between(gaps, content.len()) {
         let content_to_end = content.get(..stretch.end).unwrap_or_default();
@@ -57,18 +105,7 @@ pub(super) fn walk<S: RecordSink>(
         };
         runs.seek(stretch.start);
         while runs.next_run(&mut run) {
-            for record in &run.records {
-                while strays.next_if(|stray| *stray < record.offset()).is_some() {}
-                let is_stray = strays.next_if_eq(&record.offset()).is_some();
-                let counts = match record.kind() {
-                    RecordKind::Tombstone => true,
-                    RecordKind::Erased => record.sequence() != 0,
-                    RecordKind::Message => !is_stray,
-                };
-                if counts {
-                    sink.record(record, content);
-                }
-            }
+            run.records.iter().for_each(&mut take);
         }
     }
 }

@@ -3,12 +3,14 @@
 //! In a sound block the sequences of messages and erased records rise. Where they do not, a part of the block has been
 //! written to the wrong place or is an old copy, and each of its records verifies all the same. The server passes over
 //! what does not rise above the highest sequence so far, and loses all records behind a stray one with a high sequence.
-//! Here the longest rising chain counts; it is the same unless a record fails to rise.
+//! Here the longest rising chain stands, and what verifies besides it is kept as well ([`super::strays`]); it is the same
+//! unless a record fails to rise.
 
 use std::ops::RangeInclusive;
 
 use super::super::find::{BlockFind, Edge, Gap};
 use super::replay::each_record;
+use super::strays::{Standing, Standings, arrange};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 
@@ -52,6 +54,9 @@ pub(super) struct Tally {
     first: Option<Edge>,
     last: Option<Edge>,
     backward_count: u64,
+    strays: Vec<Edge>,
+    outdated: SeqSet,
+    rivals: SeqSet,
 }
 
 impl Tally {
@@ -100,11 +105,18 @@ impl Tally {
     }
 
     /// Takes in one record that is known not to be of the chain.
-    pub fn stray(&mut self, record: &RecordRef) {
+    fn stray(&mut self, record: &RecordRef) {
+        self.backward_count += 1;
         if record.kind() == RecordKind::Erased {
             self.erased.insert(record.sequence());
+            return;
         }
-        self.backward_count += 1;
+        self.messages.insert(record.sequence());
+        self.message_bytes += record.length() as u64;
+        self.strays.push(Edge {
+            seq: record.sequence(),
+            timestamp_ns: record.timestamp_ns(),
+        });
     }
 
     /// Puts the sums in `find`.
@@ -116,54 +128,16 @@ impl Tally {
         find.first = self.first;
         find.last = self.last;
         find.backward_count = self.backward_count;
+        find.strays = self.strays;
+        find.outdated = self.outdated;
+        find.rivals = self.rivals;
     }
 }
 
-/// Where the messages and erased records begin that are not of the longest rising chain, ascending; empty where all are.
-/// Of chains of equal length it is the one whose records end lowest.
-///
-/// Takes memory for 24 bytes per record, and time `n log n`.
-pub(super) fn strays(content: &[u8], gaps: &[Gap]) -> Vec<usize> {
-    let mut items: Vec<(usize, u64)> = Vec::new();
-    each_record(content, gaps, |record| {
-        if record.kind() != RecordKind::Tombstone && record.sequence() != 0 {
-            items.push((record.offset(), record.sequence()));
-        }
-    });
-    // `ends` has, for each length, the item that ends a chain of that length lowest; `before` its predecessor.
-    let mut ends: Vec<usize> = Vec::new();
-    let mut before: Vec<Option<usize>> = Vec::with_capacity(items.len());
-    let seq_of = |at: usize| items.get(at).map_or(0, |item| item.1);
-    for (at, &(_, seq)) in items.iter().enumerate() {
-        let length = ends.partition_point(|&end| seq_of(end) < seq);
-        before.push(length.checked_sub(1).and_then(|l| ends.get(l).copied()));
-        match ends.get_mut(length) {
-            // Where the same record comes again, the first stands.
-            Some(end) if seq_of(*end) != seq => *end = at,
-            Some(_) => {}
-            None => ends.push(at),
-        }
-    }
-    let mut on_chain = vec![false; items.len()];
-    let mut at = ends.last().copied();
-    while let Some(here) = at {
-        if let Some(mark) = on_chain.get_mut(here) {
-            *mark = true;
-        }
-        at = before.get(here).copied().flatten();
-    }
-    items
-        .iter()
-        .zip(on_chain)
-        .filter(|(_, on_chain)| !on_chain)
-        .map(|((offset, _), _)| *offset)
-        .collect()
-}
-
-/// Adds up a content out of order once more, by its chain, and sets the neighbours of its gaps anew.
+/// Adds up a content out of order once more, by its chain and its strays, and sets the neighbours of its gaps anew.
 pub(super) fn by_chain(content: &[u8], gaps: &mut [Gap]) -> Tally {
-    let strays = strays(content, gaps);
-    let mut strays = strays.iter().copied().peekable();
+    let arrangement = arrange(content, gaps);
+    let mut standings = Standings::of(&arrangement);
     let mut tally = Tally::default();
     let mut seen = 0;
     let mut neighbours: Vec<(Option<u64>, Option<u64>)> = Vec::with_capacity(gaps.len());
@@ -174,18 +148,25 @@ pub(super) fn by_chain(content: &[u8], gaps: &mut [Gap]) -> Tally {
         {
             neighbours.push((tally.last_seq(), None));
         }
-        if strays.next_if_eq(&record.offset()).is_some() {
-            tally.stray(record);
-        } else if let Some(seq) = tally.record(record) {
-            for (_, after) in neighbours.iter_mut().skip(seen) {
-                *after = Some(seq);
+        match standings.next(record) {
+            Standing::Copy => tally.backward_count += 1,
+            Standing::Taken => tally.stray(record),
+            Standing::InPlace => {
+                if let Some(seq) = tally.record(record) {
+                    for (_, after) in neighbours.iter_mut().skip(seen) {
+                        *after = Some(seq);
+                    }
+                    seen = neighbours.len();
+                }
             }
-            seen = neighbours.len();
         }
     });
     neighbours.resize(gaps.len(), (tally.last_seq(), None));
     for (gap, (before, after)) in gaps.iter_mut().zip(neighbours) {
         (gap.before, gap.after) = (before, after);
     }
+    tally.strays.sort_unstable_by_key(|edge| edge.seq);
+    tally.outdated = arrangement.outdated;
+    tally.rivals = arrangement.rivals;
     tally
 }

@@ -10,6 +10,7 @@ use super::work::{BLOCK_PLACES, RESYNC_RATE};
 use super::*;
 use crate::block::walk;
 use crate::format::checksum::HashKey;
+use crate::format::limits::SEQUENCE_MAX;
 use crate::format::record::{NewRecord, RecordKind, encode_record};
 use crate::format::subject;
 
@@ -192,7 +193,7 @@ fn build<'a>(records: impl IntoIterator<Item = NewRecord<'a>>) -> Built {
         borders.push(bytes.len());
     }
     let mut collected = Collected::default();
-    replay::walk(&bytes, Some(&key()), &[], &[], &mut collected);
+    replay::walk(&bytes, Some(&key()), &[], &mut collected);
     Built {
         bytes,
         borders,
@@ -469,33 +470,123 @@ fn a_torn_tail_is_a_gap_at_the_end() {
     }
 }
 
-#[test]
-fn a_stray_old_copy_hides_nothing_behind_it() {
-    let seqs = |seqs: &[u64]| {
-        let built = build(
-            seqs.iter()
-                .map(|seq| message(*seq, "orders.new", b"", b"x")),
-        );
-        let scanned = scan(&built.bytes, &mixed_witness());
-        assert!(scanned.find.is_whole());
-        assert_eq!(
-            scanned.find.first.unwrap().seq,
-            *scanned.find.messages.iter().next().as_ref().unwrap()
-        );
-        assert_eq!(
-            scanned.find.last.unwrap().seq,
-            scanned.find.messages.last().unwrap()
-        );
-        let kept: Vec<u64> = scanned.find.messages.iter().collect();
-        (kept, scanned.find.backward_count)
-    };
-    assert_eq!(seqs(&[5, 5, 6]), (vec![5, 6], 1));
-    assert_eq!(seqs(&[5, 4, 6, 7]), (vec![4, 6, 7], 1));
+/// The messages of a block made of runs of sequences with half a record between each two, and those that are outdated.
+fn made_of(runs: &[&[u64]]) -> (Vec<u64>, Vec<u64>) {
+    let mut bytes = Vec::new();
+    for run in runs {
+        if !bytes.is_empty() {
+            bytes.extend_from_slice(&[0xee; 40]);
+        }
+        let built = build(run.iter().map(|seq| message(*seq, "orders.new", b"", b"x")));
+        bytes.extend_from_slice(&built.bytes);
+    }
+    let scanned = scan(&bytes, &mixed_witness());
+    let find = &scanned.find;
+    assert!(find.rivals.is_empty());
+    assert_eq!(find.gaps.len(), runs.len() - 1);
+    let strays: Vec<u64> = find.strays.iter().map(|edge| edge.seq).collect();
+    assert!(strays.is_sorted() && strays.iter().all(|seq| find.messages.contains(*seq)));
+    let records = runs.iter().map(|run| run.len() as u64).sum::<u64>();
     assert_eq!(
-        seqs(&[1, 2, 90, 91, 3, 4, 5, 90, 91]),
-        (vec![1, 2, 3, 4, 5, 90, 91], 2)
+        find.backward_count,
+        records - find.messages.len() + strays.len() as u64
     );
-    assert_eq!(seqs(&[90, 1, 2, 3]), (vec![1, 2, 3], 1));
+    let each = built_length();
+    assert_eq!(find.message_bytes, find.messages.len() * each);
+    (
+        find.messages.iter().collect(),
+        find.outdated.iter().collect(),
+    )
+}
+
+fn built_length() -> u64 {
+    build([message(1, "orders.new", b"", b"x")]).bytes.len() as u64
+}
+
+#[test]
+fn records_out_of_order_hide_nothing() {
+    let none = Vec::new;
+    assert_eq!(made_of(&[&[5, 5, 6]]), (vec![5, 6], none()));
+    assert_eq!(
+        made_of(&[&[1, 2], &[90, 91], &[3, 4, 5, 90, 91]]),
+        (vec![1, 2, 3, 4, 5, 90, 91], none())
+    );
+    assert_eq!(made_of(&[&[90], &[1, 2, 3]]), (vec![1, 2, 3, 90], none()));
+    // Copies that outnumber what lies between them and their like.
+    assert_eq!(
+        made_of(&[&[1, 2], &[6, 7, 8, 9], &[3, 4], &[10]]),
+        (vec![1, 2, 3, 4, 6, 7, 8, 9, 10], none())
+    );
+}
+
+#[test]
+fn what_neighbours_tell_to_be_gone_is_outdated() {
+    // 4 and 6 were written one behind the other: 5 had been removed by then.
+    assert_eq!(made_of(&[&[5], &[4, 6, 7]]), (vec![4, 5, 6, 7], vec![5]));
+    // A part of a former state, with a message that is gone in the present one, wherever the chain leads.
+    assert_eq!(
+        made_of(&[&[1, 2, 4, 5, 6], &[2, 3, 4, 5], &[7, 8]]),
+        (vec![1, 2, 3, 4, 5, 6, 7, 8], vec![3])
+    );
+    assert_eq!(
+        made_of(&[&[1, 2, 4, 5, 6], &[3, 4, 5, 6, 7, 8, 9]]),
+        (vec![1, 2, 3, 4, 5, 6, 7, 8, 9], vec![3])
+    );
+}
+
+#[test]
+fn neighbours_at_the_border_of_a_sector_tell_nothing() {
+    // Records of 128 bytes: a copied sector begins and ends with one.
+    let body = [7; 128 - 30 - "orders.new".len()];
+    let seqs = [1, 2, 3, 4, 20, 21, 22, 23, 9, 10, 11, 12, 24];
+    let built = build(seqs.map(|seq| message(seq, "orders.new", b"", &body)));
+    let mut bytes = built.bytes.clone();
+    // What the sector was copied from is gone, and so is one record behind it.
+    bytes[11 * 128..12 * 128].fill(0);
+    let scanned = scan(&bytes, &mixed_witness());
+    let find = scanned.find;
+    assert_eq!(
+        find.strays.iter().map(|e| e.seq).collect::<Vec<_>>(),
+        [9, 10, 11]
+    );
+    assert!(find.outdated.is_empty());
+    assert_eq!(
+        find.messages.iter().collect::<Vec<_>>(),
+        [1, 2, 3, 4, 9, 10, 11, 20, 21, 22, 23, 24]
+    );
+}
+
+#[test]
+fn of_two_records_with_one_sequence_that_differ_the_one_in_its_place_is_taken() {
+    let built = build([
+        message(1, "orders.new", b"", b"one"),
+        message(2, "orders.new", b"", b"two"),
+        message(3, "orders.new", b"", b"three"),
+        message(2, "orders.new", b"", b"other"),
+        message(4, "orders.new", b"", b"four"),
+    ]);
+    let scanned = scan(&built.bytes, &mixed_witness());
+    assert_eq!(scanned.find.rivals.iter().collect::<Vec<_>>(), [2]);
+    assert_eq!(scanned.find.backward_count, 1);
+    let bodies: Vec<&[u8]> = scanned.records.iter().map(|(_, r)| &r.body[..]).collect();
+    assert_eq!(bodies, [&b"one"[..], b"two", b"three", b"four"]);
+}
+
+#[test]
+fn a_copy_of_what_was_erased_does_not_come_back() {
+    let built = build([
+        message(1, "orders.new", b"", b"one"),
+        NewRecord::Erased {
+            sequence: 2,
+            noise: &[1; 9],
+        },
+        message(3, "orders.new", b"", b"three"),
+        message(2, "orders.new", b"", b"two"),
+        message(4, "orders.new", b"", b"four"),
+    ]);
+    let scanned = scan(&built.bytes, &mixed_witness());
+    assert_eq!(scanned.find.messages.iter().collect::<Vec<_>>(), [1, 3, 4]);
+    assert!(scanned.find.strays.is_empty());
 }
 
 #[test]
@@ -740,16 +831,9 @@ proptest! {
         let built = long(40_000 / length as u64 + 20, length);
         let mut bytes = built.bytes.clone();
         let mut touched = Vec::new();
-        // A stray copy by itself: beside other damage it can outweigh what lies between, since what counts is the longest
-        // chain of rising sequences.
-        let is_alone = places.len() == 1;
         for (at, length, damage) in &places {
             let start = at.index(bytes.len());
             let range = start..=(start + length - 1).min(bytes.len() - 1);
-            let damage = match damage {
-                Damage::Copy(_) if !is_alone => &Damage::Zero,
-                damage => damage,
-            };
             inflict(&mut bytes, &range, damage);
             touched.push(range);
         }
@@ -852,4 +936,37 @@ fn the_last_hash_of_a_compressed_block_is_mended_in_the_file() {
             assert_eq!(scanned.find.repairs[0].site, Site::Hash);
         }
     }
+}
+
+#[test]
+fn a_probe_tells_the_block_of_plain_compressed_and_damaged_bytes() {
+    let built = long(400, 300);
+    let witness = mixed_witness();
+    let (own, other) = (key(), HashKey::for_block(b"ORDERS", 4));
+    let is_of = |file: &[u8], key: &HashKey| {
+        let hints = Hints {
+            number: 9,
+            hash_key: &other,
+            sequences: &(1..=SEQUENCE_MAX),
+            subjects: &witness,
+            work_limit: 0,
+        };
+        let (mut file, mut scratch) = (file.to_vec(), Scratch::default());
+        let content = probe::content_of(&mut file, &mut scratch);
+        let mut spent = 0;
+        let found = probe::Probe::of(content, &hints).is_of(content, key, &mut spent);
+        assert!(spent <= 16 * (64 << 10), "{spent} bytes hashed");
+        found
+    };
+    let mut compressed = Vec::new();
+    crate::format::compression::compress(&built.bytes, &mut compressed).unwrap();
+    let mut damaged = built.bytes.clone();
+    inflict(&mut damaged, &(0..=20_000), &Damage::Noise(7));
+    let one = build([message(1, "orders.new", b"", b"alone")]).bytes;
+    for file in [&built.bytes, &compressed, &damaged, &one] {
+        assert!(is_of(file, &own));
+        assert!(!is_of(file, &other));
+    }
+    assert!(!is_of(&[], &own));
+    assert!(!is_of(&hostile(5000, 40), &own));
 }

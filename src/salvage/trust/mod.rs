@@ -8,8 +8,14 @@
 //! 2. Without a fresh index a tombstone deletes what it names. Above the index's last sequence messages are live unless
 //!    a tombstone names them.
 //! 3. Where there is no index, what a block's `N.idx` (servers up to 2.9) holds deleted is deleted.
-//! 4. Where two blocks hold one sequence, the block that the index lists for it has it, else the lower one, in which a
-//!    server looks first.
+//! 4. A message that was gone when its block was written last ([`BlockFind::outdated`]) is an old copy, and deleted, unless a
+//!    fresh index counts it, or another record of it is none.
+//! 5. Where two blocks hold one sequence, the block that the index lists for it has it, else the lower one, in which a
+//!    server looks first; of two files with one block the one that is taken for it.
+//!
+//! A record out of its place ([`BlockFind::strays`]) is as true as any. But where its sequence lies above the last of a fresh
+//! index, or so far above all that is proven that it would double the stream's span, nothing speaks for it: it is left out,
+//! as a claim that is not believed.
 //!
 //! *Cannot be told* is a live message whose tombstone may lie in bytes that cannot be read. That asks for all of: no
 //! fresh index; a stream whose messages may be deleted by hand, and a store that shows they were (a tombstone or an
@@ -29,6 +35,7 @@ use super::evidence::IndexEvidence;
 use super::find::{BlockFind, Edge};
 use super::sets::{difference, intersection, remove_all, within};
 use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
+use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 
@@ -38,6 +45,8 @@ pub use places::LostWithin;
 pub(super) const MESSAGE_MIN_LENGTH: u64 = RECORD_MIN_LENGTH as u64 + 1;
 /// How far above what is proven an unchecked file may put the last sequence, where the stream is small.
 const CLAIM_SLACK: u64 = 1 << 20;
+/// Records that nothing speaks for which are told one by one.
+const DOUBTED_TOLD_MAX: usize = 1000;
 
 /// What a block's `N.idx` holds deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +73,8 @@ pub struct Claim {
 /// Everything the decision goes by.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// What was found in each block, ascending by number; a block that cannot be opened is one gap.
+    /// What was found in each block, ascending by number, of several files with one block first the one that is taken for it;
+    /// a block that cannot be opened is one gap.
     pub finds: &'a [BlockFind],
     /// The index, where there is one.
     pub index: Option<&'a IndexEvidence>,
@@ -124,15 +134,17 @@ impl Trust {
         within.fold(self.lost.len(), u64::saturating_add)
     }
 
-    /// Whether the kept messages of the blocks, in block order, ascend without overlap.
+    /// Whether the kept messages of the blocks, in block order, ascend without overlap, and each block has but one file.
     #[must_use]
     pub fn is_ascending(&self) -> bool {
         let mut next = 0;
+        let mut before = None;
         self.blocks.iter().all(|block| {
             let (Some(first), Some(last)) = (block.kept.first(), block.kept.last()) else {
                 return true;
             };
-            let rises = first >= next;
+            let is_other = before.replace(block.number) != Some(block.number);
+            let rises = first >= next && is_other;
             next = last.saturating_add(1);
             rises
         })
@@ -159,6 +171,8 @@ pub fn decide(facts: &Facts<'_>) -> Trust {
         erased.union_with(&find.erased);
         tombstones.extend(find.tombstones.iter().map(|edge| edge.seq & SEQUENCE_MAX));
     }
+    let mut last = proven_last(facts);
+    let doubted = doubt_strays(facts, &mut last, &mut found);
     remove_all(&mut erased, &found);
     let counted = facts.index.map(|index| counted_by(&index.state));
     let deleted = deleted_of(facts, &found, &tombstones, counted.as_ref());
@@ -168,9 +182,10 @@ pub fn decide(facts: &Facts<'_>) -> Trust {
         live,
         deleted,
         tombstones,
+        last,
+        doubted,
         ..Trust::default()
     };
-    trust.last = proven_last(facts);
     believe_claims(facts, &mut trust);
     places::find_lost(facts, &erased, counted.as_ref(), &mut trust);
     find_uncertain(facts, &erased, &mut trust);
@@ -227,7 +242,66 @@ fn deleted_of(
             deleted.union_with(&intersection(&find.messages, &legacy.deleted));
         }
     }
+    let mut outdated = outdated_in(facts.finds);
+    if let Some(index) = facts.index.filter(|index| index.fresh) {
+        outdated.remove_range(0..=index.state.last_sequence);
+    }
+    deleted.union_with(&intersection(&outdated, found));
     deleted
+}
+
+/// Messages of which there are none but outdated records.
+fn outdated_in(finds: &[BlockFind]) -> SeqSet {
+    let mut outdated = SeqSet::new();
+    for find in finds {
+        outdated.union_with(&find.outdated);
+    }
+    if !outdated.is_empty() {
+        for find in finds {
+            let held = intersection(&find.messages, &outdated);
+            remove_all(&mut outdated, &difference(&held, &find.outdated));
+        }
+    }
+    outdated
+}
+
+/// Takes out of `found` the strays that nothing speaks for; raises `last` to the highest of the others. Returns what was
+/// taken out.
+fn doubt_strays(facts: &Facts<'_>, last: &mut Edge, found: &mut SeqSet) -> Vec<Claim> {
+    let mut doubted = Vec::new();
+    let strays = facts.finds.iter().filter(|find| !find.strays.is_empty());
+    let most = match facts.index.filter(|index| index.fresh) {
+        Some(index) => index.state.last_sequence,
+        None => most_believed(facts, last.seq),
+    };
+    for find in strays {
+        for stray in &find.strays {
+            if stray.seq > most {
+                found.remove(stray.seq);
+                if doubted.len() < DOUBTED_TOLD_MAX {
+                    doubted.push(Claim {
+                        path: BlockFile::Block.name(find.file),
+                        seq: stray.seq,
+                    });
+                }
+            } else if stray.seq > last.seq {
+                *last = *stray;
+            }
+        }
+    }
+    doubted
+}
+
+/// The highest sequence that is believed where `proven` is the highest that is proven.
+fn most_believed(facts: &Facts<'_>, proven: u64) -> u64 {
+    let first = facts
+        .finds
+        .iter()
+        .filter_map(|find| find.first)
+        .map(|edge| edge.seq)
+        .min();
+    let span = proven.saturating_sub(first.unwrap_or(proven));
+    proven.saturating_add(span.max(CLAIM_SLACK))
 }
 
 /// Which block each live message is taken from.
@@ -301,15 +375,7 @@ fn proven_last(facts: &Facts<'_>) -> Edge {
 /// not cost the stream the rest of its sequences, so a claim that would more than double the span of what is proven is
 /// not believed; and a fresh index needs no help.
 fn believe_claims(facts: &Facts<'_>, trust: &mut Trust) {
-    let proven = trust.last.seq;
-    let first = facts
-        .finds
-        .iter()
-        .filter_map(|find| find.first)
-        .map(|edge| edge.seq)
-        .min();
-    let span = proven.saturating_sub(first.unwrap_or(proven));
-    let most = proven.saturating_add(span.max(CLAIM_SLACK));
+    let most = most_believed(facts, trust.last.seq);
     let fresh = facts.index.is_some_and(|index| index.fresh);
     for last in facts.legacy.iter().filter_map(|legacy| legacy.last) {
         if last.seq > trust.last.seq && last.seq <= most {

@@ -47,13 +47,15 @@ impl Place {
     }
 }
 
-/// All places, in file order.
+/// All places, in file order. Of several files with one block only the first counts.
 pub fn of(finds: &[BlockFind]) -> Vec<Place> {
+    let chunks = finds.chunk_by(|a, b| a.number == b.number);
+    let finds: Vec<&BlockFind> = chunks.filter_map(<[BlockFind]>::first).collect();
     let mut places: Vec<Place> = Vec::new();
     let mut seen: Option<u64> = None;
     // Unreadable bytes with nothing behind them so far.
     let mut open: Option<Place> = None;
-    for (at, find) in finds.iter().enumerate() {
+    for (at, find) in finds.iter().copied().enumerate() {
         let is_last = at + 1 == finds.len();
         let begins_sound = find.gaps.first().is_none_or(|gap| gap.before.is_some());
         if let (Some(first), None, true) = (find.first, &open, begins_sound) {

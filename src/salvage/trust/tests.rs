@@ -293,3 +293,89 @@ fn sequences_from_hostile_records_cost_nothing() {
     assert_eq!(trust.lost_count(), 3);
     assert_eq!(trust.lost_within.len(), 1);
 }
+
+/// A block with messages besides its chain.
+fn with_strays(
+    find: BlockFind,
+    strays: impl IntoIterator<Item = u64>,
+    outdated: impl IntoIterator<Item = u64>,
+) -> BlockFind {
+    let strays: Vec<Edge> = strays.into_iter().map(edge).collect();
+    let mut messages = find.messages.clone();
+    messages.extend(strays.iter().map(|edge| edge.seq));
+    BlockFind {
+        messages,
+        strays,
+        outdated: set(outdated),
+        ..find
+    }
+}
+
+#[test]
+fn strays_live_unless_something_knows_better() {
+    let finds = [
+        with_strays(block(1, [1, 2, 8, 9], &[]), [4, 5, 6], []),
+        block(2, 10..=12, &[5]),
+    ];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(ranges(&trust.live), [(1, 2), (4, 4), (6, 6), (8, 12)]);
+    assert_eq!(ranges(&trust.deleted), [(5, 5)]);
+    // The index counts 4 as deleted.
+    let index = index(false, &[(1, 1, 9, &[3, 4, 7])]);
+    let trust = decide(&facts(&finds, Some(&index)));
+    assert_eq!(ranges(&trust.deleted), [(4, 5)]);
+    assert!(trust.live.contains(6));
+}
+
+#[test]
+fn an_outdated_message_is_deleted_unless_a_fresh_index_or_another_record_counts_it() {
+    let finds = [with_strays(block(1, [1, 2, 6], &[]), [4], [4])];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(
+        (ranges(&trust.live), trust.deleted.contains(4)),
+        (vec![(1, 2), (6, 6)], true)
+    );
+    let stale = index(false, &[(1, 1, 6, &[3, 5])]);
+    assert!(decide(&facts(&finds, Some(&stale))).deleted.contains(4));
+    let fresh = index(true, &[(1, 1, 6, &[3, 5])]);
+    assert!(decide(&facts(&finds, Some(&fresh))).live.contains(4));
+    let twice = [finds[0].clone(), block(2, [4, 7], &[])];
+    let trust = decide(&facts(&twice, None));
+    assert!(trust.live.contains(4));
+}
+
+#[test]
+fn a_stray_beyond_everything_is_a_claim_nobody_believes() {
+    let far = 1 << 40;
+    let finds = [with_strays(block(1, 1..=9, &[]), [12, far], [])];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(ranges(&trust.live), [(1, 9), (12, 12)]);
+    assert_eq!(trust.last, edge(12));
+    let doubted: Vec<u64> = trust.doubted.iter().map(|claim| claim.seq).collect();
+    assert_eq!(doubted, [far]);
+    assert!(!trust.deleted.contains(far));
+    // A fresh index knows the last sequence.
+    let fresh = index(true, &[(1, 1, 9, &[])]);
+    let trust = decide(&facts(&finds, Some(&fresh)));
+    assert_eq!((trust.live.len(), trust.last.seq), (9, 9));
+}
+
+#[test]
+fn of_two_files_with_one_block_the_first_has_what_both_have() {
+    let mut taken = block(3, [1, 2, 3, 7, 8], &[]);
+    taken.gaps = vec![gap(Some(3), Some(7), 300)];
+    let finds = [
+        taken,
+        BlockFind {
+            file: 9,
+            ..block(3, 1..=6, &[])
+        },
+        block(4, 9..=10, &[]),
+    ];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(ranges(&trust.live), [(1, 10)]);
+    assert_eq!(ranges(&trust.blocks[0].kept), [(1, 3), (7, 8)]);
+    assert_eq!(ranges(&trust.blocks[1].kept), [(4, 6)]);
+    assert!(trust.lost.is_empty() && trust.lost_within.is_empty());
+    assert!(!trust.is_ascending());
+}

@@ -148,6 +148,8 @@ fn breaches_are_what_the_damage_does_not_account_for() {
     assert_eq!(breaches(&one_bit, 0, false).len(), 1);
     assert_eq!(breaches(&one_bit, 0, true).len(), 0);
     assert_eq!(breaches(&one_bit, 1, false).len(), 0, "no such recoverer");
+    let swapped = outcome(DamageKind::SwappedFiles, 7, vec![score(10, 1)]);
+    assert_eq!(breaches(&[swapped], 0, true).len(), 1);
     for wrong in [
         with(|score| score.wrong = 1),
         with(|score| score.lost_untouched = 1),

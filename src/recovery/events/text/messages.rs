@@ -210,6 +210,12 @@ pub(super) const BLOCKS: &[Text] = &[
         "Move the file out of the `msgs` directory.",
     ),
     (
+        BlockMisplaced,
+        "A block file lies under the name of another block, or its key does, so that no server \
+         can read it under that name.",
+        SALVAGE,
+    ),
+    (
         BlockOrphanFile,
         "A block on disk is not listed in the state file. The server does not see it now, and \
          would read it again as soon as the state file is lost.",
