@@ -17,7 +17,8 @@ use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
 use super::sets::difference;
 use super::settle::{Promise, settle_as};
-use super::survey::{Survey, in_parallel, survey};
+use super::survey::{Survey, in_parallel, survey_walking};
+use super::walks::{WalkFor, Walks};
 use super::write::{Sealing, StoreWriter};
 use crate::crypto::{Cipher, KeyChoice};
 use crate::env::{Entropy, FileKind, FileSystem};
@@ -68,7 +69,8 @@ pub fn salvage(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
-    let mut found = survey(fs, stream, options, watch)?;
+    let mut found = survey_walking(fs, stream, options, WalkFor::Everything, watch)?;
+    let walks = found.walks.take();
     if wish.uncertain == Uncertain::Drop {
         found.trust.drop_uncertain();
     }
@@ -81,7 +83,7 @@ pub fn salvage(
         watch,
     };
     if found.trust.is_ascending() {
-        match attempt.make(false) {
+        match attempt.make(false, walks) {
             // Records that a server is not of one mind about: put in order, there is nothing left to differ over.
             Err(SalvageError::Mismatch { .. }) => {
                 for entry in fs.list(&wish.out)? {
@@ -95,7 +97,7 @@ pub fn salvage(
             done => return done,
         }
     }
-    attempt.make(true)
+    attempt.make(true, None)
 }
 
 /// One way to make the new store.
@@ -110,7 +112,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Block by block, or `anew`: message by message into new blocks.
-    fn make(&self, anew: bool) -> Result<SalvageReport, SalvageError> {
+    fn make(&self, anew: bool, walks: Option<Walks>) -> Result<SalvageReport, SalvageError> {
         let Attempt {
             fs,
             found,
@@ -128,10 +130,11 @@ impl Attempt<'_> {
         let meta = meta_of(fs, found, options, found.trust.live.first(), &mut events)?;
         writer.meta(&meta.encode())?;
         let mut left_out = SeqSet::new();
+        let mut taken = Vec::new();
         if anew {
             left_out = self.write_anew(&writer, block_rules(&meta, found, target, options))?;
         } else {
-            write_blocks(fs, found, options, wish, target, &writer, watch)?;
+            taken = write_blocks(fs, found, options, wish, target, &writer, watch)?;
         }
         let blocks = source_blocks(fs, found, &options.keys);
         let quarantined = quarantine::put_aside(&blocks, found, &wish.out, &left_out)?;
@@ -154,6 +157,7 @@ impl Attempt<'_> {
         if let Some(first) = kept.first() {
             promise.first_seq = first;
         }
+        let walked = walks.and_then(|walks| walks.of_taken(&taken, blocks));
         let settled = settle_as(
             fs,
             &made,
@@ -161,6 +165,7 @@ impl Attempt<'_> {
             &evidence.account,
             options,
             target,
+            walked.unwrap_or_default(),
             entropy,
             watch,
         )?;
@@ -316,6 +321,7 @@ pub(super) fn block_rules(
     }
 }
 
+/// Writes the blocks and returns the numbers of those that were taken over byte for byte.
 fn write_blocks(
     fs: &dyn FileSystem,
     found: &Survey,
@@ -324,7 +330,7 @@ fn write_blocks(
     target: Target,
     writer: &StoreWriter<'_>,
     watch: &Watch<'_>,
-) -> Result<(), SalvageError> {
+) -> Result<Vec<u32>, SalvageError> {
     let (plans, trailing) = plan(found, target);
     let job = Job {
         blocks: source_blocks(fs, found, &options.keys),
@@ -350,7 +356,9 @@ fn write_blocks(
         let name = found.gathered.evidence.name.as_bytes();
         write_last(writer, name, number.saturating_add(1), last)?;
     }
-    Ok(())
+    let taken = found.finds.iter().zip(&plans);
+    let taken = taken.filter(|(_, plan)| **plan == BlockPlan::Verbatim);
+    Ok(taken.map(|(find, _)| find.number).collect())
 }
 
 /// Blocks being written, taken off a shared counter.

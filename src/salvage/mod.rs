@@ -36,6 +36,7 @@ mod sums;
 mod survey;
 pub mod trust;
 mod view;
+mod walks;
 pub mod witness;
 pub mod write;
 

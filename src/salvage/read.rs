@@ -27,6 +27,13 @@ pub struct Blocks<'a> {
     pub keys: &'a Keys,
 }
 
+/// What shows whether a file is still the one that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    modified_ns: i64,
+}
+
 /// A block that was read.
 #[derive(Debug, Clone)]
 pub struct ReadBlock {
@@ -44,6 +51,17 @@ impl Blocks<'_> {
     pub fn path(&self, number: u32) -> String {
         let name = BlockFile::Block.name(number);
         format!("{}/{name}", self.gathered.messages_dir)
+    }
+
+    /// What block `number` is at this moment; `None` where that cannot be told.
+    #[must_use]
+    pub fn stamp(&self, number: u32) -> Option<Stamp> {
+        let path = self.stream.dir.join(self.path(number));
+        let metadata = self.fs.metadata(&path).ok()?;
+        Some(Stamp {
+            length: metadata.length,
+            modified_ns: metadata.modified_ns,
+        })
     }
 
     /// Reads block `number` into `buffer` and decrypts it there.

@@ -13,6 +13,7 @@ use super::listed::settle_listed;
 use super::read::{Blocks, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
+use super::walks::{Walk, WalkFor, Walker, Walks};
 use super::witness::Subjects;
 use crate::crypto::open_legacy_index;
 use crate::env::FileSystem;
@@ -26,6 +27,7 @@ use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
+use crate::recovery::walked::WalkedSubjects;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 
 /// Bytes that may be hashed or decoded in search of a mend, per bad place, in the first scan: about ten milliseconds,
@@ -74,6 +76,8 @@ pub struct Survey {
     pub trust: Trust,
     /// Consumers, by name.
     pub consumers: Vec<ConsumerEvidence>,
+    /// What recovery wants to know of the blocks, of those that may be taken over, where that was asked for.
+    pub(super) walks: Option<Walks>,
 }
 
 impl Survey {
@@ -95,6 +99,17 @@ pub fn survey(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<Survey, SalvageError> {
+    survey_walking(fs, stream, options, WalkFor::Nothing, watch)
+}
+
+/// The same, and walks the blocks for recovery while they are at hand.
+pub(super) fn survey_walking(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    walk_for: WalkFor,
+    watch: &Watch<'_>,
+) -> Result<Survey, SalvageError> {
     let mut gathered = gather(fs, stream, options)?;
     drop_unsound_index(&mut gathered);
     let blocks = Blocks {
@@ -103,15 +118,21 @@ pub fn survey(
         gathered: &gathered,
         keys: &options.keys,
     };
-    let scanned = scan_all(blocks, options.threads, watch)?;
+    let subjects = walk_for
+        .asks(gathered.evidence.index.as_ref())
+        .then(WalkedSubjects::default);
+    let scanned = scan_all(blocks, options.threads, subjects.as_ref(), watch)?;
     let consumers = evidence::consumers(fs, stream, &gathered, &options.keys)?;
     let claims = claims(fs, stream, &gathered, options, &consumers);
     let mut surveyed = Vec::with_capacity(scanned.len());
     let mut finds = Vec::with_capacity(scanned.len());
-    for (block, find) in scanned {
-        surveyed.push(block);
-        finds.push(find);
+    let mut walked = Vec::new();
+    for one in scanned {
+        walked.extend(one.walk.map(|walk| (one.find.number, walk)));
+        surveyed.push(one.block);
+        finds.push(one.find);
     }
+    let walks = subjects.map(|subjects| Walks::new(walked, subjects));
     if let Some(index) = &gathered.evidence.index {
         settle_listed(blocks, index, &mut finds, options.threads);
     }
@@ -136,6 +157,7 @@ pub fn survey(
         finds,
         trust,
         consumers,
+        walks,
     })
 }
 
@@ -263,19 +285,25 @@ impl SubjectWitness for Witness<'_> {
     }
 }
 
-type Scanned = (SurveyedBlock, BlockFind);
+struct Scanned {
+    block: SurveyedBlock,
+    find: BlockFind,
+    walk: Option<Walk>,
+}
 
 /// Scans every block; then those again in which a search for a mend was cut short, with more work for each place the
 /// fewer they are.
 fn scan_all(
     blocks: Blocks<'_>,
     threads: usize,
+    walked_subjects: Option<&WalkedSubjects>,
     watch: &Watch<'_>,
 ) -> Result<Vec<Scanned>, SalvageError> {
     let subjects = Witness::new(&blocks.gathered.evidence);
     let pass = Pass {
         blocks,
         subjects: &subjects,
+        walked_subjects,
         threads,
         watch,
     };
@@ -284,7 +312,7 @@ fn scan_all(
         let open = find.gaps.iter();
         open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
     };
-    let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
+    let places: u64 = scanned.iter().map(|one| open(&one.find)).sum();
     let Some(share) = SECOND_WORK_TOTAL.checked_div(places) else {
         return Ok(scanned);
     };
@@ -293,11 +321,11 @@ fn scan_all(
         return Ok(scanned);
     }
     let unfinished: Vec<usize> = (0..scanned.len())
-        .filter(|at| scanned.get(*at).is_some_and(|(_, find)| open(find) > 0))
+        .filter(|at| scanned.get(*at).is_some_and(|one| open(&one.find) > 0))
         .collect();
     let numbers: Vec<u32> = unfinished
         .iter()
-        .filter_map(|at| scanned.get(*at).map(|(_, find)| find.number))
+        .filter_map(|at| scanned.get(*at).map(|one| one.find.number))
         .collect();
     for (at, again) in unfinished.into_iter().zip(pass.scan(&numbers, work_limit)?) {
         if let Some(slot) = scanned.get_mut(at) {
@@ -311,6 +339,7 @@ fn scan_all(
 struct Pass<'a> {
     blocks: Blocks<'a>,
     subjects: &'a Witness<'a>,
+    walked_subjects: Option<&'a WalkedSubjects>,
     threads: usize,
     watch: &'a Watch<'a>,
 }
@@ -329,6 +358,7 @@ impl Pass<'_> {
                 work_limit,
                 file: Vec::new(),
                 scratch: Scratch::default(),
+                walker: self.walked_subjects.map(Walker::new),
             };
             while !self.watch.cancel.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
@@ -375,10 +405,12 @@ struct Scanner<'a> {
     work_limit: u64,
     file: Vec<u8>,
     scratch: Scratch,
+    walker: Option<Walker<'a>>,
 }
 
 impl Scanner<'_> {
     fn scan(&mut self, number: u32) -> Scanned {
+        let stamp = self.walker.as_ref().and_then(|_| self.blocks.stamp(number));
         let read = match self.blocks.read(number, &mut self.file) {
             Ok(read) => read,
             Err(error) => {
@@ -399,12 +431,18 @@ impl Scanner<'_> {
             find.tombstones.clear();
         }
         let legacy = self.legacy(number, &read.key);
+        let walk = match (&mut self.walker, stamp) {
+            (Some(walker), Some(stamp)) => {
+                walker.walk(&find, &self.file, &self.scratch.content, stamp)
+            }
+            _ => None,
+        };
         let block = SurveyedBlock {
             key: read.key,
             key_repair: read.repair,
             legacy,
         };
-        (block, find)
+        Scanned { block, find, walk }
     }
 
     /// Whether a block's key was found where an interrupted purge moved it ahead of the block.

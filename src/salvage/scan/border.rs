@@ -380,6 +380,9 @@ fn by_other_messages(
 ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
     const OFTEN: u32 = 2;
     let (mut flips, mut lone) = (Vec::new(), Vec::new());
+    if !usual.has_rare() {
+        return (flips, lone);
+    }
     each_record(content, gaps, |record| {
         if record.kind() != RecordKind::Message || record.has_headers() {
             return;

@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxBuildHasher;
+
 use super::super::find::Gap;
 use super::border::BorderFlip;
 use super::replay::each_record;
@@ -43,15 +45,17 @@ impl Starts {
 /// How the messages of each subject of a block begin. Memory for each subject of it, borrowed from the content.
 #[derive(Debug, Default)]
 pub(super) struct Usual<'c> {
-    subjects: HashMap<&'c [u8], Starts>,
+    subjects: HashMap<&'c [u8], Starts, FxBuildHasher>,
     /// Messages of the subject that has most.
     most: u32,
+    /// Messages of the subject that has fewest.
+    fewest: u32,
 }
 
 impl<'c> Usual<'c> {
     /// Looks at every message of `content` between `gaps`, without hashing.
     pub fn of(content: &'c [u8], gaps: &[Gap]) -> Self {
-        let mut subjects: HashMap<&'c [u8], Starts> = HashMap::new();
+        let mut subjects: HashMap<&'c [u8], Starts, FxBuildHasher> = HashMap::default();
         each_record(content, gaps, |record| {
             if record.kind() != RecordKind::Message {
                 return;
@@ -67,11 +71,18 @@ impl<'c> Usual<'c> {
                 _ => starts.lead = starts.lead.saturating_sub(1),
             }
         });
-        let most = subjects.values().map(|starts| starts.messages).max();
+        let counts = || subjects.values().map(|starts| starts.messages);
+        let (most, fewest) = (counts().max(), counts().min());
         Self {
             subjects,
             most: most.unwrap_or_default(),
+            fewest: fewest.unwrap_or_default(),
         }
+    }
+
+    /// Whether any subject comes once only, or is rare.
+    pub fn has_rare(&self) -> bool {
+        self.fewest == 1 || self.most / OUTWEIGHS >= self.fewest
     }
 
     /// Whether a subject is so rare that another can outweigh it.
