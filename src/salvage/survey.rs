@@ -22,6 +22,7 @@ use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Retention, StreamMeta};
 use crate::format::names::BlockFile;
+use crate::format::record::RecordRef;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
@@ -272,6 +273,10 @@ impl SubjectWitness for Witness<'_> {
             return SubjectStanding::Known;
         }
         self.subjects.standing(subject)
+    }
+
+    fn prepare(&self, records: &[RecordRef], content: &[u8]) {
+        self.subjects.prepare(records, content);
     }
 
     fn lists_subjects(&self) -> bool {
