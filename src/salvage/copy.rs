@@ -19,7 +19,7 @@ use super::sets::difference;
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, in_parallel, survey_walking};
 use super::walks::{WalkFor, Walks};
-use super::write::{Sealing, StoreWriter};
+use super::write::{Sealing, StoreWriter, waiting_threads};
 use crate::crypto::{Cipher, KeyChoice};
 use crate::env::{Entropy, FileKind, FileSystem};
 use crate::format::compression;
@@ -145,7 +145,7 @@ impl Attempt<'_> {
             &writer,
         )?);
         copy_extras(fs, found, target, &writer)?;
-        writer.finish()?;
+        writer.finish_on(waiting_threads(options.threads))?;
         let made = StreamDir {
             account: found.stream.account.clone(),
             name: evidence.name.clone(),
@@ -332,6 +332,7 @@ fn write_blocks(
     watch: &Watch<'_>,
 ) -> Result<Vec<u32>, SalvageError> {
     let (plans, trailing) = plan(found, target);
+    let next = AtomicUsize::new(0);
     let job = Job {
         blocks: source_blocks(fs, found, &options.keys),
         found,
@@ -339,12 +340,21 @@ fn write_blocks(
         link: wish.link,
         last: plans.iter().rposition(|plan| *plan != BlockPlan::Skip),
         writer,
-        next: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         error: Mutex::new(None),
         watch,
     };
-    in_parallel(options.threads.clamp(1, plans.len().max(1)), &|| job.work());
+    let is_copied = |at: &usize| plans.get(*at) == Some(&BlockPlan::Verbatim);
+    let (copied, written): (Vec<usize>, Vec<usize>) = (0..plans.len()).partition(is_copied);
+    in_parallel(options.threads.clamp(1, written.len().max(1)), &|| {
+        job.work(&written, &next);
+    });
+    next.store(0, Ordering::Relaxed);
+    in_parallel(
+        waiting_threads(options.threads).clamp(1, copied.len().max(1)),
+        &|| job.work(&copied, &next),
+    );
     if let Some(error) = job.error.into_inner() {
         return Err(error);
     }
@@ -361,7 +371,7 @@ fn write_blocks(
     Ok(taken.map(|(find, _)| find.number).collect())
 }
 
-/// Blocks being written, taken off a shared counter.
+/// Blocks being written.
 struct Job<'a, 'w> {
     blocks: Blocks<'a>,
     found: &'a Survey,
@@ -369,18 +379,19 @@ struct Job<'a, 'w> {
     link: bool,
     last: Option<usize>,
     writer: &'a StoreWriter<'w>,
-    next: AtomicUsize,
+    done: AtomicUsize,
     failed: AtomicBool,
     error: Mutex<Option<SalvageError>>,
     watch: &'a Watch<'a>,
 }
 
 impl Job<'_, '_> {
-    fn work(&self) {
+    /// Does the blocks at the places in `chosen`, sharing the counter with the other threads.
+    fn work(&self, chosen: &[usize], next: &AtomicUsize) {
         let mut rewriter = Rewriter::default();
         while !self.failed.load(Ordering::Relaxed) && !self.watch.cancel.load(Ordering::Relaxed) {
-            let at = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(plan) = self.plans.get(at) else {
+            let at = chosen.get(next.fetch_add(1, Ordering::Relaxed)).copied();
+            let Some((at, plan)) = at.and_then(|at| Some((at, self.plans.get(at)?))) else {
                 break;
             };
             if let Err(error) = self.one(at, *plan, &mut rewriter) {
@@ -389,7 +400,7 @@ impl Job<'_, '_> {
             }
             (self.watch.progress)(Progress {
                 phase: Phase::Copy,
-                done: at as u64 + 1,
+                done: self.done.fetch_add(1, Ordering::Relaxed) as u64 + 1,
                 total: self.plans.len() as u64,
             });
         }

@@ -6,30 +6,24 @@ use rustc_hash::FxHasher;
 
 use super::evidence::{Evidence, MetaOrigin};
 use super::scan::{SubjectStanding, SubjectWitness};
-use crate::format::record::{RUN_RECORDS_MAX, RecordKind, RecordRef};
+use crate::format::record::{RecordKind, RecordRef};
 use crate::format::state::SubjectTable;
 use crate::format::subject;
 
-/// With fewer listed subjects than this, all that a look-up touches is in cache anyway.
-const COLD_SUBJECTS_MIN: usize = 1 << 13;
+/// With fewer places than this, the one that a look-up touches is in cache anyway.
+const COLD_PLACES_MIN: usize = 1 << 15;
 
-/// A listed subject.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
-    /// Its place in the table and one more; 0 where there is none.
-    place: u32,
-    /// Bits of its hash, so that hardly any other subject is looked at.
-    tag: u32,
-}
-
-/// What a stream's subjects can be. Memory in proportion to the index's table: at most 24 bytes a subject.
+/// What a stream's subjects can be.
+///
+/// Listed subjects are known again by 64 bits of a hash, as many as prove a record: another one is taken for listed once
+/// in 2^64 times. Memory: at most 24 bytes for each of them.
 #[derive(Debug)]
 pub struct Subjects<'a> {
     /// Filters of the configuration; `None` where messages can have any subject.
     filters: Option<Vec<&'a [u8]>>,
-    known: Option<&'a SubjectTable>,
-    /// A power of two of them; a listed subject is in that of its hash or the next one free.
-    buckets: Vec<Bucket>,
+    /// Hashes of the listed subjects, each where its low bits say or in the next place that was free; 0 where there is
+    /// none. A power of two of places, or none at all.
+    listed: Vec<u64>,
 }
 
 impl<'a> Subjects<'a> {
@@ -43,66 +37,61 @@ impl<'a> Subjects<'a> {
             meta.mirror.is_some() || !meta.sources.is_empty() || meta.subject_transform.is_some();
         let filters = (proven && !renames && !meta.subjects.is_empty())
             .then(|| meta.subjects.iter().map(String::as_bytes).collect());
-        let known = evidence.index.as_ref().map(|index| &index.state.subjects);
         let mut subjects = Subjects {
             filters,
-            known,
-            buckets: Vec::new(),
+            listed: Vec::new(),
         };
-        if let Some(table) = known {
-            let count = (table.len() + table.len() / 2 + 1).next_power_of_two();
-            subjects.buckets = vec![Bucket::default(); count];
-            for (place, entry) in (1..u32::MAX).zip(table.iter()) {
-                let (mut at, tag) = subjects.start(entry.subject);
-                while subjects.taken(at).is_some() {
-                    at += 1;
-                }
-                let at = at & (count - 1);
-                if let Some(free) = subjects.buckets.get_mut(at) {
-                    *free = Bucket { place, tag };
-                }
-            }
+        if let Some(index) = &evidence.index {
+            subjects.list(&index.state.subjects);
         }
         subjects
     }
 
-    /// Where a subject is looked for first, and its tag.
-    #[inline]
-    fn start(&self, subject: &[u8]) -> (usize, u32) {
-        let mut hasher = FxHasher::default();
-        hasher.write(subject);
-        let mixed = hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let at = (mixed >> 32) as usize & self.buckets.len().saturating_sub(1);
-        (at, mixed as u32)
+    fn list(&mut self, table: &SubjectTable) {
+        // Some places stay free.
+        let count = (table.len() + table.len() / 2 + 1).next_power_of_two();
+        self.listed = vec![0; count];
+        for entry in table.iter() {
+            let hash = hash_of(entry.subject);
+            let mut at = hash as usize;
+            while self
+                .at(at)
+                .is_some_and(|listed| listed != 0 && listed != hash)
+            {
+                at = at.wrapping_add(1);
+            }
+            if let Some(place) = self.listed.get_mut(at & (count - 1)) {
+                *place = hash;
+            }
+        }
     }
 
-    /// The bucket at `at`, counted round and round, unless it is free.
+    /// The hash in a place, counted round and round.
     #[inline]
-    fn taken(&self, at: usize) -> Option<Bucket> {
-        let at = at & self.buckets.len().saturating_sub(1);
-        let bucket = self.buckets.get(at).copied();
-        bucket.filter(|bucket| bucket.place != 0)
-    }
-
-    /// The places in the table, each one more than it is, of the subjects that may be this one.
-    #[inline]
-    fn places(&self, (start, tag): (usize, u32)) -> impl Iterator<Item = u32> + '_ {
-        // Some bucket is free.
-        let taken = (start..).map_while(|at| self.taken(at));
-        taken
-            .filter(move |bucket| bucket.tag == tag)
-            .map(|bucket| bucket.place)
-    }
-
-    fn listed(&self, place: u32) -> Option<&'a [u8]> {
-        let entry = self.known?.get((place as usize).checked_sub(1)?)?;
-        Some(entry.subject)
+    fn at(&self, place: usize) -> Option<u64> {
+        let place = place & self.listed.len().saturating_sub(1);
+        self.listed.get(place).copied()
     }
 
     fn is_known(&self, subject: &[u8]) -> bool {
-        let mut places = self.places(self.start(subject));
-        places.any(|place| self.listed(place) == Some(subject))
+        let hash = hash_of(subject);
+        let mut at = hash as usize;
+        while let Some(listed) = self.at(at).filter(|listed| *listed != 0) {
+            if listed == hash {
+                return true;
+            }
+            at = at.wrapping_add(1);
+        }
+        false
     }
+}
+
+/// Never 0.
+#[inline]
+fn hash_of(subject: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(subject);
+    hasher.finish().max(1)
 }
 
 impl SubjectWitness for Subjects<'_> {
@@ -125,36 +114,18 @@ impl SubjectWitness for Subjects<'_> {
         }
     }
 
-    /// Where there are many subjects, each look-up waits for memory three times over; here none waits for another.
+    /// Where there are many subjects, each look-up waits for memory; here none waits for another.
     fn prepare(&self, records: &[RecordRef], content: &[u8]) {
-        let Some(table) = self.known else { return };
-        if table.len() < COLD_SUBJECTS_MIN {
+        if self.listed.len() < COLD_PLACES_MIN {
             return;
         }
-        let mut asked = [((0, 0), 0); RUN_RECORDS_MAX];
         let unproven = records
             .iter()
             .filter(|record| record.kind() == RecordKind::Message && !record.has_headers());
-        let mut count = 0;
-        let mut mix = 0;
-        for ((start, _), record) in asked.iter_mut().zip(unproven) {
-            *start = self.start(record.subject(content));
-            mix ^= self.taken(start.0).map_or(0, |bucket| bucket.place);
-            count += 1;
-        }
-        let asked = asked.get_mut(..count).unwrap_or_default();
-        for (start, place) in asked.iter_mut() {
-            *place = self.places(*start).next().unwrap_or_default();
-        }
-        for (_, place) in asked.iter() {
-            mix ^= self
-                .listed(*place)
-                .map_or(0, |subject| subject.len() as u32);
-        }
-        for (_, place) in asked.iter() {
-            let first = self.listed(*place).and_then(<[u8]>::first);
-            mix ^= first.copied().map_or(0, u32::from);
-        }
+        let mix = unproven.fold(0, |mix, record| {
+            let hash = hash_of(record.subject(content));
+            mix ^ self.at(hash as usize).unwrap_or_default()
+        });
         std::hint::black_box(mix);
     }
 }

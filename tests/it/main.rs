@@ -17,6 +17,7 @@ mod recover;
 mod salvage;
 mod scan;
 mod support;
+mod taken;
 mod tidy;
 mod vault;
 mod versions;
