@@ -1,6 +1,7 @@
 //! Everything a stream directory can still tell: evidence, one find per block, and the judgement over them.
 //!
-//! Contents are not kept. Memory is bounded by threads × (block + decoded block), the sets of sequences and the patches.
+//! Contents are not kept. Memory is bounded by threads × (block + decoded block), the sets of sequences and the patches;
+//! where blocks are walked for recovery, by the distinct subjects too, some sixty bytes each besides their names.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,8 +1,8 @@
 //! Writing one new stream directory: metadata, keys, blocks, consumers, each as the server would, and nothing outside it.
 //!
-//! Every key is new and every nonce drawn for one use. Nothing is durable before [`StoreWriter::finish`] has returned:
-//! a directory without it is to be thrown away. `index.db` and its companions are not written here, but by a recovery
-//! of the finished directory; only [`StoreWriter::index`] seals one that is known to fit.
+//! Every key is new and every nonce drawn for one use. Nothing is durable before [`StoreWriter::finish`] has returned, and
+//! everything is then; a directory without it is to be thrown away. `index.db` and its companions are not written here,
+//! but by a recovery of the finished directory; only [`StoreWriter::index`] seals one that is known to fit.
 
 use std::collections::BTreeSet;
 use std::fmt;
