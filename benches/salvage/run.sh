@@ -86,6 +86,13 @@ salvage() {
   seconds "$jetsam" salvage "$@" --out "$scratch/new"
 }
 
+# What copying the files and making them durable takes by itself.
+floor() {
+  rm -rf "$scratch/new"
+  # shellcheck disable=SC2016
+  seconds sh -c 'cp -r "$0" "$1" && sync -f "$1"' "$1" "$scratch/new"
+}
+
 verdict() {
   awk -v is="$1" -v bar="$2" -v tiny="$tiny" 'BEGIN { print tiny ? "(not judged)" : is <= bar ? "met" : "MISSED" }'
 }
@@ -94,7 +101,7 @@ verdict() {
 column() { awk -v at="$2" '{ print $at }' "$1" | median; }
 
 undamaged() {
-  local store=$dir/A/streams/$1 about=$2 figures=$scratch/figures index check plain kept linked rest
+  local store=$dir/A/streams/$1 about=$2 figures=$scratch/figures index check plain kept linked bare rest shared
   for index in "" --no-index; do
     : >"$figures"
     # shellcheck disable=SC2086
@@ -108,13 +115,18 @@ undamaged() {
       linked=$(salvage "$store" --link $index)
       # shellcheck disable=SC2086
       kept=$(salvage "$store" $index)
-      awk -v c="$check" -v p="$plain" -v l="$linked" -v k="$kept" 'BEGIN { print c, p, l, k, p / c, l / c }' >>"$figures"
-      say "$1 ${index:-with its index} round $round: check $check s, by salvage $plain s, salvage --link $linked s, salvage $kept s"
+      bare=$(floor "$store")
+      awk -v c="$check" -v p="$plain" -v l="$linked" -v k="$kept" -v b="$bare" \
+        'BEGIN { print c, p, l, k, p / c, l / c, b }' >>"$figures"
+      say "$1 ${index:-with its index} round $round: check $check s, by salvage $plain s, salvage --link $linked s," \
+        "salvage $kept s, cp and sync $bare s"
     done
-    rest=$(column "$figures" 5)
-    printf '| %s%s | %.2f | %.2f | **%.1f×** | ≤ %d× %s | %.2f | %.1f× | %.2f |\n' "$about" "${index:+, no index}" \
-      "$(column "$figures" 1)" "$(column "$figures" 2)" "$rest" "$BAR_RATIO" "$(verdict "$rest" "$BAR_RATIO")" \
-      "$(column "$figures" 3)" "$(column "$figures" 6)" "$(column "$figures" 4)" >>"$scratch/undamaged"
+    rest=$(column "$figures" 5) shared=$(column "$figures" 6)
+    printf '| %s%s | %.2f | %.2f | **%.1f×** | ≤ %d× %s | %.2f | **%.1f×** | ≤ %d× %s | %.2f | %.2f |\n' \
+      "$about" "${index:+, no index}" "$(column "$figures" 1)" "$(column "$figures" 2)" \
+      "$rest" "$BAR_RATIO" "$(verdict "$rest" "$BAR_RATIO")" \
+      "$(column "$figures" 3)" "$shared" "$BAR_RATIO" "$(verdict "$shared" "$BAR_RATIO")" \
+      "$(column "$figures" 4)" "$(column "$figures" 7)" >>"$scratch/undamaged"
   done
 }
 
@@ -157,8 +169,9 @@ done <<<"$STORES"
 load_after=$(cut -d' ' -f1-3 /proc/loadavg)
 
 tables() {
-  printf '| store | check, s | check --policy salvage, s | ÷ check | bar | salvage --link, s | ÷ check | salvage, s |\n'
-  printf '|---|---|---|---|---|---|---|---|\n'
+  printf '| store | check, s | check --policy salvage, s | ÷ check | bar | salvage --link, s | ÷ check | bar '
+  printf '| salvage, s | cp -r and sync, s |\n'
+  printf '|---|---|---|---|---|---|---|---|---|---|\n'
   cat "$scratch/undamaged"
   printf '\n| store | damage | check --policy salvage, s (bar %d) | salvage, s (bar %d) |\n' "$BAR_SECONDS" "$BAR_SECONDS"
   printf '|---|---|---|---|\n'

@@ -97,8 +97,22 @@ pub fn walk<S: Sink>(
     run: &mut Run,
     sink: &mut S,
 ) -> Walked {
+    walk_runs(Runs::new(content, hash_key), content, known, run, sink)
+}
+
+/// The same over content every record of which has just been verified: no hash is computed.
+pub fn walk_verified<S: Sink>(content: &[u8], known: Known, run: &mut Run, sink: &mut S) -> Walked {
+    walk_runs(Runs::unverified(content), content, known, run, sink)
+}
+
+fn walk_runs<S: Sink>(
+    mut runs: Runs<'_>,
+    content: &[u8],
+    known: Known,
+    run: &mut Run,
+    sink: &mut S,
+) -> Walked {
     let mut walker = Walker::new(known);
-    let mut runs = Runs::new(content, hash_key);
     while runs.next_run(run) {
         for record in &run.records {
             walker.record(record, content, sink);

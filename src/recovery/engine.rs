@@ -28,6 +28,7 @@ use super::scan::{ScanRules, scan_blocks};
 use super::server::Feature;
 use super::timers::TimerRules;
 use super::verify::Verifier;
+use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
@@ -90,6 +91,8 @@ pub struct StoreSetup<'a> {
     pub twins: bool,
     /// The stream's metadata, where the open call writes it anew.
     pub new_meta: Option<Vec<u8>>,
+    /// Blocks that the caller has walked himself: not read again where the state is rebuilt.
+    pub walked: WalkedBlocks,
 }
 
 /// A store that opens.
@@ -145,15 +148,17 @@ pub fn open<'a>(
         rebuild,
         twins,
         new_meta,
+        walked,
     } = setup;
     let mut model = Model::new(rules, Disk::new(files, keys));
-    let steps = Steps {
+    let mut steps = Steps {
         threads,
         map_files,
         no_index,
         twins,
         asset_key,
         watch,
+        walked,
     };
     let source = match steps.load(&mut model) {
         Ok(source) => source,
@@ -201,11 +206,12 @@ struct Steps<'w> {
     twins: bool,
     asset_key: Option<(Seed, Cipher)>,
     watch: &'w Watch<'w>,
+    walked: WalkedBlocks,
 }
 
 impl Steps<'_> {
     /// Steps 1 to 3.
-    fn load(&self, model: &mut Model<'_>) -> Result<Source, (Refusal, Fault)> {
+    fn load(&mut self, model: &mut Model<'_>) -> Result<Source, (Refusal, Fault)> {
         recover_purge(model).map_err(|fault| (refusal_of(&fault), fault))?;
         let file = if self.no_index {
             Err(FileFault::Missing)
@@ -240,9 +246,13 @@ impl Steps<'_> {
         Ok(Source::Blocks)
     }
 
-    fn read_blocks(&self, model: &mut Model<'_>) -> Result<(), Fault> {
+    fn read_blocks(&mut self, model: &mut Model<'_>) -> Result<(), Fault> {
         let numbers = model.block_numbers()?;
         let total = numbers.len();
+        let WalkedBlocks { blocks, subjects } = std::mem::take(&mut self.walked);
+        if model.rules.tracks_subjects {
+            model.subjects = subjects;
+        }
         let rules = ScanRules {
             files: model.disk.files,
             msgs: model.disk.msgs,
@@ -253,6 +263,7 @@ impl Steps<'_> {
             noise: model.disk.noise(),
             converted: model.disk.converted(),
             server: model.rules.server,
+            walked: &blocks,
         };
         let twins = twins_of(&numbers);
         let mut distinct = numbers.clone();

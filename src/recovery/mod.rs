@@ -30,11 +30,13 @@ mod trials;
 mod undo;
 mod verify;
 mod walk;
+pub(crate) mod walked;
 
 pub use apply::{ApplyCause, ApplyError, RollBack};
 pub use engine::{Phase, Progress, Watch};
 pub use messages::{Flow, Item, Message, messages};
 pub use rebuild::rebuild_index;
+pub(crate) use recover::recover_walked;
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};
 pub(crate) use session::blank_report;
 pub use session::{StreamDir, examine};

@@ -16,7 +16,7 @@ use super::options::Options;
 use super::recover::{note_interrupted, own, perform, refused};
 use super::report::{Outcome, Refusal, StreamReport};
 use super::server::ServerVersion;
-use super::session::{Examined, StreamDir, blank_report, judge_how};
+use super::session::{Examined, How, StreamDir, blank_report, judge_how};
 use crate::env::{Entropy, FileSystem};
 
 /// Writes the side files anew for `server`. What they replace is put aside, for [`super::undo`].
@@ -49,12 +49,16 @@ pub fn rebuild_index(
             return refused(blank_report(stream), Refusal::Io, event);
         }
     };
+    let how = How {
+        rebuild: true,
+        ..How::default()
+    };
     let Examined {
         mut report,
         changes,
         setup,
         ..
-    } = judge_how(fs, stream, &options, watch, false, true);
+    } = judge_how(fs, stream, &options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }

@@ -9,8 +9,9 @@ use super::events::{Event, EventCode};
 use super::model::StreamKeys;
 use super::options::Options;
 use super::report::{Outcome, Refusal, StreamReport};
-use super::session::{Examined, StreamDir, judge};
+use super::session::{Examined, How, StreamDir, judge_how};
 use super::undo::{self, Recorder, UndoError, UndoReport};
+use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::env::{Entropy, FileSystem, LockError, LockGuard, ProcessInfo};
 
@@ -46,6 +47,20 @@ pub fn recover(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> StreamReport {
+    let walked = WalkedBlocks::default();
+    recover_walked(fs, stream, options, recover, entropy, watch, walked)
+}
+
+/// As [`recover`], without reading again the blocks in `walked`, where the state is rebuilt from the blocks.
+pub(crate) fn recover_walked(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    recover: &RecoverOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+    walked: WalkedBlocks,
+) -> StreamReport {
     let blank = || judge_nothing(stream);
     let _lock = match own(fs, stream) {
         Ok(lock) => lock,
@@ -58,12 +73,16 @@ pub fn recover(
             return refused(blank(), Refusal::Io, event);
         }
     };
+    let how = How {
+        walked,
+        ..How::default()
+    };
     let Examined {
         mut report,
         changes,
         setup,
         ..
-    } = judge(fs, stream, options, watch, false);
+    } = judge_how(fs, stream, options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }

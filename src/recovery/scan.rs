@@ -4,6 +4,7 @@
 //! in block order, so that any number of threads gives the same answer. A thread owns two buffers
 //! of one block each; memory does not grow with the store.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use super::files::{FileFault, StreamFiles};
 use super::model::{Block, BlockKey, Edge, StreamKeys, convert_check};
 use super::server::{Behaviour, Feature};
 use super::subjects::{BlockSubjects, SubjectTable};
+use super::walked::WalkedBlock;
 use crate::block::content::{self, decode};
 use crate::block::slots;
 use crate::block::walk::{Known, Sink, WalkRules, Walked, walk};
@@ -48,6 +50,8 @@ pub struct ScanRules<'a> {
     pub converted: Option<u32>,
     /// What the server does.
     pub server: Behaviour,
+    /// Blocks that are not read again, their subjects already in the table.
+    pub walked: &'a BTreeMap<u32, WalkedBlock>,
 }
 
 /// One block, scanned.
@@ -161,17 +165,25 @@ struct Scanner<'a> {
     local: BlockSubjects,
 }
 
-#[derive(Default)]
-struct Seen {
-    ttl_count: u64,
-    schedule_count: u64,
-    bad_headers: Vec<(u64, u64)>,
+/// What a walk meets in headers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// Records with a TTL header.
+    pub ttl_count: u64,
+    /// Records with a schedule header.
+    pub schedule_count: u64,
+    /// Live messages whose header length is bad: sequence and offset.
+    pub bad_headers: Vec<(u64, u64)>,
 }
 
-struct ScanSink<'a> {
-    tracked: bool,
-    local: &'a mut BlockSubjects,
-    seen: Seen,
+/// Counts what a walk meets.
+pub(super) struct ScanSink<'a> {
+    /// Whether subjects are counted.
+    pub tracked: bool,
+    /// Their counts.
+    pub local: &'a mut BlockSubjects,
+    /// The rest.
+    pub seen: Seen,
 }
 
 impl Sink for ScanSink<'_> {
@@ -222,6 +234,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
+        if let Some(walked) = self.rules.walked.get(&number) {
+            return walked.confirm(self.rules, number);
+        }
         let Found {
             mapping,
             key,

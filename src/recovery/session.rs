@@ -13,6 +13,7 @@ use super::reach::unreachable;
 use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
 use super::server::Behaviour;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
+use super::walked::WalkedBlocks;
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
 
@@ -84,18 +85,37 @@ pub(super) fn judge(
     watch: &Watch<'_>,
     want_readable: bool,
 ) -> Examined {
-    judge_how(fs, stream, options, watch, want_readable, false)
+    let how = How {
+        want_readable,
+        ..How::default()
+    };
+    judge_how(fs, stream, options, watch, how)
 }
 
-/// As [`judge`]; `rebuild` makes the outcome one for which all side files are written anew.
+/// What is wanted of a judgement beyond the usual.
+#[derive(Default)]
+pub(super) struct How {
+    /// Tell which sequences the server would have and could read.
+    pub want_readable: bool,
+    /// Make the outcome one for which all side files are written anew.
+    pub rebuild: bool,
+    /// Blocks that need not be read.
+    pub walked: WalkedBlocks,
+}
+
+/// As [`judge`].
 pub(super) fn judge_how(
     fs: &dyn FileSystem,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
-    want_readable: bool,
-    rebuild: bool,
+    how: How,
 ) -> Examined {
+    let How {
+        want_readable,
+        rebuild,
+        walked,
+    } = how;
     let files = StreamFiles::new(fs, &stream.dir);
     let mut report = blank_report(stream);
     let setup = match setup_of(files, stream, options) {
@@ -110,6 +130,7 @@ pub(super) fn judge_how(
         rebuild,
         // A forecast is not acted upon, and may go where a recovery had better not.
         twins: want_readable,
+        walked,
         ..setup.store(options)
     };
     let opened = match engine::open(files, store, watch) {

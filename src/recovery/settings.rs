@@ -7,6 +7,7 @@ use super::server::{Behaviour, Feature};
 use super::session::StreamDir;
 use super::streams::{StreamContext, StreamSetup};
 use super::timers::{ConfiguredSource, TimerRules};
+use super::walked::WalkedBlocks;
 use crate::crypto::Cipher;
 use crate::format::limits::{
     BLOCK_SIZE_MEDIUM, BLOCK_SIZE_META_GROUP, BlockSizeInputs, record_length_estimate,
@@ -57,6 +58,7 @@ impl StreamSetup {
             rebuild: false,
             twins: false,
             new_meta: self.needs_meta.then(|| self.meta.encode()),
+            walked: WalkedBlocks::default(),
         }
     }
 

@@ -258,6 +258,7 @@ pub struct BlockSubjects {
     table: HashTable<u32>,
     entries: Vec<LocalEntry>,
     recent: [u32; RECENT_COUNT],
+    has_uncounted: bool,
 }
 
 impl Default for BlockSubjects {
@@ -266,6 +267,7 @@ impl Default for BlockSubjects {
             table: HashTable::new(),
             entries: Vec::new(),
             recent: [0; RECENT_COUNT],
+            has_uncounted: false,
         }
     }
 }
@@ -327,6 +329,13 @@ impl BlockSubjects {
         self.table.clear();
         self.entries.clear();
         self.recent = [0; RECENT_COUNT];
+        self.has_uncounted = false;
+    }
+
+    /// Whether a message met was not counted, for its subject is one the reference's index does not hold.
+    #[must_use]
+    pub fn has_uncounted(&self) -> bool {
+        self.has_uncounted
     }
 
     /// Counts a message. Messages without a subject are not counted.
@@ -334,6 +343,7 @@ impl BlockSubjects {
     pub fn count(&mut self, record: &RecordRef, content: &[u8]) {
         let subject = record.subject(content);
         if subject.is_empty() {
+            self.has_uncounted = true;
             return;
         }
         // A few subjects in turn are common; they need no hash.
@@ -366,6 +376,7 @@ impl BlockSubjects {
             return;
         }
         if subject.contains(&UNINDEXED_BYTE) {
+            self.has_uncounted = true;
             return;
         }
         let at = self.entries.len() as u32;

@@ -17,8 +17,9 @@ use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
 use super::sets::difference;
 use super::settle::{Promise, settle_as};
-use super::survey::{Survey, in_parallel, survey};
-use super::write::{Sealing, StoreWriter};
+use super::survey::{Survey, in_parallel, survey_walking};
+use super::walks::{WalkFor, Walks};
+use super::write::{Sealing, StoreWriter, waiting_threads};
 use crate::crypto::{Cipher, KeyChoice};
 use crate::env::{Entropy, FileKind, FileSystem};
 use crate::format::compression;
@@ -68,7 +69,8 @@ pub fn salvage(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
-    let mut found = survey(fs, stream, options, watch)?;
+    let mut found = survey_walking(fs, stream, options, WalkFor::Everything, watch)?;
+    let walks = found.walks.take();
     if wish.uncertain == Uncertain::Drop {
         found.trust.drop_uncertain();
     }
@@ -81,7 +83,7 @@ pub fn salvage(
         watch,
     };
     if found.trust.is_ascending() {
-        match attempt.make(false) {
+        match attempt.make(false, walks) {
             // Records that a server is not of one mind about: put in order, there is nothing left to differ over.
             Err(SalvageError::Mismatch { .. }) => {
                 for entry in fs.list(&wish.out)? {
@@ -95,7 +97,7 @@ pub fn salvage(
             done => return done,
         }
     }
-    attempt.make(true)
+    attempt.make(true, None)
 }
 
 /// One way to make the new store.
@@ -110,7 +112,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Block by block, or `anew`: message by message into new blocks.
-    fn make(&self, anew: bool) -> Result<SalvageReport, SalvageError> {
+    fn make(&self, anew: bool, walks: Option<Walks>) -> Result<SalvageReport, SalvageError> {
         let Attempt {
             fs,
             found,
@@ -128,10 +130,11 @@ impl Attempt<'_> {
         let meta = meta_of(fs, found, options, found.trust.live.first(), &mut events)?;
         writer.meta(&meta.encode())?;
         let mut left_out = SeqSet::new();
+        let mut taken = Vec::new();
         if anew {
             left_out = self.write_anew(&writer, block_rules(&meta, found, target, options))?;
         } else {
-            write_blocks(fs, found, options, wish, target, &writer, watch)?;
+            taken = write_blocks(fs, found, options, wish, target, &writer, watch)?;
         }
         let blocks = source_blocks(fs, found, &options.keys);
         let quarantined = quarantine::put_aside(&blocks, found, &wish.out, &left_out)?;
@@ -142,7 +145,7 @@ impl Attempt<'_> {
             &writer,
         )?);
         copy_extras(fs, found, target, &writer)?;
-        writer.finish()?;
+        writer.finish_on(waiting_threads(options.threads))?;
         let made = StreamDir {
             account: found.stream.account.clone(),
             name: evidence.name.clone(),
@@ -154,6 +157,7 @@ impl Attempt<'_> {
         if let Some(first) = kept.first() {
             promise.first_seq = first;
         }
+        let walked = walks.and_then(|walks| walks.of_taken(&taken, blocks));
         let settled = settle_as(
             fs,
             &made,
@@ -161,6 +165,7 @@ impl Attempt<'_> {
             &evidence.account,
             options,
             target,
+            walked.unwrap_or_default(),
             entropy,
             watch,
         )?;
@@ -317,6 +322,7 @@ pub(super) fn block_rules(
     }
 }
 
+/// Writes the blocks and returns the numbers of those that were taken over byte for byte.
 fn write_blocks(
     fs: &dyn FileSystem,
     found: &Survey,
@@ -325,8 +331,9 @@ fn write_blocks(
     target: Target,
     writer: &StoreWriter<'_>,
     watch: &Watch<'_>,
-) -> Result<(), SalvageError> {
+) -> Result<Vec<u32>, SalvageError> {
     let (plans, trailing) = plan(found, target);
+    let next = AtomicUsize::new(0);
     let job = Job {
         blocks: source_blocks(fs, found, &options.keys),
         found,
@@ -334,12 +341,21 @@ fn write_blocks(
         link: wish.link,
         last: plans.iter().rposition(|plan| *plan != BlockPlan::Skip),
         writer,
-        next: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         error: Mutex::new(None),
         watch,
     };
-    in_parallel(options.threads.clamp(1, plans.len().max(1)), &|| job.work());
+    let is_copied = |at: &usize| plans.get(*at) == Some(&BlockPlan::Verbatim);
+    let (copied, written): (Vec<usize>, Vec<usize>) = (0..plans.len()).partition(is_copied);
+    in_parallel(options.threads.clamp(1, written.len().max(1)), &|| {
+        job.work(&written, &next);
+    });
+    next.store(0, Ordering::Relaxed);
+    in_parallel(
+        waiting_threads(options.threads).clamp(1, copied.len().max(1)),
+        &|| job.work(&copied, &next),
+    );
     if let Some(error) = job.error.into_inner() {
         return Err(error);
     }
@@ -351,10 +367,12 @@ fn write_blocks(
         let name = found.gathered.evidence.name.as_bytes();
         write_last(writer, name, number.saturating_add(1), last)?;
     }
-    Ok(())
+    let taken = found.finds.iter().zip(&plans);
+    let taken = taken.filter(|(_, plan)| **plan == BlockPlan::Verbatim);
+    Ok(taken.map(|(find, _)| find.number).collect())
 }
 
-/// Blocks being written, taken off a shared counter.
+/// Blocks being written.
 struct Job<'a, 'w> {
     blocks: Blocks<'a>,
     found: &'a Survey,
@@ -362,18 +380,19 @@ struct Job<'a, 'w> {
     link: bool,
     last: Option<usize>,
     writer: &'a StoreWriter<'w>,
-    next: AtomicUsize,
+    done: AtomicUsize,
     failed: AtomicBool,
     error: Mutex<Option<SalvageError>>,
     watch: &'a Watch<'a>,
 }
 
 impl Job<'_, '_> {
-    fn work(&self) {
+    /// Does the blocks at the places in `chosen`, sharing the counter with the other threads.
+    fn work(&self, chosen: &[usize], next: &AtomicUsize) {
         let mut rewriter = Rewriter::default();
         while !self.failed.load(Ordering::Relaxed) && !self.watch.cancel.load(Ordering::Relaxed) {
-            let at = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(plan) = self.plans.get(at) else {
+            let at = chosen.get(next.fetch_add(1, Ordering::Relaxed)).copied();
+            let Some((at, plan)) = at.and_then(|at| Some((at, self.plans.get(at)?))) else {
                 break;
             };
             if let Err(error) = self.one(at, *plan, &mut rewriter) {
@@ -382,7 +401,7 @@ impl Job<'_, '_> {
             }
             (self.watch.progress)(Progress {
                 phase: Phase::Copy,
-                done: at as u64 + 1,
+                done: self.done.fetch_add(1, Ordering::Relaxed) as u64 + 1,
                 total: self.plans.len() as u64,
             });
         }

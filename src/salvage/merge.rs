@@ -39,6 +39,7 @@ use crate::env::{Entropy, FileSystem, IoError};
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
+use crate::recovery::walked::WalkedBlocks;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 use rules::{Union, are_one_stream, best, newest_consumers, unite};
 
@@ -190,6 +191,7 @@ fn merge_surveyed(
         &evidence.account,
         options,
         target,
+        WalkedBlocks::default(),
         entropy,
         watch,
     )?;

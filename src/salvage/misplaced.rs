@@ -69,8 +69,8 @@ pub(super) fn find(
     let mut found = BTreeMap::new();
     let suspects: Vec<u32> = scanned
         .iter()
-        .filter(|(block, find)| is_suspect(block, find))
-        .map(|(_, find)| find.file)
+        .filter(|one| is_suspect(&one.block, &one.find))
+        .map(|one| one.find.file)
         .collect();
     if suspects.is_empty() {
         return found;
@@ -162,8 +162,10 @@ fn stray_keys(blocks: Blocks<'_>, scanned: &[Scanned]) -> Vec<StrayKey> {
     let dir = &blocks.stream.dir;
     let in_place: BTreeSet<u32> = scanned
         .iter()
-        .filter(|(block, _)| matches!(block.key, BlockKey::Opened(_)) && block.key_repair.is_none())
-        .map(|(_, find)| find.file)
+        .filter(|one| {
+            matches!(one.block.key, BlockKey::Opened(_)) && one.block.key_repair.is_none()
+        })
+        .map(|one| one.find.file)
         .collect();
     let entries = fs.list(&dir.join(&gathered.messages_dir));
     let mut numbers: Vec<u32> = entries
@@ -385,11 +387,12 @@ pub(super) fn is_index_fresh(blocks: Blocks<'_>) -> bool {
 pub(super) fn put_in_order(scanned: &mut [Scanned]) {
     let is_in_order = scanned
         .windows(2)
-        .all(|pair| matches!(pair, [(_, a), (_, b)] if a.number < b.number));
+        .all(|pair| matches!(pair, [a, b] if a.find.number < b.find.number));
     if is_in_order {
         return;
     }
-    scanned.sort_by_key(|(_, find)| {
+    scanned.sort_by_key(|one| {
+        let find = &one.find;
         (
             find.number,
             find.messages.is_empty(),
@@ -398,13 +401,13 @@ pub(super) fn put_in_order(scanned: &mut [Scanned]) {
             find.file,
         )
     });
-    for files in scanned.chunk_by_mut(|(_, a), (_, b)| a.number == b.number) {
-        if let Some(((_, taken), others)) = files.split_first_mut() {
-            for (block, other) in others {
-                block.legacy = None;
-                let besides = difference(&other.messages, &taken.messages);
-                let outdated = difference(&besides, &lost_by(taken));
-                other.outdated.union_with(&outdated);
+    for files in scanned.chunk_by_mut(|a, b| a.find.number == b.find.number) {
+        if let Some((taken, others)) = files.split_first_mut() {
+            for other in others {
+                other.block.legacy = None;
+                let besides = difference(&other.find.messages, &taken.find.messages);
+                let outdated = difference(&besides, &lost_by(&taken.find));
+                other.find.outdated.union_with(&outdated);
             }
         }
     }
@@ -470,11 +473,15 @@ mod tests {
             key_repair: None,
             legacy: None,
         };
-        (block, find)
+        Scanned {
+            block,
+            find,
+            walk: None,
+        }
     }
 
     fn order(scanned: &[Scanned]) -> Vec<(u32, u32)> {
-        let places = scanned.iter().map(|(_, find)| (find.number, find.file));
+        let places = scanned.iter().map(|one| (one.find.number, one.find.file));
         places.collect()
     }
 
@@ -489,8 +496,8 @@ mod tests {
         put_in_order(&mut scanned);
         assert_eq!(order(&scanned), [(1, 1), (2, 6), (5, 5), (5, 2)]);
         // 21 was gone from the block when it was written last; what lies in the gap and behind the end may be lost.
-        assert_eq!(ranges(&scanned[3].1.outdated), [(21, 21)]);
-        assert!(scanned[2].1.outdated.is_empty());
+        assert_eq!(ranges(&scanned[3].find.outdated), [(21, 21)]);
+        assert!(scanned[2].find.outdated.is_empty());
     }
 
     #[test]
@@ -502,7 +509,7 @@ mod tests {
         ];
         put_in_order(&mut scanned);
         assert_eq!(order(&scanned), [(3, 9), (3, 8), (3, 3)]);
-        assert!(scanned.iter().all(|(_, find)| find.outdated.is_empty()));
+        assert!(scanned.iter().all(|one| one.find.outdated.is_empty()));
     }
 
     #[test]

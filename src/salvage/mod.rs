@@ -37,6 +37,7 @@ mod sums;
 mod survey;
 pub mod trust;
 mod view;
+mod walks;
 pub mod witness;
 pub mod write;
 

@@ -43,6 +43,13 @@ pub struct Blocks<'a> {
     pub misplaced: &'a BTreeMap<u32, Misplaced>,
 }
 
+/// What shows whether a file is still the one that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    modified_ns: i64,
+}
+
 /// A block that was read.
 #[derive(Debug, Clone)]
 pub struct ReadBlock {
@@ -83,6 +90,17 @@ impl Blocks<'_> {
     pub fn read_start(&self, file: u32, most: usize, buffer: &mut Vec<u8>) -> Result<(), IoError> {
         let path = self.stream.dir.join(self.path(file));
         read_file(self.fs, &path, most as u64, buffer).map(drop)
+    }
+
+    /// What the file named after `file` is at this moment; `None` where that cannot be told.
+    #[must_use]
+    pub fn stamp(&self, file: u32) -> Option<Stamp> {
+        let path = self.stream.dir.join(self.path(file));
+        let metadata = self.fs.metadata(&path).ok()?;
+        Some(Stamp {
+            length: metadata.length,
+            modified_ns: metadata.modified_ns,
+        })
     }
 
     /// Reads the file named after `file` into `buffer` and decrypts it there.

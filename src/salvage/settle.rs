@@ -9,7 +9,8 @@ use crate::env::{Entropy, FileSystem};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Collect, Keys, Options, Policy};
 use crate::recovery::report::{Source, State, StreamReport};
-use crate::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover};
+use crate::recovery::walked::WalkedBlocks;
+use crate::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover_walked};
 
 /// What a new store was found to be.
 pub type Settled = StreamReport;
@@ -40,7 +41,8 @@ impl Promise {
     }
 }
 
-/// Makes the side files of the store in `made`, and compares it with what was promised.
+/// Makes the side files of the store in `made`, and compares it with what was promised. The blocks in `walked` are taken
+/// for what they were when they were verified, if they still look it; all others are read.
 #[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(super) fn settle_as(
     fs: &dyn FileSystem,
@@ -49,6 +51,7 @@ pub(super) fn settle_as(
     account: &[u8],
     options: &Options,
     target: Target,
+    walked: WalkedBlocks,
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<Settled, SalvageError> {
@@ -66,7 +69,7 @@ pub(super) fn settle_as(
         undo: false,
     };
     own.no_index = true;
-    let report = recover(fs, made, &own, &what, entropy, &quietly);
+    let report = recover_walked(fs, made, &own, &what, entropy, &quietly, walked);
     let mismatch = |detail: String| SalvageError::Mismatch {
         dir: made.dir.clone(),
         detail,

@@ -30,6 +30,8 @@ pub(super) struct Sums {
     pub bytes: u64,
     /// Lowest sequence and its time.
     pub first: Option<(u64, i64)>,
+    /// Distinct subjects.
+    pub subject_count: u64,
     /// Messages per subject.
     pub subjects: HashMap<Vec<u8>, u64>,
     /// Sequences whose header length reaches past the record, ascending.
@@ -93,6 +95,7 @@ pub(super) fn sum_up(
     }
     let mut sums = total.into_inner();
     sums.unreadable.sort_unstable();
+    sums.subject_count = sums.subjects.len() as u64;
     Ok(sums)
 }
 

@@ -1,6 +1,7 @@
 //! Everything a stream directory can still tell: evidence, one find per block, and the judgement over them.
 //!
-//! Contents are not kept. Memory is bounded by threads × (block + decoded block), the sets of sequences and the patches.
+//! Contents are not kept. Memory is bounded by threads × (block + decoded block), the sets of sequences and the patches;
+//! where blocks are walked for recovery, by the distinct subjects too, some sixty bytes each besides their names.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use super::misplaced;
 use super::read::{Blocks, Misplaced, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
+use super::walks::{Walk, WalkFor, Walker, Walks};
 use super::witness::Subjects;
 use crate::crypto::open_legacy_index;
 use crate::env::FileSystem;
@@ -23,11 +25,13 @@ use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Retention, StreamMeta};
 use crate::format::names::BlockFile;
+use crate::format::record::RecordRef;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
+use crate::recovery::walked::WalkedSubjects;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 
 /// Bytes that may be hashed or decoded in search of a mend, per bad place, in the first scan: about ten milliseconds,
@@ -78,6 +82,8 @@ pub struct Survey {
     pub consumers: Vec<ConsumerEvidence>,
     /// Files that do not hold what they are named after, by the number in their names.
     pub misplaced: BTreeMap<u32, Misplaced>,
+    /// What recovery wants to know of the blocks, of those that may be taken over, where that was asked for.
+    pub(super) walks: Option<Walks>,
 }
 
 impl Survey {
@@ -99,9 +105,24 @@ pub fn survey(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<Survey, SalvageError> {
+    survey_walking(fs, stream, options, WalkFor::Nothing, watch)
+}
+
+/// The same, and walks the blocks for recovery while they are at hand.
+pub(super) fn survey_walking(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    walk_for: WalkFor,
+    watch: &Watch<'_>,
+) -> Result<Survey, SalvageError> {
     let mut gathered = gather(fs, stream, options)?;
     drop_unsound_index(&mut gathered);
-    let (scanned, misplaced) = scan_all(fs, stream, &mut gathered, options, watch)?;
+    let subjects = walk_for
+        .asks(gathered.evidence.index.as_ref())
+        .then(WalkedSubjects::default);
+    let (scanned, misplaced) =
+        scan_all(fs, stream, &mut gathered, options, subjects.as_ref(), watch)?;
     let blocks = Blocks {
         fs,
         stream,
@@ -113,10 +134,16 @@ pub fn survey(
     let claims = claims(fs, stream, &gathered, options, &consumers);
     let mut surveyed = Vec::with_capacity(scanned.len());
     let mut finds = Vec::with_capacity(scanned.len());
-    for (block, find) in scanned {
-        surveyed.push(block);
-        finds.push(find);
+    let mut walked = Vec::new();
+    for one in scanned {
+        walked.extend(one.walk.map(|walk| (one.find.number, walk)));
+        surveyed.push(one.block);
+        finds.push(one.find);
     }
+    // Of a block that lies under two names the subjects would count twice.
+    let walks = subjects
+        .filter(|_| misplaced.is_empty())
+        .map(|subjects| Walks::new(walked, subjects));
     if let Some(index) = &gathered.evidence.index {
         settle_listed(blocks, index, &mut finds, options.threads);
     }
@@ -142,6 +169,7 @@ pub fn survey(
         trust,
         consumers,
         misplaced,
+        walks,
     })
 }
 
@@ -258,6 +286,10 @@ impl SubjectWitness for Witness<'_> {
         self.subjects.standing(subject)
     }
 
+    fn prepare(&self, records: &[RecordRef], content: &[u8]) {
+        self.subjects.prepare(records, content);
+    }
+
     fn lists_subjects(&self) -> bool {
         self.lists
     }
@@ -269,8 +301,12 @@ impl SubjectWitness for Witness<'_> {
     }
 }
 
-/// A block and what was found in it.
-pub(super) type Scanned = (SurveyedBlock, BlockFind);
+/// A block, what was found in it, and what recovery wants to know of it.
+pub(super) struct Scanned {
+    pub block: SurveyedBlock,
+    pub find: BlockFind,
+    pub walk: Option<Walk>,
+}
 
 /// Scans all block files, each as the block it holds; returns them in the order of the blocks, and those that are misplaced.
 fn scan_all(
@@ -278,6 +314,7 @@ fn scan_all(
     stream: &StreamDir,
     gathered: &mut Gathered,
     options: &Options,
+    walked_subjects: Option<&WalkedSubjects>,
     watch: &Watch<'_>,
 ) -> Result<(Vec<Scanned>, BTreeMap<u32, Misplaced>), SalvageError> {
     let nowhere = BTreeMap::new();
@@ -291,6 +328,7 @@ fn scan_all(
     let pass = Pass {
         blocks,
         subjects: &Witness::new(&blocks.gathered.evidence),
+        walked_subjects,
         threads: options.threads,
         watch,
     };
@@ -327,18 +365,19 @@ fn scan_again(
         open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
     };
     let is_misplaced = |find: &BlockFind| blocks.misplaced.contains_key(&find.file);
-    let mut finds = scanned.iter().map(|(_, find)| find);
+    let mut finds = scanned.iter().map(|one| &one.find);
     if !finds.any(|find| is_misplaced(find) || open(find) > 0) {
         return Ok(());
     }
     let pass = Pass {
         blocks,
         subjects: &Witness::new(&blocks.gathered.evidence),
+        walked_subjects: None,
         threads,
         watch,
     };
     pass.replace(scanned, WORK_LIMIT, is_misplaced)?;
-    let places: u64 = scanned.iter().map(|(_, find)| open(find)).sum();
+    let places: u64 = scanned.iter().map(|one| open(&one.find)).sum();
     let work_limit = SECOND_WORK_TOTAL.checked_div(places).unwrap_or(0);
     if work_limit <= WORK_LIMIT {
         return Ok(());
@@ -351,6 +390,7 @@ fn scan_again(
 struct Pass<'a> {
     blocks: Blocks<'a>,
     subjects: &'a Witness<'a>,
+    walked_subjects: Option<&'a WalkedSubjects>,
     threads: usize,
     watch: &'a Watch<'a>,
 }
@@ -363,14 +403,11 @@ impl Pass<'_> {
         work_limit: u64,
         chosen: impl Fn(&BlockFind) -> bool,
     ) -> Result<(), SalvageError> {
-        let slots: Vec<&mut Scanned> = scanned
-            .iter_mut()
-            .filter(|(_, find)| chosen(find))
-            .collect();
+        let slots: Vec<&mut Scanned> = scanned.iter_mut().filter(|one| chosen(&one.find)).collect();
         if slots.is_empty() {
             return Ok(());
         }
-        let files: Vec<u32> = slots.iter().map(|(_, find)| find.file).collect();
+        let files: Vec<u32> = slots.iter().map(|one| one.find.file).collect();
         for (slot, again) in slots.into_iter().zip(self.scan(&files, work_limit)?) {
             *slot = again;
         }
@@ -390,6 +427,7 @@ impl Pass<'_> {
                 work_limit,
                 file: Vec::new(),
                 scratch: Scratch::default(),
+                walker: self.walked_subjects.map(Walker::new),
             };
             while !self.watch.cancel.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
@@ -436,11 +474,13 @@ struct Scanner<'a> {
     work_limit: u64,
     file: Vec<u8>,
     scratch: Scratch,
+    walker: Option<Walker<'a>>,
 }
 
 impl Scanner<'_> {
     fn scan(&mut self, file: u32) -> Scanned {
         let number = self.blocks.number_in(file);
+        let stamp = self.walker.as_ref().and_then(|_| self.blocks.stamp(file));
         let read = match self.blocks.read(file, &mut self.file) {
             Ok(read) => read,
             Err(error) => {
@@ -462,12 +502,18 @@ impl Scanner<'_> {
             find.tombstones.clear();
         }
         let legacy = self.legacy(number, &read.key);
+        let walk = match (&mut self.walker, stamp) {
+            (Some(walker), Some(stamp)) => {
+                walker.walk(&find, &self.file, &self.scratch.content, stamp)
+            }
+            _ => None,
+        };
         let block = SurveyedBlock {
             key: read.key,
             key_repair: read.repair,
             legacy,
         };
-        (block, find)
+        Scanned { block, find, walk }
     }
 
     /// Whether a block's key was found where an interrupted purge moved it ahead of the block.

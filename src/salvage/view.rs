@@ -1,6 +1,6 @@
 //! The salvage's view of a stream without a new store: what would be kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use super::digest::ContentDigest;
@@ -10,8 +10,9 @@ use super::kept::Cursor;
 use super::report::{self, SalvageReport};
 use super::sets::{missing_in, within};
 use super::settle::Promise;
-use super::sums::sum_up;
-use super::survey::{Survey, survey};
+use super::sums::{Sums, sum_up};
+use super::survey::{Survey, survey, survey_walking};
+use super::walks::{WalkFor, WalkTotals};
 use crate::env::FileSystem;
 use crate::recovery::options::Options;
 use crate::recovery::report::{Source, State};
@@ -31,7 +32,12 @@ pub fn check(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
-    let found = survey(fs, stream, options, watch)?;
+    let walk_for = match options.collect {
+        collect if collect.digest => WalkFor::Nothing,
+        collect if collect.subjects => WalkFor::Everything,
+        _ => WalkFor::Totals,
+    };
+    let found = survey_walking(fs, stream, options, walk_for, watch)?;
     let gaps: usize = found.finds.iter().map(|find| find.gaps.len()).sum();
     let mut made = report::of(&found, gaps as u64);
     for consumer in &found.consumers {
@@ -75,11 +81,14 @@ fn fill(
         return Ok(());
     }
     if !options.collect.digest {
-        let sums = sum_up(fs, found, options, watch)?;
+        let sums = match found.walks.as_ref().and_then(|walks| walks.totals(found)) {
+            Some(totals) => sums_of(&totals, options.collect.subjects),
+            None => sum_up(fs, found, options, watch)?,
+        };
         state.bytes = sums.bytes;
         state.first_time_ns = sums.first.map(|(_, timestamp_ns)| timestamp_ns);
         state.last_time_ns = state.last_time_ns.or(state.first_time_ns);
-        state.subject_count = sums.subjects.len() as u64;
+        state.subject_count = sums.subject_count;
         made.stream.unreadable.extend(sums.unreadable);
         made.stream.source = Some(Source::Blocks);
         made.stream.state = Some(state);
@@ -88,6 +97,23 @@ fn fill(
         return Ok(());
     }
     read_through(fs, found, options, watch, made, state)
+}
+
+/// The sums that the walks behind the scans give.
+fn sums_of(totals: &WalkTotals<'_>, list_subjects: bool) -> Sums {
+    let mut sums = Sums {
+        bytes: totals.bytes,
+        first: totals.first,
+        subject_count: totals.subjects.len(),
+        subjects: HashMap::new(),
+        unreadable: totals.unreadable.clone(),
+    };
+    if list_subjects {
+        totals.subjects.for_each(|subject, counted| {
+            sums.subjects.insert(subject.to_vec(), counted.total);
+        });
+    }
+    sums
 }
 
 /// Reads the messages in sequence order, as the digest is over them.

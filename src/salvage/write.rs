@@ -1,16 +1,18 @@
 //! Writing one new stream directory: metadata, keys, blocks, consumers, each as the server would, and nothing outside it.
 //!
-//! Every key is new and every nonce drawn for one use. Nothing is durable before [`StoreWriter::finish`] has returned:
-//! a directory without it is to be thrown away. `index.db` and its companions are not written here, but by a recovery
-//! of the finished directory; only [`StoreWriter::index`] seals one that is known to fit.
+//! Every key is new and every nonce drawn for one use. Nothing is durable before [`StoreWriter::finish`] has returned, and
+//! everything is then; a directory without it is to be thrown away. `index.db` and its companions are not written here,
+//! but by a recovery of the finished directory; only [`StoreWriter::index`] seals one that is known to fit.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::error::SalvageError;
+use super::survey::in_parallel;
 use crate::crypto::{
     BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, consumer_context, seal,
     stream_context,
@@ -18,6 +20,20 @@ use crate::crypto::{
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::names::{BlockFile, is_valid_asset_name};
+
+/// Threads that wait for the disk at once. A journaling file system makes durable in one go what several wait for; one
+/// file after the other takes three times as long.
+const WAITING_THREADS: usize = 8;
+
+/// How many threads are to copy and sync where `threads` may compute: more, since they mostly wait; but one, where
+/// everything is to happen in order.
+pub(super) fn waiting_threads(threads: usize) -> usize {
+    if threads <= 1 {
+        threads
+    } else {
+        threads.max(WAITING_THREADS)
+    }
+}
 
 /// How a new stream is encrypted.
 #[derive(Debug, Clone, Copy)]
@@ -269,14 +285,17 @@ impl<'a> StoreWriter<'a> {
     ///
     /// [`SalvageError::Io`]; nothing can then be said of what is durable.
     pub fn finish(self) -> Result<(), SalvageError> {
+        self.finish_on(1)
+    }
+
+    /// The same, with so many threads waiting for the disk.
+    pub(super) fn finish_on(self, threads: usize) -> Result<(), SalvageError> {
         let Made {
             unsynced_files,
             dirs,
             ..
         } = self.made.into_inner();
-        for file in &unsynced_files {
-            self.fs.sync_file(file)?;
-        }
+        sync_files(self.fs, &unsynced_files, threads)?;
         // Deepest first: a name counts only once what it leads to is there.
         for dir in dirs.iter().rev() {
             self.fs.sync_dir(dir)?;
@@ -396,6 +415,22 @@ impl<'a> StoreWriter<'a> {
         }
         Ok(self.dir.join(path))
     }
+}
+
+/// Makes files durable, all of them before it returns.
+fn sync_files(fs: &dyn FileSystem, files: &[PathBuf], threads: usize) -> Result<(), IoError> {
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
+    in_parallel(threads.clamp(1, files.len().max(1)), &|| {
+        while failed.lock().is_none()
+            && let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            if let Err(error) = fs.sync_file(file) {
+                failed.lock().get_or_insert(error);
+            }
+        }
+    });
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 fn in_messages(number: u32, file: BlockFile) -> String {

@@ -19,6 +19,7 @@ mod salvage;
 mod scan;
 mod scattered;
 mod support;
+mod taken;
 mod tidy;
 mod vault;
 mod versions;

@@ -25,7 +25,7 @@ use rustc_hash::FxHasher;
 
 use super::super::find::{Gap, Site, UncertainBorder};
 use super::replay::each_record;
-use super::usual::Usual;
+use super::usual::{AGAIN, Usual};
 use super::{SubjectStanding, SubjectWitness};
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
 use crate::format::record::{RecordKind, RecordRef};
@@ -378,10 +378,16 @@ fn by_other_messages(
     usual: &Usual<'_>,
     witness: &dyn SubjectWitness,
 ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
-    const OFTEN: u32 = 2;
     let (mut flips, mut lone) = (Vec::new(), Vec::new());
+    if !usual.has_rare() {
+        return (flips, lone);
+    }
     each_record(content, gaps, |record| {
         if record.kind() != RecordKind::Message || record.has_headers() {
+            return;
+        }
+        // Whatever is decided, a flip has to make of it a subject that comes again.
+        if !usual.is_near(record, content) {
             return;
         }
         let found = record.subject(content);
@@ -395,7 +401,7 @@ fn by_other_messages(
         } else if is_lone
             && open
                 .iter()
-                .any(|flip| usual.may_be(flip, record, content, OFTEN))
+                .any(|flip| usual.may_be(flip, record, content, AGAIN))
         {
             lone.push(doubt(
                 record,

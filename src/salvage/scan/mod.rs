@@ -41,6 +41,11 @@ pub trait SubjectWitness: Sync {
     /// What `subject` can be.
     fn standing(&self, subject: &[u8]) -> SubjectStanding;
 
+    /// Told of records, the subjects of which are asked for next.
+    fn prepare(&self, records: &[RecordRef], content: &[u8]) {
+        let _ = (records, content);
+    }
+
     /// Whether any subject is known: without an index none is, and nothing is asked of it for each message.
     fn lists_subjects(&self) -> bool {
         true

@@ -6,7 +6,11 @@
 //! flipped. Two bytes have to agree, and several messages for each that has the rare subject, so that of honest messages
 //! one in many thousands could be taken for such, and none in a block whose bodies begin with chance bytes.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
 use super::super::find::Gap;
 use super::border::BorderFlip;
@@ -19,6 +23,9 @@ const START: usize = 2;
 
 /// Messages of a subject that are needed to speak of what is usual.
 const COMMON_MIN: u32 = 3;
+
+/// A subject with so many messages comes again.
+pub(super) const AGAIN: u32 = 2;
 
 /// How many times as many messages the right subject must have as the wrong one.
 const OUTWEIGHS: u32 = 4;
@@ -40,23 +47,47 @@ impl Starts {
     }
 }
 
+/// A subject, its hash, and how its messages begin.
+#[derive(Debug)]
+struct Known<'c> {
+    hash: u64,
+    subject: &'c [u8],
+    starts: Starts,
+}
+
 /// How the messages of each subject of a block begin. Memory for each subject of it, borrowed from the content.
 #[derive(Debug, Default)]
 pub(super) struct Usual<'c> {
-    subjects: HashMap<&'c [u8], Starts>,
+    subjects: HashTable<Known<'c>>,
     /// Messages of the subject that has most.
     most: u32,
+    /// Messages of the subject that has fewest.
+    fewest: u32,
+    /// Lengths of the subjects that come again.
+    lengths: HashSet<usize, FxBuildHasher>,
 }
 
 impl<'c> Usual<'c> {
     /// Looks at every message of `content` between `gaps`, without hashing.
     pub fn of(content: &'c [u8], gaps: &[Gap]) -> Self {
-        let mut subjects: HashMap<&'c [u8], Starts> = HashMap::new();
+        let mut subjects: HashTable<Known<'c>> = HashTable::new();
         each_record(content, gaps, |record| {
             if record.kind() != RecordKind::Message {
                 return;
             }
-            let starts = subjects.entry(record.subject(content)).or_default();
+            let subject = record.subject(content);
+            let hash = FxBuildHasher.hash_one(subject);
+            let entry = subjects.entry(
+                hash,
+                |known| known.hash == hash && known.subject == subject,
+                |known| known.hash,
+            );
+            let known = entry.or_insert_with(|| Known {
+                hash,
+                subject,
+                starts: Starts::default(),
+            });
+            let starts = &mut known.into_mut().starts;
             starts.messages += 1;
             let body = record
                 .headers_and_body(content)
@@ -67,11 +98,41 @@ impl<'c> Usual<'c> {
                 _ => starts.lead = starts.lead.saturating_sub(1),
             }
         });
-        let most = subjects.values().map(|starts| starts.messages).max();
+        let counts = || subjects.iter().map(|known| known.starts.messages);
+        let (most, fewest) = (counts().max(), counts().min());
+        let again = subjects
+            .iter()
+            .filter(|known| known.starts.messages >= AGAIN);
+        let lengths = again.map(|known| known.subject.len()).collect();
         Self {
             subjects,
             most: most.unwrap_or_default(),
+            fewest: fewest.unwrap_or_default(),
+            lengths,
         }
+    }
+
+    fn starts(&self, subject: &[u8]) -> Option<&Starts> {
+        let hash = FxBuildHasher.hash_one(subject);
+        let is_it = |known: &Known<'_>| known.hash == hash && known.subject == subject;
+        self.subjects.find(hash, is_it).map(|known| &known.starts)
+    }
+
+    /// Whether a subject that comes again is a flipped bit of its length away from that of a message without headers.
+    pub fn is_near(&self, record: &RecordRef, content: &[u8]) -> bool {
+        let start = record.offset() + RECORD_HEADER_LENGTH;
+        let whole = content.get(start..record.checksum_offset());
+        let found = record.subject_length();
+        let flipped = (0..u16::BITS).map(|bit| found ^ (1 << bit));
+        flipped
+            .filter(|length| self.lengths.contains(length))
+            .filter_map(|length| self.starts(whole?.get(..length)?))
+            .any(|starts| starts.messages >= AGAIN)
+    }
+
+    /// Whether any subject comes once only, or is rare.
+    pub fn has_rare(&self) -> bool {
+        self.fewest == 1 || self.most / OUTWEIGHS >= self.fewest
     }
 
     /// Whether a subject is so rare that another can outweigh it.
@@ -81,7 +142,7 @@ impl<'c> Usual<'c> {
 
     /// Messages with this subject.
     pub fn count(&self, subject: &[u8]) -> u32 {
-        let starts = self.subjects.get(subject);
+        let starts = self.starts(subject);
         starts.map_or(0, |starts| starts.messages)
     }
 
@@ -98,7 +159,7 @@ impl<'c> Usual<'c> {
         let rare = self.count(record.subject(content)).max(1);
         let (_, body) = record.headers_and_body(content).ok()?;
         let mut fitting = flips.iter().filter(|flip| {
-            let Some(starts) = self.subjects.get(flip.subject(record, content)) else {
+            let Some(starts) = self.starts(flip.subject(record, content)) else {
                 return false;
             };
             let then = content.get(flip.subject_end..record.checksum_offset());
@@ -119,7 +180,7 @@ impl<'c> Usual<'c> {
         content: &[u8],
         often: u32,
     ) -> bool {
-        let Some(starts) = self.subjects.get(flip.subject(record, content)) else {
+        let Some(starts) = self.starts(flip.subject(record, content)) else {
             return false;
         };
         let then = content.get(flip.subject_end..record.checksum_offset());
@@ -140,7 +201,7 @@ impl<'c> Usual<'c> {
             let Some((subject, body)) = whole.split_at_checked(usize::from(*length)) else {
                 return false;
             };
-            let usual = self.subjects.get(subject).and_then(Starts::usual);
+            let usual = self.starts(subject).and_then(Starts::usual);
             usual.is_some_and(|usual| body.starts_with(usual))
         });
         fitting.next().filter(|_| fitting.next().is_none())

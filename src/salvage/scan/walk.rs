@@ -98,6 +98,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             let mut runs = Runs::new(content, self.hints.hash_key);
             runs.seek(end);
             while runs.next_run(run) {
+                self.hints.subjects.prepare(&run.records, content);
                 for record in &run.records {
                     self.take(record, content);
                 }

@@ -1,0 +1,164 @@
+//! Blocks that a caller has walked himself, so that recovering the store they went into need not read them again.
+//!
+//! Salvage verifies every record of its source. What goes into the new store byte for byte is walked right then, for what
+//! recovery wants to know of a block; when the new store's side files are made, such a block is only confirmed: it has
+//! the length it had, and ends in the hash of the same record.
+
+use std::collections::BTreeMap;
+
+use super::fault::Cause;
+use super::files::FileFault;
+use super::model::BlockKey;
+use super::scan::{ScanFault, ScanRules, ScanSink, ScannedBlock, Seen};
+use super::subjects::{BlockSubjects, SubjectTable};
+use crate::block::walk::{Known, Walked, walk_verified};
+use crate::crypto::BlockCipher;
+use crate::format::limits::CHECKSUM_LENGTH;
+use crate::format::record::Run;
+
+/// What the walk of one block came to.
+#[derive(Debug)]
+pub(crate) struct WalkedBlock {
+    file_length: u64,
+    content_length: u64,
+    compressed: bool,
+    walked: Walked,
+    seen: Seen,
+    has_unlisted_subjects: bool,
+}
+
+/// Walked blocks by number, and the subjects of all of them together.
+#[derive(Debug, Default)]
+pub(crate) struct WalkedBlocks {
+    pub(super) blocks: BTreeMap<u32, WalkedBlock>,
+    pub(super) subjects: SubjectTable,
+}
+
+impl WalkedBlocks {
+    /// Takes in what the walks of a store's blocks came to, in any order. `subjects` was filled by all of them, and by
+    /// nothing else.
+    pub fn new(
+        blocks: impl IntoIterator<Item = (u32, WalkedBlock)>,
+        subjects: SubjectTable,
+    ) -> Self {
+        WalkedBlocks {
+            blocks: blocks.into_iter().collect(),
+            subjects,
+        }
+    }
+}
+
+/// The subjects of walked blocks; threads fill it side by side.
+pub(crate) use super::subjects::SubjectTable as WalkedSubjects;
+
+/// Walks blocks. Each thread has its own.
+#[derive(Debug, Default)]
+pub(crate) struct BlockWalker {
+    run: Run,
+    local: BlockSubjects,
+}
+
+impl BlockWalker {
+    /// Walks a block all of whose records were verified just before. `None`, and nothing added to `subjects`, where it is
+    /// not the plain case: messages, their sequences rising, and nothing erased.
+    pub fn walk(
+        &mut self,
+        number: u32,
+        content: &[u8],
+        file_length: u64,
+        compressed: bool,
+        subjects: &SubjectTable,
+    ) -> Option<WalkedBlock> {
+        self.local.clear();
+        let mut sink = ScanSink {
+            tracked: true,
+            local: &mut self.local,
+            seen: Seen::default(),
+        };
+        let walked = walk_verified(content, Known::default(), &mut self.run, &mut sink);
+        let seen = sink.seen;
+        if !walked.plain || walked.fault.is_some() {
+            return None;
+        }
+        subjects.merge_block(number, &self.local, content);
+        Some(WalkedBlock {
+            file_length,
+            content_length: content.len() as u64,
+            compressed,
+            walked,
+            seen,
+            has_unlisted_subjects: self.local.has_uncounted(),
+        })
+    }
+}
+
+impl WalkedBlock {
+    /// Whether there are messages with a subject that the server's index cannot hold.
+    pub fn has_unlisted_subjects(&self) -> bool {
+        self.has_unlisted_subjects
+    }
+
+    /// Sequences of messages whose header length reaches past the record.
+    pub fn unreadable(&self) -> impl Iterator<Item = u64> + '_ {
+        self.seen.bad_headers.iter().map(|(seq, _)| *seq)
+    }
+
+    /// What a scan of the block's file would give, once the file is seen to be what was walked.
+    pub(super) fn confirm(
+        &self,
+        rules: ScanRules<'_>,
+        number: u32,
+    ) -> Result<ScannedBlock, ScanFault> {
+        let failed = |cause| ScanFault {
+            cause,
+            key_created: false,
+        };
+        let ScanRules {
+            files, msgs, keys, ..
+        } = rules;
+        let key = match keys.current {
+            Some(_) => {
+                let file = files.read(&format!("{msgs}/{number}.key"));
+                keys.open_block_key(number, file).map_err(failed)?
+            }
+            None => BlockKey::None,
+        };
+        let found = files
+            .read_tail::<CHECKSUM_LENGTH>(&format!("{msgs}/{number}.blk"))
+            .map_err(|fault| {
+                failed(match fault {
+                    FileFault::Missing => Cause::Missing,
+                    FileFault::Failed(detail) => Cause::Io(detail),
+                })
+            })?;
+        let (file_length, mut tail) = found;
+        if let (BlockKey::Opened(opened), Some(tail)) = (&key, &mut tail) {
+            let at = file_length.saturating_sub(CHECKSUM_LENGTH as u64);
+            // An offset no keystream reaches cannot be that of the block that was walked.
+            let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(tail, at);
+        }
+        let as_it_was = match &key {
+            BlockKey::None => true,
+            BlockKey::Opened(opened) => !opened.converting,
+            BlockKey::Absent => false,
+        };
+        if !as_it_was || file_length != self.file_length || tail != self.walked.checksum {
+            let detail =
+                "it is not the block that was verified: something else writes to the store";
+            return Err(failed(Cause::Other(detail.into())));
+        }
+        Ok(ScannedBlock {
+            key,
+            encrypt_anew: None,
+            walked: self.walked.clone(),
+            legacy: None,
+            file_length,
+            content_length: self.content_length,
+            compressed: self.compressed,
+            ttl_count: self.seen.ttl_count,
+            schedule_count: self.seen.schedule_count,
+            bad_headers: self.seen.bad_headers.clone(),
+            misaligned: false,
+        })
+    }
+}
