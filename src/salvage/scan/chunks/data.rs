@@ -67,13 +67,22 @@ pub(super) fn mend(
             patches: vec![patch],
             seq: seq.filter(|_| site != Site::ChunkHeader),
         });
-        if search.is_proven() || !search.work.take(out.len() - start) {
+        if search.is_proven() {
             break;
         }
         let before = search.bad;
         search.find_bad(out);
+        if search.bad == before && site == Site::ChunkData {
+            // Whatever was tried, it came out otherwise; and would again.
+            apply(file, patch);
+            repairs.pop();
+            break;
+        }
         if let (Some(before), Some(after)) = (before, search.bad) {
             search.work.earn(after.saturating_sub(before));
+        }
+        if !search.work.take(out.len() - start) {
+            break;
         }
     }
     out.truncate(start);
@@ -160,7 +169,7 @@ impl Search<'_, '_> {
         let mut best = None;
         let flip = short
             .or(record.map(BadRecord::header))
-            .and_then(|record| self.by_record(out, record, &SINGLE_BITS, &mut best))
+            .and_then(|record| self.by_record(out, record, (true, &SINGLE_BITS), &mut best))
             .or_else(|| followed(best))
             .or_else(|| self.by_first_bad(out))
             .or_else(|| self.by_arithmetic(out))
@@ -187,11 +196,13 @@ impl Search<'_, '_> {
         mut best: Option<Best>,
     ) -> Option<Flip> {
         let long = (is_long && best.is_none()).then_some(record);
-        long.and_then(|record| self.by_record(out, record, &SINGLE_BITS, &mut best))
+        self.by_record(out, record, (false, &SINGLE_BITS), &mut best)
+            .or_else(|| followed(best))
+            .or_else(|| self.by_record(out, long?, (true, &SINGLE_BITS), &mut best))
             .or_else(|| followed(best))
             .or_else(|| self.by_checksum(out, record, &SINGLE_BITS))
             .or_else(|| self.by_sums(out, Some(record), &BIT_PAIRS))
-            .or_else(|| self.by_record(out, record, &BIT_PAIRS, &mut best))
+            .or_else(|| self.by_record(out, record, (true, &BIT_PAIRS), &mut best))
             .or_else(|| self.by_checksum(out, record, &BIT_PAIRS))
             .or(best.map(|best| best.flip))
     }

@@ -19,6 +19,9 @@ const NEIGHBOURS: usize = 8;
 /// Bits that pass the first test and are examined before the best of them is taken.
 const PASSING_MAX: usize = 8;
 
+/// A flip with which so many bytes of records verify is the right one, though there be more damage behind.
+const CERTAIN_LENGTH: usize = 16 * 1024;
+
 /// What the sums cost for each compressed byte, as against a byte decoded.
 const SUMS_COST: usize = 8;
 
@@ -47,17 +50,23 @@ impl Search<'_, '_> {
     }
 
     /// Tries the bits around the bad record, each by decoding it once more. What passes and leaves the chunk unproven
-    /// is kept in `best`, with how far the records then verify.
+    /// is kept in `best`, with how far the records then verify. `near`: those of the suspects, else of the setters.
     pub(super) fn by_record(
         &mut self,
         out: &mut Vec<u8>,
         record: BadRecord,
-        masks: &[u8],
+        (near, masks): (bool, &[u8]),
         best: &mut Option<Best>,
     ) -> Option<Flip> {
         let judge = Judge::Record(record.offset);
         let mut passing = 0;
-        for cursor in self.suspects(record.offset..record.end) {
+        let content = record.offset..record.end;
+        let suspects = if near {
+            self.suspects(content)
+        } else {
+            self.setters(content)
+        };
+        for cursor in suspects {
             for part in self.parts(&cursor, record) {
                 for flip in flips(part, masks) {
                     let passes = self
@@ -74,7 +83,10 @@ impl Search<'_, '_> {
                     if may_prove && self.proves(out, flip) {
                         return Some(flip);
                     }
-                    if best.is_none_or(|best| found.reached > best.reached) {
+                    if found.reached >= record.offset + CERTAIN_LENGTH {
+                        return Some(flip);
+                    }
+                    if found.reached > best.map_or(record.offset, |best| best.reached) {
                         *best = Some(found);
                     }
                     passing += 1;
@@ -234,35 +246,61 @@ impl Search<'_, '_> {
         None
     }
 
-    /// The elements that may be at fault for what is bad in `content`: those that make it, in order, then those that
-    /// set the distance it may repeat, from the nearest.
+    /// The elements that are most likely at fault for what is bad in `content`: those that make it, in order, then those
+    /// just before it, from the nearest, and the last one that says a distance, which it may repeat.
     fn suspects(&self, content: Range<usize>) -> Vec<Cursor> {
         if self.bench.stored {
             return vec![Cursor::default()];
         }
+        let (first, last) = self.elements(&content);
         let trace = &self.bench.trace;
+        let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
+        let before = trace.get(..first).unwrap_or_default();
+        suspects.extend(before.iter().rev().take(NEIGHBOURS));
+        suspects.extend(self.last_explicit(before));
+        suspects
+    }
+
+    /// The copies between the suspects and the last element before them that says a distance: one of them may have said
+    /// one, and makes the same bytes by chance with the distance it repeats now.
+    fn setters(&self, content: Range<usize>) -> Vec<Cursor> {
+        if self.bench.stored {
+            return Vec::new();
+        }
+        let (first, _) = self.elements(&content);
+        let before = self.bench.trace.get(..first).unwrap_or_default();
+        let explicit = self.last_explicit(before).map(|cursor| cursor.read);
+        let between = before.iter().rev().skip(NEIGHBOURS);
+        between
+            .take(ELEMENTS_BEFORE_MAX - NEIGHBOURS)
+            .take_while(|cursor| explicit.is_none_or(|read| cursor.read > read))
+            .filter(|cursor| self.bench.shape(cursor).is_none_or(|shape| !shape.literal))
+            .copied()
+            .collect()
+    }
+
+    /// The first and the last element that make `content`.
+    fn elements(&self, content: &Range<usize>) -> (usize, usize) {
         let first = self.bench.element_at(content.start);
         let last = if content.end >= self.bench.end() {
-            trace.len().saturating_sub(1)
+            self.bench.trace.len().saturating_sub(1)
         } else {
             self.bench
                 .element_at(content.end.max(content.start + 1) - 1)
         };
-        let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
-        let before = trace.get(..first).unwrap_or_default();
-        let mut set = false;
-        for (position, cursor) in before.iter().rev().take(ELEMENTS_BEFORE_MAX).enumerate() {
-            let shape = self.bench.shape(cursor);
-            let literal = shape.is_some_and(|shape| shape.literal);
-            if position < NEIGHBOURS || !(literal || set) {
-                suspects.push(*cursor);
-            }
-            set |= shape.is_some_and(|shape| shape.explicit);
-            if set && position >= NEIGHBOURS {
-                break;
-            }
+        (first, last)
+    }
+
+    /// The last of `before` that says a distance, unless it is a neighbour or too far back.
+    fn last_explicit(&self, before: &[Cursor]) -> Option<Cursor> {
+        let is_explicit =
+            |cursor: &&Cursor| self.bench.shape(cursor).is_some_and(|shape| shape.explicit);
+        let near = before.iter().rev().take(NEIGHBOURS);
+        if near.clone().any(|cursor| is_explicit(&cursor)) {
+            return None;
         }
-        suspects
+        let far = before.iter().rev().take(ELEMENTS_BEFORE_MAX);
+        far.skip(NEIGHBOURS).find(is_explicit).copied()
     }
 
     /// The bytes of an element that say what it is.

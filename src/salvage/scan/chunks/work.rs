@@ -7,14 +7,14 @@
 //!   block are damaged;
 //! - [`EARNED_RATE`] for each byte by which a mend brings the sound records on: many flipped bits in one chunk pay for
 //!   themselves, and what no flipped bit explains does not;
-//! - from the block's purse, which holds [`PURSE_LIMITS`] times [`Hints::work_limit`](super::super::Hints::work_limit),
-//!   up to one such limit, but only half of what is left: the first damaged chunks of a block get much, the last of many
+//! - from the block's purse, which holds [`PURSE_LIMITS`] times the limit of a chunk ([`chunk_limit`] of
+//!   [`Hints::work_limit`](super::super::Hints::work_limit)), up to one such limit, but only half of what is left: the first damaged chunks of a block get much, the last of many
 //!   little.
 //!
 //! Chunk headers, for which sound chunks have to be found behind the damage, have a purse of their own, of
 //! [`FRAMING_LIMITS`] times the limit; so has finding sound records behind what was given up, of one limit. So one block costs at most, beside the bytes it holds,
-//! `(2 + PURSE_LIMITS + FRAMING_LIMITS) × work_limit + (OWN_RATE + EARNED_RATE) × content`, and one damaged place at
-//! most `work_limit + (OWN_RATE + EARNED_RATE) × bytes of its chunk`, whatever the bytes are. A last try may go
+//! `(2 + PURSE_LIMITS + FRAMING_LIMITS) × limit + (OWN_RATE + EARNED_RATE) × content`, and one damaged place at
+//! most `limit + (OWN_RATE + EARNED_RATE) × bytes of its chunk`, whatever the bytes are. A last try may go
 //! beyond what is left by its own cost.
 
 /// Bytes a chunk may cost for each byte it decodes to.
@@ -28,6 +28,14 @@ pub(super) const PURSE_LIMITS: u64 = 2;
 
 /// How many limits it holds for their headers.
 pub(super) const FRAMING_LIMITS: u64 = 4;
+
+/// The limit of a chunk by that of a place. What is decoded is dearer than what is hashed, and a chunk is seldom helped by
+/// more: of what goes beyond the usual it gets a small part.
+pub(super) fn chunk_limit(work_limit: u64) -> u64 {
+    const USUAL: u64 = 32 << 20;
+    const PART: u64 = 64;
+    work_limit.min(USUAL) + work_limit.saturating_sub(USUAL) / PART
+}
 
 /// Bytes that may still be decoded or hashed in search of a mend.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +86,8 @@ pub(super) struct Purses {
 
 impl Purses {
     /// Full purses, by the limit for one place.
-    pub fn new(limit: u64) -> Self {
+    pub fn new(work_limit: u64) -> Self {
+        let limit = chunk_limit(work_limit);
         Self {
             limit,
             data: limit.saturating_mul(PURSE_LIMITS),
