@@ -12,9 +12,9 @@
 //! 4. `reading`: what the bytes say once nothing more can be mended, read without any search. [`unwrap`] and
 //!    [`unwrap_again`] both end here, so they read the same.
 //!
-//! Time is linear in the bytes of the file and of the content, and beyond that bounded by [`Hints::work_limit`] bytes
-//! decoded or hashed for each place that is mended, at most 64 in a chunk, and once more for the place that is not. Memory: the content, at most 256 MiB, and for the chunk at hand, at most
-//! 4 MiB decoded, some thirty bytes per byte.
+//! Time is linear in the bytes of the file and of the content, and beyond that bounded for each block and each chunk as
+//! `work` says; at most 64 places are mended in a chunk. Memory: the content, at most 256 MiB, and for the chunk at hand,
+//! at most 4 MiB decoded, some thirty bytes per byte.
 
 mod data;
 mod framing;
