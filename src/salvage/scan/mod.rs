@@ -94,7 +94,8 @@ pub struct Scratch {
 /// Scans one block: `file` holds its decrypted bytes, and is mended in place where a flipped bit explains the damage.
 ///
 /// An undamaged block is walked once. Time beyond that, in bytes hashed or decoded, is at most
-/// `min(bad places, 64) × work_limit + 100 × bytes of the content` (see `work`), and memory that of the content, some
+/// `min(bad places, 64) × work_limit + 100 × bytes of the content` (see `work`); of a compressed block,
+/// `7 × work_limit + 70 × bytes of the content` more (see `chunks/work`). Memory is that of the content, some
 /// 3 MiB, some 60 bytes per record where records are out of order, and what the find holds.
 pub fn scan_block(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> BlockFind {
     scan_counting(file, hints, scratch).0

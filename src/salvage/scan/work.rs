@@ -1,4 +1,4 @@
-//! What a search may cost.
+//! What a search among the records may cost. What mending compressed chunks may is said in `chunks/work`.
 //!
 //! Every hash in search of a mend is paid for before it is made: its bytes, and [`HASH_COST`] for starting and ending
 //! it. A bad place has [`Hints::work_limit`](super::Hints::work_limit), and all places of a block together have

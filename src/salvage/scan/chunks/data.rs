@@ -9,8 +9,10 @@
 use super::super::Hints;
 use super::framing::Frame;
 use super::records::RecordWalk;
+use super::sums::Sums;
 use super::trial::Bench;
-use super::{BIT_PAIRS, SINGLE_BITS, Work, apply};
+use super::work::{Purses, Work};
+use super::{BIT_PAIRS, SINGLE_BITS, apply};
 use crate::format::compression::{CRC_LENGTH, decode_leniently, decoded_length, mask_crc};
 use crate::format::limits::RECORD_HEADER_LENGTH;
 use crate::format::record::{RecordFault, parse_at};
@@ -29,29 +31,33 @@ pub(super) fn mend(
     hints: &Hints<'_>,
     records: &RecordWalk,
     out: &mut Vec<u8>,
-    work: &mut Work,
+    purses: &mut Purses,
 ) -> Vec<Repair> {
     let start = out.len();
     let mut repairs = Vec::new();
+    let mut bench = Bench::new(file, frame, start);
+    bench.decode(out);
+    let mut chunk = purses.open(out.len() - start);
     let mut search = Search {
-        bench: Bench::new(file, frame, start),
+        bench,
         frame,
         hints,
-        records,
-        work,
+        records: records.clone(),
+        work: &mut chunk.work,
         bad: None,
         weights: Vec::new(),
+        sums: None,
     };
-    search.bench.decode(out);
+    search.find_bad(out);
     while repairs.len() < MENDS_MAX {
         let Some((site, patch)) = search.next_mend(file, out) else {
             break;
         };
         apply(file, patch);
-        let was_header = site == Site::ChunkHeader;
         search.bench = Bench::new(file, frame, start);
         search.bench.decode(out);
         search.weights.clear();
+        search.sums = None;
         let seq = search
             .bad
             .and_then(|bad| parse_at(out, bad).ok())
@@ -59,14 +65,28 @@ pub(super) fn mend(
         repairs.push(Repair {
             site,
             patches: vec![patch],
-            seq: if was_header { None } else { seq },
+            seq: seq.filter(|_| site != Site::ChunkHeader),
         });
         if search.is_proven() {
             break;
         }
-        search.work.left = hints.work_limit;
+        let before = search.bad;
+        search.find_bad(out);
+        if search.bad == before && site == Site::ChunkData {
+            // Whatever was tried, it came out otherwise; and would again.
+            apply(file, patch);
+            repairs.pop();
+            break;
+        }
+        if let (Some(before), Some(after)) = (before, search.bad) {
+            search.work.earn(after.saturating_sub(before));
+        }
+        if !search.work.take(out.len() - start) {
+            break;
+        }
     }
     out.truncate(start);
+    purses.close(&chunk);
     repairs
 }
 
@@ -80,14 +100,16 @@ pub(super) struct Search<'a, 'h> {
     frame: &'a Frame,
     /// What is known of the block.
     pub hints: &'a Hints<'h>,
-    /// The records of the content before the chunk.
-    pub records: &'a RecordWalk,
+    /// The records of the content as far as they verify.
+    pub records: RecordWalk,
     /// What may still be spent.
     pub work: &'a mut Work,
     /// Where the first record begins that does not verify.
     pub bad: Option<usize>,
     /// What each decoded byte does to the checksum; empty until that is computed.
     pub weights: Vec<u32>,
+    /// What the elements from any place on make; `None` until that is computed.
+    pub sums: Option<Sums>,
 }
 
 /// What the first bad record looks like.
@@ -120,26 +142,35 @@ impl Search<'_, '_> {
         self.bench.is_consistent() && self.bench.computed_crc() == self.bench.crc
     }
 
+    /// Looks for the first record that does not verify, from the last one found on.
+    fn find_bad(&mut self, out: &[u8]) {
+        let content = out.get(..self.bench.end()).unwrap_or_default();
+        let start = self.bench.start;
+        self.bad = self
+            .records
+            .first_bad(content, start, self.hints, self.work);
+    }
+
     /// The next bits to flip, and what they belong to: the cheap and the likely first.
     fn next_mend(&mut self, file: &[u8], out: &mut Vec<u8>) -> Option<(Site, Patch)> {
         if let Some(patch) = self.checksum_field() {
             return Some((Site::ChunkHeader, patch));
         }
-        let content = out.get(..self.bench.end()).unwrap_or_default();
-        let start = self.bench.start;
-        let bad = self
-            .records
-            .clone()
-            .first_bad(content, start, self.hints, self.work);
-        self.bad = bad;
-        let declared_end = start + self.bench.declared.unwrap_or(self.bench.lenient.length);
+        let declared_end =
+            self.bench.start + self.bench.declared.unwrap_or(self.bench.lenient.length);
         let declared = out.get(..declared_end).unwrap_or(out);
-        let record = bad.map(|offset| bad_record(declared, self.bench.end(), offset));
+        let record = self
+            .bad
+            .map(|offset| bad_record(declared, self.bench.end(), offset));
+        if record.is_some_and(|record| self.is_blank(record)) {
+            return None;
+        }
         let short = record.filter(|record| record.length() <= TRIED_FIRST_LENGTH);
         let mut best = None;
         let flip = short
             .or(record.map(BadRecord::header))
-            .and_then(|record| self.by_record(out, record, &SINGLE_BITS, &mut best))
+            .and_then(|record| self.by_record(out, record, (true, &SINGLE_BITS), &mut best))
+            .or_else(|| followed(best))
             .or_else(|| self.by_first_bad(out))
             .or_else(|| self.by_arithmetic(out))
             .or_else(|| self.by_distance(out, record))
@@ -150,16 +181,30 @@ impl Search<'_, '_> {
         if let Some(patch) = self.declared_length(file) {
             return Some((Site::ChunkHeader, patch));
         }
-        let record = record?;
-        let long = (short.is_none() && best.is_none()).then_some(record);
-        let flip = long
-            .and_then(|record| self.by_record(out, record, &SINGLE_BITS, &mut best))
+        let flip = record
+            .and_then(|record| self.by_longer_search(out, record, short.is_none(), best))
+            .or_else(|| self.by_any_distance(out))?;
+        Some(self.in_source(flip))
+    }
+
+    /// What is left to try of the bad record, dear as it is.
+    fn by_longer_search(
+        &mut self,
+        out: &mut Vec<u8>,
+        record: BadRecord,
+        is_long: bool,
+        mut best: Option<Best>,
+    ) -> Option<Flip> {
+        let long = (is_long && best.is_none()).then_some(record);
+        self.by_record(out, record, (false, &SINGLE_BITS), &mut best)
+            .or_else(|| followed(best))
+            .or_else(|| self.by_record(out, long?, (true, &SINGLE_BITS), &mut best))
+            .or_else(|| followed(best))
             .or_else(|| self.by_checksum(out, record, &SINGLE_BITS))
             .or_else(|| self.by_sums(out, Some(record), &BIT_PAIRS))
-            .or_else(|| self.by_record(out, record, &BIT_PAIRS, &mut best))
+            .or_else(|| self.by_record(out, record, (true, &BIT_PAIRS), &mut best))
             .or_else(|| self.by_checksum(out, record, &BIT_PAIRS))
-            .or(best.map(|(_, flip)| flip))?;
-        Some(self.in_source(flip))
+            .or(best.map(|best| best.flip))
     }
 
     fn in_source(&self, (at, mask): Flip) -> (Site, Patch) {
@@ -191,31 +236,64 @@ impl Search<'_, '_> {
             return None;
         }
         let data = file.get(self.frame.data.clone())?;
-        let mut data = data.to_vec();
-        let mut spare = Vec::new();
+        let (spelled_now, whole) = (
+            self.bench.source_offset - self.frame.data.start,
+            self.bench.lenient.sound && self.bench.computed_crc() == self.bench.crc,
+        );
+        let mut head = data.get(..data.len().min(8))?.to_vec();
         for mask in SINGLE_BITS.into_iter().chain(BIT_PAIRS) {
             for position in 0..4.min(data.len()) {
-                *data.get_mut(position)? ^= mask;
-                let length = decoded_length(&data);
-                if let Some((length, spelled)) = length
-                    && self.work.take(length)
-                {
-                    spare.clear();
-                    let lenient =
-                        decode_leniently(data.get(spelled..).unwrap_or_default(), &mut spare, None);
-                    if lenient.sound
-                        && lenient.length == length
-                        && crc32c::crc32c(&spare) == self.bench.crc
-                    {
-                        let offset = (self.frame.data.start + position) as u64;
-                        return Some(Patch { offset, mask });
+                *head.get_mut(position)? ^= mask;
+                let fits = match decoded_length(&head) {
+                    // The elements are the same, and what they make is known.
+                    Some((length, spelled)) if spelled == spelled_now => {
+                        whole && length == self.bench.lenient.length
                     }
+                    Some((length, spelled)) => self.makes(data, &head, (length, spelled)),
+                    None => false,
+                };
+                *head.get_mut(position)? ^= mask;
+                if fits {
+                    let offset = (self.frame.data.start + position) as u64;
+                    return Some(Patch { offset, mask });
                 }
-                *data.get_mut(position)? ^= mask;
             }
         }
         None
     }
+
+    /// Whether `data`, with its first bytes as in `head`, makes `length` bytes of the right checksum from `spelled` on.
+    fn makes(&mut self, data: &[u8], head: &[u8], (length, spelled): (usize, usize)) -> bool {
+        let mut source = data.to_vec();
+        for (byte, &changed) in source.iter_mut().zip(head) {
+            *byte = changed;
+        }
+        let source = source.get(spelled..).unwrap_or_default();
+        if !self.work.take(length) {
+            return false;
+        }
+        let mut spare = Vec::new();
+        let lenient = decode_leniently(source, &mut spare, None);
+        lenient.sound && lenient.length == length && crc32c::crc32c(&spare) == self.bench.crc
+    }
+}
+
+/// A flip that makes the bad record verify, though not the chunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Best {
+    /// The flip.
+    pub flip: Flip,
+    /// How far the records verify with it.
+    pub reached: usize,
+    /// Whether that is past the bad record.
+    pub is_followed: bool,
+    /// Whether nothing that can be told speaks against the rest of the chunk.
+    pub is_clear: bool,
+}
+
+/// The best flip, if the records behind speak for it too: then there is more damage behind those.
+fn followed(best: Option<Best>) -> Option<Flip> {
+    best.filter(|best| best.is_followed).map(|best| best.flip)
 }
 
 /// The record at `offset` of `content`, which is as long as was declared, and decoded up to `end`.

@@ -12,9 +12,9 @@
 //! 4. `reading`: what the bytes say once nothing more can be mended, read without any search. [`unwrap`] and
 //!    [`unwrap_again`] both end here, so they read the same.
 //!
-//! Time is linear in the bytes of the file and of the content, and beyond that bounded by [`Hints::work_limit`] bytes
-//! decoded or hashed for each place that is mended, at most 64 in a chunk, and once more for the place that is not. Memory: the content, at most 256 MiB, and for the chunk at hand, at most
-//! 4 MiB decoded, some thirty bytes per byte.
+//! Time is linear in the bytes of the file and of the content, and beyond that bounded for each block and each chunk as
+//! `work` says; at most 64 places are mended in a chunk. Memory: the content, at most 256 MiB, and for the chunk at hand,
+//! at most 4 MiB decoded, some thirty bytes per byte.
 
 mod data;
 mod framing;
@@ -26,6 +26,7 @@ mod syndrome;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod work;
 mod wrapper;
 
 use super::Hints;
@@ -33,6 +34,7 @@ use crate::format::compression::{Chunks, CompressionFault};
 use crate::format::limits::{CHECKSUM_LENGTH, DECODED_BLOCK_MAX};
 use crate::salvage::find::{Patch, Repair, Site};
 use records::RecordWalk;
+use work::{Purses, Work};
 
 /// Decoded bytes that are suspect or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,31 +63,6 @@ pub struct Unwrapped {
     pub breaks: Vec<Break>,
 }
 
-/// Bytes that may still be decoded or hashed in search of a mend.
-#[derive(Debug, Clone, Copy)]
-struct Work {
-    left: u64,
-}
-
-impl Work {
-    /// Takes `bytes` of it; false when it is used up.
-    fn take(&mut self, bytes: usize) -> bool {
-        // Every try costs something beside its bytes.
-        const OVERHEAD: u64 = 64;
-        let cost = OVERHEAD.saturating_add(bytes as u64);
-        match self.left.checked_sub(cost) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => {
-                self.left = 0;
-                false
-            }
-        }
-    }
-}
-
 /// Replaces the content of `out` with the decoded content of a block whose decrypted bytes are in `file`; a plain block
 /// is its own content. What a flipped bit explains is mended in `file`.
 pub fn unwrap(file: &mut [u8], hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrapped {
@@ -103,6 +80,7 @@ pub fn unwrap(file: &mut [u8], hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrappe
         hints,
         stream_end: file.len().saturating_sub(CHECKSUM_LENGTH).max(first),
         records: RecordWalk::default(),
+        purses: Purses::new(hints.work_limit),
         repairs: &mut unwrapped.repairs,
     };
     let mut offset = first;
@@ -216,6 +194,7 @@ struct Mender<'a> {
     hints: &'a Hints<'a>,
     stream_end: usize,
     records: RecordWalk,
+    purses: Purses,
     repairs: &'a mut Vec<Repair>,
 }
 
@@ -223,22 +202,20 @@ impl Mender<'_> {
     /// Mends the chunk at `offset` of `file`, which is not sound, as far as that can be done; `out` holds the content
     /// before it and is left so.
     fn mend_chunk(&mut self, file: &mut [u8], offset: usize, out: &mut Vec<u8>) {
-        let mut work = Work {
-            left: self.hints.work_limit,
-        };
         let end = self.stream_end;
-        if let Some(patch) = framing::mend_header(file, offset, end, out, &mut work) {
+        let work = &mut self.purses.framing;
+        if let Some(patch) = framing::mend_header(file, offset, end, out, work) {
             self.note(Site::ChunkHeader, vec![patch], None);
             return;
         }
         if framing::is_framed(file, offset, end) {
-            self.mend_data(file, offset, out, &mut work);
+            self.mend_data(file, offset, out);
             return;
         }
-        let next = framing::next_chunk(file, offset + framing::SHORTEST, end, out, &mut work);
+        let next = framing::next_chunk(file, offset + framing::SHORTEST, end, out, work);
         if framing::fills_its_frame(file, offset, next.unwrap_or(end)) {
             // The header is right, and it is the next chunk's that is not.
-            self.mend_data(file, offset, out, &mut work);
+            self.mend_data(file, offset, out);
             return;
         }
         if next.is_none() && framing::may_be_cut(file, offset, end)
@@ -246,20 +223,27 @@ impl Mender<'_> {
         {
             return;
         }
-        let patches = framing::rebuild_header(file, offset, next.unwrap_or(end), out, &mut work);
+        let patches = framing::rebuild_header(file, offset, next.unwrap_or(end), out, work);
         if !patches.is_empty() {
             self.note(Site::ChunkHeader, patches, None);
         }
     }
 
-    fn mend_data(&mut self, file: &mut [u8], offset: usize, out: &mut Vec<u8>, work: &mut Work) {
+    fn mend_data(&mut self, file: &mut [u8], offset: usize, out: &mut Vec<u8>) {
         let Some(frame) = framing::frame(file, offset, self.stream_end) else {
             return;
         };
-        let found = data::mend(file, &frame, self.hints, &self.records, out, work);
-        for repair in found {
-            self.repairs.push(repair);
-        }
+        self.records
+            .catch_up(out, self.hints, &mut self.purses.records);
+        let mut found = data::mend(
+            file,
+            &frame,
+            self.hints,
+            &self.records,
+            out,
+            &mut self.purses,
+        );
+        self.repairs.append(&mut found);
     }
 
     fn note(&mut self, site: Site, patches: Vec<Patch>, seq: Option<u64>) {

@@ -1,7 +1,7 @@
 //! The records of the content so far: which is the first that does not verify?
 
 use super::super::{Hints, SubjectStanding};
-use super::Work;
+use super::work::Work;
 use crate::block::content::verifies;
 use crate::format::record::{RecordKind, RecordRef, Run, Runs, parse_at};
 
@@ -12,12 +12,32 @@ pub(super) struct RecordWalk {
     offset: usize,
     /// Whether the content holds damage at `offset` that was given up.
     lost: bool,
+    /// No record behind `offset` that ends before this verifies.
+    searched: usize,
 }
+
+/// A record that began farther back, in content that was given up, is not looked for once more.
+const STRADDLING_LENGTH: usize = 64 * 1024;
 
 impl RecordWalk {
     /// The chunk just read stays damaged: the next walk looks for a record behind the damage.
     pub fn lose(&mut self) {
         self.lost = true;
+    }
+
+    /// Takes in content that is as good as it gets, so that no later walk begins before its end. All calls together take
+    /// time in the content's length, but for the records hashed in vain behind damage.
+    pub fn catch_up(&mut self, content: &[u8], hints: &Hints<'_>, work: &mut Work) {
+        self.walk(content, hints);
+        while self.lost && self.offset < content.len() {
+            let Some(found) = self.find(content, hints, work) else {
+                self.searched = content.len();
+                return;
+            };
+            self.offset = found;
+            self.walk(content, hints);
+        }
+        self.lost = false;
     }
 
     /// Where the first record begins that does not verify and touches the chunk at `start` of `content`: the end of
@@ -31,11 +51,28 @@ impl RecordWalk {
     ) -> Option<usize> {
         self.walk(content, hints);
         while self.lost && self.offset < start {
-            self.offset = find_record(content, self.offset + 1, hints, work)?;
+            self.offset = self.find(content, hints, work)?;
             self.walk(content, hints);
         }
         self.lost = false;
         Some(self.offset)
+    }
+
+    /// Goes on at `offset`, which is where the walk was found to end.
+    pub fn seek(&mut self, offset: usize) {
+        self.offset = offset;
+        self.lost = false;
+    }
+
+    /// Walks on over records that verify, and returns where they end.
+    pub fn follow(&mut self, content: &[u8], hints: &Hints<'_>) -> usize {
+        self.walk(content, hints);
+        self.offset
+    }
+
+    fn find(&self, content: &[u8], hints: &Hints<'_>, work: &mut Work) -> Option<usize> {
+        let from = self.searched.saturating_sub(STRADDLING_LENGTH);
+        find_record(content, from.max(self.offset + 1), hints, work)
     }
 
     fn walk(&mut self, content: &[u8], hints: &Hints<'_>) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::data::{BadRecord, Flip, Search};
+use super::data::{BadRecord, Best, Flip, Search};
 use super::sums::Sums;
 use super::syndrome::{Syndrome, effect, weights};
 use super::trial::Judge;
@@ -19,19 +19,54 @@ const NEIGHBOURS: usize = 8;
 /// Bits that pass the first test and are examined before the best of them is taken.
 const PASSING_MAX: usize = 8;
 
+/// A flip with which so many bytes of records verify is the right one, though there be more damage behind.
+const CERTAIN_LENGTH: usize = 16 * 1024;
+
+/// What the sums cost for each compressed byte, as against a byte decoded.
+const SUMS_COST: usize = 8;
+
+/// What asking the sums about every bit of a byte costs.
+const HEAD_COST: u64 = 64;
+
+/// What a flip of a distance costs beside the bytes it changes.
+const DISTANCE_COST: u64 = 16;
+
 impl Search<'_, '_> {
+    /// Whether the bad record is in a range of zeros, such as a lost sector leaves: each two are an element of one zero,
+    /// and nobody writes one such element behind another.
+    pub(super) fn is_blank(&self, record: BadRecord) -> bool {
+        const BLANK_LENGTH: usize = 64;
+        if self.bench.stored {
+            return false;
+        }
+        let first = self.bench.element_at(record.offset);
+        let last = self.bench.element_at(record.end.max(record.offset + 1) - 1);
+        let elements = self.bench.trace.get(first..=last).unwrap_or_default();
+        elements.iter().any(|cursor| {
+            let read = cursor.read as usize;
+            let bytes = self.bench.source.get(read..read + BLANK_LENGTH);
+            bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+        })
+    }
+
     /// Tries the bits around the bad record, each by decoding it once more. What passes and leaves the chunk unproven
-    /// is kept in `best`, with how far the records then verify.
+    /// is kept in `best`, with how far the records then verify. `near`: those of the suspects, else of the setters.
     pub(super) fn by_record(
         &mut self,
         out: &mut Vec<u8>,
         record: BadRecord,
-        masks: &[u8],
-        best: &mut Option<(usize, Flip)>,
+        (near, masks): (bool, &[u8]),
+        best: &mut Option<Best>,
     ) -> Option<Flip> {
         let judge = Judge::Record(record.offset);
         let mut passing = 0;
-        for cursor in self.suspects(record.offset..record.end) {
+        let content = record.offset..record.end;
+        let suspects = if near {
+            self.suspects(content)
+        } else {
+            self.setters(content)
+        };
+        for cursor in suspects {
             for part in self.parts(&cursor, record) {
                 for flip in flips(part, masks) {
                     let passes = self
@@ -43,12 +78,16 @@ impl Search<'_, '_> {
                     if !passes {
                         continue;
                     }
-                    let (proven, reached) = self.examine(out, flip);
-                    if proven {
+                    let found = self.reach(out, cursor, flip, record.offset);
+                    let may_prove = found.is_clear || !found.is_followed;
+                    if may_prove && self.proves(out, flip) {
                         return Some(flip);
                     }
-                    if best.is_none_or(|(most, _)| reached > most) {
-                        *best = Some((reached, flip));
+                    if found.reached >= record.offset + CERTAIN_LENGTH {
+                        return Some(flip);
+                    }
+                    if found.reached > best.map_or(record.offset, |best| best.reached) {
+                        *best = Some(found);
                     }
                     passing += 1;
                     if passing == PASSING_MAX {
@@ -64,7 +103,18 @@ impl Search<'_, '_> {
     /// right by chance, or nothing that a hash covers.
     pub(super) fn by_first_bad(&mut self, out: &mut Vec<u8>) -> Option<Flip> {
         let first_bad = self.bench.lenient.first_bad?;
-        let sums = self.sums()?;
+        let sums = self.take_sums()?;
+        let found = self.among_neighbours(out, first_bad, &sums);
+        self.sums = Some(sums);
+        found
+    }
+
+    fn among_neighbours(
+        &mut self,
+        out: &mut Vec<u8>,
+        first_bad: Cursor,
+        sums: &Sums,
+    ) -> Option<Flip> {
         let position = self
             .bench
             .trace
@@ -74,7 +124,7 @@ impl Search<'_, '_> {
         for cursor in suspects.into_iter().rev() {
             for (at, mask) in flips(self.head(&cursor), &SINGLE_BITS) {
                 if sums.agrees(&mut self.bench.source, cursor, at, mask)
-                    && self.examine(out, (at, mask)).0
+                    && self.proves(out, (at, mask))
                 {
                     return Some((at, mask));
                 }
@@ -86,8 +136,12 @@ impl Search<'_, '_> {
         None
     }
 
-    fn sums(&mut self) -> Option<Sums> {
-        if !self.work.take(self.bench.source.len()) {
+    /// Takes the sums, which are computed unless that is done. To be put back.
+    fn take_sums(&mut self) -> Option<Sums> {
+        if let Some(sums) = self.sums.take() {
+            return Some(sums);
+        }
+        if !self.work.take(self.bench.source.len() * SUMS_COST) {
             return None;
         }
         Sums::new(&self.bench)
@@ -111,7 +165,7 @@ impl Search<'_, '_> {
                     let passes = self
                         .bench
                         .try_flip(out, cursor, flip, judge, self.hints, self.work);
-                    if passes && self.examine(out, flip).0 {
+                    if passes && self.proves(out, flip) {
                         return Some(flip);
                     }
                     if self.work.left == 0 {
@@ -145,7 +199,19 @@ impl Search<'_, '_> {
         if self.bench.is_consistent() {
             return None;
         }
-        let sums = self.sums()?;
+        let sums = self.take_sums()?;
+        let found = self.among_heads(out, record, masks, &sums);
+        self.sums = Some(sums);
+        found
+    }
+
+    fn among_heads(
+        &mut self,
+        out: &mut Vec<u8>,
+        record: Option<BadRecord>,
+        masks: &[u8],
+        sums: &Sums,
+    ) -> Option<Flip> {
         let content = record.map_or(self.bench.start..self.bench.end(), |record| {
             record.offset..record.end
         });
@@ -157,6 +223,9 @@ impl Search<'_, '_> {
         };
         for cursor in suspects {
             let head = self.head(&cursor);
+            if !self.work.spend(head.len() as u64 * HEAD_COST) {
+                return None;
+            }
             for (at, mask) in flips(head, masks) {
                 if !sums.agrees(&mut self.bench.source, cursor, at, mask) {
                     continue;
@@ -165,7 +234,7 @@ impl Search<'_, '_> {
                 let passes = self
                     .bench
                     .try_flip(out, cursor, flip, judge, self.hints, self.work)
-                    && self.examine(out, flip).0;
+                    && self.proves(out, flip);
                 if passes {
                     return Some(flip);
                 }
@@ -177,35 +246,61 @@ impl Search<'_, '_> {
         None
     }
 
-    /// The elements that may be at fault for what is bad in `content`: those that make it, in order, then those that
-    /// set the distance it may repeat, from the nearest.
+    /// The elements that are most likely at fault for what is bad in `content`: those that make it, in order, then those
+    /// just before it, from the nearest, and the last one that says a distance, which it may repeat.
     fn suspects(&self, content: Range<usize>) -> Vec<Cursor> {
         if self.bench.stored {
             return vec![Cursor::default()];
         }
+        let (first, last) = self.elements(&content);
         let trace = &self.bench.trace;
+        let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
+        let before = trace.get(..first).unwrap_or_default();
+        suspects.extend(before.iter().rev().take(NEIGHBOURS));
+        suspects.extend(self.last_explicit(before));
+        suspects
+    }
+
+    /// The copies between the suspects and the last element before them that says a distance: one of them may have said
+    /// one, and makes the same bytes by chance with the distance it repeats now.
+    fn setters(&self, content: Range<usize>) -> Vec<Cursor> {
+        if self.bench.stored {
+            return Vec::new();
+        }
+        let (first, _) = self.elements(&content);
+        let before = self.bench.trace.get(..first).unwrap_or_default();
+        let explicit = self.last_explicit(before).map(|cursor| cursor.read);
+        let between = before.iter().rev().skip(NEIGHBOURS);
+        between
+            .take(ELEMENTS_BEFORE_MAX - NEIGHBOURS)
+            .take_while(|cursor| explicit.is_none_or(|read| cursor.read > read))
+            .filter(|cursor| self.bench.shape(cursor).is_none_or(|shape| !shape.literal))
+            .copied()
+            .collect()
+    }
+
+    /// The first and the last element that make `content`.
+    fn elements(&self, content: &Range<usize>) -> (usize, usize) {
         let first = self.bench.element_at(content.start);
         let last = if content.end >= self.bench.end() {
-            trace.len().saturating_sub(1)
+            self.bench.trace.len().saturating_sub(1)
         } else {
             self.bench
                 .element_at(content.end.max(content.start + 1) - 1)
         };
-        let mut suspects = trace.get(first..=last).unwrap_or_default().to_vec();
-        let before = trace.get(..first).unwrap_or_default();
-        let mut set = false;
-        for (position, cursor) in before.iter().rev().take(ELEMENTS_BEFORE_MAX).enumerate() {
-            let shape = self.bench.shape(cursor);
-            let literal = shape.is_some_and(|shape| shape.literal);
-            if position < NEIGHBOURS || !(literal || set) {
-                suspects.push(*cursor);
-            }
-            set |= shape.is_some_and(|shape| shape.explicit);
-            if set && position >= NEIGHBOURS {
-                break;
-            }
+        (first, last)
+    }
+
+    /// The last of `before` that says a distance, unless it is a neighbour or too far back.
+    fn last_explicit(&self, before: &[Cursor]) -> Option<Cursor> {
+        let is_explicit =
+            |cursor: &&Cursor| self.bench.shape(cursor).is_some_and(|shape| shape.explicit);
+        let near = before.iter().rev().take(NEIGHBOURS);
+        if near.clone().any(|cursor| is_explicit(&cursor)) {
+            return None;
         }
-        suspects
+        let far = before.iter().rev().take(ELEMENTS_BEFORE_MAX);
+        far.skip(NEIGHBOURS).find(is_explicit).copied()
     }
 
     /// The bytes of an element that say what it is.
@@ -236,13 +331,57 @@ impl Search<'_, '_> {
         [self.head(cursor), bytes]
     }
 
-    /// Whether the chunk is proven with `flip`, and how far the records verify then.
-    fn examine(&mut self, out: &mut Vec<u8>, (at, mask): Flip) -> (bool, usize) {
+    /// How far the records from the bad one at `offset` on verify with `flip`, which is in the element at `cursor`. No more
+    /// is decoded than it takes to tell; `out` is left as it was.
+    fn reach(&mut self, out: &mut [u8], cursor: Cursor, flip: Flip, offset: usize) -> Best {
+        const WINDOW: usize = 32 * 1024;
+        let (at, mask) = flip;
+        let start = self.bench.start;
+        let mut walk = self.records.clone();
+        walk.seek(offset);
+        let mut behind = cursor;
+        let mut window = WINDOW;
+        self.bench.flip(at, mask);
+        let best = loop {
+            let ended = self.bench.decode_on(out, &mut behind, at, window);
+            let content = out.get(..start + behind.written as usize).unwrap_or(out);
+            let reached = walk.follow(content, self.hints);
+            let is_clear = is_cut(content, reached);
+            if ended || !is_clear {
+                let end = parse_at(content, offset).map_or(offset, |record| record.end_offset());
+                // What it does to records that verified is not seen from here.
+                let is_harmless = self
+                    .bench
+                    .is_as_decoded(out, cursor.written as usize, offset);
+                break Best {
+                    flip,
+                    reached: if is_harmless { reached } else { offset },
+                    is_followed: is_harmless && reached > end,
+                    is_clear,
+                };
+            }
+            // The steps grow, so that a record longer than the first is not walked again and again.
+            window *= 2;
+        };
+        self.bench.flip(at, mask);
+        let from = if self.bench.stored {
+            at
+        } else {
+            cursor.written as usize
+        };
+        let to = behind.written as usize;
+        if let Some(data) = out.get_mut(start..) {
+            self.bench.restore(data, from, to);
+        }
+        self.work.take(2 * to.saturating_sub(from));
+        best
+    }
+
+    /// Whether the chunk is proven with `flip`.
+    fn proves(&mut self, out: &mut Vec<u8>, (at, mask): Flip) -> bool {
         let start = self.bench.start;
         let spoilt = out.split_off(start);
-        if let Some(byte) = self.bench.source.get_mut(at) {
-            *byte ^= mask;
-        }
+        self.bench.flip(at, mask);
         let consistent = if self.bench.stored {
             out.extend_from_slice(&self.bench.source);
             true
@@ -250,22 +389,13 @@ impl Search<'_, '_> {
             let lenient = decode_leniently(&self.bench.source, out, None);
             lenient.sound && Some(lenient.length) == self.bench.declared
         };
-        if let Some(byte) = self.bench.source.get_mut(at) {
-            *byte ^= mask;
-        }
+        self.bench.flip(at, mask);
         let data = out.get(start..).unwrap_or_default();
-        let paid = self.work.take(data.len());
+        self.work.take(data.len());
         let proven = consistent && crc32c::crc32c(data) == self.bench.crc;
-        let mut reached = usize::MAX;
-        if !proven && paid {
-            let mut walk = self.records.clone();
-            reached = walk
-                .first_bad(out, start, self.hints, self.work)
-                .unwrap_or_default();
-        }
         out.truncate(start);
         out.extend_from_slice(&spoilt);
-        (proven, reached)
+        proven
     }
 
     /// Computes which bit of a literal explains the checksum.
@@ -301,7 +431,7 @@ impl Search<'_, '_> {
 
     /// Whether the chunk is proven with `flip`, and the bad record then verifies too, as far as that can be told.
     fn is_cure(&mut self, out: &mut Vec<u8>, flip: Flip) -> bool {
-        let (proven, _) = self.examine(out, flip);
+        let proven = self.proves(out, flip);
         // Among millions of bits one may satisfy 32 bits of checksum by chance; a record's hash settles it.
         proven
             && self
@@ -311,11 +441,7 @@ impl Search<'_, '_> {
 
     fn verifies_with(&mut self, out: &mut [u8], flip: Flip, bad: usize) -> bool {
         let content = out.get(..self.bench.end()).unwrap_or_default();
-        let open = bad >= content.len()
-            || matches!(
-                parse_at(content, bad),
-                Err(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
-            );
+        let open = is_cut(content, bad);
         let element = self
             .bench
             .trace
@@ -351,32 +477,39 @@ impl Search<'_, '_> {
         found
     }
 
-    /// Computes which bit of a copy's distance explains the checksum: first those of the bad record, then all.
+    /// Computes which bit of a copy's distance explains the checksum, among those of the bad record.
     pub(super) fn by_distance(
         &mut self,
         out: &mut Vec<u8>,
         record: Option<BadRecord>,
     ) -> Option<Flip> {
+        let record = record?;
+        let first = self.bench.element_at(record.offset);
+        let near = first.saturating_sub(NEIGHBOURS)..self.bench.element_at(record.end) + 1;
+        self.among_distances(out, near)
+    }
+
+    /// The same among all copies.
+    pub(super) fn by_any_distance(&mut self, out: &mut Vec<u8>) -> Option<Flip> {
+        self.among_distances(out, 0..self.bench.trace.len())
+    }
+
+    fn among_distances(&mut self, out: &mut Vec<u8>, elements: Range<usize>) -> Option<Flip> {
         self.weigh()?;
-        let all = 0..self.bench.trace.len();
-        let near = record.map_or(0..0, |record| {
-            let first = self.bench.element_at(record.offset);
-            first.saturating_sub(NEIGHBOURS)..self.bench.element_at(record.end) + 1
-        });
         let wanted = self.bench.computed_crc() ^ self.bench.crc;
-        for element in near.chain(all) {
+        for element in elements {
             let cursor = self.bench.trace.get(element).copied()?;
             let Some(shape) = self.bench.shape(&cursor).filter(|shape| !shape.literal) else {
                 continue;
             };
             let head = self.head(&cursor);
-            for flip in flips(head, &SINGLE_BITS).chain(flips(self.head(&cursor), &BIT_PAIRS)) {
+            for flip in flips(head.clone(), &SINGLE_BITS).chain(flips(head, &BIT_PAIRS)) {
+                if !self.work.spend(DISTANCE_COST) {
+                    return None;
+                }
                 let effect = self.effect_of(out, element, &shape, flip);
                 if effect == Some(wanted) && self.is_cure(out, flip) {
                     return Some(flip);
-                }
-                if self.work.left == 0 {
-                    return None;
                 }
             }
         }
@@ -423,7 +556,7 @@ impl Search<'_, '_> {
         let data = content.get_mut(self.bench.start..)?;
         let effect = self.regroup(data, &group, shape.distance, flipped.distance);
         for made in group {
-            self.bench.restore(data, made);
+            self.bench.restore(data, made.start, made.end);
         }
         effect
     }
@@ -460,6 +593,15 @@ impl Search<'_, '_> {
         }
         Some(sum)
     }
+}
+
+/// Whether what is at `offset` may go on past the end of `content`.
+fn is_cut(content: &[u8], offset: usize) -> bool {
+    offset >= content.len()
+        || matches!(
+            parse_at(content, offset),
+            Err(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
+        )
 }
 
 fn flips(part: Range<usize>, masks: &[u8]) -> impl Iterator<Item = Flip> + '_ {

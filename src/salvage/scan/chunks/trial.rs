@@ -1,11 +1,9 @@
 //! A chunk on the bench: decoded with a trace, and decoded again in part with a bit flipped.
 
-use std::ops::Range;
-
 use super::super::Hints;
-use super::Work;
 use super::framing::Frame;
 use super::syndrome::Copied;
+use super::work::Work;
 use crate::format::compression::{
     CRC_LENGTH, Cursor, Lenient, SPILL, Shape, TYPE_STORED, decode_leniently, decoded_length,
     element_shape, unmask_crc,
@@ -171,10 +169,7 @@ impl Bench {
         hints: &Hints<'_>,
         work: &mut Work,
     ) -> bool {
-        let Some(byte) = self.source.get_mut(at) else {
-            return false;
-        };
-        *byte ^= mask;
+        self.flip(at, mask);
         let mut behind = cursor;
         self.clipped_end = 0;
         let outcome = match judge {
@@ -183,29 +178,71 @@ impl Bench {
                 self.try_checksum(content, &mut behind, (written, crc), at)
             }
         };
-        if let Some(byte) = self.source.get_mut(at) {
-            *byte ^= mask;
-        }
+        self.flip(at, mask);
         let from = if self.stored {
             at
         } else {
             cursor.written as usize
         };
         let end = self.clipped_end.max(behind.written as usize);
-        let to = (end + SPILL).min(self.decoded.len());
         if let Some(data) = content.get_mut(self.start..) {
-            self.restore(data, from..to);
+            self.restore(data, from, end);
         }
-        let cost = to.saturating_sub(from) * 2;
+        let cost = (end + SPILL).saturating_sub(from) * 2;
         work.take(cost) && outcome == Some(true)
     }
 
-    /// Puts back what was decoded at `spoilt` of the chunk's data.
-    pub fn restore(&self, data: &mut [u8], spoilt: Range<usize>) {
+    /// Puts back the chunk's data that decoding `from` one place `to` another has overwritten.
+    pub fn restore(&self, data: &mut [u8], from: usize, to: usize) {
+        let to = (to + SPILL).min(self.decoded.len());
+        let spoilt = from.min(to)..to;
         let decoded = self.decoded.get(spoilt.clone());
         if let (Some(spoilt), Some(decoded)) = (data.get_mut(spoilt), decoded) {
             spoilt.copy_from_slice(decoded);
         }
+    }
+
+    /// Flips the bits `mask` of the byte `at` of the source, or flips them back.
+    pub fn flip(&mut self, at: usize, mask: u8) {
+        if let Some(byte) = self.source.get_mut(at) {
+            *byte ^= mask;
+        }
+    }
+
+    /// Decodes about `bytes` bytes of data more from `cursor` on, of a source flipped at `at`. Returns whether that is all
+    /// that can be decoded.
+    pub fn decode_on(
+        &self,
+        content: &mut [u8],
+        cursor: &mut Cursor,
+        at: usize,
+        bytes: usize,
+    ) -> bool {
+        let target = content.get_mut(self.start..).unwrap_or_default();
+        if self.stored {
+            if let (Some(place), Some(byte)) = (target.get_mut(at), self.source.get(at)) {
+                *place = *byte;
+            }
+            // The longest chunk has four megabytes.
+            cursor.written = self.source.len() as u32;
+            return true;
+        }
+        let goal = cursor.written as usize + bytes;
+        while (cursor.written as usize) < goal {
+            if cursor.step(&self.source, target).is_none() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether what lies before `content_offset` is as it was decoded, from `written` bytes of the chunk's data on.
+    pub fn is_as_decoded(&self, content: &[u8], written: usize, content_offset: usize) -> bool {
+        let now = content.get(self.start + written..content_offset);
+        let decoded = self
+            .decoded
+            .get(written..content_offset.saturating_sub(self.start));
+        now.unwrap_or_default() == decoded.unwrap_or_default()
     }
 
     fn try_record(
