@@ -281,12 +281,17 @@ fn put_gaps_aside(
         let blocks = source_blocks(fs, &copy.found, keys);
         quarantine::put_aside_into(&blocks, &copy.found, server, &mut writer)?;
     }
-    let mut gone = union.deleted.clone();
+    let mut gone = quarantine::Gone {
+        seqs: union.deleted.clone(),
+        all_up_to: None,
+    };
     for copy in copies {
-        gone.union_with(&quarantine::known_gone(&copy.found));
+        let own = quarantine::known_gone(&copy.found);
+        gone.seqs.union_with(&own.seqs);
+        gone.all_up_to = gone.all_up_to.max(own.all_up_to);
     }
     for there in [&union.kept, &union.lost, &conflicts] {
-        remove_all(&mut gone, there);
+        remove_all(&mut gone.seqs, there);
     }
     writer.finish(&gone)
 }

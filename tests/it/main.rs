@@ -8,6 +8,7 @@
 mod cli;
 mod corpus;
 mod damaged;
+mod flipped;
 mod golden;
 mod hazards;
 mod listed;

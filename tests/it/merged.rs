@@ -1,19 +1,25 @@
 //! Replicas of one stream made and damaged for the purpose: what merging makes of them.
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use jetsam::crypto::Cipher;
+use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
-use jetsam::recovery::RecoverOptions;
 use jetsam::recovery::events::EventCode;
-use jetsam::salvage::{MergeOptions, SalvageError};
+use jetsam::recovery::report::Outcome;
+use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
+use jetsam::salvage::{MergeOptions, MergeSource, SalvageError};
+use jetsam::vault::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
 
 use crate::made::{
-    MESSAGES, Made, PLAIN, block, copies, every_kind, has, join, joined, make, message, options,
-    totals, zero,
+    KEY, MESSAGES, Made, PLAIN, block, copies, every_kind, has, jetsam, join, join_sources, joined,
+    make, message, options, server, totals, zero,
 };
 use crate::recover::{mend, snapshot};
 use crate::salvage::live;
-use crate::support::look;
+use crate::support::{Fixture, copy_tree, golden, look};
 
 #[test]
 fn five_replicas_damaged_on_two_or_on_all_lose_nothing() {
@@ -121,26 +127,26 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
     );
 }
 
+/// The second block, with another message under sequence 150.
+fn told_otherwise() -> Vec<u8> {
+    let key = HashKey::for_block(b"S", 2);
+    let mut content = Vec::new();
+    for seq in 101..=200 {
+        let body = match seq {
+            150 => "as it was told",
+            _ => "as it was",
+        };
+        message(&mut content, &key, seq, body);
+    }
+    content
+}
+
 #[test]
 fn contradicting_copies_are_told_and_neither_is_kept() {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let one = make(&temp.path().join("S"), PLAIN);
     let all = copies(temp.path(), &one, 2);
-    let key = HashKey::for_block(b"S", 2);
-    let mut content = Vec::new();
-    for seq in 101..=200 {
-        message(
-            &mut content,
-            &key,
-            seq,
-            if seq == 150 {
-                "as it was told"
-            } else {
-                "as it was"
-            },
-        );
-    }
-    fs::write(block(&all[1], 2), content).expect("a block");
+    fs::write(block(&all[1], 2), told_otherwise()).expect("a block");
     let out = temp.path().join("out");
     let report = join(&all, &options(None), &joined(&out)).expect("a merged store");
     assert_eq!(totals(&report), (MESSAGES - 1, 1, vec![(150, 150)]));
@@ -177,4 +183,318 @@ fn other_streams_are_not_merged_unless_forced() {
         ..joined(&temp.path().join("c"))
     };
     join(&all, &options(None), &wish).expect("a merged store");
+}
+
+const KEY_A: &[u8] = b"the key of the first server";
+const KEY_B: &[u8] = b"the key of the second server";
+const KEY_NEW: &[u8] = b"the key of the server to come";
+
+/// Replicas on servers that differ in their encryption: ChaCha under one key, AES under another, and plaintext.
+fn replicas(temp: &Path, compressed: bool) -> [(StreamDir, Made); 3] {
+    let kind = |sealed, key| Made {
+        sealed,
+        key,
+        compressed,
+        tombstones: &[17, 500],
+        ..PLAIN
+    };
+    let kinds = [
+        kind(Some(Cipher::ChaCha), KEY_A),
+        kind(Some(Cipher::Aes), KEY_B),
+        kind(None, KEY),
+    ];
+    let mut number = 0;
+    kinds.map(|made| {
+        number += 1;
+        (make(&temp.join(format!("n{number}/S")), made), made)
+    })
+}
+
+fn own_keys(replicas: &[(StreamDir, Made)]) -> Vec<MergeSource> {
+    let source = |(stream, made): &(StreamDir, Made)| MergeSource {
+        stream: stream.clone(),
+        key: made.sealed.map(|_| server(made.key)),
+    };
+    replicas.iter().map(source).collect()
+}
+
+/// Every replica has lost what the others have: blocks, halves of blocks, an index, a key file.
+fn damage_each(replicas: &[(StreamDir, Made)]) {
+    for (at, (stream, _)) in (0_u32..).zip(replicas) {
+        let number = at * 3 + 1;
+        let path = block(stream, number);
+        let length = fs::metadata(&path).expect("a block").len() as usize;
+        zero(&path, length / 3, 1 << 20);
+        fs::remove_file(block(stream, number + 1)).expect("a block");
+        let key = block(stream, number + 2).with_extension("key");
+        if key.exists() {
+            fs::write(&key, [7; 72]).expect("a key file");
+        }
+    }
+    fs::remove_file(replicas[1].0.dir.join("msgs/index.db")).expect("an index");
+}
+
+#[test]
+fn replicas_under_different_keys_and_ciphers_lose_nothing() {
+    for compressed in [false, true] {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let replicas = replicas(temp.path(), compressed);
+        let want = look(&replicas[2].0, &options(None));
+        damage_each(&replicas);
+        let before: Vec<_> = replicas
+            .iter()
+            .map(|(stream, _)| snapshot(&stream.dir))
+            .collect();
+        let sources = own_keys(&replicas);
+        // In any order, the new store is under the common key, else under that of the first encrypted copy.
+        for (order, common, cipher, new_key) in [
+            ([0, 1, 2], None, None, KEY_A),
+            ([2, 1, 0], None, None, KEY_B),
+            ([2, 0, 1], Some(KEY_NEW), Some(Cipher::Aes), KEY_NEW),
+        ] {
+            let found = order.map(|at| sources[at].clone());
+            let mut options = options(common);
+            options.keys.cipher = cipher;
+            let out = temp.path().join(format!("out{}{}", order[0], order[1]));
+            let report = join_sources(&found, &options, &joined(&out)).expect("a merged store");
+            let what = format!("{order:?} compressed {compressed}");
+            assert_eq!(
+                totals(&report),
+                (998, 0, vec![]),
+                "{what} {:?}",
+                report.stream.events
+            );
+            assert_eq!(report.stream.digest, want.digest, "{what}");
+            let merged = StreamDir {
+                dir: out.clone(),
+                ..replicas[0].0.clone()
+            };
+            let seen = look(&merged, &crate::made::options(Some(new_key)));
+            assert_eq!(
+                (seen.outcome, seen.digest),
+                (Outcome::Clean, want.digest),
+                "{what}"
+            );
+        }
+        let after: Vec<_> = replicas
+            .iter()
+            .map(|(stream, _)| snapshot(&stream.dir))
+            .collect();
+        assert!(before == after, "a source was changed");
+    }
+}
+
+#[test]
+fn a_copy_whose_key_is_not_given_stops_the_merge_and_names_it() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let replicas = replicas(temp.path(), false);
+    let mut sources = own_keys(&replicas);
+    sources[1].key = None;
+    let out = temp.path().join("out");
+    let refused = join_sources(&sources, &options(Some(KEY_A)), &joined(&out));
+    let Err(SalvageError::NeedsKey { dir, given: true }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(dir, replicas[1].0.dir);
+    assert!(!out.exists());
+}
+
+#[test]
+fn contradictions_between_encrypted_copies_stay_encrypted() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let replicas = replicas(temp.path(), false);
+    // The plain copy tells something else; what both say goes to the quarantine file.
+    fs::write(block(&replicas[2].0, 2), told_otherwise()).expect("a block");
+    let out = temp.path().join("out");
+    let sources = own_keys(&replicas);
+    let report = join_sources(&sources, &options(None), &joined(&out)).expect("a merged store");
+    assert_eq!(totals(&report), (997, 1, vec![(150, 150)]));
+    assert!(has(&report.stream, EventCode::MergeConflict));
+    let kept = fs::read(out.join("quarantine.jsq")).expect("a quarantine file");
+    assert!(
+        !kept.windows(9).any(|bytes| bytes == b"as it was"),
+        "plaintext in it"
+    );
+}
+
+/// Deleted on one server, damaged on another, and still there in an old backup under a third key.
+#[test]
+fn deletes_of_one_copy_hold_for_those_under_other_keys() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let kind = |sealed, key, tombstones| Made {
+        sealed,
+        key,
+        compressed: true,
+        tombstones,
+        ..PLAIN
+    };
+    let all = [
+        kind(Some(Cipher::ChaCha), KEY_A, &[][..]),
+        kind(Some(Cipher::Aes), KEY_B, &[250, 251, 999]),
+        kind(None, KEY, &[]),
+    ];
+    let mut number = 0;
+    let replicas = all.map(|made| {
+        number += 1;
+        (make(&temp.path().join(format!("n{number}/S")), made), made)
+    });
+    // The backups end at 900, and know nothing of the deletes.
+    for (stream, made) in [&replicas[0], &replicas[2]] {
+        fs::remove_file(block(stream, 10)).expect("a block");
+        fs::remove_file(stream.dir.join("msgs/index.db")).expect("an index");
+        let what = RecoverOptions {
+            accept_loss: true,
+            undo: false,
+        };
+        mend(stream, &made.options(), &what);
+    }
+    fs::remove_file(block(&replicas[1].0, 3)).expect("a block");
+    let out = temp.path().join("out");
+    let sources = own_keys(&replicas);
+    let report = join_sources(&sources, &options(None), &joined(&out)).expect("a merged store");
+    assert_eq!(
+        totals(&report),
+        (997, 0, vec![]),
+        "{:?}",
+        report.stream.events
+    );
+    let gone: Vec<u64> = (1..=MESSAGES)
+        .filter(|seq| !live(&report.stream).contains(seq))
+        .collect();
+    assert_eq!(gone, [250, 251, 999]);
+}
+
+/// Copies of a stream that a server wrote, put under other keys: consumers, headers and deletes go along.
+#[test]
+fn a_servers_stream_comes_whole_out_of_copies_under_three_keys() {
+    let is_it = |fixture: &Fixture| {
+        fixture.name == "ORDERS" && fixture.dir.to_string_lossy().contains("v2.15.2/s2-chacha/")
+    };
+    let fixture = golden().into_iter().find(is_it).expect("a store");
+    let mut own = fixture.options();
+    (own.expire, own.limits) = (false, false);
+    let (temp, first) = fixture.scratch();
+    let want = look(&first, &own);
+    let mut sources = vec![MergeSource {
+        stream: first.clone(),
+        key: own.keys.current.clone(),
+    }];
+    let sealed = |key: &[u8], cipher| Target::Key {
+        server: server(key),
+        cipher: Some(cipher),
+    };
+    for (at, target) in [
+        sealed(KEY_A, Cipher::Aes),
+        sealed(KEY_B, Cipher::ChaCha),
+        Target::Plain,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stream = StreamDir {
+            dir: temp.path().join(format!("r{at}/A/streams/ORDERS")),
+            ..first.clone()
+        };
+        copy_tree(&first.dir, &stream.dir);
+        let key = match &target {
+            Target::Key { server, .. } => Some(server.clone()),
+            Target::Plain => None,
+        };
+        let wish = RekeyOptions {
+            target,
+            keep_old: false,
+        };
+        let watch = Watch {
+            progress: &|_| {},
+            cancel: &AtomicBool::new(false),
+        };
+        let done = rekey(&OsFileSystem, &stream, &own, &wish, &OsEntropy, &watch);
+        assert!(
+            matches!(done.outcome, RekeyOutcome::Rekeyed),
+            "{:?}",
+            done.outcome
+        );
+        sources.push(MergeSource { stream, key });
+    }
+    // Each of the first three has one block less and a consumer that cannot be read.
+    for (number, source) in (1..).zip(&sources[..3]) {
+        fs::remove_file(block(&source.stream, number)).expect("a block");
+        zero(&source.stream.dir.join("msgs/index.db"), 0, 40);
+    }
+    let mut options = own.clone();
+    options.keys.current = None;
+    let out = temp.path().join("out");
+    let report = join_sources(&sources, &options, &joined(&out)).expect("a merged store");
+    assert_eq!(totals(&report).1, 0, "{:?}", report.stream.events);
+    assert_eq!(report.stream.digest, want.digest);
+    assert_eq!(live(&report.stream), live(&want));
+    let merged = StreamDir {
+        dir: out,
+        ..first.clone()
+    };
+    let seen = look(&merged, &own);
+    assert_eq!(seen.outcome, Outcome::Clean, "{:?}", seen.events);
+    assert_eq!(
+        (seen.digest, &seen.consumers),
+        (want.digest, &want.consumers)
+    );
+}
+
+#[test]
+fn the_command_takes_a_key_for_each_copy() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let replicas = replicas(temp.path(), true);
+    damage_each(&replicas);
+    let path = |below: &str| temp.path().join(below).to_string_lossy().into_owned();
+    for (name, key) in [("a", KEY_A), ("b", KEY_B), ("new", KEY_NEW)] {
+        fs::write(temp.path().join(name), key).expect("a key file");
+    }
+    let copies = [path("n1/S"), path("n2/S"), path("n3/S")];
+    let run = |flags: &[&str], out: &str| {
+        let mut line = vec!["merge", "--account", "A", "--json", "--out", out];
+        line.extend(copies.iter().map(String::as_str));
+        line.extend(flags);
+        jetsam(&line)
+    };
+    let (a, b, new) = (path("a"), path("b"), path("new"));
+    let each = ["--source-key-file", &a, "--source-key-file", &b];
+    let (code, _, told) = run(&each, &path("out"));
+    assert_eq!(code, 16);
+    assert!(told.contains("3 copies and 2 keys"), "{told}");
+    let in_turn = [&each[..], &["--source-key-env", "-"]].concat();
+    let under_new = [&in_turn[..], &["--key-file", &new]].concat();
+    for (flags, out, key) in [(&in_turn, "one/S", &a), (&under_new, "two/S", &new)] {
+        let (code, told, err) = run(flags, &path(out));
+        let told: serde_json::Value = serde_json::from_str(&told).expect(&err);
+        assert!(code <= 1, "{err}");
+        let salvaged = &told["streams"][0]["salvage"];
+        assert_eq!(
+            (&salvaged["recovered"], &salvaged["lost"]),
+            (&998.into(), &0.into())
+        );
+        let (code, _, err) = jetsam(&["check", &path(out), "--account", "A", "--key-file", key]);
+        assert_eq!(code, 0, "{err}");
+    }
+    // In another order nothing opens.
+    let wrong = [
+        "--source-key-file",
+        &b,
+        "--source-key-file",
+        &a,
+        "--source-key-file",
+        "-",
+    ];
+    let (code, _, told) = run(&wrong, &path("three/S"));
+    assert_eq!(code, 8, "{told}");
+    assert!(told.contains("n1/S"), "{told}");
+    let (code, _, told) = jetsam(&[
+        "salvage",
+        &copies[0],
+        "--out",
+        &path("four"),
+        "--source-key-file",
+        &a,
+    ]);
+    assert_eq!(code, 16);
+    assert!(told.contains("jetsam merge"), "{told}");
 }

@@ -69,15 +69,19 @@ pub(super) fn unite(copies: &[Copy], regained: Option<&Regained>, drop_uncertain
     }
     let mut deleted = deleted_in_any(copies, &held);
     if let Some(regained) = regained {
-        // An index that was written over the loss does not speak of what was lost, so indexes do not count here: what
-        // they knew when it was put aside is not among what was regained.
-        let mut back = difference(&regained.seqs, &tombstones_of(copies));
+        // What the index and the tombstones said when it was put aside is not among what was regained. Those of now, written
+        // over the loss, do not speak of what was lost.
+        let mut back = regained.seqs.clone();
+        if !regained.knows_deletes {
+            remove_all(&mut back, &tombstones_of(copies));
+        }
         for Copy { found, .. } in copies {
             remove_all(&mut back, &found.trust.deleted);
         }
         remove_all(&mut deleted, &back);
         last.seq = last.seq.max(back.last().unwrap_or(0));
         held.union_with(&back);
+        deleted.union_with(&regained.tombstones);
     }
     let mut kept = difference(&held, &deleted);
     let mut uncertain = SeqSet::new();

@@ -28,7 +28,8 @@ pub enum EntryKind {
     Piece,
     /// A whole record that another copy contradicts.
     Conflict,
-    /// No bytes of the store: the sequences that were known to be deleted, see [`encode_gone`].
+    /// No bytes of the store: the sequences that were known to be deleted, see [`encode_gone`]. `before` is the last sequence
+    /// that an index spoke of which knew of every delete; absent where there was none, so that there may have been others.
     Gone,
 }
 

@@ -108,7 +108,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     ///
     /// [`SalvageError::Io`].
-    pub fn finish(self, gone: &SeqSet) -> Result<u64, SalvageError> {
+    pub fn finish(self, gone: &Gone) -> Result<u64, SalvageError> {
         if self.count > 0 {
             let entry = Entry {
                 kind: EntryKind::Gone,
@@ -118,12 +118,12 @@ impl<'a> Writer<'a> {
                 offset: 0,
                 length: 0,
                 file_offset: 0,
-                before: None,
+                before: gone.all_up_to,
                 after: None,
                 reason: "known to be deleted when this file was written".to_owned(),
                 key: Vec::new(),
                 key_offset: 0,
-                bytes: encode_gone(gone),
+                bytes: encode_gone(&gone.seqs),
             };
             self.fs.append(&self.path, &encode_entry(&entry))?;
             self.fs.sync_file(&self.path)?;
@@ -152,8 +152,18 @@ pub(super) fn put_aside(
     writer.finish(&known_gone(found))
 }
 
-/// The sequences that are known to be deleted: by the index, by tombstones, by legacy indexes.
-pub(super) fn known_gone(found: &Survey) -> SeqSet {
+/// What is known to be deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// The sequences.
+    pub seqs: SeqSet,
+    /// The last sequence that an index spoke of which knew of every delete, where there is such an index: a tombstone that
+    /// turns up later is an old one then.
+    pub all_up_to: Option<u64>,
+}
+
+/// What is known to be deleted, by the index, by tombstones, by legacy indexes.
+pub(super) fn known_gone(found: &Survey) -> Gone {
     let trust = &found.trust;
     let mut gone = trust.deleted.clone();
     gone.union_with(&trust.tombstones);
@@ -170,7 +180,12 @@ pub(super) fn known_gone(found: &Survey) -> SeqSet {
     }
     remove_all(&mut gone, &trust.live);
     remove_all(&mut gone, &trust.lost);
-    gone
+    let index = found.gathered.evidence.index.as_ref();
+    let fresh = index.filter(|index| index.fresh);
+    Gone {
+        seqs: gone,
+        all_up_to: fresh.map(|index| index.state.last_sequence),
+    }
 }
 
 /// Keeps whole the blocks that messages were left out of.

@@ -11,6 +11,7 @@ use super::super::scan::{Hints, RecordSink, Scratch, replay_block, scan_block};
 use super::super::sets::remove_all;
 use super::super::survey::{Survey, WORK_LIMIT};
 use super::super::witness::Subjects;
+use super::Gone;
 use super::codec::{Entry, EntryKind, QuarantineFault, Reader, decode_gone};
 use crate::crypto::{BlockCipher, block_context};
 use crate::env::FileSystem;
@@ -31,6 +32,10 @@ const KEY_SEARCHES_MAX: u32 = 1000;
 pub struct Regained {
     /// Their sequences.
     pub seqs: SeqSet,
+    /// What tombstones among the bytes delete, which nothing else knew of.
+    pub tombstones: SeqSet,
+    /// Whether the file tells what was known to be deleted when it was written. If not, it was cut short.
+    pub knows_deletes: bool,
     bytes: Vec<u8>,
     items: Vec<Item>,
     place: Option<usize>,
@@ -88,11 +93,14 @@ pub fn regain(
         key_searches: 0,
         regained: Regained::default(),
     };
-    let mut gone = SeqSet::new();
+    let mut gone: Option<Gone> = None;
     let mut pending: Option<Piece> = None;
     while let Ok(Some(entry)) = reader.next_entry() {
         if entry.kind == EntryKind::Gone {
-            gone.union_with(&decode_gone(&entry.bytes));
+            gone = Some(Gone {
+                seqs: decode_gone(&entry.bytes),
+                all_up_to: entry.before,
+            });
             continue;
         }
         pending = match pending.take() {
@@ -109,11 +117,24 @@ pub fn regain(
         .into_iter()
         .for_each(|piece| regaining.take_up(piece));
     let mut regained = regaining.regained;
-    remove_all(&mut regained.seqs, &gone);
+    regained.settle_deletes(gone);
     let Regained { seqs, items, .. } = &mut regained;
     items.retain(|item| seqs.contains(item.seq));
     items.sort_by_key(|item| item.seq);
     Ok(regained)
+}
+
+impl Regained {
+    /// Leaves out what was deleted.
+    fn settle_deletes(&mut self, gone: Option<Gone>) {
+        self.knows_deletes = gone.is_some();
+        let gone = gone.unwrap_or_default();
+        if let Some(last) = gone.all_up_to {
+            self.tombstones.remove_range(0..=last);
+        }
+        remove_all(&mut self.seqs, &gone.seqs);
+        remove_all(&mut self.seqs, &self.tombstones);
+    }
 }
 
 /// Bytes put aside in one or several entries, and the sequences that are missing there.
@@ -234,7 +255,9 @@ struct Taker<'a> {
 impl RecordSink for Taker<'_> {
     fn record(&mut self, record: &RecordRef, content: &[u8]) {
         let seq = record.sequence();
-        if record.kind() == RecordKind::Message
+        if record.kind() == RecordKind::Tombstone {
+            self.regained.tombstones.insert(seq);
+        } else if record.kind() == RecordKind::Message
             && self.missing.contains(seq)
             && let Some(bytes) = record.bytes(content)
             && self.regained.seqs.insert(seq)
