@@ -11,7 +11,7 @@ use jetsam::format::record::NewRecord;
 use jetsam::preflight::{Pace, PreflightOptions, Reading, Start, measure};
 use jetsam::recovery::events::EventCode;
 
-use store::{Store, block, message, messages, tombstone};
+pub use store::{Store, block, message, messages, tombstone};
 
 #[test]
 fn a_clean_store_starts_everywhere_that_reads_its_index() {
