@@ -13,11 +13,11 @@ use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::{StreamDir, Watch};
 use jetsam::salvage::quarantine::{Entry, EntryKind, Reader, encode_entry, encode_header};
 use jetsam::salvage::write::{Sealing, StoreWriter};
-use jetsam::salvage::{self, SalvageReport};
+use jetsam::salvage::{self, MergeSource, SalvageReport};
 
 use crate::made::{
-    KEY, MESSAGES, Made, PLAIN, block, every_kind, jetsam, joined, make, message, options, server,
-    totals, zero,
+    KEY, MESSAGES, Made, PLAIN, block, every_kind, jetsam, join_sources, joined, make, message,
+    options, server, totals, zero,
 };
 use crate::salvage::{into, live, save};
 use crate::support::{self, Fixture, golden, look};
@@ -120,7 +120,7 @@ fn servers_stores(names: &[&str]) -> Vec<Fixture> {
                 .to_string_lossy()
                 .contains(&format!("v2.15.2/{kind}/"))
         };
-        kinds.iter().any(|name| kind(name)) && names.contains(&fixture.name.as_str())
+        kinds.iter().any(kind) && names.contains(&fixture.name.as_str())
     };
     golden().into_iter().filter(is_wanted).collect()
 }
@@ -394,6 +394,69 @@ fn what_was_deleted_stays_deleted_when_a_block_comes_back() {
         let report = again(&from, &file, &both, &temp.path().join(name));
         assert_eq!(totals(&report).1, 0, "{name}");
         same_messages(&report.stream, &want, name);
+    }
+}
+
+/// Nobody knew of the deletes but tombstones in a block that could not be read: they count when it can.
+#[test]
+fn tombstones_that_come_back_delete_what_was_kept_in_doubt() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let made = Made {
+        sealed: Some(Cipher::ChaCha),
+        tombstones: &[17, 500, 950],
+        ..PLAIN
+    };
+    let whole = make(&temp.path().join("S"), made);
+    let options = made.options();
+    let want = look(&whole, &options);
+    fs::remove_file(whole.dir.join("msgs/index.db")).expect("an index");
+    leave_behind(&whole, 10, KEY);
+    let out = temp.path().join("out");
+    let report = save(&whole, &options, &into(&out)).expect("a new store");
+    assert_eq!(totals(&report).0, 900, "{:?}", report.stream.events);
+    let file = out.join("quarantine.jsq");
+    let both = with_former(&options);
+    let report = again(&at(&whole, &out), &file, &both, &temp.path().join("back"));
+    assert_eq!(
+        totals(&report),
+        (997, 0, vec![]),
+        "{:?}",
+        report.stream.events
+    );
+    same_messages(&report.stream, &want, "tombstones");
+}
+
+/// What a merge puts aside is under the key of the store it wrote, whichever key it was under before.
+#[test]
+fn what_a_merge_put_aside_comes_back_with_the_new_stores_key() {
+    for compressed in [false, true] {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let kind = |sealed, key: &'static [u8]| Made {
+            sealed: Some(sealed),
+            key,
+            compressed,
+            ..PLAIN
+        };
+        let all = [kind(Cipher::ChaCha, b"a key"), kind(Cipher::Aes, b"b key")];
+        let sources = [("a", all[0]), ("b", all[1])].map(|(name, made)| MergeSource {
+            stream: make(&temp.path().join(name).join("S"), made),
+            key: Some(server(made.key)),
+        });
+        let want = look(&sources[0].stream, &all[0].options());
+        let path = block(&sources[0].stream, 4);
+        let undamaged = fs::read(&path).expect("a block");
+        zero(&path, undamaged.len() / 3, 200);
+        fs::remove_file(block(&sources[1].stream, 4)).expect("a block");
+        let options = options(Some(b"the key to come"));
+        let out = temp.path().join("out");
+        let report = join_sources(&sources, &options, &joined(&out)).expect("a merged store");
+        assert!(totals(&report).1 > 0, "{compressed}");
+        let file = out.join("quarantine.jsq");
+        mend_pieces(&file, &|_| undamaged.clone());
+        let merged = at(&sources[0].stream, &out);
+        let report = again(&merged, &file, &options, &temp.path().join("back"));
+        assert_eq!(totals(&report), (MESSAGES, 0, vec![]), "{compressed}");
+        same_messages(&report.stream, &want, "merged");
     }
 }
 
