@@ -21,33 +21,32 @@
 //!
 //! Memory: a block for each copy, and the sets of sequences. Nothing depends on the size of the store.
 
+mod aside;
 mod rules;
 mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::copy::{Uncertain, block_rules, meta_of, sealing_of, source_blocks};
+use super::copy::{Uncertain, block_rules, meta_of, sealing_of};
 use super::error::SalvageError;
 use super::find::Edge;
 use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
-use super::quarantine::{self, Entry, EntryKind, Regained};
+use super::quarantine::{self, Regained};
 use super::report::{self, SalvageReport};
-use super::sets::{difference, ranges, remove_all};
+use super::sets::{difference, ranges};
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey};
-use super::write::{Sealing, StoreWriter};
-use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, ServerKey, block_context};
-use crate::env::{Entropy, FileSystem, IoError};
+use super::write::StoreWriter;
+use crate::crypto::ServerKey;
+use crate::env::{Entropy, FileSystem};
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
+use aside::Aside;
 use rules::{Union, are_one_stream, best, newest_consumers, unite};
-
-/// Conflicts told one by one.
-const CONFLICTS_TOLD_MAX: u64 = 1000;
 
 /// How copies are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -215,7 +214,7 @@ fn merge_surveyed(
     let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
     union.lost.union_with(&missing);
     let mut events = std::mem::take(&mut aside.events);
-    let quarantined = put_gaps_aside(fs, copies, aside, &union)?;
+    let quarantined = aside.finish(fs, copies, &union)?;
     let newest = newest_consumers(copies).unwrap_or(chosen);
     let consumers = &newest.found.consumers;
     events.extend(target::write_consumers(consumers, union.last.seq, &writer)?);
@@ -257,43 +256,6 @@ fn sources_of<'a>(
         sources.push(Box::new(regained));
     }
     Ok(sources)
-}
-
-/// Puts the gaps of all copies aside; returns how many entries the quarantine file has.
-fn put_gaps_aside(
-    fs: &dyn FileSystem,
-    copies: &[Copy],
-    aside: Aside<'_>,
-    union: &Union,
-) -> Result<u64, SalvageError> {
-    let Aside {
-        mut writer,
-        sealing,
-        conflicts,
-        ..
-    } = aside;
-    for copy in copies {
-        let keys = &copy.options.keys;
-        let server = match sealing {
-            Sealing::Key { server, .. } => Some(server),
-            Sealing::Plain => keys.current.as_ref().or(keys.previous.as_ref()),
-        };
-        let blocks = source_blocks(fs, &copy.found, keys);
-        quarantine::put_aside_into(&blocks, &copy.found, server, &mut writer)?;
-    }
-    let mut gone = quarantine::Gone {
-        seqs: union.deleted.clone(),
-        all_up_to: None,
-    };
-    for copy in copies {
-        let own = quarantine::known_gone(&copy.found);
-        gone.seqs.union_with(&own.seqs);
-        gone.all_up_to = gone.all_up_to.max(own.all_up_to);
-    }
-    for there in [&union.kept, &union.lost, &conflicts] {
-        remove_all(&mut gone.seqs, there);
-    }
-    writer.finish(&gone)
 }
 
 fn made_dir(chosen: &Survey, out: &Path) -> StreamDir {
@@ -417,75 +379,6 @@ fn says_the_same(a: &KeptMessage<'_>, b: &KeptMessage<'_>) -> bool {
         && a.subject == b.subject
         && a.headers == b.headers
         && a.body == b.body
-}
-
-/// Where messages in conflict go.
-struct Aside<'a> {
-    writer: quarantine::Writer<'a>,
-    sealing: Sealing<'a>,
-    entropy: &'a dyn Entropy,
-    name: &'a [u8],
-    account: &'a [u8],
-    events: Vec<Event>,
-    conflicts: SeqSet,
-}
-
-impl Aside<'_> {
-    fn conflict(&mut self, voices: &[&KeptMessage<'_>]) -> Result<(), SalvageError> {
-        let Some(first) = voices.first() else {
-            return Ok(());
-        };
-        self.conflicts.insert(first.seq);
-        if self.conflicts.len() <= CONFLICTS_TOLD_MAX {
-            let times: Vec<String> = voices
-                .iter()
-                .map(|voice| {
-                    format!(
-                        "{:?} of {} ns with {} bytes",
-                        String::from_utf8_lossy(voice.subject),
-                        voice.timestamp_ns,
-                        voice.body.len()
-                    )
-                })
-                .collect();
-            let event = Event::new(EventCode::MergeConflict, times.join("; "));
-            self.events.push(event.seq(first.seq));
-        }
-        for voice in voices {
-            let mut bytes = voice.record.to_vec();
-            let key = self.seal(voice.number, &mut bytes)?;
-            self.writer.push(&Entry {
-                kind: EntryKind::Conflict,
-                compressed: false,
-                shares: false,
-                number: voice.number,
-                offset: 0,
-                length: bytes.len() as u64,
-                file_offset: 0,
-                before: Some(voice.seq),
-                after: Some(voice.seq),
-                reason: "another copy holds a different message under this sequence".to_owned(),
-                key,
-                key_offset: 0,
-                bytes,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Encrypts under a key of its own, where the new store is encrypted; returns the key file.
-    fn seal(&self, number: u32, bytes: &mut [u8]) -> Result<Vec<u8>, IoError> {
-        let Sealing::Key { server, cipher } = self.sealing else {
-            return Ok(Vec::new());
-        };
-        let seed = Seed::draw(|buffer| self.entropy.fill(buffer))?;
-        let nonce = Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?;
-        // A record is far shorter than any keystream.
-        let _ = BlockCipher::new(&seed, &nonce).apply(bytes, 0);
-        let context = block_context(self.name, number);
-        let kek = server.key_encryption_key(self.account, &context);
-        Ok(KeyFile::seal(&seed, &nonce, &kek))
-    }
 }
 
 fn report_of(
