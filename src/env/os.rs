@@ -1,35 +1,36 @@
-//! The real file system, clock and randomness. The only file of the library that names `std::fs`.
+//! The real file system, clock and randomness. Nothing else in the library names `std::fs`: the ban is lifted here for this file
+//! and those below it.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the seam the ban points to"
 )]
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+mod clock;
+mod lock;
+#[cfg(unix)]
+#[path = "os/unix.rs"]
+mod system;
+#[cfg(not(unix))]
+#[path = "os/elsewhere.rs"]
+mod system;
+
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Clock, DEFAULT_FILE_MODE, DirEntry, Entropy, FileKind, FileSystem, IoError, LOCK_FILE_NAME,
-    LockError, LockGuard, MappedBytes, Mapping, Metadata, Operation, ProcessInfo, ReadFile,
-    temporary_path,
+    DEFAULT_FILE_MODE, DirEntry, FileKind, FileSystem, IoError, LockError, LockGuard, MappedBytes,
+    Mapping, Metadata, Operation, ProcessInfo, ReadFile, temporary_path,
 };
+use clock::{nanoseconds, system_time};
+use system::{give_to_owner_of, make_dir, mode_of, read_some_at, set_mode_of, with_mode};
+
+pub use clock::{OsClock, OsEntropy};
 
 /// The operating system's files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsFileSystem;
-
-/// The operating system's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OsClock;
-
-/// The operating system's random numbers.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OsEntropy;
-
-/// How often a lock is tried for when its file keeps being removed underneath.
-const LOCK_ATTEMPTS: usize = 100;
 
 /// Adds operation and path to an error.
 trait At<T> {
@@ -290,48 +291,11 @@ impl FileSystem for OsFileSystem {
     }
 
     fn lock_exclusive(&self, dir: &Path) -> Result<LockGuard, LockError> {
-        let path = dir.join(LOCK_FILE_NAME);
-        for _ in 0..LOCK_ATTEMPTS {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false);
-            let file = with_mode(&mut options, DEFAULT_FILE_MODE)
-                .open(&path)
-                .at(Operation::Lock, &path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(LockError::HeldElsewhere { path }),
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).at(Operation::Lock, &path).map_err(LockError::Io);
-                }
-            }
-            // The last holder removes the file. Whoever opened it before that now holds a lock on a
-            // file nobody else will find, and must start again.
-            if is_same_file(&file, &path) {
-                return Ok(LockGuard(Box::new(HeldLock { file, path })));
-            }
-        }
-        Err(LockError::HeldElsewhere { path })
+        lock::exclusive(dir)
     }
 
     fn running_server(&self, dir: &Path) -> Option<ProcessInfo> {
         super::running_server(dir)
-    }
-}
-
-/// A locked file, removed and then unlocked when dropped.
-struct HeldLock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Drop for HeldLock {
-    fn drop(&mut self) {
-        // A file left behind does no harm, one that another holder locked must stay, and a closed
-        // file is unlocked anyway.
-        if is_same_file(&self.file, &self.path) {
-            let _ = fs::remove_file(&self.path);
-        }
-        let _ = self.file.unlock();
     }
 }
 
@@ -358,23 +322,6 @@ impl ReadFile for OpenFile {
             }
         }
         Ok(filled)
-    }
-}
-
-impl Clock for OsClock {
-    fn now_ns(&self) -> i64 {
-        nanoseconds(SystemTime::now())
-    }
-}
-
-impl Entropy for OsEntropy {
-    fn fill(&self, buffer: &mut [u8]) -> Result<(), IoError> {
-        getrandom::fill(buffer).map_err(|error| IoError {
-            operation: Operation::Random,
-            path: PathBuf::from("the operating system"),
-            kind: io::ErrorKind::Other,
-            code: error.raw_os_error(),
-        })
     }
 }
 
@@ -441,309 +388,5 @@ fn create_new_over_stale(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Nanoseconds since the Unix epoch, held within what 64 bits can say (1677 to 2262).
-fn nanoseconds(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => {
-            i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, i64::wrapping_neg)
-        }
-    }
-}
-
-fn system_time(time_ns: i64) -> SystemTime {
-    let distance = Duration::from_nanos(time_ns.unsigned_abs());
-    if time_ns < 0 {
-        UNIX_EPOCH - distance
-    } else {
-        UNIX_EPOCH + distance
-    }
-}
-
-#[cfg(unix)]
-mod system {
-    use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-    use std::io;
-    use std::os::unix::fs::{
-        DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
-    };
-    use std::path::Path;
-
-    pub(super) fn mode_of(metadata: &fs::Metadata) -> Option<u32> {
-        Some(metadata.mode() & 0o7777)
-    }
-
-    pub(super) fn set_mode_of(file: &File, mode: u32) -> io::Result<()> {
-        file.set_permissions(Permissions::from_mode(mode))
-    }
-
-    pub(super) fn with_mode(options: &mut OpenOptions, mode: u32) -> &mut OpenOptions {
-        options.mode(mode)
-    }
-
-    pub(super) fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
-        DirBuilder::new().mode(mode).create(dir)
-    }
-
-    pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        file.read_at(buffer, offset)
-    }
-
-    pub(super) fn is_same_file(file: &File, path: &Path) -> bool {
-        match (file.metadata(), fs::symlink_metadata(path)) {
-            (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-            _ => false,
-        }
-    }
-
-    /// Gives a new file the owner of the file it replaces or of the directory it is in. Without the
-    /// right to do so it stays ours, as any new file would.
-    pub(super) fn give_to_owner_of(
-        file: &File,
-        replaced: Option<&fs::Metadata>,
-        path: &Path,
-    ) -> io::Result<()> {
-        let in_dir = match replaced {
-            Some(_) => None,
-            None => fs::metadata(super::parent_of(path)).ok(),
-        };
-        let Some(wanted) = replaced.or(in_dir.as_ref()) else {
-            return Ok(());
-        };
-        let present = file.metadata()?;
-        if (present.uid(), present.gid()) == (wanted.uid(), wanted.gid()) {
-            return Ok(());
-        }
-        match fchown(file, Some(wanted.uid()), Some(wanted.gid())) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            changed => changed,
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod system {
-    use std::fs::{self, File, OpenOptions};
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn mode_of(_: &fs::Metadata) -> Option<u32> {
-        None
-    }
-
-    pub(super) fn set_mode_of(_: &File, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn with_mode(options: &mut OpenOptions, _: u32) -> &mut OpenOptions {
-        options
-    }
-
-    pub(super) fn make_dir(dir: &Path, _: u32) -> io::Result<()> {
-        fs::create_dir(dir)
-    }
-
-    #[cfg(windows)]
-    pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
-    }
-
-    pub(super) fn is_same_file(_: &File, _: &Path) -> bool {
-        true
-    }
-
-    pub(super) fn give_to_owner_of(_: &File, _: Option<&fs::Metadata>, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-use system::{
-    give_to_owner_of, is_same_file, make_dir, mode_of, read_some_at, set_mode_of, with_mode,
-};
-
 #[cfg(all(test, unix))]
-mod tests {
-    use std::os::unix::fs::{MetadataExt, chown, symlink};
-    use std::os::unix::net::UnixListener;
-
-    use super::*;
-
-    #[test]
-    fn links_are_listed_as_links_and_followed_otherwise() {
-        let root = tempfile::tempdir().unwrap();
-        let at = |name: &str| root.path().join(name);
-        OsFileSystem.write_in_place(&at("file"), b"12345").unwrap();
-        symlink("file", at("link")).unwrap();
-        symlink("nowhere", at("loose")).unwrap();
-        let _socket = UnixListener::bind(at("socket")).unwrap();
-        let listed = OsFileSystem.list(root.path()).unwrap();
-        let kinds: Vec<_> = listed
-            .iter()
-            .map(|entry| (entry.kind, entry.length))
-            .collect();
-        let link = (FileKind::Symlink, 0);
-        assert_eq!(
-            kinds,
-            [(FileKind::File, 5), link, link, (FileKind::Other, 0)]
-        );
-        assert_eq!(OsFileSystem.metadata(&at("link")).unwrap().length, 5);
-        assert!(
-            OsFileSystem
-                .metadata(&at("loose"))
-                .unwrap_err()
-                .is_not_found()
-        );
-    }
-
-    #[test]
-    fn copying_a_tree_follows_links_to_files_and_refuses_the_rest() {
-        let root = tempfile::tempdir().unwrap();
-        let (from, to) = (root.path().join("from"), root.path().join("to"));
-        OsFileSystem.create_dir_all(&from, 0o700).unwrap();
-        OsFileSystem
-            .write_in_place(&root.path().join("file"), b"far")
-            .unwrap();
-        symlink("../file", from.join("link")).unwrap();
-        OsFileSystem.copy_tree(&from, &to).unwrap();
-        let copied = OsFileSystem.list(&to).unwrap();
-        assert_eq!((copied[0].kind, copied[0].length), (FileKind::File, 3));
-        symlink("..", from.join("up")).unwrap();
-        let error = OsFileSystem
-            .copy_tree(&from, &root.path().join("again"))
-            .unwrap_err();
-        assert_eq!(
-            (error.kind, error.path),
-            (io::ErrorKind::Unsupported, from.join("up"))
-        );
-    }
-
-    #[test]
-    fn a_stale_temporary_file_is_cleared_and_never_written_through() {
-        let root = tempfile::tempdir().unwrap();
-        let (path, victim) = (root.path().join("file"), root.path().join("victim"));
-        OsFileSystem.write_in_place(&victim, b"mine").unwrap();
-        symlink(&victim, temporary_path(&path)).unwrap();
-        OsFileSystem.write_atomically(&path, b"new", None).unwrap();
-        assert_eq!(OsFileSystem.read(&victim, 10).unwrap(), b"mine");
-        assert_eq!(OsFileSystem.read(&path, 10).unwrap(), b"new");
-        assert_eq!(OsFileSystem.list(root.path()).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn a_failed_atomic_write_removes_its_temporary_file() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("dir");
-        OsFileSystem
-            .create_dir_all(&path.join("full"), 0o700)
-            .unwrap();
-        let error = OsFileSystem
-            .write_atomically(&path, b"x", None)
-            .unwrap_err();
-        assert_eq!(error.operation, Operation::WriteAtomically);
-        assert_eq!(OsFileSystem.list(root.path()).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn new_and_replaced_files_keep_the_owner_the_server_runs_as() {
-        let root = tempfile::tempdir().unwrap();
-        // Only the superuser can give files away, and only for the superuser it matters.
-        if chown(root.path(), Some(12345), Some(23456)).is_err() {
-            return;
-        }
-        let at = |name: &str| root.path().join(name);
-        let owner = |name: &str| {
-            let metadata = fs::metadata(at(name)).unwrap();
-            (metadata.uid(), metadata.gid())
-        };
-        OsFileSystem
-            .write_atomically(&at("fresh"), b"", None)
-            .unwrap();
-        OsFileSystem.write_in_place(&at("placed"), b"").unwrap();
-        OsFileSystem.create_dir_all(&at("a/b"), 0o700).unwrap();
-        chown(at("placed"), Some(1), Some(2)).unwrap();
-        OsFileSystem.write_in_place(&at("placed"), b"x").unwrap();
-        OsFileSystem
-            .copy_file(&at("placed"), &at("copied"))
-            .unwrap();
-        assert_eq!(
-            [owner("fresh"), owner("a"), owner("a/b")],
-            [(12345, 23456); 3]
-        );
-        assert_eq!([owner("placed"), owner("copied")], [(1, 2); 2]);
-        OsFileSystem
-            .write_atomically(&at("placed"), b"y", None)
-            .unwrap();
-        assert_eq!(owner("placed"), (1, 2));
-    }
-
-    #[test]
-    fn a_lock_file_left_by_a_crash_is_no_obstacle() {
-        let root = tempfile::tempdir().unwrap();
-        OsFileSystem
-            .write_in_place(&root.path().join(LOCK_FILE_NAME), b"")
-            .unwrap();
-        let held = OsFileSystem.lock_exclusive(root.path()).unwrap();
-        // A holder whose file was swapped keeps nobody from the new one, and does not remove it.
-        fs::remove_file(root.path().join(LOCK_FILE_NAME)).unwrap();
-        let other = OsFileSystem.lock_exclusive(root.path()).unwrap();
-        drop(held);
-        assert!(OsFileSystem.lock_exclusive(root.path()).is_err());
-        drop(other);
-        assert!(OsFileSystem.list(root.path()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn many_threads_never_hold_one_lock_together() {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        let root = tempfile::tempdir().unwrap();
-        let (inside, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..300 {
-                        let Ok(held) = OsFileSystem.lock_exclusive(root.path()) else {
-                            continue;
-                        };
-                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
-                        taken.fetch_add(1, Ordering::SeqCst);
-                        inside.fetch_sub(1, Ordering::SeqCst);
-                        drop(held);
-                    }
-                });
-            }
-        });
-        assert!(taken.into_inner() > 0);
-    }
-
-    #[test]
-    fn errors_name_operation_path_and_cause() {
-        let error = OsFileSystem
-            .read(Path::new("/nonexistent/file"), 1)
-            .unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.starts_with("cannot open /nonexistent/file: "),
-            "{text}"
-        );
-        assert!(text.contains("os error 2"), "{text}");
-        let error = IoError::new(
-            Operation::Append,
-            Path::new("f"),
-            io::ErrorKind::StorageFull,
-        );
-        assert_eq!(error.to_string(), "cannot append to f: no storage space");
-    }
-
-    #[test]
-    fn the_clock_runs_and_random_bytes_differ() {
-        // 2020 to 2262.
-        assert!(OsClock.now_ns() > 1_577_836_800_000_000_000);
-        let mut drawn = [[0; 32]; 2];
-        drawn
-            .iter_mut()
-            .for_each(|bytes| OsEntropy.fill(bytes).unwrap());
-        assert_ne!(drawn[0], drawn[1]);
-        assert_eq!(nanoseconds(system_time(i64::MIN)), i64::MIN);
-        assert_eq!(nanoseconds(system_time(i64::MAX)), i64::MAX);
-    }
-}
+mod tests;

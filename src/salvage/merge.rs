@@ -9,42 +9,45 @@
 //! - a copy that still has the record, and whose index does not count it, unless an index that reaches as far counts it;
 //! - but an index alone deletes from the middle of the stream only where the configuration has messages vanish there
 //!   without a tombstone (a limit per subject, message TTLs, acknowledgements). Elsewhere such a hole is a loss, not a
-//!   delete. Below the first sequence of the newest index everything is deleted.
+//!   delete. Below the first sequence of the newest index everything is deleted;
+//! - an erased or skip record deletes only what no copy holds: a replica that catches up from one with damage writes such
+//!   records for what that one lost.
 //!
 //! Two copies that hold different messages under one sequence, both of them proven, contradict each other: neither is kept,
 //! both go to the quarantine file. Where they differ only in a border that one copy is unsure of, the other is right.
 //!
+//! Copies may lie under different keys and ciphers, and some of them in plaintext. The new store is encrypted where any copy
+//! is, unless it is to be in plaintext: under the common key where one is given, else under that of the first encrypted copy.
+//!
 //! Memory: a block for each copy, and the sets of sequences. Nothing depends on the size of the store.
 
+mod aside;
 mod rules;
+mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::copy::{
-    Uncertain, block_rules, meta_of, sealing_of, source_blocks, target_of, write_consumers,
-};
+use super::copy::{Uncertain, block_rules, meta_of, sealing_of};
 use super::error::SalvageError;
 use super::find::Edge;
 use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
-use super::quarantine::{self, Entry, EntryKind, Regained};
+use super::quarantine::{self, Regained};
 use super::report::{self, SalvageReport};
 use super::sets::{difference, ranges};
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey};
-use super::write::{Sealing, StoreWriter};
-use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, block_context};
-use crate::env::{Entropy, FileSystem, IoError};
+use super::write::StoreWriter;
+use crate::crypto::ServerKey;
+use crate::env::{Entropy, FileSystem};
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::Options;
+use crate::recovery::options::{Keys, Options};
 use crate::recovery::walked::WalkedBlocks;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
+use aside::Aside;
 use rules::{Union, are_one_stream, best, newest_consumers, unite};
-
-/// Conflicts told one by one.
-const CONFLICTS_TOLD_MAX: u64 = 1000;
 
 /// How copies are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,6 +60,44 @@ pub struct MergeOptions {
     pub uncertain: Uncertain,
     /// Merge copies that do not look like copies of one stream.
     pub force: bool,
+}
+
+/// A copy to be merged.
+#[derive(Debug, Clone)]
+pub struct MergeSource {
+    /// Where it lies.
+    pub stream: StreamDir,
+    /// The key of the server that wrote it, where that is another than the common one. The common keys are tried on it as
+    /// well.
+    pub key: Option<ServerKey>,
+}
+
+impl From<StreamDir> for MergeSource {
+    /// A copy under the common keys, or in plaintext.
+    fn from(stream: StreamDir) -> Self {
+        MergeSource { stream, key: None }
+    }
+}
+
+impl MergeSource {
+    /// The keys to try on it: its own, then the common previous one, or where there is none the common current one.
+    fn keys(&self, common: &Keys) -> Keys {
+        match &self.key {
+            None => common.clone(),
+            Some(own) => Keys {
+                current: Some(own.clone()),
+                previous: common.previous.clone().or_else(|| common.current.clone()),
+                cipher: common.cipher,
+            },
+        }
+    }
+}
+
+/// A copy that was looked at.
+struct Copy {
+    found: Survey,
+    /// The options it was read with.
+    options: Options,
 }
 
 /// Gives messages in sequence order.
@@ -84,20 +125,27 @@ impl Source for Cursor<'_> {
 /// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
 pub fn merge(
     fs: &dyn FileSystem,
-    copies: &[StreamDir],
+    sources: &[MergeSource],
     options: &Options,
     wish: &MergeOptions,
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
-    let mut found = Vec::with_capacity(copies.len());
-    for copy in copies {
-        found.push(survey(fs, copy, options, watch)?);
+    let mut copies = Vec::with_capacity(sources.len());
+    for source in sources {
+        let own = Options {
+            keys: source.keys(&options.keys),
+            ..options.clone()
+        };
+        copies.push(Copy {
+            found: survey(fs, &source.stream, &own, watch)?,
+            options: own,
+        });
     }
     if !wish.force {
-        are_one_stream(&found)?;
+        are_one_stream(&copies)?;
     }
-    merge_surveyed(fs, &found, None, options, wish, entropy, watch)
+    merge_surveyed(fs, &copies, None, options, wish, entropy, watch)
 }
 
 /// Salvages `stream` together with what a quarantine file gives by now: with other keys, or after its bytes were mended.
@@ -114,33 +162,36 @@ pub fn salvage_with_quarantine(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
-    let found = [survey(fs, stream, options, watch)?];
-    let [own] = &found;
-    let regained = quarantine::regain(fs, file, own, options)?;
-    merge_surveyed(fs, &found, Some(regained), options, wish, entropy, watch)
+    let own = Copy {
+        found: survey(fs, stream, options, watch)?,
+        options: options.clone(),
+    };
+    let regained = quarantine::regain(fs, file, &own.found, options)?;
+    merge_surveyed(fs, &[own], Some(regained), options, wish, entropy, watch)
 }
 
 fn merge_surveyed(
     fs: &dyn FileSystem,
-    found: &[Survey],
+    copies: &[Copy],
     regained: Option<Regained>,
     options: &Options,
     wish: &MergeOptions,
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
-    let Some(chosen) = best(found) else {
+    let Some(chosen) = best(copies) else {
         let none = "no copies".to_owned();
         return Err(SalvageError::NotOneStream(wish.out.clone(), none));
     };
-    let mut union = unite(found, regained.as_ref(), wish.uncertain == Uncertain::Drop);
-    let evidence = &chosen.gathered.evidence;
-    let target = target_of(chosen, &options.keys, wish.plaintext);
-    let sealing = sealing_of(target, &options.keys);
+    let mut union = unite(copies, regained.as_ref(), wish.uncertain == Uncertain::Drop);
+    let evidence = &chosen.found.gathered.evidence;
+    let (target, own) = target::of(copies, options, wish.plaintext);
+    let sealing = sealing_of(target, &own.keys);
     let name = evidence.name.as_bytes();
     let writer = StoreWriter::create(fs, &wish.out, name, &evidence.account, sealing, entropy)?;
-    let mut meta_events = Vec::new();
-    let meta = meta_of(fs, chosen, options, union.kept.first(), &mut meta_events)?;
+    let mut events = Vec::new();
+    let first_seq = union.kept.first();
+    let meta = meta_of(fs, &chosen.found, &chosen.options, first_seq, &mut events)?;
     writer.meta(&meta.encode())?;
     let mut aside = Aside {
         writer: quarantine::Writer::new(fs, &wish.out, name, &evidence.account),
@@ -148,23 +199,13 @@ fn merge_surveyed(
         entropy,
         name,
         account: &evidence.account,
-        events: meta_events,
+        events,
         conflicts: SeqSet::new(),
     };
-    let mut sources: Vec<Box<dyn Source + '_>> = Vec::new();
-    for copy in found {
-        sources.push(Box::new(Cursor::every(fs, copy, &options.keys)?));
-    }
-    if let Some(regained) = regained {
-        let detail = format!("{} messages verify in it by now", regained.seqs.len());
-        let event = Event::new(EventCode::FileRepaired, detail);
-        aside.events.push(event.file(quarantine::QUARANTINE_FILE));
-        sources.push(Box::new(regained));
-    }
-    let rules = block_rules(&meta, chosen, target, options);
+    let sources = sources_of(fs, copies, regained, &mut aside.events)?;
+    let rules = block_rules(&meta, &chosen.found, target, options);
     let mut builder = BlockBuilder::new(&writer, name, rules);
-    let written = weave(&mut sources, &union.kept, &mut builder, &mut aside, watch)?;
-    drop(sources);
+    let written = weave(sources, &union.kept, &mut builder, &mut aside, watch)?;
     if union.last.timestamp_ns == 0 {
         union.last.timestamp_ns = written.last.timestamp_ns;
     }
@@ -173,33 +214,50 @@ fn merge_surveyed(
     // What a copy claimed at first and does not have any more when it is read again.
     let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
     union.lost.union_with(&missing);
-    for copy in found {
-        let blocks = source_blocks(fs, copy, &options.keys);
-        quarantine::put_aside_into(&blocks, copy, &mut aside.writer)?;
-    }
-    let events = std::mem::take(&mut aside.events);
-    let quarantined = aside.writer.finish()?;
-    let newest = newest_consumers(found).unwrap_or(chosen);
-    let consumer_events = write_consumers(newest, union.last.seq, target, &writer)?;
+    let mut events = std::mem::take(&mut aside.events);
+    let quarantined = aside.finish(fs, copies, &union)?;
+    let newest = newest_consumers(copies).unwrap_or(chosen);
+    let consumers = &newest.found.consumers;
+    events.extend(target::write_consumers(consumers, union.last.seq, &writer)?);
     writer.finish()?;
-    let made = made_dir(chosen, &wish.out);
-    let promise = written.promise(&union);
     let settled = settle_as(
         fs,
-        &made,
-        promise,
+        &made_dir(&chosen.found, &wish.out),
+        written.promise(&union),
         &evidence.account,
-        options,
+        &own,
         target,
         WalkedBlocks::default(),
         entropy,
         watch,
     )?;
-    let mut made = report_of(found, &union, &conflicts, quarantined, written.seqs.len());
+    let mut made = report_of(copies, &union, &conflicts, quarantined, written.seqs.len());
     made.stream.events.extend(events);
-    made.stream.events.extend(consumer_events);
     report::take_state(&mut made, settled);
     Ok(made)
+}
+
+type Sources<'a> = Vec<Box<dyn Source + 'a>>;
+
+/// What gives messages: every copy, and what was regained.
+fn sources_of<'a>(
+    fs: &'a dyn FileSystem,
+    copies: &'a [Copy],
+    regained: Option<Regained>,
+    events: &mut Vec<Event>,
+) -> Result<Sources<'a>, SalvageError> {
+    let mut sources: Sources<'a> = Vec::new();
+    for copy in copies {
+        let cursor = Cursor::every(fs, &copy.found, &copy.options.keys)?;
+        sources.push(Box::new(cursor));
+    }
+    if let Some(regained) = regained {
+        let detail = format!("{} messages verify in it by now", regained.seqs.len());
+        let event = Event::new(EventCode::FileRepaired, detail);
+        events.push(event.file(quarantine::QUARANTINE_FILE));
+        sources.push(Box::new(regained));
+    }
+    Ok(sources)
 }
 
 fn made_dir(chosen: &Survey, out: &Path) -> StreamDir {
@@ -229,7 +287,7 @@ impl Written {
 
 /// Takes the lowest sequence of all sources, over and over.
 fn weave(
-    sources: &mut [Box<dyn Source + '_>],
+    mut sources: Sources<'_>,
     kept: &SeqSet,
     builder: &mut BlockBuilder<'_, '_>,
     aside: &mut Aside<'_>,
@@ -325,82 +383,17 @@ fn says_the_same(a: &KeptMessage<'_>, b: &KeptMessage<'_>) -> bool {
         && a.body == b.body
 }
 
-/// Where messages in conflict go.
-struct Aside<'a> {
-    writer: quarantine::Writer<'a>,
-    sealing: Sealing<'a>,
-    entropy: &'a dyn Entropy,
-    name: &'a [u8],
-    account: &'a [u8],
-    events: Vec<Event>,
-    conflicts: SeqSet,
-}
-
-impl Aside<'_> {
-    fn conflict(&mut self, voices: &[&KeptMessage<'_>]) -> Result<(), SalvageError> {
-        let Some(first) = voices.first() else {
-            return Ok(());
-        };
-        self.conflicts.insert(first.seq);
-        if self.conflicts.len() <= CONFLICTS_TOLD_MAX {
-            let times: Vec<String> = voices
-                .iter()
-                .map(|voice| {
-                    format!(
-                        "{:?} of {} ns with {} bytes",
-                        String::from_utf8_lossy(voice.subject),
-                        voice.timestamp_ns,
-                        voice.body.len()
-                    )
-                })
-                .collect();
-            let event = Event::new(EventCode::MergeConflict, times.join("; "));
-            self.events.push(event.seq(first.seq));
-        }
-        for voice in voices {
-            let mut bytes = voice.record.to_vec();
-            let key = self.seal(voice.number, &mut bytes)?;
-            self.writer.push(&Entry {
-                kind: EntryKind::Conflict,
-                compressed: false,
-                number: voice.number,
-                offset: 0,
-                length: bytes.len() as u64,
-                file_offset: 0,
-                before: Some(voice.seq),
-                after: Some(voice.seq),
-                reason: "another copy holds a different message under this sequence".to_owned(),
-                key,
-                key_offset: 0,
-                bytes,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Encrypts under a key of its own, where the new store is encrypted; returns the key file.
-    fn seal(&self, number: u32, bytes: &mut [u8]) -> Result<Vec<u8>, IoError> {
-        let Sealing::Key { server, cipher } = self.sealing else {
-            return Ok(Vec::new());
-        };
-        let seed = Seed::draw(|buffer| self.entropy.fill(buffer))?;
-        let nonce = Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?;
-        // A record is far shorter than any keystream.
-        let _ = BlockCipher::new(&seed, &nonce).apply(bytes, 0);
-        let context = block_context(self.name, number);
-        let kek = server.key_encryption_key(self.account, &context);
-        Ok(KeyFile::seal(&seed, &nonce, &kek))
-    }
-}
-
 fn report_of(
-    found: &[Survey],
+    copies: &[Copy],
     union: &Union,
     conflicts: &SeqSet,
     quarantined: u64,
     kept: u64,
 ) -> SalvageReport {
-    let mut all: Vec<SalvageReport> = found.iter().map(|copy| report::of(copy, 0)).collect();
+    let mut all: Vec<SalvageReport> = copies
+        .iter()
+        .map(|copy| report::of(&copy.found, 0))
+        .collect();
     let mut lost = union.lost.clone();
     lost.union_with(conflicts);
     let several = all.len() > 1;
@@ -413,7 +406,7 @@ fn report_of(
         ..Default::default()
     };
     let mut events = Vec::new();
-    for (copy, made) in found.iter().zip(&mut all) {
+    for (copy, made) in copies.iter().zip(&mut all) {
         totals.repaired += made.stream.salvage.as_ref().map_or(0, |own| own.repaired);
         for mut event in std::mem::take(&mut made.stream.events) {
             if matches!(
@@ -423,7 +416,7 @@ fn report_of(
                 continue;
             }
             if several && let Some(file) = event.file.as_mut() {
-                *file = format!("{}/{file}", copy.stream.dir.display());
+                *file = format!("{}/{file}", copy.found.stream.dir.display());
             }
             events.push(event);
         }

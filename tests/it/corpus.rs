@@ -5,9 +5,12 @@ use std::fs;
 use jetsam::format::{
     compression, consumer, legacy, names, record, seqset, sources, state, timers,
 };
+use jetsam::salvage::quarantine;
 
 use crate::support::{dirs, name_of, testdata};
 
+#[path = "../../fuzz/salvage_targets.rs"]
+mod salvage_targets;
 #[path = "../../fuzz/text_targets.rs"]
 mod text_targets;
 
@@ -20,7 +23,9 @@ const TARGETS: &[(&str, Target)] = &[
     ("legacy", legacy::fuzz_one),
     ("meta", text_targets::meta),
     ("names", names::fuzz_one),
+    ("quarantine", quarantine::fuzz_one),
     ("record", record::fuzz_one),
+    ("salvage_scan", salvage_targets::scan),
     ("schedule", text_targets::schedule),
     ("seqset", seqset::fuzz_one),
     ("sources", sources::fuzz_one),
@@ -65,7 +70,7 @@ fn every_target_has_its_fuzz_binary() {
 mod arbitrary {
     use proptest::prelude::*;
 
-    use super::text_targets;
+    use super::{salvage_targets, text_targets};
 
     proptest! {
         #[test]
@@ -73,6 +78,31 @@ mod arbitrary {
             text_targets::meta(&data);
             text_targets::headers(&data);
             text_targets::schedule(&data);
+        }
+
+        #[test]
+        fn a_scan_takes_anything(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            salvage_targets::scan(&data);
+        }
+
+        /// Records with sound hashes, plain and compressed, with some bits flipped.
+        #[test]
+        fn a_scan_takes_damaged_records(
+            compressed in any::<bool>(),
+            flips in proptest::collection::vec((any::<u16>(), 0_u8..8), 0..4),
+            records in proptest::collection::vec((any::<[u8; 2]>(), proptest::collection::vec(any::<u8>(), 0..90)), 1..12),
+        ) {
+            let mut data = vec![(flips.len() as u8) << 4 | u8::from(compressed) << 1 | 1];
+            for (at, bit) in flips {
+                data.extend(at.to_be_bytes());
+                data.push(1 << bit);
+            }
+            for (kind_and_step, body) in records {
+                data.extend(kind_and_step);
+                data.push(body.len() as u8);
+                data.extend(body);
+            }
+            salvage_targets::scan(&data);
         }
 
         #[test]

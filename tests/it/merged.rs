@@ -1,190 +1,36 @@
-//! Stores made for the purpose, damaged on purpose: what salvage and merge make of them.
+//! Replicas of one stream made and damaged for the purpose: what merging makes of them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use jetsam::crypto::{Cipher, ServerKey};
+use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
-use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Outcome, StreamReport};
+use jetsam::recovery::report::Outcome;
 use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
-use jetsam::salvage::write::{Sealing, StoreWriter};
-use jetsam::salvage::{self, MergeOptions, SalvageError, SalvageOptions, SalvageReport, Uncertain};
+use jetsam::salvage::{MergeOptions, MergeSource, SalvageError};
+use jetsam::vault::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
 
-use crate::recover::{mend, snapshot};
-use crate::salvage::{into, live, save};
-use crate::support::{copy_tree, everything, look};
-
-const MESSAGES: u64 = 1000;
-const PER_BLOCK: u64 = 100;
-const KEY: &[u8] = b"a key for made stores";
-
-/// How a store is made.
-#[derive(Clone, Copy)]
-struct Made {
-    sealed: Option<Cipher>,
-    tombstones: &'static [u64],
-    config: &'static str,
-}
-
-const PLAIN: Made = Made {
-    sealed: None,
-    tombstones: &[],
-    config: "",
+use crate::made::{
+    KEY, MESSAGES, Made, PLAIN, block, copies, every_kind, has, jetsam, join, join_sources, joined,
+    make, message, options, server, totals, zero,
 };
-
-fn options(key: Option<&[u8]>) -> Options {
-    let mut options = everything(0);
-    options.expire = false;
-    options.limits = false;
-    options.threads = 2;
-    options.keys.current = key.map(|key| ServerKey::new(key.to_vec()));
-    options
-}
-
-/// A stream of a thousand messages in ten blocks, with an index of its own; tombstones go into the last block.
-fn make(dir: &Path, made: Made) -> StreamDir {
-    let server = ServerKey::new(KEY.to_vec());
-    let sealing = match made.sealed {
-        Some(cipher) => Sealing::Key {
-            server: &server,
-            cipher,
-        },
-        None => Sealing::Plain,
-    };
-    let writer =
-        StoreWriter::create(&OsFileSystem, dir, b"S", b"A", sealing, &OsEntropy).expect("a store");
-    let json = format!(
-        "{{\"name\":\"S\",\"subjects\":[\"s.>\"],\"retention\":\"limits\",\"max_consumers\":-1,\"max_msgs\":-1,\
-         \"max_bytes\":-1,\"discard\":\"old\",\"max_age\":0,\"max_msgs_per_subject\":-1,\"storage\":\"file\",\
-         \"num_replicas\":1,\"Created\":\"2026-01-02T03:04:05.678Z\"{}}}",
-        made.config
-    );
-    writer.meta(json.as_bytes()).expect("metadata");
-    for number in 1..=MESSAGES / PER_BLOCK {
-        let number = u32::try_from(number).expect("small");
-        let key = HashKey::for_block(b"S", number);
-        let mut content = Vec::new();
-        for at in 0..PER_BLOCK {
-            let seq = u64::from(number - 1) * PER_BLOCK + at + 1;
-            message(&mut content, &key, seq, "as it was");
-        }
-        if u64::from(number) == MESSAGES / PER_BLOCK {
-            for sequence in made.tombstones.iter().copied() {
-                let record = NewRecord::Tombstone {
-                    sequence,
-                    timestamp_ns: time(sequence),
-                };
-                encode_record(&mut content, &key, &record).expect("a record");
-            }
-        }
-        writer.block(number, &mut content).expect("a block");
-    }
-    writer.finish().expect("a durable store");
-    let stream = StreamDir {
-        account: Some("A".into()),
-        name: "S".into(),
-        dir: dir.to_owned(),
-    };
-    let what = RecoverOptions {
-        accept_loss: false,
-        undo: false,
-    };
-    let report = mend(&stream, &options(made.sealed.map(|_| KEY)), &what);
-    assert!(report.outcome <= Outcome::Recovered, "{:?}", report.events);
-    stream
-}
-
-fn time(seq: u64) -> i64 {
-    1_767_323_045_000_000_000 + seq as i64
-}
-
-fn message(content: &mut Vec<u8>, key: &HashKey, sequence: u64, body: &str) {
-    let subject = format!("s.{}", sequence % 7);
-    let filling = "x".repeat(sequence as usize % 90);
-    let body = format!("message {sequence} {body} {filling}");
-    let record = NewRecord::Message {
-        sequence,
-        timestamp_ns: time(sequence),
-        subject: subject.as_bytes(),
-        headers: if sequence.is_multiple_of(3) {
-            b"NATS/1.0\r\nK: v\r\n\r\n"
-        } else {
-            b""
-        },
-        body: body.as_bytes(),
-    };
-    encode_record(content, key, &record).expect("a record");
-}
-
-fn block(stream: &StreamDir, number: u32) -> PathBuf {
-    stream.dir.join(format!("msgs/{number}.blk"))
-}
-
-fn zero(path: &Path, from: usize, length: usize) {
-    let mut bytes = fs::read(path).expect("a block");
-    let end = (from + length).min(bytes.len());
-    bytes[from..end].fill(0);
-    fs::write(path, bytes).expect("a damaged block");
-}
-
-fn copies(temp: &Path, first: &StreamDir, count: usize) -> Vec<StreamDir> {
-    let mut all = vec![first.clone()];
-    for at in 1..count {
-        let dir = temp.join(format!("copy{at}"));
-        copy_tree(&first.dir, &dir);
-        all.push(StreamDir {
-            dir,
-            ..first.clone()
-        });
-    }
-    all
-}
-
-fn join(
-    found: &[StreamDir],
-    options: &Options,
-    wish: &MergeOptions,
-) -> Result<SalvageReport, SalvageError> {
-    let cancel = AtomicBool::new(false);
-    let watch = Watch {
-        progress: &|_| {},
-        cancel: &cancel,
-    };
-    salvage::merge(&OsFileSystem, found, options, wish, &OsEntropy, &watch)
-}
-
-fn joined(out: &Path) -> MergeOptions {
-    MergeOptions {
-        out: out.to_owned(),
-        ..MergeOptions::default()
-    }
-}
-
-fn totals(report: &SalvageReport) -> (u64, u64, Vec<(u64, u64)>) {
-    let totals = report.stream.salvage.as_ref().expect("totals");
-    (totals.recovered, totals.lost, totals.lost_ranges.clone())
-}
-
-fn has(report: &StreamReport, code: EventCode) -> bool {
-    report.events.iter().any(|event| event.code == code)
-}
+use crate::recover::{mend, snapshot};
+use crate::salvage::live;
+use crate::support::{Fixture, copy_tree, golden, look};
 
 #[test]
 fn five_replicas_damaged_on_two_or_on_all_lose_nothing() {
-    for sealed in [None, Some(Cipher::ChaCha), Some(Cipher::Aes)] {
+    for kind in every_kind() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let made = Made {
-            sealed,
             tombstones: &[17, 500],
-            ..PLAIN
+            ..kind
         };
         let whole = make(&temp.path().join("S"), made);
-        let options = options(sealed.map(|_| KEY));
+        let options = made.options();
         let want = look(&whole, &options);
         for damaged in [2, 5] {
             let below = temp.path().join(format!("damaged{damaged}"));
@@ -193,7 +39,9 @@ fn five_replicas_damaged_on_two_or_on_all_lose_nothing() {
             for (at, copy) in all.iter().take(damaged).enumerate() {
                 let at = u32::try_from(at).expect("small");
                 // One loses its second half of a block, one a block, one its index and a middle, one all its tails.
-                zero(&block(copy, at * 2 + 1), 3000, 1 << 20);
+                let damaged = block(copy, at * 2 + 1);
+                let length = fs::metadata(&damaged).expect("a block").len();
+                zero(&damaged, length as usize / 3, 1 << 20);
                 fs::remove_file(block(copy, at * 2 + 2)).expect("a block");
                 if at % 2 == 1 {
                     fs::remove_file(copy.dir.join("msgs/index.db")).expect("an index");
@@ -205,7 +53,7 @@ fn five_replicas_damaged_on_two_or_on_all_lose_nothing() {
             assert_eq!(
                 totals(&report),
                 (998, 0, vec![]),
-                "{:?}",
+                "{kind:?} {:?}",
                 report.stream.events
             );
             assert_eq!(report.stream.digest, want.digest);
@@ -279,26 +127,26 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
     );
 }
 
+/// The second block, with another message under sequence 150.
+fn told_otherwise() -> Vec<u8> {
+    let key = HashKey::for_block(b"S", 2);
+    let mut content = Vec::new();
+    for seq in 101..=200 {
+        let body = match seq {
+            150 => "as it was told",
+            _ => "as it was",
+        };
+        message(&mut content, &key, seq, body);
+    }
+    content
+}
+
 #[test]
 fn contradicting_copies_are_told_and_neither_is_kept() {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let one = make(&temp.path().join("S"), PLAIN);
     let all = copies(temp.path(), &one, 2);
-    let key = HashKey::for_block(b"S", 2);
-    let mut content = Vec::new();
-    for seq in 101..=200 {
-        message(
-            &mut content,
-            &key,
-            seq,
-            if seq == 150 {
-                "as it was told"
-            } else {
-                "as it was"
-            },
-        );
-    }
-    fs::write(block(&all[1], 2), content).expect("a block");
+    fs::write(block(&all[1], 2), told_otherwise()).expect("a block");
     let out = temp.path().join("out");
     let report = join(&all, &options(None), &joined(&out)).expect("a merged store");
     assert_eq!(totals(&report), (MESSAGES - 1, 1, vec![(150, 150)]));
@@ -337,266 +185,316 @@ fn other_streams_are_not_merged_unless_forced() {
     join(&all, &options(None), &wish).expect("a merged store");
 }
 
-/// Block 3 comes under a key that is not at hand at first.
-fn put_third_block_under_another_key(temp: &Path, whole: &StreamDir) {
-    let former = ServerKey::new(b"a former key".to_vec());
-    let sealing = Sealing::Key {
-        server: &former,
-        cipher: Cipher::ChaCha,
+const KEY_A: &[u8] = b"the key of the first server";
+const KEY_B: &[u8] = b"the key of the second server";
+const KEY_NEW: &[u8] = b"the key of the server to come";
+
+/// Replicas on servers that differ in their encryption: ChaCha under one key, AES under another, and plaintext.
+fn replicas(temp: &Path, compressed: bool) -> [(StreamDir, Made); 3] {
+    let kind = |sealed, key| Made {
+        sealed,
+        key,
+        compressed,
+        tombstones: &[17, 500],
+        ..PLAIN
     };
-    let rekeyed = temp.join("U");
-    let writer = StoreWriter::create(&OsFileSystem, &rekeyed, b"S", b"A", sealing, &OsEntropy)
-        .expect("a store");
-    let hash_key = HashKey::for_block(b"S", 3);
-    let mut content = Vec::new();
-    (201..=300).for_each(|seq| message(&mut content, &hash_key, seq, "as it was"));
-    writer.block(3, &mut content).expect("a block");
-    for name in ["3.blk", "3.key"] {
-        fs::copy(
-            rekeyed.join("msgs").join(name),
-            whole.dir.join("msgs").join(name),
-        )
-        .expect("a copy");
+    let kinds = [
+        kind(Some(Cipher::ChaCha), KEY_A),
+        kind(Some(Cipher::Aes), KEY_B),
+        kind(None, KEY),
+    ];
+    let mut number = 0;
+    kinds.map(|made| {
+        number += 1;
+        (make(&temp.join(format!("n{number}/S")), made), made)
+    })
+}
+
+fn own_keys(replicas: &[(StreamDir, Made)]) -> Vec<MergeSource> {
+    let source = |(stream, made): &(StreamDir, Made)| MergeSource {
+        stream: stream.clone(),
+        key: made.sealed.map(|_| server(made.key)),
+    };
+    replicas.iter().map(source).collect()
+}
+
+/// Every replica has lost what the others have: blocks, halves of blocks, an index, a key file.
+fn damage_each(replicas: &[(StreamDir, Made)]) {
+    for (at, (stream, _)) in (0_u32..).zip(replicas) {
+        let number = at * 3 + 1;
+        let path = block(stream, number);
+        let length = fs::metadata(&path).expect("a block").len() as usize;
+        zero(&path, length / 3, 1 << 20);
+        fs::remove_file(block(stream, number + 1)).expect("a block");
+        let key = block(stream, number + 2).with_extension("key");
+        if key.exists() {
+            fs::write(&key, [7; 72]).expect("a key file");
+        }
+    }
+    fs::remove_file(replicas[1].0.dir.join("msgs/index.db")).expect("an index");
+}
+
+#[test]
+fn replicas_under_different_keys_and_ciphers_lose_nothing() {
+    for compressed in [false, true] {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let replicas = replicas(temp.path(), compressed);
+        let want = look(&replicas[2].0, &options(None));
+        damage_each(&replicas);
+        let before: Vec<_> = replicas
+            .iter()
+            .map(|(stream, _)| snapshot(&stream.dir))
+            .collect();
+        let sources = own_keys(&replicas);
+        // In any order, the new store is under the common key, else under that of the first encrypted copy.
+        for (order, common, cipher, new_key) in [
+            ([0, 1, 2], None, None, KEY_A),
+            ([2, 1, 0], None, None, KEY_B),
+            ([2, 0, 1], Some(KEY_NEW), Some(Cipher::Aes), KEY_NEW),
+        ] {
+            let found = order.map(|at| sources[at].clone());
+            let mut options = options(common);
+            options.keys.cipher = cipher;
+            let out = temp.path().join(format!("out{}{}", order[0], order[1]));
+            let report = join_sources(&found, &options, &joined(&out)).expect("a merged store");
+            let what = format!("{order:?} compressed {compressed}");
+            assert_eq!(
+                totals(&report),
+                (998, 0, vec![]),
+                "{what} {:?}",
+                report.stream.events
+            );
+            assert_eq!(report.stream.digest, want.digest, "{what}");
+            let merged = StreamDir {
+                dir: out.clone(),
+                ..replicas[0].0.clone()
+            };
+            let seen = look(&merged, &crate::made::options(Some(new_key)));
+            assert_eq!(
+                (seen.outcome, seen.digest),
+                (Outcome::Clean, want.digest),
+                "{what}"
+            );
+        }
+        let after: Vec<_> = replicas
+            .iter()
+            .map(|(stream, _)| snapshot(&stream.dir))
+            .collect();
+        assert!(before == after, "a source was changed");
     }
 }
 
 #[test]
-fn what_a_missing_key_closed_comes_back_with_the_key() {
+fn a_copy_whose_key_is_not_given_stops_the_merge_and_names_it() {
     let temp = tempfile::tempdir().expect("a temporary directory");
-    let made = Made {
-        sealed: Some(Cipher::ChaCha),
+    let replicas = replicas(temp.path(), false);
+    let mut sources = own_keys(&replicas);
+    sources[1].key = None;
+    let out = temp.path().join("out");
+    let refused = join_sources(&sources, &options(Some(KEY_A)), &joined(&out));
+    let Err(SalvageError::NeedsKey { dir, given: true }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(dir, replicas[1].0.dir);
+    assert!(!out.exists());
+}
+
+#[test]
+fn contradictions_between_encrypted_copies_stay_encrypted() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let replicas = replicas(temp.path(), false);
+    // The plain copy tells something else; what both say goes to the quarantine file.
+    fs::write(block(&replicas[2].0, 2), told_otherwise()).expect("a block");
+    let out = temp.path().join("out");
+    let sources = own_keys(&replicas);
+    let report = join_sources(&sources, &options(None), &joined(&out)).expect("a merged store");
+    assert_eq!(totals(&report), (997, 1, vec![(150, 150)]));
+    assert!(has(&report.stream, EventCode::MergeConflict));
+    let kept = fs::read(out.join("quarantine.jsq")).expect("a quarantine file");
+    assert!(
+        !kept.windows(9).any(|bytes| bytes == b"as it was"),
+        "plaintext in it"
+    );
+}
+
+/// Deleted on one server, damaged on another, and still there in an old backup under a third key.
+#[test]
+fn deletes_of_one_copy_hold_for_those_under_other_keys() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let kind = |sealed, key, tombstones| Made {
+        sealed,
+        key,
+        compressed: true,
+        tombstones,
         ..PLAIN
     };
-    let whole = make(&temp.path().join("S"), made);
-    let other = make(&temp.path().join("T"), made);
-    put_third_block_under_another_key(temp.path(), &whole);
+    let all = [
+        kind(Some(Cipher::ChaCha), KEY_A, &[][..]),
+        kind(Some(Cipher::Aes), KEY_B, &[250, 251, 999]),
+        kind(None, KEY, &[]),
+    ];
+    let mut number = 0;
+    let replicas = all.map(|made| {
+        number += 1;
+        (make(&temp.path().join(format!("n{number}/S")), made), made)
+    });
+    // The backups end at 900, and know nothing of the deletes.
+    for (stream, made) in [&replicas[0], &replicas[2]] {
+        fs::remove_file(block(stream, 10)).expect("a block");
+        fs::remove_file(stream.dir.join("msgs/index.db")).expect("an index");
+        let what = RecoverOptions {
+            accept_loss: true,
+            undo: false,
+        };
+        mend(stream, &made.options(), &what);
+    }
+    fs::remove_file(block(&replicas[1].0, 3)).expect("a block");
     let out = temp.path().join("out");
-    let report = save(&whole, &options(Some(KEY)), &into(&out)).expect("a new store");
+    let sources = own_keys(&replicas);
+    let report = join_sources(&sources, &options(None), &joined(&out)).expect("a merged store");
     assert_eq!(
         totals(&report),
-        (900, 100, vec![(201, 300)]),
+        (997, 0, vec![]),
         "{:?}",
         report.stream.events
     );
-    let file = out.join("quarantine.jsq");
-    let kept = fs::read(&file).expect("a quarantine file");
-    assert!(
-        !kept.windows(9).any(|bytes| bytes == b"as it was"),
-        "plaintext in the quarantine file"
-    );
+    let gone: Vec<u64> = (1..=MESSAGES)
+        .filter(|seq| !live(&report.stream).contains(seq))
+        .collect();
+    assert_eq!(gone, [250, 251, 999]);
+}
 
-    let salvaged = StreamDir {
-        dir: out.clone(),
-        ..whole.clone()
+/// Copies of a stream that a server wrote, put under other keys: consumers, headers and deletes go along.
+#[test]
+fn a_servers_stream_comes_whole_out_of_copies_under_three_keys() {
+    let is_it = |fixture: &Fixture| {
+        fixture.name == "ORDERS" && fixture.dir.to_string_lossy().contains("v2.15.2/s2-chacha/")
     };
-    let again = |name: &str, options: &Options| {
-        let cancel = AtomicBool::new(false);
+    let fixture = golden().into_iter().find(is_it).expect("a store");
+    let mut own = fixture.options();
+    (own.expire, own.limits) = (false, false);
+    let (temp, first) = fixture.scratch();
+    let want = look(&first, &own);
+    let mut sources = vec![MergeSource {
+        stream: first.clone(),
+        key: own.keys.current.clone(),
+    }];
+    let sealed = |key: &[u8], cipher| Target::Key {
+        server: server(key),
+        cipher: Some(cipher),
+    };
+    for (at, target) in [
+        sealed(KEY_A, Cipher::Aes),
+        sealed(KEY_B, Cipher::ChaCha),
+        Target::Plain,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stream = StreamDir {
+            dir: temp.path().join(format!("r{at}/A/streams/ORDERS")),
+            ..first.clone()
+        };
+        copy_tree(&first.dir, &stream.dir);
+        let key = match &target {
+            Target::Key { server, .. } => Some(server.clone()),
+            Target::Plain => None,
+        };
+        let wish = RekeyOptions {
+            target,
+            keep_old: false,
+        };
         let watch = Watch {
             progress: &|_| {},
-            cancel: &cancel,
+            cancel: &AtomicBool::new(false),
         };
-        let wish = joined(&temp.path().join(name));
-        salvage::salvage_with_quarantine(
-            &OsFileSystem,
-            &salvaged,
-            &file,
-            options,
-            &wish,
-            &OsEntropy,
-            &watch,
-        )
-        .expect("a new store")
-    };
-    let with_the_same = again("same", &options(Some(KEY)));
-    assert_eq!(totals(&with_the_same).0, 900);
-    let mut both = options(Some(KEY));
-    both.keys.previous = Some(ServerKey::new(b"a former key".to_vec()));
-    let with_both = again("both", &both);
-    assert_eq!(
-        totals(&with_both),
-        (1000, 0, vec![]),
-        "{:?}",
-        with_both.stream.events
-    );
-    assert_eq!(
-        with_both.stream.digest,
-        look(&other, &options(Some(KEY))).digest
-    );
-}
-
-#[test]
-fn lost_tombstones_do_not_bring_messages_back_in_silence() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
-    let made = Made {
-        tombstones: &[17, 500, 501, 502],
-        ..PLAIN
-    };
-    let stream = make(&temp.path().join("S"), made);
-    // The tombstone of 500 is gone, the others are there.
-    let last = block(&stream, 10);
-    let length = fs::read(&last).expect("a block").len();
-    zero(&last, length - 90, 30);
-    // With the index nothing is in doubt.
-    let with =
-        save(&stream, &options(None), &into(&temp.path().join("with"))).expect("a new store");
-    assert_eq!(totals(&with).0, 996);
-    assert_eq!(with.stream.salvage.as_ref().expect("totals").uncertain, 0);
-    fs::remove_file(stream.dir.join("msgs/index.db")).expect("an index");
-    let without =
-        save(&stream, &options(None), &into(&temp.path().join("without"))).expect("a new store");
-    let found = without.stream.salvage.as_ref().expect("totals");
-    assert_eq!(
-        (found.recovered, found.uncertain, found.lost),
-        (997, 997, 0)
-    );
-    assert!(has(&without.stream, EventCode::DeletesUncertain));
-    assert_eq!(without.stream.outcome, Outcome::Recovered);
-    let wish = SalvageOptions {
-        uncertain: Uncertain::Drop,
-        ..into(&temp.path().join("dropped"))
-    };
-    let dropped = save(&stream, &options(None), &wish).expect("a new store");
-    assert_eq!(totals(&dropped).0, 0);
-    assert_eq!(dropped.stream.state.expect("a state").last_seq, 1000);
-}
-
-#[test]
-fn damage_in_the_middle_costs_what_it_touched() {
-    for sealed in [None, Some(Cipher::Aes)] {
-        let temp = tempfile::tempdir().expect("a temporary directory");
-        let stream = make(&temp.path().join("S"), Made { sealed, ..PLAIN });
-        zero(&block(&stream, 5), 1000, 500);
-        let options = options(sealed.map(|_| KEY));
-        for index in [true, false] {
-            if !index {
-                fs::remove_file(stream.dir.join("msgs/index.db")).expect("an index");
-            }
-            let out = temp.path().join(format!("out{index}"));
-            let report = save(&stream, &options, &into(&out)).expect("a new store");
-            let (kept, lost, ranges) = totals(&report);
-            assert_eq!(
-                (kept + lost, ranges.len()),
-                (MESSAGES, 1),
-                "{:?}",
-                report.stream.events
-            );
-            assert!((4..12).contains(&lost), "{lost} lost");
-            assert_eq!(report.stream.exit_code(), 4);
-            let quiet = Watch {
-                progress: &|_| {},
-                cancel: &AtomicBool::new(false),
-            };
-            let seen = salvage::check(&OsFileSystem, &stream, &options, &quiet).expect("a view");
-            assert_eq!(seen.stream.digest, report.stream.digest);
-            assert_eq!(seen.stream.state, report.stream.state);
-            assert_eq!(live(&seen.stream), live(&report.stream));
-        }
-    }
-}
-
-#[test]
-fn the_tail_is_not_used_again() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
-    let stream = make(&temp.path().join("S"), PLAIN);
-    fs::remove_file(block(&stream, 10)).expect("a block");
-    fs::remove_file(block(&stream, 9)).expect("a block");
-    let out = temp.path().join("out");
-    let report = save(&stream, &options(None), &into(&out)).expect("a new store");
-    assert_eq!(totals(&report), (800, 200, vec![(801, 1000)]));
-    let state = report.stream.state.expect("a state");
-    assert_eq!(
-        (state.last_seq, state.last_time_ns),
-        (1000, Some(time(1000)))
-    );
-}
-
-#[test]
-fn a_cancelled_salvage_says_so() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
-    let stream = make(&temp.path().join("S"), PLAIN);
-    let cancel = AtomicBool::new(true);
-    let watch = Watch {
-        progress: &|_| {},
-        cancel: &cancel,
-    };
-    let wish = into(&temp.path().join("out"));
-    let result = salvage::salvage(
-        &OsFileSystem,
-        &stream,
-        &options(None),
-        &wish,
-        &OsEntropy,
-        &watch,
-    );
-    assert!(matches!(result, Err(SalvageError::Interrupted(_))));
-    assert!(!temp.path().join("out").exists());
-}
-
-/// Runs the command; returns its exit code and what it printed.
-fn jetsam(arguments: &[&str]) -> (i32, String, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_jetsam"))
-        .args(arguments)
-        .output()
-        .expect("the command");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    let code = output.status.code().expect("an exit code");
-    (code, text(output.stdout), text(output.stderr))
-}
-
-#[test]
-fn the_command_tells_what_it_kept_and_lost() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
-    let stream = make(&temp.path().join("store/A/streams/S"), PLAIN);
-    zero(&block(&stream, 5), 1000, 500);
-    let path = |below: &str| temp.path().join(below).to_string_lossy().into_owned();
-    let (store, out) = (path("store"), path("out"));
-    let (code, seen, _) = jetsam(&["check", &store, "--policy", "salvage", "--json", "--digest"]);
-    let seen: serde_json::Value = serde_json::from_str(&seen).expect("JSON");
-    assert_eq!((code, &seen["policy"]), (4, &"salvage".into()));
-    let (code, printed, _) = jetsam(&["cat", &store, "--policy", "salvage", "--json"]);
-    assert_eq!(code, 4);
-    let (code, made, _) = jetsam(&["salvage", &store, "--out", &out, "--json", "--digest"]);
-    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
-    let (seen, made) = (&seen["streams"][0], &made["streams"][0]);
-    assert_eq!(code, 4);
-    assert_eq!(made["salvage"], seen["salvage"]);
-    assert_eq!(made["digest"], seen["digest"]);
-    assert_eq!(made["salvage"]["recovered"], printed.lines().count());
-    assert_eq!(made["source"], "index");
-    let summary = fs::read(temp.path().join("out/summary.json")).expect("a summary");
-    let summary: serde_json::Value = serde_json::from_slice(&summary).expect("JSON");
-    let summary = &summary["streams"][0];
-    assert_eq!(summary["total"]["lost_seqs"], made["salvage"]["lost_seqs"]);
-    assert_eq!(summary["blocks"][4]["lost"], made["salvage"]["lost"]);
-    // The new store has the shape of the old one, and nothing is wrong with it.
-    assert_eq!(jetsam(&["check", &out]).0, 0);
-    assert!(temp.path().join("out/A/streams/S/msgs/index.db").is_file());
-}
-
-#[test]
-fn a_place_that_will_not_do_is_refused_and_nothing_touched() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
-    let stream = make(&temp.path().join("S"), PLAIN);
-    fs::create_dir(temp.path().join("full")).expect("a directory");
-    fs::write(temp.path().join("full/file"), "x").expect("a file");
-    std::os::unix::fs::symlink(&stream.dir, temp.path().join("link")).expect("a link");
-    let path = |below: &str| temp.path().join(below).to_string_lossy().into_owned();
-    let before = snapshot(temp.path());
-    for (from, out, want) in [
-        ("S", "S/new", "lie one in the other"),
-        ("S", "link/new", "lie one in the other"),
-        ("S", "", "lie one in the other"),
-        ("S", "full", "is not empty"),
-        ("S", "full/file", "--out"),
-        ("full", "out", "no store here"),
-        ("nothing", "out", "no such directory"),
-    ] {
-        let (code, _, told) = jetsam(&["salvage", &path(from), "--out", &path(out)]);
-        assert_eq!(code, 16, "{from} to {out}: {told}");
-        assert!(told.contains(want), "{from} to {out}: {told}");
+        let done = rekey(&OsFileSystem, &stream, &own, &wish, &OsEntropy, &watch);
         assert!(
-            snapshot(temp.path()) == before,
-            "{from} to {out}: something was touched"
+            matches!(done.outcome, RekeyOutcome::Rekeyed),
+            "{:?}",
+            done.outcome
         );
+        sources.push(MergeSource { stream, key });
     }
+    // Each of the first three has one block less and a consumer that cannot be read.
+    for (number, source) in (1..).zip(&sources[..3]) {
+        fs::remove_file(block(&source.stream, number)).expect("a block");
+        zero(&source.stream.dir.join("msgs/index.db"), 0, 40);
+    }
+    let mut options = own.clone();
+    options.keys.current = None;
+    let out = temp.path().join("out");
+    let report = join_sources(&sources, &options, &joined(&out)).expect("a merged store");
+    assert_eq!(totals(&report).1, 0, "{:?}", report.stream.events);
+    assert_eq!(report.stream.digest, want.digest);
+    assert_eq!(live(&report.stream), live(&want));
+    let merged = StreamDir {
+        dir: out,
+        ..first.clone()
+    };
+    let seen = look(&merged, &own);
+    assert_eq!(seen.outcome, Outcome::Clean, "{:?}", seen.events);
+    assert_eq!(
+        (seen.digest, &seen.consumers),
+        (want.digest, &want.consumers)
+    );
+}
+
+#[test]
+fn the_command_takes_a_key_for_each_copy() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let replicas = replicas(temp.path(), true);
+    damage_each(&replicas);
+    let path = |below: &str| temp.path().join(below).to_string_lossy().into_owned();
+    for (name, key) in [("a", KEY_A), ("b", KEY_B), ("new", KEY_NEW)] {
+        fs::write(temp.path().join(name), key).expect("a key file");
+    }
+    let copies = [path("n1/S"), path("n2/S"), path("n3/S")];
+    let run = |flags: &[&str], out: &str| {
+        let mut line = vec!["merge", "--account", "A", "--json", "--out", out];
+        line.extend(copies.iter().map(String::as_str));
+        line.extend(flags);
+        jetsam(&line)
+    };
+    let (a, b, new) = (path("a"), path("b"), path("new"));
+    let each = ["--source-key-file", &a, "--source-key-file", &b];
+    let (code, _, told) = run(&each, &path("out"));
+    assert_eq!(code, 16);
+    assert!(told.contains("3 copies and 2 keys"), "{told}");
+    let in_turn = [&each[..], &["--source-key-env", "-"]].concat();
+    let under_new = [&in_turn[..], &["--key-file", &new]].concat();
+    for (flags, out, key) in [(&in_turn, "one/S", &a), (&under_new, "two/S", &new)] {
+        let (code, told, err) = run(flags, &path(out));
+        let told: serde_json::Value = serde_json::from_str(&told).expect(&err);
+        assert!(code <= 1, "{err}");
+        let salvaged = &told["streams"][0]["salvage"];
+        assert_eq!(
+            (&salvaged["recovered"], &salvaged["lost"]),
+            (&998.into(), &0.into())
+        );
+        let (code, _, err) = jetsam(&["check", &path(out), "--account", "A", "--key-file", key]);
+        assert_eq!(code, 0, "{err}");
+    }
+    // In another order nothing opens.
+    let wrong = [
+        "--source-key-file",
+        &b,
+        "--source-key-file",
+        &a,
+        "--source-key-file",
+        "-",
+    ];
+    let (code, _, told) = run(&wrong, &path("three/S"));
+    assert_eq!(code, 8, "{told}");
+    assert!(told.contains("n1/S"), "{told}");
+    let (code, _, told) = jetsam(&[
+        "salvage",
+        &copies[0],
+        "--out",
+        &path("four"),
+        "--source-key-file",
+        &a,
+    ]);
+    assert_eq!(code, 16);
+    assert!(told.contains("jetsam merge"), "{told}");
 }

@@ -38,6 +38,18 @@ impl RawArgs {
         last.map(|(_, value)| value.as_os_str())
     }
 
+    /// Every value of these flags, in the order given.
+    pub fn all<'a>(
+        &'a self,
+        names: &'a [&str],
+    ) -> impl Iterator<Item = (&'static str, &'a OsStr)> + 'a {
+        let named = self
+            .given
+            .iter()
+            .filter(|(flag, _)| names.contains(&flag.long));
+        named.map(|(flag, value)| (flag.long, value.as_os_str()))
+    }
+
     /// Whether a flag was given.
     pub fn has(&self, long: &str) -> bool {
         self.get(long).is_some()

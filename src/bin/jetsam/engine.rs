@@ -9,7 +9,7 @@ use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
-use jetsam::salvage::{SalvageError, SalvageReport};
+use jetsam::salvage::{MergeSource, SalvageError, SalvageReport};
 
 use crate::{merge, salvage};
 
@@ -165,7 +165,7 @@ pub trait Engine {
     /// One store from several copies.
     fn merge(
         &self,
-        copies: &[StreamDir],
+        copies: &[MergeSource],
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,

@@ -204,6 +204,18 @@ pub const FLAGS: &[Flag] = &[
         "merge copies that do not look like copies of one stream",
     ),
     value(
+        "source-key-env",
+        "VAR",
+        &[Verb::Merge],
+        "variable with the key of one copy, for each PATH in turn; - where it has none of its own",
+    ),
+    value(
+        "source-key-file",
+        "FILE",
+        &[Verb::Merge],
+        "the same from a file; the two may be mixed",
+    ),
+    value(
         "from-quarantine",
         "FILE",
         &[Verb::Salvage],

@@ -8,11 +8,11 @@ use jetsam::env::OsFileSystem;
 use jetsam::vault::keys::{KeyEntry, KeyReport, survey};
 use jetsam::vault::raft_groups;
 
+use crate::each;
 use crate::engine::{EngineError, StreamDir};
-use crate::json::{Document, path_text};
+use crate::json::path_text;
 use crate::resolve::Command;
 use crate::session::{self, Session};
-use crate::signals::INTERRUPTED;
 use crate::{table, units};
 
 /// One stream of the JSON document.
@@ -77,20 +77,11 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
         Ok(streams) => streams,
         Err(error) => return session::failed(session, command, None, &error),
     };
-    let mut results = Vec::with_capacity(streams.len());
-    let mut exit = 0;
-    for stream in &streams {
+    let (results, exit) = each::stream(session.worker.gate, &streams, |stream| {
         let result = survey(&OsFileSystem, stream, &command.options);
-        exit = exit.max(match &result {
-            Ok(report) => report.exit_code(),
-            Err(_) => 8,
-        });
-        results.push(result.map_err(|error| (stream, error.to_string())));
-        if session.worker.gate.interrupted() {
-            exit = INTERRUPTED;
-            break;
-        }
-    }
+        let exit = result.as_ref().map_or(8, KeyReport::exit_code);
+        (result.map_err(|error| (stream, error.to_string())), exit)
+    });
     if command.json {
         as_json(session, command, &results, exit)?;
     } else {
@@ -107,9 +98,8 @@ fn as_json(
     results: &Results<'_>,
     exit: u8,
 ) -> io::Result<()> {
-    let mut document = Document::begin(session.console.out, &command.path, None)?;
-    for result in results {
-        document.stream(&match result {
+    each::document(session, command, results, exit, |result| {
+        let told = match result {
             Ok(report) => StreamJson {
                 account: report.account.as_deref(),
                 name: &report.name,
@@ -124,9 +114,10 @@ fn as_json(
                 keys: Vec::new(),
                 error: Some(error.clone()),
             },
-        })?;
-    }
-    document.end(exit, None)
+        };
+        let (name, error) = (told.name, told.error.clone());
+        (told, name, error)
+    })
 }
 
 fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<()> {

@@ -9,7 +9,7 @@ use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
-use jetsam::salvage::{self as saving, SalvageError, SalvageReport};
+use jetsam::salvage::{self as saving, MergeSource, SalvageError, SalvageReport};
 
 use crate::engine::{
     Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
@@ -146,7 +146,7 @@ impl Engine for Library {
 
     fn merge(
         &self,
-        copies: &[StreamDir],
+        copies: &[MergeSource],
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,

@@ -11,6 +11,7 @@ mod check;
 mod config;
 mod console;
 mod details;
+mod each;
 mod engine;
 mod flags;
 mod harness;

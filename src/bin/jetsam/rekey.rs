@@ -11,13 +11,13 @@ use jetsam::vault::rekey::{
 };
 
 use crate::args::{RawArgs, Usage};
+use crate::each;
 use crate::engine::{EngineError, Progress, StreamDir};
-use crate::json::{Document, path_text};
+use crate::json::path_text;
 use crate::keys;
 use crate::progress::Meter;
 use crate::resolve::{self, Command, Surroundings};
 use crate::session::{self, Session};
-use crate::signals::INTERRUPTED;
 use crate::units;
 
 /// What only this verb is asked.
@@ -98,17 +98,11 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(streams) => streams,
         Err(error) => return session::failed(session, command, None, &error),
     };
-    let mut reports = Vec::with_capacity(streams.len());
-    let mut exit = 0;
-    for stream in &streams {
+    let (reports, exit) = each::stream(session.worker.gate, &streams, |stream| {
         let report = one(session, command, stream, &options);
-        exit = exit.max(report.outcome.exit_code());
-        reports.push(report);
-        if session.worker.gate.interrupted() {
-            exit = INTERRUPTED;
-            break;
-        }
-    }
+        let exit = report.outcome.exit_code();
+        (report, exit)
+    });
     if command.json {
         as_json(session, command, &reports, exit)?;
     } else {
@@ -171,10 +165,9 @@ fn as_json(
     reports: &[RekeyReport],
     exit: u8,
 ) -> io::Result<()> {
-    let mut document = Document::begin(session.console.out, &command.path, None)?;
-    for report in reports {
+    each::document(session, command, reports, exit, |report| {
         let error = error_of(report).map(ToString::to_string);
-        document.stream(&RekeyJson {
+        let told = RekeyJson {
             account: report.account.as_deref(),
             name: &report.name,
             dir: path_text(&report.dir),
@@ -189,13 +182,9 @@ fn as_json(
             left_out: &report.left_out,
             kept: report.kept.as_deref().map(path_text),
             error: error.clone(),
-        })?;
-        if let Some(error) = error {
-            let text = units::printable(&format!("{}: {error}", report.name));
-            let _ = writeln!(session.console.err, "jetsam: {text}");
-        }
-    }
-    document.end(exit, None)
+        };
+        (told, &report.name, error)
+    })
 }
 
 fn as_text(session: &mut Session<'_, '_>, reports: &[RekeyReport]) -> io::Result<()> {

@@ -228,32 +228,43 @@ pub fn key(
     file_flag: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<ServerKey>, Usage> {
-    let (bytes, from) = match (raw.get(variable_flag), raw.get(file_flag)) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => {
-            return usage(format!(
-                "--{variable_flag} and --{file_flag} exclude each other"
-            ));
-        }
-        (Some(name), None) => {
-            let from = format!("the environment variable {}", name.display());
-            match (surroundings.variable)(name) {
-                Some(value) => (value.into_encoded_bytes(), from),
-                None => return usage(format!("--{variable_flag}: {from} is not set")),
-            }
-        }
-        (None, Some(file)) => {
-            let from = format!("the key file {}", file.display());
-            match std::fs::read(file) {
-                Ok(bytes) => (without_newline(bytes), from),
-                Err(error) => return usage(format!("--{file_flag}: {from}: {error}")),
-            }
-        }
-    };
-    if bytes.is_empty() {
-        return usage(format!("{from} is empty"));
+    match (raw.get(variable_flag), raw.get(file_flag)) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => usage(format!(
+            "--{variable_flag} and --{file_flag} exclude each other"
+        )),
+        (Some(name), None) => key_in_variable(variable_flag, name, surroundings).map(Some),
+        (None, Some(file)) => key_in_file(file_flag, file).map(Some),
     }
-    Ok(Some(ServerKey::new(bytes)))
+}
+
+/// The key in the environment variable `name`, which `flag` gave.
+pub fn key_in_variable(
+    flag: &str,
+    name: &OsStr,
+    surroundings: &Surroundings<'_>,
+) -> Result<ServerKey, Usage> {
+    let from = format!("the environment variable {}", name.display());
+    match (surroundings.variable)(name) {
+        Some(value) => not_empty(value.into_encoded_bytes(), &from),
+        None => usage(format!("--{flag}: {from} is not set")),
+    }
+}
+
+/// The key in the file `file`, which `flag` gave.
+pub fn key_in_file(flag: &str, file: &OsStr) -> Result<ServerKey, Usage> {
+    let from = format!("the key file {}", file.display());
+    match std::fs::read(file) {
+        Ok(bytes) => not_empty(without_newline(bytes), &from),
+        Err(error) => usage(format!("--{flag}: {from}: {error}")),
+    }
+}
+
+fn not_empty(bytes: Vec<u8>, from: &str) -> Result<ServerKey, Usage> {
+    match bytes.is_empty() {
+        true => usage(format!("{from} is empty")),
+        false => Ok(ServerKey::new(bytes)),
+    }
 }
 
 /// Editors end a file with a newline that is no part of the key.
@@ -277,7 +288,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         Verb::Undo => Task::Undo,
         Verb::Cat => Task::Cat(cat_query(raw)?),
         Verb::Salvage => Task::Salvage(crate::salvage::query(raw)?),
-        Verb::Merge => Task::Merge(crate::merge::query(raw)?),
+        Verb::Merge => Task::Merge(crate::merge::query(raw, surroundings)?),
         Verb::Preflight => Task::Preflight(crate::preflight::query(raw)?),
         Verb::RebuildIndex => Task::RebuildIndex(crate::rebuild_index::query(raw)?),
         Verb::Keys => Task::Keys,

@@ -290,12 +290,12 @@ impl Engine for Fake {
 
     fn merge(
         &self,
-        copies: &[StreamDir],
+        copies: &[jetsam::salvage::MergeSource],
         _options: &Options,
         _query: &crate::merge::Query,
         _on_progress: OnProgress<'_>,
     ) -> Result<SalvageReport, EngineError> {
-        let stream = self.report(&copies[0]);
+        let stream = self.report(&copies[0].stream);
         Ok(SalvageReport {
             stream,
             blocks: Vec::new(),

@@ -2,11 +2,11 @@
 
 use std::io;
 
+use crate::each;
 use crate::engine::{EngineError, StreamDir, UndoReport};
-use crate::json::{Document, path_text};
+use crate::json::path_text;
 use crate::resolve::Command;
 use crate::session::{self, Session};
-use crate::signals::INTERRUPTED;
 use crate::units;
 
 /// One stream of the JSON document.
@@ -30,21 +30,13 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
         Ok(found) => session::note_passed_over(&mut session.console, found),
         Err(error) => return session::failed(session, command, None, &error),
     };
-    let mut results = Vec::with_capacity(streams.len());
-    let mut exit = 0;
-    for stream in &streams {
+    let (results, exit) = each::stream(worker.gate, &streams, |stream| {
         worker.gate.begin_writing();
         let result = worker.engine.undo(stream);
         worker.gate.end_writing();
-        if let Err(error) = &result {
-            exit = exit.max(session::exit_code(error));
-        }
-        results.push((stream, result));
-        if worker.gate.interrupted() {
-            exit = INTERRUPTED;
-            break;
-        }
-    }
+        let exit = result.as_ref().err().map_or(0, session::exit_code);
+        ((stream, result), exit)
+    });
     if command.json {
         as_json(session, command, &results, exit)?;
     } else {
@@ -69,24 +61,20 @@ fn as_json(
     results: &Results<'_>,
     exit: u8,
 ) -> io::Result<()> {
-    let mut document = Document::begin(session.console.out, &command.path, None)?;
-    for (stream, result) in results {
+    each::document(session, command, results, exit, |(stream, result)| {
         let report = result.as_ref().ok();
-        document.stream(&UndoJson {
+        let error = result.as_ref().err().map(EngineError::message);
+        let told = UndoJson {
             account: stream.account.as_deref(),
             name: &stream.name,
             dir: path_text(&stream.dir),
             outcome: outcome(result),
             restored: report.map_or(&[], |report| &report.restored),
             removed: report.map_or(&[], |report| &report.removed),
-            error: result.as_ref().err().map(EngineError::message),
-        })?;
-        if let Err(error) = result {
-            let message = units::printable(error.message());
-            let _ = writeln!(session.console.err, "jetsam: {}: {message}", stream.name);
-        }
-    }
-    document.end(exit, None)
+            error,
+        };
+        (told, &stream.name, error.map(str::to_owned))
+    })
 }
 
 fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<()> {

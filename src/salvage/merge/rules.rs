@@ -5,17 +5,21 @@ use super::super::evidence::MetaOrigin;
 use super::super::find::Edge;
 use super::super::quarantine::Regained;
 use super::super::sets::{difference, intersection, remove_all, within};
-use super::super::survey::{Survey, vanishing};
+use super::super::survey::vanishing;
 use super::super::trust::counted_by;
+use super::Copy;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 
-pub(super) fn are_one_stream(found: &[Survey]) -> Result<(), SalvageError> {
-    let Some((first, others)) = found.split_first() else {
+pub(super) fn are_one_stream(copies: &[Copy]) -> Result<(), SalvageError> {
+    let Some((first, others)) = copies.split_first() else {
         return Ok(());
     };
     for other in others {
-        let (a, b) = (&first.gathered.evidence, &other.gathered.evidence);
+        let (a, b) = (
+            &first.found.gathered.evidence,
+            &other.found.gathered.evidence,
+        );
         let mut detail = None;
         if a.name != b.name {
             detail = Some(format!(
@@ -32,7 +36,10 @@ pub(super) fn are_one_stream(found: &[Survey]) -> Result<(), SalvageError> {
             detail = Some("it was created at another time and takes other subjects".to_owned());
         }
         if let Some(detail) = detail {
-            return Err(SalvageError::NotOneStream(other.stream.dir.clone(), detail));
+            return Err(SalvageError::NotOneStream(
+                other.found.stream.dir.clone(),
+                detail,
+            ));
         }
     }
     Ok(())
@@ -42,35 +49,48 @@ pub(super) fn are_one_stream(found: &[Survey]) -> Result<(), SalvageError> {
 pub(super) struct Union {
     pub(super) kept: SeqSet,
     pub(super) lost: SeqSet,
+    pub(super) deleted: SeqSet,
     pub(super) uncertain: SeqSet,
     pub(super) last: Edge,
 }
 
-pub(super) fn unite(found: &[Survey], regained: Option<&Regained>, drop_uncertain: bool) -> Union {
+pub(super) fn unite(copies: &[Copy], regained: Option<&Regained>, drop_uncertain: bool) -> Union {
     let mut held = SeqSet::new();
     let mut lost = SeqSet::new();
     let mut last = Edge::default();
-    for copy in found {
-        held.union_with(&copy.trust.live);
+    for Copy { found, .. } in copies {
+        held.union_with(&found.trust.live);
         // Deleted in this copy by its index alone, perhaps wrongly.
-        held.union_with(&copy.trust.deleted);
-        lost.union_with(&copy.trust.lost);
-        if copy.trust.last.seq > last.seq {
-            last = copy.trust.last;
+        held.union_with(&found.trust.deleted);
+        lost.union_with(&found.trust.lost);
+        if found.trust.last.seq > last.seq {
+            last = found.trust.last;
         }
     }
+    let mut deleted = deleted_in_any(copies, &held);
     if let Some(regained) = regained {
-        held.union_with(&regained.seqs);
-        last.seq = last.seq.max(regained.seqs.last().unwrap_or(0));
+        // What the index and the tombstones said when it was put aside is not among what was regained. Those of now, written
+        // over the loss, do not speak of what was lost.
+        let mut back = regained.seqs.clone();
+        if !regained.knows_deletes {
+            remove_all(&mut back, &tombstones_of(copies));
+        }
+        for Copy { found, .. } in copies {
+            remove_all(&mut back, &found.trust.deleted);
+        }
+        remove_all(&mut deleted, &back);
+        last.seq = last.seq.max(back.last().unwrap_or(0));
+        held.union_with(&back);
+        deleted.union_with(&regained.tombstones);
     }
-    let deleted = deleted_in_any(found, &held);
     let mut kept = difference(&held, &deleted);
     let mut uncertain = SeqSet::new();
-    for (at, copy) in found.iter().enumerate() {
+    for (at, copy) in copies.iter().enumerate() {
         // Another copy without doubt settles it.
-        let mut doubted = copy.trust.uncertain.clone();
-        for (_, other) in found.iter().enumerate().filter(|(other, _)| *other != at) {
-            let sure = difference(&other.trust.live, &other.trust.uncertain);
+        let mut doubted = copy.found.trust.uncertain.clone();
+        for other in all_but(copies, at) {
+            let trust = &other.found.trust;
+            let sure = difference(&trust.live, &trust.uncertain);
             remove_all(&mut doubted, &sure);
         }
         uncertain.union_with(&doubted);
@@ -84,52 +104,63 @@ pub(super) fn unite(found: &[Survey], regained: Option<&Regained>, drop_uncertai
     Union {
         kept,
         lost,
+        deleted,
         uncertain,
         last,
     }
 }
 
-/// The sequences of `held` and those lost that were deleted, by the rules at the head of this file.
-fn deleted_in_any(found: &[Survey], held: &SeqSet) -> SeqSet {
-    let mut deleted = SeqSet::new();
-    for copy in found {
-        let mut named = copy.trust.tombstones.clone();
-        if copy
-            .gathered
-            .evidence
-            .index
-            .as_ref()
-            .is_some_and(|index| index.fresh)
+fn all_but(copies: &[Copy], at: usize) -> impl Iterator<Item = &Copy> {
+    let others = copies.iter().enumerate();
+    others.filter_map(move |(other, copy)| (other != at).then_some(copy))
+}
+
+/// The tombstones that count: those of a copy whose fresh index says otherwise do not.
+fn tombstones_of(copies: &[Copy]) -> SeqSet {
+    let mut named = SeqSet::new();
+    for Copy { found, .. } in copies {
+        let index = found.gathered.evidence.index.as_ref();
+        let mut own = found.trust.tombstones.clone();
+        if index.is_some_and(|index| index.fresh) {
+            remove_all(&mut own, &found.trust.live);
+        }
+        named.union_with(&own);
+        for legacy in found
+            .blocks
+            .iter()
+            .filter_map(|block| block.legacy.as_ref())
         {
-            remove_all(&mut named, &copy.trust.live);
-        }
-        deleted.union_with(&named);
-        for legacy in copy.blocks.iter().filter_map(|block| block.legacy.as_ref()) {
-            deleted.union_with(&legacy.deleted);
-        }
-        for find in &copy.finds {
-            deleted.union_with(&difference(&find.erased, held));
+            named.union_with(&legacy.deleted);
         }
     }
+    named
+}
+
+/// The sequences of `held` and those lost that were deleted, by the rules at the head of this file.
+fn deleted_in_any(copies: &[Copy], held: &SeqSet) -> SeqSet {
+    let mut deleted = tombstones_of(copies);
+    for find in copies.iter().flat_map(|copy| &copy.found.finds) {
+        deleted.union_with(&difference(&find.erased, held));
+    }
     // A copy that has the record and whose index does not count it saw it deleted, unless an index as new counts it.
-    for (at, copy) in found.iter().enumerate() {
+    for (at, copy) in copies.iter().enumerate() {
         let reach = index_reach(copy);
-        let mut unlisted = copy.trust.deleted.clone();
-        for (_, other) in found.iter().enumerate().filter(|(other, _)| *other != at) {
+        let mut unlisted = copy.found.trust.deleted.clone();
+        for other in all_but(copies, at) {
             if index_reach(other) >= reach
-                && let Some(index) = &other.gathered.evidence.index
+                && let Some(index) = &other.found.gathered.evidence.index
             {
                 remove_all(&mut unlisted, &counted_by(&index.state));
             }
         }
         deleted.union_with(&unlisted);
     }
-    let mut reaches: Vec<u64> = indexes(found)
+    let mut reaches: Vec<u64> = indexes(copies)
         .map(|(state, _)| state.last_sequence)
         .collect();
     reaches.sort_unstable();
     reaches.dedup();
-    let newest_first = indexes(found)
+    let newest_first = indexes(copies)
         .map(|(state, _)| (state.last_sequence, state.first_sequence))
         .max_by_key(|(last, first)| (*last, std::cmp::Reverse(*first)));
     if let Some((_, first)) = newest_first
@@ -141,9 +172,9 @@ fn deleted_in_any(found: &[Survey], held: &SeqSet) -> SeqSet {
     if let Some(furthest) = reaches.last().copied() {
         let mut counted = SeqSet::new();
         let mut vanishes = true;
-        for (state, copy) in indexes(found).filter(|(state, _)| state.last_sequence == furthest) {
+        for (state, copy) in indexes(copies).filter(|(state, _)| state.last_sequence == furthest) {
             counted.union_with(&counted_by(state));
-            vanishes &= vanishing(&copy.gathered.evidence.meta);
+            vanishes &= vanishing(&copy.found.gathered.evidence.meta);
         }
         if vanishes {
             let spoken_of = within(held, 0..=furthest);
@@ -153,41 +184,39 @@ fn deleted_in_any(found: &[Survey], held: &SeqSet) -> SeqSet {
     deleted
 }
 
-fn index_reach(copy: &Survey) -> u64 {
-    let index = copy.gathered.evidence.index.as_ref();
+fn index_reach(copy: &Copy) -> u64 {
+    let index = copy.found.gathered.evidence.index.as_ref();
     index.map_or(0, |index| index.state.last_sequence)
 }
 
-fn indexes(found: &[Survey]) -> impl Iterator<Item = (&StateFile, &Survey)> {
-    found.iter().filter_map(|copy| {
-        let index = copy.gathered.evidence.index.as_ref()?;
+fn indexes(copies: &[Copy]) -> impl Iterator<Item = (&StateFile, &Copy)> {
+    copies.iter().filter_map(|copy| {
+        let index = copy.found.gathered.evidence.index.as_ref()?;
         Some((&index.state, copy))
     })
 }
 
-/// The copy whose configuration and consumers are taken: sound metadata first, then the highest last sequence.
-pub(super) fn best(found: &[Survey]) -> Option<&Survey> {
-    found.iter().max_by_key(|copy| {
-        let origin = match copy.gathered.evidence.meta_origin {
+/// The copy whose configuration is taken: sound metadata first, then the highest last sequence.
+pub(super) fn best(copies: &[Copy]) -> Option<&Copy> {
+    copies.iter().max_by_key(|copy| {
+        let origin = match copy.found.gathered.evidence.meta_origin {
             MetaOrigin::Sound => 3,
             MetaOrigin::Mended => 2,
             MetaOrigin::Unproven => 1,
             MetaOrigin::Made => 0,
         };
-        (origin, copy.trust.last.seq)
+        (origin, copy.found.trust.last.seq)
     })
 }
 
-pub(super) fn newest_consumers(found: &[Survey]) -> Option<&Survey> {
-    found
-        .iter()
-        .filter(|copy| !copy.consumers.is_empty())
-        .max_by_key(|copy| {
-            let delivered = copy.consumers.iter().filter_map(|consumer| {
-                consumer.state.as_ref().map(|state| {
-                    u128::from(state.delivered.consumer) + u128::from(state.ack_floor.consumer)
-                })
-            });
-            (copy.consumers.len(), delivered.sum::<u128>())
-        })
+pub(super) fn newest_consumers(copies: &[Copy]) -> Option<&Copy> {
+    let consumers = |copy: &&Copy| !copy.found.consumers.is_empty();
+    copies.iter().filter(consumers).max_by_key(|copy| {
+        let delivered = copy.found.consumers.iter().filter_map(|consumer| {
+            consumer.state.as_ref().map(|state| {
+                u128::from(state.delivered.consumer) + u128::from(state.ack_floor.consumer)
+            })
+        });
+        (copy.found.consumers.len(), delivered.sum::<u128>())
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::format::seqset::SeqSet;
 use crate::format::varint::{Reader as Bytes, put_uvarint};
 
 /// First bytes of the file.
@@ -18,6 +19,7 @@ const PAYLOAD_MAX: usize = PIECE_MAX + KEY_MAX + TEXT_MAX + 256;
 const COMPRESSED: u8 = 1;
 const BEFORE: u8 = 2;
 const AFTER: u8 = 4;
+const SHARES: u8 = 8;
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub enum EntryKind {
     Piece,
     /// A whole record that another copy contradicts.
     Conflict,
+    /// No bytes of the store: the sequences that were known to be deleted, see [`encode_gone`]. `before` is the last sequence
+    /// that an index spoke of which knew of every delete; absent where there was none, so that there may have been others.
+    Gone,
 }
 
 /// Bytes put aside, and where they come from.
@@ -33,8 +38,10 @@ pub enum EntryKind {
 pub struct Entry {
     /// What it holds.
     pub kind: EntryKind,
-    /// Whether the bytes are of a compressed block.
+    /// Whether the bytes are of a compressed block, and then all of it.
     pub compressed: bool,
+    /// Whether the entry has no bytes of its own: it names another place in those of the entry before.
+    pub shares: bool,
     /// Block number.
     pub number: u32,
     /// Offset in the decoded content.
@@ -137,11 +144,13 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     payload.push(match entry.kind {
         EntryKind::Piece => 1,
         EntryKind::Conflict => 2,
+        EntryKind::Gone => 3,
     });
     payload.push(
         if entry.compressed { COMPRESSED } else { 0 }
             | if entry.before.is_some() { BEFORE } else { 0 }
-            | if entry.after.is_some() { AFTER } else { 0 },
+            | if entry.after.is_some() { AFTER } else { 0 }
+            | if entry.shares { SHARES } else { 0 },
     );
     for number in [
         u64::from(entry.number),
@@ -173,6 +182,42 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     out.extend_from_slice(&payload);
     out.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
     out
+}
+
+/// Spans of deleted sequences that are kept: what comes after them is not known to be deleted any more.
+const GONE_SPANS_MAX: usize = 1 << 20;
+
+/// The bytes of an [`EntryKind::Gone`] entry: for each span of the set how far behind the last it begins, and its length.
+#[must_use]
+pub fn encode_gone(gone: &SeqSet) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut end = 0;
+    for span in gone.spans().take(GONE_SPANS_MAX) {
+        put_uvarint(&mut out, span.start() - end);
+        put_uvarint(&mut out, span.end() - span.start());
+        end = *span.end();
+    }
+    out
+}
+
+/// The set of [`encode_gone`], as far as it can be read. At most some 300 MiB, whatever the bytes are.
+#[must_use]
+pub fn decode_gone(bytes: &[u8]) -> SeqSet {
+    let mut gone = SeqSet::new();
+    let mut bytes = Bytes::new(bytes);
+    let mut end = 0_u64;
+    for _ in 0..GONE_SPANS_MAX {
+        let (Ok(behind), Ok(length)) = (bytes.uvarint(), bytes.uvarint()) else {
+            break;
+        };
+        let span = end
+            .checked_add(behind)
+            .and_then(|first| Some(first..=first.checked_add(length)?));
+        let Some(span) = span else { break };
+        end = *span.end();
+        gone.insert_range(span);
+    }
+    gone
 }
 
 /// Gives bytes of a file from an offset on.
@@ -282,6 +327,7 @@ fn decode(payload: &[u8]) -> Option<Entry> {
     let kind = match bytes.u8().ok()? {
         1 => EntryKind::Piece,
         2 => EntryKind::Conflict,
+        3 => EntryKind::Gone,
         _ => return None,
     };
     let flags = bytes.u8().ok()?;
@@ -298,6 +344,7 @@ fn decode(payload: &[u8]) -> Option<Entry> {
     Some(Entry {
         kind,
         compressed: flags & COMPRESSED != 0,
+        shares: flags & SHARES != 0,
         number,
         offset,
         length,
@@ -329,6 +376,8 @@ pub fn fuzz_one(data: &[u8]) {
     while let Ok(Some(entry)) = reader.next_entry() {
         let again = encode_entry(&entry);
         let payload = again.get(4..again.len() - 4).unwrap_or_default();
+        let gone = decode_gone(&entry.bytes);
+        assert_eq!(decode_gone(&encode_gone(&gone)), gone);
         assert_eq!(decode(payload), Some(entry));
     }
 }

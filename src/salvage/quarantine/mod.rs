@@ -18,15 +18,19 @@
 //!
 //! | payload | field |
 //! |---|---|
-//! | 1 | kind: 1 a piece of a block file, 2 a record in conflict with another |
-//! | 1 | flags: 1 the piece is of a compressed block, 2 there is a sequence before, 4 there is one behind |
+//! | 1 | kind: 1 a piece of a block file, 2 a record in conflict with another, 3 what was known to be deleted |
+//! | 1 | flags: 1 the block is compressed, 2 there is a sequence before, 4 there is one behind, 8 the bytes are those of the entry before |
 //! | … | block number; offset and length in the decoded content; offset in the file; sequence before; sequence behind |
 //! | … | reason, a text |
 //! | … | key file for the block (empty: the bytes are plain); where in its keystream the bytes begin |
-//! | … | the bytes |
+//! | … | the bytes; of kind 3, see [`encode_gone`] |
 //!
 //! Pieces are kept as they lie on disk, encrypted where the block is. A piece longer than 64 MiB is kept in several
-//! entries. A file cut short gives the entries before the cut.
+//! entries. Of a compressed block all of it is kept, once: a record may begin in one chunk and end in the next, so a chunk
+//! by itself would not give back what is in it. A file cut short gives the entries before the cut.
+//!
+//! The last entry, of kind 3, tells which sequences were known to be deleted when the file was written. The new store does
+//! not know that any more, and a record that is read at last must not come back if it was deleted.
 
 mod codec;
 mod regain;
@@ -39,14 +43,16 @@ use super::error::SalvageError;
 use super::evidence::BlockKey;
 use super::find::{BlockFind, Gap, GapCause};
 use super::read::Blocks;
-use super::sets::intersection;
+use super::sets::{intersection, missing_in, remove_all};
 use super::survey::Survey;
-use crate::crypto::{BlockCipher, KeyChoice, KeyFile, block_context};
+use super::trust::counted_by;
+use crate::crypto::{BlockCipher, KeyFile, ServerKey, block_context};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
 
 pub use codec::{
-    Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, encode_entry, encode_header, fuzz_one,
+    Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, decode_gone, encode_entry, encode_gone,
+    encode_header, fuzz_one,
 };
 pub use regain::{Regained, regain};
 
@@ -58,6 +64,7 @@ pub struct Writer<'a> {
     fs: &'a dyn FileSystem,
     path: std::path::PathBuf,
     header: Option<Vec<u8>>,
+    account: Vec<u8>,
     count: u64,
 }
 
@@ -69,6 +76,7 @@ impl<'a> Writer<'a> {
             fs,
             path: dir.join(QUARANTINE_FILE),
             header: Some(encode_header(name, account)),
+            account: account.to_vec(),
             count: 0,
         }
     }
@@ -93,13 +101,30 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Makes it durable; returns how many entries there are.
+    /// Adds what was known to be deleted, if there is any entry, and makes the file durable; returns how many entries there
+    /// are beside that.
     ///
     /// # Errors
     ///
     /// [`SalvageError::Io`].
-    pub fn finish(self) -> Result<u64, SalvageError> {
+    pub fn finish(self, gone: &Gone) -> Result<u64, SalvageError> {
         if self.count > 0 {
+            let entry = Entry {
+                kind: EntryKind::Gone,
+                compressed: false,
+                shares: false,
+                number: 0,
+                offset: 0,
+                length: 0,
+                file_offset: 0,
+                before: gone.all_up_to,
+                after: None,
+                reason: "known to be deleted when this file was written".to_owned(),
+                key: Vec::new(),
+                key_offset: 0,
+                bytes: encode_gone(&gone.seqs),
+            };
+            self.fs.append(&self.path, &encode_entry(&entry))?;
             self.fs.sync_file(&self.path)?;
         }
         Ok(self.count)
@@ -119,9 +144,47 @@ pub(super) fn put_aside(
 ) -> Result<u64, SalvageError> {
     let evidence = &found.gathered.evidence;
     let mut writer = Writer::new(blocks.fs, dir, evidence.name.as_bytes(), &evidence.account);
-    put_aside_into(blocks, found, &mut writer)?;
-    put_blocks_of(blocks, found, left_out, &mut writer)?;
-    writer.finish()
+    let server = blocks.keys.current.as_ref();
+    let server = server.or(blocks.keys.previous.as_ref());
+    put_aside_into(blocks, found, server, &mut writer)?;
+    put_blocks_of(blocks, found, left_out, server, &mut writer)?;
+    writer.finish(&known_gone(found))
+}
+
+/// What is known to be deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// The sequences.
+    pub seqs: SeqSet,
+    /// The last sequence that an index spoke of which knew of every delete, where there is such an index: a tombstone that
+    /// turns up later is an old one then.
+    pub all_up_to: Option<u64>,
+}
+
+/// What is known to be deleted, by the index, by tombstones, by legacy indexes.
+pub(super) fn known_gone(found: &Survey) -> Gone {
+    let trust = &found.trust;
+    let mut gone = trust.deleted.clone();
+    gone.union_with(&trust.tombstones);
+    for legacy in found
+        .blocks
+        .iter()
+        .filter_map(|block| block.legacy.as_ref())
+    {
+        gone.union_with(&legacy.deleted);
+    }
+    if let Some(index) = &found.gathered.evidence.index {
+        let state = &index.state;
+        gone.union_with(&missing_in(1..=state.last_sequence, &counted_by(state)));
+    }
+    remove_all(&mut gone, &trust.live);
+    remove_all(&mut gone, &trust.lost);
+    let index = found.gathered.evidence.index.as_ref();
+    let fresh = index.filter(|index| index.fresh);
+    Gone {
+        seqs: gone,
+        all_up_to: fresh.map(|index| index.state.last_sequence),
+    }
 }
 
 /// Keeps whole the blocks that messages were left out of.
@@ -129,6 +192,7 @@ fn put_blocks_of(
     blocks: &Blocks<'_>,
     found: &Survey,
     left_out: &SeqSet,
+    server: Option<&ServerKey>,
     writer: &mut Writer<'_>,
 ) -> Result<(), SalvageError> {
     let mut file = Vec::new();
@@ -137,7 +201,7 @@ fn put_blocks_of(
             continue;
         };
         let read = blocks.read(find.file, &mut file)?;
-        let key = key_file(blocks, find, &read.key);
+        let key = key_file(blocks, find, &read.key, server, &writer.account);
         if let BlockKey::Opened(opened) = &read.key {
             let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
         }
@@ -151,15 +215,16 @@ fn put_blocks_of(
             before: Some(seq),
             after: Some(seq),
         };
-        put_gap(find, &whole, &key, &file, writer)?;
+        put_gap(find, &whole, &key, &file, false, writer)?;
     }
     Ok(())
 }
 
-/// The same into a file that others write to as well.
+/// The same into a file that others write to as well. Keys that are open are kept under `server`.
 pub(super) fn put_aside_into(
     blocks: &Blocks<'_>,
     found: &Survey,
+    server: Option<&ServerKey>,
     writer: &mut Writer<'_>,
 ) -> Result<(), SalvageError> {
     let mut file = Vec::new();
@@ -167,34 +232,45 @@ pub(super) fn put_aside_into(
         let Ok(read) = blocks.read(find.file, &mut file) else {
             continue;
         };
-        let key = key_file(blocks, find, &read.key);
+        let key = key_file(blocks, find, &read.key, server, &writer.account);
         if let BlockKey::Opened(opened) = &read.key {
             // As it lies on disk again: the keystream undoes itself.
             let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
         }
-        for gap in &find.gaps {
-            put_gap(find, gap, &key, &file, writer)?;
+        for (at, gap) in find.gaps.iter().enumerate() {
+            put_gap(find, gap, &key, &file, at > 0, writer)?;
         }
     }
     Ok(())
 }
 
+/// Puts one gap aside; of a compressed block all of the file, unless it `follows` a gap that did.
 fn put_gap(
     find: &BlockFind,
     gap: &Gap,
     key: &[u8],
     file: &[u8],
+    follows: bool,
     writer: &mut Writer<'_>,
 ) -> Result<(), SalvageError> {
-    let start = usize::try_from(gap.file_offset).unwrap_or(usize::MAX);
-    let end =
-        usize::try_from(gap.file_offset.saturating_add(gap.file_length)).unwrap_or(usize::MAX);
-    let bytes = file.get(start..end.min(file.len())).unwrap_or_default();
-    let mut offset = gap.file_offset;
-    for piece in bytes.chunks(PIECE_MAX) {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(file.len());
+    let shares = find.compressed && follows;
+    let range = match (find.compressed, follows) {
+        (true, true) => 0..0,
+        (true, false) => 0..file.len(),
+        _ => place(gap.file_offset)..place(gap.file_offset.saturating_add(gap.file_length)),
+    };
+    let mut offset = range.start as u64;
+    let bytes = file.get(range).unwrap_or_default();
+    let pieces: Vec<&[u8]> = match shares {
+        true => vec![&[]],
+        false => bytes.chunks(PIECE_MAX).collect(),
+    };
+    for piece in pieces {
         writer.push(&Entry {
             kind: EntryKind::Piece,
             compressed: find.compressed,
+            shares,
             number: find.number,
             offset: gap.offset,
             length: gap.length,
@@ -202,7 +278,7 @@ fn put_gap(
             before: gap.before,
             after: gap.after,
             reason: reason(&gap.cause),
-            key: key.to_vec(),
+            key: if shares { Vec::new() } else { key.to_vec() },
             key_offset: offset,
             bytes: piece.to_vec(),
         })?;
@@ -224,19 +300,21 @@ pub fn reason(cause: &GapCause) -> String {
     }
 }
 
-/// A key file that opens the block's bytes, where one does; else the one that lies beside it.
-fn key_file(blocks: &Blocks<'_>, find: &BlockFind, key: &BlockKey) -> Vec<u8> {
+/// A key file that opens the block's bytes, under `server` in `account`, where one does; else the one that lies beside it.
+fn key_file(
+    blocks: &Blocks<'_>,
+    find: &BlockFind,
+    key: &BlockKey,
+    server: Option<&ServerKey>,
+    account: &[u8],
+) -> Vec<u8> {
     let evidence = &blocks.gathered.evidence;
     match key {
         BlockKey::Plain => Vec::new(),
         BlockKey::Opened(opened) => {
-            let server = match opened.key {
-                KeyChoice::Current => blocks.keys.current.as_ref(),
-                KeyChoice::Previous => blocks.keys.previous.as_ref(),
-            };
             let context = block_context(evidence.name.as_bytes(), find.number);
             server.map_or_else(Vec::new, |server| {
-                let kek = server.key_encryption_key(&evidence.account, &context);
+                let kek = server.key_encryption_key(account, &context);
                 KeyFile::seal(&opened.seed, &opened.nonce, &kek)
             })
         }

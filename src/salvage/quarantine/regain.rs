@@ -1,24 +1,30 @@
 //! Taking up again what was put aside.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::super::error::SalvageError;
-use super::super::evidence::Trials;
+use super::super::evidence::{OpenedKey, Trials};
 use super::super::kept::KeptMessage;
 use super::super::merge::Source;
-use super::super::scan::{
-    Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block,
-};
+use super::super::scan::{Hints, RecordSink, Scratch, replay_block, scan_block};
+use super::super::sets::remove_all;
 use super::super::survey::{Survey, WORK_LIMIT};
-use super::codec::{Entry, EntryKind, QuarantineFault, Reader};
+use super::super::witness::Subjects;
+use super::Gone;
+use super::codec::{Entry, EntryKind, QuarantineFault, Reader, decode_gone};
 use crate::crypto::{BlockCipher, block_context};
 use crate::env::FileSystem;
 use crate::format::checksum::HashKey;
-use crate::format::limits::{CHECKSUM_LENGTH, SEQUENCE_MAX};
+use crate::format::limits::SEQUENCE_MAX;
 use crate::format::record::{RecordKind, RecordRef, parse_at};
 use crate::format::seqset::SeqSet;
-use crate::format::varint::put_uvarint;
 use crate::recovery::options::Options;
+
+/// Bytes that a block can have: pieces that go on beyond are none of ours.
+const WHOLE_MAX: usize = u32::MAX as usize;
+/// Key files of one quarantine file that flips are searched in; the others are opened as they lie or not at all.
+const KEY_SEARCHES_MAX: u32 = 1000;
 
 /// Messages found in a quarantine file. Memory in proportion to them, which is bounded by the file's length and, for
 /// compressed pieces, by what those decode to.
@@ -26,22 +32,22 @@ use crate::recovery::options::Options;
 pub struct Regained {
     /// Their sequences.
     pub seqs: SeqSet,
+    /// What tombstones among the bytes delete, which nothing else knew of.
+    pub tombstones: SeqSet,
+    /// Whether the file tells what was known to be deleted when it was written. If not, it was cut short.
+    pub knows_deletes: bool,
     bytes: Vec<u8>,
-    items: Vec<(u64, usize, u32)>,
+    items: Vec<Item>,
     place: Option<usize>,
 }
 
-/// Any subject goes: what is here has been looked at before.
-struct AnySubject;
-
-impl SubjectWitness for AnySubject {
-    fn standing(&self, _subject: &[u8]) -> SubjectStanding {
-        SubjectStanding::Possible
-    }
-
-    fn lists_subjects(&self) -> bool {
-        false
-    }
+/// A message found: where its record lies in the bytes.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    seq: u64,
+    start: usize,
+    number: u32,
+    is_border_uncertain: bool,
 }
 
 /// Reads a quarantine file of the stream surveyed and gives what verifies in it now. Messages in conflict stay out: which of
@@ -76,112 +82,194 @@ pub fn regain(
         return Err(SalvageError::Quarantine(path.to_owned(), detail));
     }
     let account = reader.account.clone();
-    let trials = Trials {
-        keys: &options.keys,
-        account: &account,
+    let mut regaining = Regaining {
+        trials: Trials {
+            keys: &options.keys,
+            account: &account,
+        },
+        name: evidence.name.as_bytes(),
+        subjects: Subjects::new(evidence),
+        scratch: Scratch::default(),
+        key_searches: 0,
+        regained: Regained::default(),
     };
-    let mut regained = Regained::default();
-    let mut scratch = Scratch::default();
-    let mut pending: Option<Entry> = None;
-    loop {
-        // A gap in several pieces is put together again.
-        let next = reader.next_entry().unwrap_or(None);
-        match (&mut pending, next) {
-            (Some(begun), Some(more)) if continues(begun, &more) => {
-                begun.bytes.extend_from_slice(&more.bytes);
-            }
-            (begun, next) => {
-                let ready = std::mem::replace(begun, next);
-                let is_end = begun.is_none();
-                if let Some(entry) = ready {
-                    take_up(entry, &trials, found, &mut scratch, &mut regained);
-                }
-                if is_end {
-                    break;
-                }
-            }
+    let mut gone: Option<Gone> = None;
+    let mut pending: Option<Piece> = None;
+    while let Ok(Some(entry)) = reader.next_entry() {
+        if entry.kind == EntryKind::Gone {
+            gone = Some(Gone {
+                seqs: decode_gone(&entry.bytes),
+                all_up_to: entry.before,
+            });
+            continue;
         }
+        pending = match pending.take() {
+            Some(piece) if piece.belongs(&entry) => Some(piece.with(entry)),
+            before => {
+                before
+                    .into_iter()
+                    .for_each(|piece| regaining.take_up(piece));
+                (entry.kind == EntryKind::Piece && !entry.shares).then(|| Piece::new(entry))
+            }
+        };
     }
-    regained.items.sort_by_key(|item| item.0);
-    regained.items.dedup_by_key(|item| item.0);
+    pending
+        .into_iter()
+        .for_each(|piece| regaining.take_up(piece));
+    let mut regained = regaining.regained;
+    regained.settle_deletes(gone);
+    let Regained { seqs, items, .. } = &mut regained;
+    items.retain(|item| seqs.contains(item.seq));
+    items.sort_by_key(|item| item.seq);
     Ok(regained)
 }
 
-fn continues(begun: &Entry, more: &Entry) -> bool {
-    begun.kind == EntryKind::Piece
-        && more.kind == EntryKind::Piece
-        && begun.number == more.number
-        && begun.offset == more.offset
-        && begun.file_offset + begun.bytes.len() as u64 == more.file_offset
+impl Regained {
+    /// Leaves out what was deleted.
+    fn settle_deletes(&mut self, gone: Option<Gone>) {
+        self.knows_deletes = gone.is_some();
+        let gone = gone.unwrap_or_default();
+        if let Some(last) = gone.all_up_to {
+            self.tombstones.remove_range(0..=last);
+        }
+        remove_all(&mut self.seqs, &gone.seqs);
+        remove_all(&mut self.seqs, &self.tombstones);
+    }
 }
 
-fn take_up(
-    entry: Entry,
-    trials: &Trials<'_>,
-    found: &Survey,
-    scratch: &mut Scratch,
-    regained: &mut Regained,
-) {
-    if entry.kind == EntryKind::Conflict {
-        return;
+/// Bytes put aside in one or several entries, and the sequences that are missing there.
+struct Piece {
+    begun: Entry,
+    missing: SeqSet,
+}
+
+impl Piece {
+    fn new(begun: Entry) -> Self {
+        let mut missing = SeqSet::new();
+        missing.insert_range(missing_at(&begun));
+        Piece { begun, missing }
     }
-    let name = found.gathered.evidence.name.as_bytes();
-    let mut bytes = entry.bytes;
-    if !entry.key.is_empty() {
-        let context = block_context(name, entry.number);
-        let Ok((opened, _)) = trials.open_mended(&entry.key, &context) else {
-            return;
-        };
-        let cipher = BlockCipher::new(&opened.seed, &opened.nonce);
-        if cipher.apply(&mut bytes, entry.key_offset).is_err() {
-            return;
+
+    /// Whether `entry` goes on where this ends, or names another place in it.
+    fn belongs(&self, entry: &Entry) -> bool {
+        let begun = &self.begun;
+        let whole = begun.bytes.len() + entry.bytes.len();
+        entry.kind == EntryKind::Piece
+            && begun.number == entry.number
+            && (entry.shares
+                || begun.offset == entry.offset
+                    && begun.file_offset.checked_add(begun.bytes.len() as u64)
+                        == Some(entry.file_offset)
+                    && whole <= WHOLE_MAX)
+    }
+
+    fn with(mut self, mut entry: Entry) -> Self {
+        if entry.shares {
+            self.missing.insert_range(missing_at(&entry));
+        } else {
+            self.begun.bytes.append(&mut entry.bytes);
+        }
+        self
+    }
+}
+
+/// The sequences between the neighbours of an entry: what else is read in its bytes was there when they were put aside, and
+/// was judged. Neighbours that make no sense bound nothing; where both are one, it is that message.
+fn missing_at(entry: &Entry) -> RangeInclusive<u64> {
+    match (entry.before, entry.after) {
+        (Some(before), Some(after)) if before == after => before..=after,
+        (Some(before), Some(after)) if before > after => 0..=SEQUENCE_MAX,
+        (before, after) => {
+            let first = before.map_or(0, |before| before.saturating_add(1));
+            let last = after.map_or(SEQUENCE_MAX, |after| after.saturating_sub(1));
+            first..=last
         }
     }
-    if entry.compressed && entry.file_offset > 0 {
-        bytes = wrapped(&bytes);
-    }
-    let hash_key = HashKey::for_block(name, entry.number);
-    let hints = Hints {
-        number: entry.number,
-        hash_key: &hash_key,
-        sequences: &(1..=SEQUENCE_MAX),
-        subjects: &AnySubject,
-        work_limit: WORK_LIMIT,
-    };
-    let mut as_found = bytes.clone();
-    let find = scan_block(&mut bytes, &hints, scratch);
-    let mut taker = Taker {
-        number: entry.number,
-        regained,
-    };
-    replay_block(&mut as_found, &hash_key, &find, scratch, &mut taker);
 }
 
-/// Chunks out of the middle of a compressed block, as a block of their own; the last eight bytes stand for the trailer.
-fn wrapped(chunks: &[u8]) -> Vec<u8> {
-    let mut block = b"cmp\x01".to_vec();
-    put_uvarint(&mut block, chunks.len() as u64);
-    block.extend_from_slice(b"\xff\x06\x00\x00S2sTwO");
-    block.extend_from_slice(chunks);
-    block.extend_from_slice(&[0; CHECKSUM_LENGTH]);
-    block
+/// What takes pieces up.
+struct Regaining<'a> {
+    trials: Trials<'a>,
+    name: &'a [u8],
+    subjects: Subjects<'a>,
+    scratch: Scratch,
+    key_searches: u32,
+    regained: Regained,
+}
+
+impl Regaining<'_> {
+    fn take_up(&mut self, piece: Piece) {
+        let Piece { begun, missing } = piece;
+        let mut bytes = begun.bytes;
+        if !begun.key.is_empty() {
+            let Some(opened) = self.open(&begun.key, begun.number) else {
+                return;
+            };
+            let cipher = BlockCipher::new(&opened.seed, &opened.nonce);
+            if cipher.apply(&mut bytes, begun.key_offset).is_err() {
+                return;
+            }
+        }
+        let hash_key = HashKey::for_block(self.name, begun.number);
+        let hints = Hints {
+            number: begun.number,
+            hash_key: &hash_key,
+            sequences: &(1..=SEQUENCE_MAX),
+            subjects: &self.subjects,
+            work_limit: WORK_LIMIT,
+        };
+        let mut as_found = bytes.clone();
+        let find = scan_block(&mut bytes, &hints, &mut self.scratch);
+        let doubted: SeqSet = find.uncertain.iter().map(|border| border.seq).collect();
+        let mut taker = Taker {
+            number: begun.number,
+            missing: &missing,
+            doubted: &doubted,
+            regained: &mut self.regained,
+        };
+        let scratch = &mut self.scratch;
+        replay_block(&mut as_found, &hash_key, &find, scratch, &mut taker);
+    }
+
+    fn open(&mut self, key: &[u8], number: u32) -> Option<OpenedKey> {
+        let context = block_context(self.name, number);
+        if let Ok(opened) = self.trials.open(key, &context) {
+            return Some(opened);
+        }
+        if self.key_searches >= KEY_SEARCHES_MAX {
+            return None;
+        }
+        self.key_searches += 1;
+        let mended = self.trials.open_mended(key, &context);
+        mended.ok().map(|(opened, _)| opened)
+    }
 }
 
 struct Taker<'a> {
     number: u32,
+    missing: &'a SeqSet,
+    doubted: &'a SeqSet,
     regained: &'a mut Regained,
 }
 
 impl RecordSink for Taker<'_> {
     fn record(&mut self, record: &RecordRef, content: &[u8]) {
-        if record.kind() == RecordKind::Message
+        let seq = record.sequence();
+        if record.kind() == RecordKind::Tombstone {
+            self.regained.tombstones.insert(seq);
+        } else if record.kind() == RecordKind::Message
+            && self.missing.contains(seq)
             && let Some(bytes) = record.bytes(content)
-            && self.regained.seqs.insert(record.sequence())
+            && self.regained.seqs.insert(seq)
         {
             let start = self.regained.bytes.len();
             self.regained.bytes.extend_from_slice(bytes);
-            let item = (record.sequence(), start, self.number);
-            self.regained.items.push(item);
+            self.regained.items.push(Item {
+                seq,
+                start,
+                number: self.number,
+                is_border_uncertain: self.doubted.contains(seq),
+            });
         }
     }
 }
@@ -194,18 +282,18 @@ impl Source for Regained {
     }
 
     fn message(&self) -> Option<KeptMessage<'_>> {
-        let (seq, start, number) = *self.items.get(self.place?)?;
-        let record = parse_at(&self.bytes, start).ok()?;
+        let item = self.items.get(self.place?)?;
+        let record = parse_at(&self.bytes, item.start).ok()?;
         let parts = record.headers_and_body(&self.bytes);
         let (headers, body) = parts.clone().unwrap_or_default();
         Some(KeptMessage {
-            seq,
+            seq: item.seq,
             timestamp_ns: record.timestamp_ns(),
             subject: record.subject(&self.bytes),
             headers,
             body,
-            number,
-            is_border_uncertain: false,
+            number: item.number,
+            is_border_uncertain: item.is_border_uncertain,
             is_header_broken: parts.is_err(),
             record: record.bytes(&self.bytes)?,
         })

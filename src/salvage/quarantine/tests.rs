@@ -10,28 +10,44 @@ fn entry() -> impl Strategy<Value = Entry> {
         proptest::option::of(any::<u64>()),
     );
     let bytes = (vec(any::<u8>(), 0..80), vec(any::<u8>(), 0..300));
-    (any::<[bool; 2]>(), numbers, edges, ".{0,40}", bytes).prop_map(
-        |([conflict, compressed], (number, offset, length, file_offset), edges, reason, bytes)| {
-            Entry {
-                kind: if conflict {
-                    EntryKind::Conflict
-                } else {
-                    EntryKind::Piece
-                },
-                compressed,
-                number,
-                offset,
-                length,
-                file_offset,
-                before: edges.0,
-                after: edges.1,
-                reason,
-                key: bytes.0,
-                key_offset: file_offset,
-                bytes: bytes.1,
-            }
-        },
+    (
+        0_u8..4,
+        any::<[bool; 2]>(),
+        numbers,
+        edges,
+        ".{0,40}",
+        bytes,
     )
+        .prop_map(
+            |(
+                kind,
+                [shares, compressed],
+                (number, offset, length, file_offset),
+                edges,
+                reason,
+                bytes,
+            )| {
+                Entry {
+                    kind: match kind {
+                        0 => EntryKind::Conflict,
+                        1 => EntryKind::Gone,
+                        _ => EntryKind::Piece,
+                    },
+                    compressed,
+                    shares,
+                    number,
+                    offset,
+                    length,
+                    file_offset,
+                    before: edges.0,
+                    after: edges.1,
+                    reason,
+                    key: bytes.0,
+                    key_offset: file_offset,
+                    bytes: bytes.1,
+                }
+            },
+        )
 }
 
 fn read_all(file: &[u8]) -> (Vec<Entry>, Option<QuarantineFault>) {
@@ -82,6 +98,21 @@ proptest! {
         file[at] ^= 1_u8 << bit;
         let (found, fault) = read_all(&file);
         prop_assert!(found.is_empty() && fault.is_some());
+    }
+
+    #[test]
+    fn deletes_come_back(spans in vec((any::<u32>(), 0_u64..5000), 0..40), cut in any::<prop::sample::Index>()) {
+        let mut gone = SeqSet::new();
+        for (first, length) in &spans {
+            gone.insert_range(u64::from(*first)..=u64::from(*first) + length);
+        }
+        let bytes = encode_gone(&gone);
+        prop_assert_eq!(decode_gone(&bytes), gone.clone());
+        // Cut anywhere, nothing is deleted that was not.
+        let cut = cut.index(bytes.len() + 1);
+        let mut some = decode_gone(&bytes[..cut]);
+        remove_all(&mut some, &gone);
+        prop_assert!(some.is_empty());
     }
 
     #[test]

@@ -101,12 +101,19 @@ fn is_old_or_new(
     assert_eq!(told(fs, stream, keys), *old);
 }
 
-fn targets() -> [(&'static str, RekeyOptions); 4] {
+/// From plaintext and from each cipher to the others, uncompressed and compressed, streams with consumers and one with a
+/// staged batch.
+fn targets() -> [(&'static str, &'static str, RekeyOptions); 8] {
+    let under = |cipher| to(Some(new_key()), Some(cipher));
     [
-        ("plain-none", to(Some(new_key()), Some(Cipher::ChaCha))),
-        ("s2-chacha", to(Some(new_key()), Some(Cipher::Aes))),
-        ("plain-aes", to(None, None)),
-        ("s2-aes", to(Some(new_key()), None)),
+        ("plain-none", "ORDERS", under(Cipher::ChaCha)),
+        ("plain-chacha", "ORDERS", under(Cipher::Aes)),
+        ("plain-aes", "ORDERS", to(None, None)),
+        ("s2-none", "ORDERS", under(Cipher::Aes)),
+        ("s2-chacha", "ORDERS", under(Cipher::Aes)),
+        ("s2-aes", "ORDERS", to(Some(new_key()), None)),
+        ("s2-aes", "ORDERS", to(None, None)),
+        ("plain-none", "BATCH", under(Cipher::ChaCha)),
     ]
 }
 
@@ -146,8 +153,8 @@ fn at_every_death(
 
 #[test]
 fn whatever_stops_it_a_second_call_finishes_and_nothing_is_lost() {
-    for (case, target) in targets() {
-        let (before, stream) = golden(case, "ORDERS");
+    for (case, name, target) in targets() {
+        let (before, stream) = golden(case, name);
         let options = options_of(case);
         let old = told(&before, &stream, options_of(case).keys);
         at_every_death(&before, &stream, &options, &target, |left, at| {
@@ -173,42 +180,57 @@ fn whatever_stops_it_a_second_call_finishes_and_nothing_is_lost() {
     }
 }
 
+/// One disk in how many, of those with the stream at its place, a second death is tried on.
+const SECOND_DEATHS_ON: u32 = 300;
+
 #[test]
 fn the_second_call_may_die_anywhere_too() {
-    let (case, target) = ("plain-none", to(Some(new_key()), Some(Cipher::ChaCha)));
-    let (before, stream) = golden(case, "ORDERS");
-    let options = options_of(case);
-    let old = told(&before, &stream, Keys::default());
-    let mut turn = 0;
-    at_every_death(&before, &stream, &options, &target, |left, at| {
-        // Every fortieth keeps the test short; where the stream is away, all of them.
-        turn += 1;
-        if left.metadata(&stream.dir).is_ok() && turn % 40 != 0 {
-            return;
-        }
-        let whole = left.fork();
-        run(&whole, &stream, &options, &target);
-        for second in 0..whole.calls().len() {
-            let fs = left.fork();
-            fs.inject(Fault::Crash {
-                number: second,
-                written: Some(2),
-            });
-            run(&fs, &stream, &options, &target);
-            let fs = fs.fork();
-            let report = run(&fs, &stream, &options, &target);
-            assert!(
-                matches!(
-                    report.outcome,
-                    RekeyOutcome::Rekeyed | RekeyOutcome::Already
-                ),
-                "{at}, then {second}: {:?}",
-                report.outcome
-            );
-            assert_eq!(told(&fs, &stream, keys_of(&target)), old);
-            nothing_left_over(&fs);
-        }
-    });
+    for (case, name, target) in targets() {
+        let (before, stream) = golden(case, name);
+        let options = options_of(case);
+        let old = told(&before, &stream, options_of(case).keys);
+        let (mut turn, mut second_deaths) = (0, 0);
+        at_every_death(&before, &stream, &options, &target, |left, at| {
+            // Some keep the test short; where the stream is away, all of them.
+            turn += 1;
+            if left.metadata(&stream.dir).is_ok() && turn % SECOND_DEATHS_ON != 0 {
+                return;
+            }
+            let whole = left.fork();
+            run(&whole, &stream, &options, &target);
+            let calls = whole.calls();
+            for second in 0..calls.len() {
+                let fs = left.fork();
+                fs.inject(Fault::Crash {
+                    number: second,
+                    written: calls[second].length.map(|_| 2),
+                });
+                run(&fs, &stream, &options, &target);
+                let image = fs.fork();
+                // Every third time power goes with it.
+                if second % 3 == 0 {
+                    without_power(&image, &calls[..second]);
+                }
+                let report = run(&image, &stream, &options, &target);
+                assert!(
+                    matches!(
+                        report.outcome,
+                        RekeyOutcome::Rekeyed | RekeyOutcome::Already
+                    ),
+                    "{case} {at}, then {second}: {:?}",
+                    report.outcome
+                );
+                assert_eq!(
+                    told(&image, &stream, keys_of(&target)),
+                    old,
+                    "{case} {at}, then {second}"
+                );
+                nothing_left_over(&image);
+                second_deaths += 1;
+            }
+        });
+        assert!(second_deaths > 30, "{case}: {second_deaths}");
+    }
 }
 
 #[test]

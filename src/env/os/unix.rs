@@ -1,0 +1,59 @@
+//! Modes, owners and the identity of files, where there are such things.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+};
+use std::path::Path;
+
+pub(super) fn mode_of(metadata: &fs::Metadata) -> Option<u32> {
+    Some(metadata.mode() & 0o7777)
+}
+
+pub(super) fn set_mode_of(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+pub(super) fn with_mode(options: &mut OpenOptions, mode: u32) -> &mut OpenOptions {
+    options.mode(mode)
+}
+
+pub(super) fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(dir)
+}
+
+pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+pub(super) fn is_same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Gives a new file the owner of the file it replaces or of the directory it is in. Without the
+/// right to do so it stays ours, as any new file would.
+pub(super) fn give_to_owner_of(
+    file: &File,
+    replaced: Option<&fs::Metadata>,
+    path: &Path,
+) -> io::Result<()> {
+    let in_dir = match replaced {
+        Some(_) => None,
+        None => fs::metadata(super::parent_of(path)).ok(),
+    };
+    let Some(wanted) = replaced.or(in_dir.as_ref()) else {
+        return Ok(());
+    };
+    let present = file.metadata()?;
+    if (present.uid(), present.gid()) == (wanted.uid(), wanted.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(wanted.uid()), Some(wanted.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        changed => changed,
+    }
+}
