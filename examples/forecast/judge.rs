@@ -26,6 +26,8 @@ pub struct Judged {
     pub mutations: Vec<String>,
     pub start: &'static str,
     pub lost: u64,
+    /// Messages there before and not readable after, where the damage is known and the server stayed up.
+    pub really_lost: u64,
     pub set_aside: Option<String>,
     pub differences: Vec<Difference>,
     /// Whether a whole server was asked.
@@ -103,22 +105,31 @@ fn is_listable(answer: &Answer) -> bool {
     })
 }
 
-/// Foretells, asks, compares.
-pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
+/// What the server makes of a store without damage.
+pub fn before(bench: &mut Bench, base: &Base) -> io::Result<Answer> {
+    let dir = bench.lay_out("before", &base.tree, &base.ask)?;
+    bench.oracle.open(&dir, &base.ask, true)
+}
+
+/// Foretells, asks, compares. `touched` are the messages whose bytes the damage touched, where that is known.
+pub fn case(
+    bench: &mut Bench,
+    before: &Answer,
+    case: &Case,
+    touched: Option<&BTreeSet<u64>>,
+) -> io::Result<Judged> {
     let mut judged = Judged {
         origin: case.origin.clone(),
         mutations: case.mutations.clone(),
         ..Judged::default()
     };
-    let before = bench.lay_out("before", &base.tree, &base.ask)?;
-    let before = bench.oracle.open(&before, &base.ask, true)?;
     let go_dir = bench.lay_out("go", &case.tree, &case.ask)?;
     let answer = bench.oracle.open(&go_dir, &case.ask, true)?;
     let dir = bench.lay_out("check", &case.tree, &case.ask)?;
     let foretold = foretell(&dir, &case.ask, how(&answer));
     judged.start = foretold.start.as_str();
     judged.lost = foretold.lost;
-    judged.set_aside = set_aside(&answer, &before, &foretold);
+    judged.set_aside = set_aside(&answer, before, &foretold);
     if judged.set_aside.is_some() {
         return Ok(judged);
     }
@@ -126,7 +137,10 @@ pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
     found.check("start", start_of(&answer), judged.start);
     if found.0.is_empty() {
         state(&mut found, &answer, &foretold);
-        losses(&mut found, case, &before, &answer, &foretold);
+        losses(&mut found, case, before, &answer, &foretold);
+        if let Some(touched) = touched {
+            judged.really_lost = exact(&mut found, before, &answer, &foretold, touched);
+        }
     }
     if !found.0.is_empty() && has_twins(case) {
         // Its two objects share a file, keys and a place in the server's table; which of them is met where is not followed.
@@ -240,6 +254,39 @@ fn losses(
     if !silent.is_empty() && !has_forged_index(case) {
         found.add("gone, and not foretold", &silent, "");
     }
+}
+
+/// Everything that was there, is gone, and was not touched, has to be foretold. Returns how many are gone.
+fn exact(
+    found: &mut Differences,
+    before: &Answer,
+    answer: &Answer,
+    foretold: &Forecast,
+    touched: &BTreeSet<u64>,
+) -> u64 {
+    let comparable = matches!(answer.outcome.as_str(), "opened" | "error")
+        && matches!(answer.read_outcome.as_str(), "" | "ok")
+        && is_listable(answer);
+    if !comparable {
+        return 0;
+    }
+    let kept = readable(answer);
+    let told = |seq: &u64| {
+        let spans = &foretold.lost_seqs;
+        spans.iter().any(|(from, to)| (from..=to).contains(&seq))
+    };
+    let gone: Vec<_> = readable(before)
+        .into_iter()
+        .filter(|seq| !kept.contains(seq))
+        .collect();
+    let silent: Vec<_> = gone
+        .iter()
+        .filter(|seq| !touched.contains(seq) && !told(seq))
+        .collect();
+    if !silent.is_empty() && foretold.expired == 0 {
+        found.add("gone, untouched, and not foretold", silent, "");
+    }
+    gone.len() as u64
 }
 
 fn has_twins(case: &Case) -> bool {
