@@ -6,6 +6,7 @@ use std::io;
 
 use jetsam::crypto::Cipher;
 use jetsam::env::memory::MemoryFileSystem;
+use jetsam::format::seqset::SeqSet;
 use jetsam::testing::damage::Damage;
 use jetsam::testing::workload::{ACCOUNT, STREAM};
 use jetsam::testing::{DamageKind, Layout, Store, StoreKind, Sweep, Workload};
@@ -43,8 +44,15 @@ pub struct Grounds {
 /// A damaged store.
 pub struct Hit {
     pub case: Case,
-    /// Messages whose bytes were touched, or that a purge had given up.
+    pub known: Known,
+}
+
+/// What is known of a damage.
+pub struct Known {
+    /// Messages whose bytes were touched, or those of their block's key.
     pub touched: BTreeSet<u64>,
+    /// Messages that a purge had given up.
+    pub given_up: BTreeSet<u64>,
 }
 
 impl Ground {
@@ -129,21 +137,17 @@ impl Grounds {
             ask: ground.base.ask.clone(),
             mutations: vec![damage.to_string()],
         };
-        let touched = touched(&damage);
-        Ok(Some((ground, Hit { case, touched })))
+        let known = known(&damage);
+        Ok(Some((ground, Hit { case, known })))
     }
 }
 
-fn touched(damage: &Damage) -> BTreeSet<u64> {
-    [
-        &damage.touched.messages,
-        &damage.behind_keys,
-        &damage.purged,
-        &damage.undecided,
-    ]
-    .into_iter()
-    .flat_map(|set| set.iter())
-    .collect()
+fn known(damage: &Damage) -> Known {
+    let both = |one: &SeqSet, other: &SeqSet| one.iter().chain(other.iter()).collect();
+    Known {
+        touched: both(&damage.touched.messages, &damage.behind_keys),
+        given_up: both(&damage.purged, &damage.undecided),
+    }
 }
 
 fn tree_of(files: &MemoryFileSystem, store: &Store) -> Tree {

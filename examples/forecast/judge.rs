@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::preflight::{Forecast, PreflightOptions, forecast};
+use jetsam::preflight::{Forecast, PreflightOptions, Reading, forecast};
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::Outcome;
 use jetsam::recovery::server::ServerVersion;
@@ -14,6 +14,7 @@ use jetsam::recovery::{Watch, rebuild_index};
 
 use crate::compare::{Difference, Differences};
 use crate::evidence;
+use crate::harness::Known;
 use crate::make::Base;
 use crate::oracle::{Answer, Ask};
 use crate::ours::{self, How};
@@ -25,6 +26,8 @@ pub struct Judged {
     pub origin: String,
     pub mutations: Vec<String>,
     pub start: &'static str,
+    /// Whether reading is foretold to bring the server down.
+    pub reading_down: bool,
     pub lost: u64,
     /// Messages there before and not readable after, where the damage is known and the server stayed up.
     pub really_lost: u64,
@@ -37,12 +40,16 @@ pub struct Judged {
 }
 
 fn how(answer: &Answer) -> How {
+    how_at(match answer.opened_at {
+        0 => crate::now_ns(),
+        opened_at => opened_at,
+    })
+}
+
+/// How our side looks at a store at that time.
+pub fn how_at(now_ns: i64) -> How {
     How {
-        now_ns: if answer.opened_at != 0 {
-            answer.opened_at
-        } else {
-            crate::now_ns()
-        },
+        now_ns,
         threads: 2,
         quick: false,
         deleted: false,
@@ -50,7 +57,7 @@ fn how(answer: &Answer) -> How {
 }
 
 /// Foretells the start on `dir`.
-fn foretell(dir: &Path, ask: &Ask, how: How) -> Forecast {
+pub fn foretell(dir: &Path, ask: &Ask, how: How, server: ServerVersion) -> Forecast {
     let cancel = AtomicBool::new(false);
     let watch = Watch {
         progress: &|_| {},
@@ -62,7 +69,10 @@ fn foretell(dir: &Path, ask: &Ask, how: How) -> Forecast {
         &OsFileSystem,
         &stream,
         &options,
-        &PreflightOptions::default(),
+        &PreflightOptions {
+            server,
+            ..PreflightOptions::default()
+        },
         &watch,
     )
 }
@@ -111,12 +121,12 @@ pub fn before(bench: &mut Bench, base: &Base) -> io::Result<Answer> {
     bench.oracle.open(&dir, &base.ask, true)
 }
 
-/// Foretells, asks, compares. `touched` are the messages whose bytes the damage touched, where that is known.
+/// Foretells, asks, compares.
 pub fn case(
     bench: &mut Bench,
     before: &Answer,
     case: &Case,
-    touched: Option<&BTreeSet<u64>>,
+    known: Option<&Known>,
 ) -> io::Result<Judged> {
     let mut judged = Judged {
         origin: case.origin.clone(),
@@ -126,10 +136,11 @@ pub fn case(
     let go_dir = bench.lay_out("go", &case.tree, &case.ask)?;
     let answer = bench.oracle.open(&go_dir, &case.ask, true)?;
     let dir = bench.lay_out("check", &case.tree, &case.ask)?;
-    let foretold = foretell(&dir, &case.ask, how(&answer));
+    let foretold = foretell(&dir, &case.ask, how(&answer), ServerVersion::default());
     judged.start = foretold.start.as_str();
+    judged.reading_down = foretold.read == Reading::ServerDown;
     judged.lost = foretold.lost;
-    judged.set_aside = set_aside(&answer, before, &foretold);
+    judged.set_aside = set_aside(&answer, &foretold);
     if judged.set_aside.is_some() {
         return Ok(judged);
     }
@@ -138,8 +149,8 @@ pub fn case(
     if found.0.is_empty() {
         state(&mut found, &answer, &foretold);
         losses(&mut found, case, before, &answer, &foretold);
-        if let Some(touched) = touched {
-            judged.really_lost = exact(&mut found, before, &answer, &foretold, touched);
+        if let Some(known) = known {
+            judged.really_lost = exact(&mut found, before, &answer, &foretold, known);
         }
     }
     if !found.0.is_empty() && has_twins(case) {
@@ -159,9 +170,33 @@ pub fn case(
     Ok(judged)
 }
 
-fn set_aside(answer: &Answer, before: &Answer, foretold: &Forecast) -> Option<String> {
+/// The same where nothing is known of the store before its damage: how it starts, reads, and what it counts.
+pub fn standing(bench: &mut Bench, case: &Case) -> io::Result<Judged> {
+    let go_dir = bench.lay_out("go", &case.tree, &case.ask)?;
+    let answer = bench.oracle.open(&go_dir, &case.ask, true)?;
+    let dir = bench.lay_out("check", &case.tree, &case.ask)?;
+    let server = ServerVersion::default();
+    let foretold = foretell(&dir, &case.ask, how(&answer), server);
+    let mut judged = Judged {
+        origin: case.origin.clone(),
+        start: foretold.start.as_str(),
+        reading_down: foretold.read == Reading::ServerDown,
+        lost: foretold.lost,
+        set_aside: set_aside(&answer, &foretold),
+        ..Judged::default()
+    };
+    let mut found = Differences::default();
+    found.check("start", start_of(&answer), judged.start);
+    if found.0.is_empty() {
+        state(&mut found, &answer, &foretold);
+    }
+    judged.differences = found.0;
+    Ok(judged)
+}
+
+fn set_aside(answer: &Answer, foretold: &Forecast) -> Option<String> {
     let gave_up = |outcome: &str| matches!(outcome, "oom" | "timeout");
-    if answer.outcome == "no answer" || before.outcome != "opened" {
+    if answer.outcome == "no answer" {
         return Some("no answer".into());
     }
     if gave_up(&answer.outcome) && foretold.start.as_str() != "server-down" {
@@ -204,7 +239,9 @@ fn losses(
     answer: &Answer,
     foretold: &Forecast,
 ) {
-    let comparable = matches!(answer.outcome.as_str(), "opened" | "error")
+    // Some histories leave a store that the server itself does not open again.
+    let comparable = before.outcome == "opened"
+        && matches!(answer.outcome.as_str(), "opened" | "error")
         && matches!(answer.read_outcome.as_str(), "" | "ok")
         && is_listable(answer)
         && is_listable(before);
@@ -262,7 +299,7 @@ fn exact(
     before: &Answer,
     answer: &Answer,
     foretold: &Forecast,
-    touched: &BTreeSet<u64>,
+    known: &Known,
 ) -> u64 {
     let comparable = matches!(answer.outcome.as_str(), "opened" | "error")
         && matches!(answer.read_outcome.as_str(), "" | "ok")
@@ -277,11 +314,11 @@ fn exact(
     };
     let gone: Vec<_> = readable(before)
         .into_iter()
-        .filter(|seq| !kept.contains(seq))
+        .filter(|seq| !kept.contains(seq) && !known.given_up.contains(seq))
         .collect();
     let silent: Vec<_> = gone
         .iter()
-        .filter(|seq| !touched.contains(seq) && !told(seq))
+        .filter(|seq| !known.touched.contains(seq) && !told(seq))
         .collect();
     if !silent.is_empty() && foretold.expired == 0 {
         found.add("gone, untouched, and not foretold", silent, "");

@@ -7,7 +7,14 @@
 //!     [--keep DIR]
 //! cargo run --release --example forecast -- --harness 8 [--kinds s2,aes] [--damages flip-key,stale-block]
 //!     [--messages 20000] [--block-bytes 250000]
+//! cargo run --release --example forecast -- --damaged
+//! cargo run --release --example forecast -- --seeds 0..100 --release 2.11.17=./nats-server-v2.11.17
 //! ```
+//!
+//! With `--release VERSION=PATH` the server asked is a released nats-server, run as a process: how the start comes out, and how
+//! many messages it counts. Stores are written by v2.15.2 all the same: an older server meets them as after a downgrade.
+//!
+//! With `--damaged` the cases are the stores below `testdata/damaged`: one for every row and hazard of the recovery reference.
 //!
 //! With `--harness` the cases come from the fault harness: a store of every kind, damaged so many times in every way. What
 //! the damage touched is known then, and every message gone beyond that has to be foretold.
@@ -62,9 +69,11 @@ mod tree;
 #[allow(dead_code, reason = "shared with the differential")]
 mod vault;
 
+mod damaged;
 mod evidence;
 mod harness;
 mod judge;
+mod release;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -80,7 +89,11 @@ use jetsam::testing::{DamageKind, StoreKind};
 use judge::Judged;
 use make::Base;
 use oracle::{Answer, Oracle};
+use release::Release;
 use run::Bench;
+
+/// How long the server may take over one store: reading through a damaged compressed block takes it seconds.
+const PATIENCE_S: u64 = 40;
 
 fn last_panic_place() -> String {
     String::new()
@@ -108,6 +121,10 @@ struct Args {
     kinds: Vec<StoreKind>,
     damages: Vec<DamageKind>,
     size: Size,
+    /// The committed damaged stores.
+    damaged: bool,
+    /// Ask this server instead.
+    release: Option<Release>,
 }
 
 /// The names of a list with commas.
@@ -141,6 +158,8 @@ fn parse_args() -> Result<Args, String> {
             messages: 20_000,
             block_bytes: 250_000,
         },
+        damaged: false,
+        release: None,
     };
     let mut list = std::env::args().skip(1);
     while let Some(arg) = list.next() {
@@ -170,6 +189,8 @@ fn parse_args() -> Result<Args, String> {
             "--damages" => args.damages = named(&value()?, DamageKind::from_name)?,
             "--messages" => args.size.messages = number(value()?)?,
             "--block-bytes" => args.size.block_bytes = number(value()?)?,
+            "--damaged" => args.damaged = true,
+            "--release" => args.release = Some(Release::parse(&value()?)?),
             "--scratch" => args.scratch = value()?.into(),
             _ => return Err(format!("unknown argument {arg}")),
         }
@@ -180,6 +201,8 @@ fn parse_args() -> Result<Args, String> {
 #[derive(Default)]
 struct Tally {
     cases: u64,
+    /// Seeds whose history the server itself breaks off.
+    no_store: u64,
     agree: u64,
     whole_servers: u64,
     lost_messages: u64,
@@ -187,6 +210,7 @@ struct Tally {
     losing: u64,
     rebuilt: u64,
     starts: BTreeMap<&'static str, u64>,
+    reading_down: u64,
     set_aside: BTreeMap<String, Vec<u64>>,
     disagree: Vec<u64>,
 }
@@ -198,6 +222,7 @@ type Tallies = BTreeMap<&'static str, Tally>;
 enum Origin {
     Seeds,
     Harness(Grounds),
+    Damaged(Vec<(String, Base)>),
 }
 
 fn main() -> ExitCode {
@@ -222,6 +247,11 @@ fn main() -> ExitCode {
 
 fn run_all(args: &Args) -> io::Result<Tallies> {
     let (origin, range) = match args.harness {
+        0 if args.damaged => {
+            let stores = damaged::all()?;
+            let all = stores.len() as u64;
+            (Origin::Damaged(stores), 0..all)
+        }
         0 => (Origin::Seeds, args.from..args.to),
         count => {
             let grounds = Grounds::make(&args.kinds, &args.damages, count, args.size)?;
@@ -263,7 +293,7 @@ fn work(
         .tempdir_in(&args.scratch)?;
     let oracle_scratch = scratch.path().join("oracle");
     std::fs::create_dir_all(&oracle_scratch)?;
-    let oracle = Oracle::start(&args.oracle, &oracle_scratch)
+    let oracle = Oracle::start_patient(&args.oracle, &oracle_scratch, PATIENCE_S)
         .map_err(|error| io::Error::other(format!("{}: {error}", args.oracle.display())))?;
     let mut bench = Bench {
         oracle,
@@ -276,6 +306,11 @@ fn work(
             return Ok(());
         }
         let (kind, judged) = match origin {
+            Origin::Damaged(stores) => {
+                let (_, base) = &stores[number as usize];
+                let judged = twice(|| damaged::judge(&mut bench, &args.oracle, base))?;
+                ("damaged", Some(judged))
+            }
             Origin::Seeds => ("random", one(args, &mut bench, number)?),
             Origin::Harness(grounds) => {
                 match harness_case(&mut bench, grounds, number, &mut known)? {
@@ -291,15 +326,11 @@ fn work(
 }
 
 fn count(tally: &mut Tally, number: u64, judged: Option<Judged>) {
-    tally.cases += 1;
     let Some(judged) = judged else {
-        tally
-            .set_aside
-            .entry("no store".into())
-            .or_default()
-            .push(number);
+        tally.no_store += 1;
         return;
     };
+    tally.cases += 1;
     tally.whole_servers += u64::from(judged.whole);
     tally.rebuilt += u64::from(judged.rebuilt);
     tally.lost_messages += judged.lost;
@@ -310,6 +341,7 @@ fn count(tally: &mut Tally, number: u64, judged: Option<Judged>) {
     } else if judged.differences.is_empty() {
         tally.agree += 1;
         *tally.starts.entry(judged.start).or_default() += 1;
+        tally.reading_down += u64::from(judged.reading_down);
     } else {
         tally.disagree.push(number);
         println!("\ncase {number} DISAGREES, {}", judged.origin);
@@ -337,7 +369,7 @@ fn harness_case(
         known.insert(ground.kind, before);
     }
     let before = &known[&ground.kind];
-    let judged = twice(|| judge::case(bench, before, &hit.case, Some(&hit.touched)))?;
+    let judged = twice(|| judge::case(bench, before, &hit.case, Some(&hit.known)))?;
     Ok(Some((ground.kind.name(), judged)))
 }
 
@@ -371,6 +403,9 @@ fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> 
             tree.store(&store.join("streams").join(&case.ask.stream))?;
         }
     }
+    if let Some(release) = &args.release {
+        return twice(|| release::case(bench, &case, release)).map(Some);
+    }
     let before = judge::before(bench, &base)?;
     let mut judged = twice(|| judge::case(bench, &before, &case, None))?;
     if judged.set_aside.is_none() && judged.differences.is_empty() {
@@ -401,12 +436,14 @@ fn summary(kind: &str, tally: &Tally, began: Instant) {
     let mut disagree = tally.disagree.clone();
     disagree.sort_unstable();
     println!(
-        "{kind}: {} forecasts in {:.0} s: {} agree ({}), {} of them by a whole server; {} lose messages, {} in all (known \
+        "{kind}: {} forecasts in {:.0} s ({} seeds make no store): {} agree ({}, down when read {}), {} of them by a whole server; {} lose messages, {} in all (known \
          damage: {} really); {} indexes rebuilt; {aside} set aside ({}); {} DISAGREE {disagree:?}",
         tally.cases,
         began.elapsed().as_secs_f64(),
+        tally.no_store,
         tally.agree,
         starts.join(", "),
+        tally.reading_down,
         tally.whole_servers,
         tally.losing,
         tally.lost_messages,

@@ -13,6 +13,7 @@ mod hazards;
 mod listed;
 mod matrix;
 mod merged;
+mod preflight;
 mod recover;
 mod salvage;
 mod scan;
