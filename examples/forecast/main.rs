@@ -222,7 +222,7 @@ type Tallies = BTreeMap<&'static str, Tally>;
 enum Origin {
     Seeds,
     Harness(Grounds),
-    Damaged(Vec<(String, Base)>),
+    Damaged(Vec<damaged::Store>),
 }
 
 fn main() -> ExitCode {
@@ -307,13 +307,13 @@ fn work(
         }
         let (kind, judged) = match origin {
             Origin::Damaged(stores) => {
-                let (_, base) = &stores[number as usize];
-                let judged = twice(|| damaged::judge(&mut bench, &args.oracle, base))?;
+                let store = &stores[number as usize];
+                let judged = twice(|| damaged::judge(&mut bench, &args.oracle, store))?;
                 ("damaged", Some(judged))
             }
             Origin::Seeds => ("random", one(args, &mut bench, number)?),
             Origin::Harness(grounds) => {
-                match harness_case(&mut bench, grounds, number, &mut known)? {
+                match harness_case(args, &mut bench, grounds, number, &mut known)? {
                     Some((kind, judged)) => (kind, Some(judged)),
                     None => continue,
                 }
@@ -356,6 +356,7 @@ fn count(tally: &mut Tally, number: u64, judged: Option<Judged>) {
 
 /// One case of the harness; `None` where the store has nothing to do such damage to.
 fn harness_case(
+    args: &Args,
     bench: &mut Bench,
     grounds: &Grounds,
     number: u64,
@@ -364,6 +365,10 @@ fn harness_case(
     let Some((ground, hit)) = grounds.case(number)? else {
         return Ok(None);
     };
+    if let Some(release) = &args.release {
+        let judged = twice(|| release::case(bench, &hit.case, release))?;
+        return Ok(Some((ground.kind.name(), judged)));
+    }
     if !known.contains_key(&ground.kind) {
         let before = judge::before(bench, &ground.base)?;
         known.insert(ground.kind, before);

@@ -160,11 +160,13 @@ fn start(release: &Release, store: &Path, dir: &Path, ask: &Ask) -> io::Result<O
         return Ok(None);
     }
     let stream = stream_of(&answer, ask);
+    // A stream that needs a newer server is listed, and out of service: only the log tells.
+    let offline = log.contains("unmarshalling stream");
     let start = match (came_up.is_some(), &stream, dir.exists()) {
         (false, ..) => "server-down",
-        (true, Some(_), _) => "ok",
-        (true, None, true) => "stream-skipped",
-        (true, None, false) => "stream-deleted",
+        (true, Some(_), _) if !offline => "ok",
+        (true, _, true) => "stream-skipped",
+        (true, _, false) => "stream-deleted",
     };
     let messages = stream.and_then(|stream| stream["state"]["messages"].as_u64());
     Ok(Some(Standing {

@@ -19,7 +19,7 @@ use jetsam::recovery::{StreamDir, Watch, examine, rebuild_index};
 
 const DIR: &str = "/js/A/streams/S";
 
-fn message(sequence: u64) -> NewRecord<'static> {
+pub fn message(sequence: u64) -> NewRecord<'static> {
     NewRecord::Message {
         sequence,
         timestamp_ns: sequence as i64 * 1_000,
@@ -29,14 +29,14 @@ fn message(sequence: u64) -> NewRecord<'static> {
     }
 }
 
-fn tombstone(sequence: u64) -> NewRecord<'static> {
+pub fn tombstone(sequence: u64) -> NewRecord<'static> {
     NewRecord::Tombstone {
         sequence,
         timestamp_ns: sequence as i64 * 1_000,
     }
 }
 
-fn block(number: u32, records: &[NewRecord<'_>]) -> Vec<u8> {
+pub fn block(number: u32, records: &[NewRecord<'_>]) -> Vec<u8> {
     let key = HashKey::for_block(b"S", number);
     let mut bytes = Vec::new();
     for record in records {
@@ -45,18 +45,18 @@ fn block(number: u32, records: &[NewRecord<'_>]) -> Vec<u8> {
     bytes
 }
 
-fn messages(number: u32, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+pub fn messages(number: u32, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
     block(number, &seqs.map(message).collect::<Vec<_>>())
 }
 
 /// A stream on a disk of its own.
-struct Store {
+pub struct Store {
     fs: MemoryFileSystem,
     options: Options,
 }
 
 impl Store {
-    fn new(config: &str) -> Self {
+    pub fn new(config: &str) -> Self {
         let inf = format!(
             r#"{{"name":"S","subjects":["s.>"],"storage":"file",{config}"num_replicas":1}}"#
         );
@@ -71,7 +71,7 @@ impl Store {
         store.with("meta.inf", inf).with("meta.sum", sum)
     }
 
-    fn with(self, file: &str, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn with(self, file: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.fs.seed_file(format!("{DIR}/{file}"), bytes);
         self
     }
@@ -163,7 +163,7 @@ impl Store {
         }
     }
 
-    fn told(&self, preflight: &PreflightOptions) -> Forecast {
+    pub fn told(&self, preflight: &PreflightOptions) -> Forecast {
         let before = self.fs.files();
         let cancel = AtomicBool::new(false);
         let watch = Watch {
@@ -175,7 +175,7 @@ impl Store {
         told
     }
 
-    fn by(&self, server: &str) -> Forecast {
+    pub fn by(&self, server: &str) -> Forecast {
         self.told(&PreflightOptions {
             server: server.parse().expect("a version"),
             ..PreflightOptions::default()
