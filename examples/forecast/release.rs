@@ -122,6 +122,9 @@ fn configuration(store: &Path, ports: &Path, ask: &Ask) -> String {
     if !ask.key.is_empty() {
         jetstream += &format!(", key: \"{}\"", ask.key);
     }
+    if !ask.prev_key.is_empty() {
+        jetstream += &format!(", prev_key: \"{}\"", ask.prev_key);
+    }
     if !ask.cipher.is_empty() {
         jetstream += &format!(", cipher: {}", ask.cipher);
     }
@@ -193,7 +196,8 @@ fn await_server(child: &mut Child, ports: &Path) -> io::Result<Option<String>> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE && child.try_wait()?.is_none() {
         for entry in fs::read_dir(ports)? {
-            let text = fs::read_to_string(entry?.path())?;
+            // It is written under another name first.
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
             let told: Value = serde_json::from_str(&text).unwrap_or_default();
             if let Some(url) = told["monitoring"][0].as_str() {
                 return Ok(Some(url.trim_start_matches("http://").to_owned()));

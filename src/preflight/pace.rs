@@ -68,7 +68,7 @@ const TIMER_BYTE: f64 = 7.5e-9;
 const CACHED_BYTE: f64 = 0.15e-9;
 
 /// The start is foretold to take between these multiples of what the model says.
-const RANGE: (f64, f64) = (0.6, 1.6);
+const RANGE: (f64, f64) = (0.5, 1.8);
 
 /// A machine is taken to be between so many times as fast as that of the fit and so many times as slow: beyond, the sample
 /// was disturbed.

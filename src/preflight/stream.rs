@@ -47,9 +47,11 @@ pub fn forecast(
                       it for another stream and store its messages again";
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
     }
-    let foreseen_crash = events
-        .iter()
-        .any(|event| event.code == EventCode::ReadWouldCrash);
+    let unbounded = !server.has(Feature::HeaderBoundsChecked);
+    let foreseen_crash = events.iter().any(|event| {
+        event.code == EventCode::ReadWouldCrash
+            || unbounded && event.code == EventCode::HeaderLengthBad
+    });
     let fast_path = report.source == Some(Source::Index);
     let state = report.state.take().filter(|_| start == Start::Ok);
     let subjects = state.as_ref().map_or(0, |state| state.subject_count);
