@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{FileSystem, OsFileSystem};
 use jetsam::format::compression::compress;
+use jetsam::format::record::NewRecord;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, forecast};
 use jetsam::recovery::actions::ActionKind;
 use jetsam::recovery::events::EventCode;
@@ -219,5 +220,32 @@ fn timer_and_source_files_are_missed_only_by_servers_that_know_them() {
             let saw = told.events.iter().any(|event| event.code == code);
             assert_eq!(saw, missed, "{server}, {code}");
         }
+    }
+}
+
+#[test]
+fn a_header_length_beyond_its_record_crashes_before_2_11_10() {
+    let with_headers = NewRecord::Message {
+        sequence: 2,
+        timestamp_ns: 2_000,
+        subject: b"s.a",
+        headers: b"NATS/1.0\r\nKind: a\r\n\r\n",
+        body: b"something",
+    };
+    let mut bytes = block(1, &[message(1), with_headers, message(3)]);
+    // No checksum covers the length of the headers, which follows the subject.
+    let at = block(1, &[message(1)]).len() + 22 + b"s.a".len();
+    bytes[at] = 200;
+    let store = versions::Store::new("").with("msgs/1.blk", bytes);
+    for (server, start, read) in [
+        // Without TTLs nobody looks before a reader does.
+        ("2.10", Start::Ok, Reading::ServerDown),
+        ("2.11.9", Start::ServerDown, Reading::Ok),
+        ("2.11.10", Start::Ok, Reading::Ok),
+        ("2.12.0", Start::Ok, Reading::Ok),
+        ("2.15", Start::Ok, Reading::Ok),
+    ] {
+        let told = store.by(server);
+        assert_eq!((told.start, told.read), (start, read), "{server}");
     }
 }
