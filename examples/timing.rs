@@ -1,9 +1,13 @@
-//! Times the rebuild of one stream's state from its blocks, `index.db` ignored: our side of the
+//! Times the rebuild of one stream's state from its blocks, `index.db` ignored unless `--index` is given: our side of the
 //! comparison in `benches/compare/run.sh`.
 //!
 //! ```text
 //! cargo run --release --example timing -- STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N] [--mmap]
+//!     [--foretell] [--index]
 //! ```
+//!
+//! With `--foretell` it prints instead what `preflight` says of the time a server takes, in seconds: what the model comes to,
+//! and between which bounds it expects it. Compared with real servers in `benches/starts/run.sh`.
 //!
 //! Every round runs in a process of its own, so that peak memory is that of one rebuild, and prints
 //! one JSON line. Only the examination is timed, not the start of the process.
@@ -19,12 +23,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use jetsam::crypto::ServerKey;
-use jetsam::env::{Clock as _, OsClock, OsFileSystem};
+use jetsam::env::{Clock, OsClock, OsFileSystem};
+use jetsam::preflight::{PreflightOptions, forecast, measure};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::{StreamDir, Watch, examine};
 
-const USAGE: &str =
-    "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N] [--mmap]";
+const USAGE: &str = "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N] [--mmap] [--foretell] [--index]";
 
 struct Settings {
     dir: PathBuf,
@@ -33,6 +37,8 @@ struct Settings {
     threads: Option<usize>,
     rounds: usize,
     mmap: bool,
+    foretell: bool,
+    index: bool,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +68,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Settings> {
         threads: None,
         rounds: 1,
         mmap: false,
+        foretell: false,
+        index: false,
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -70,6 +78,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Settings> {
             "--threads" => settings.threads = Some(arguments.next()?.parse().ok()?),
             "--rounds" => settings.rounds = arguments.next()?.parse().ok()?,
             "--mmap" => settings.mmap = true,
+            "--foretell" => settings.foretell = true,
+            "--index" => settings.index = true,
             flag if flag.starts_with("--") => return None,
             dir => settings.dir = PathBuf::from(dir),
         }
@@ -95,7 +105,7 @@ fn in_fresh_processes(rounds: usize) -> Result<(), String> {
 
 fn time_once(settings: Settings) -> Result<(), String> {
     let mut options = Options::new(OsClock.now_ns());
-    options.no_index = true;
+    options.no_index = !settings.index;
     options.map_files = settings.mmap;
     options.keys.current = settings.key.map(|key| ServerKey::new(key.into_bytes()));
     if let Some(threads) = settings.threads {
@@ -111,6 +121,9 @@ fn time_once(settings: Settings) -> Result<(), String> {
         progress: &|_| {},
         cancel: &cancel,
     };
+    if settings.foretell {
+        return foretell(&stream, &options, &watch);
+    }
     let begin = Instant::now();
     let report = examine(&OsFileSystem, &stream, &options, &watch);
     let seconds = begin.elapsed().as_secs_f64();
@@ -123,6 +136,36 @@ fn time_once(settings: Settings) -> Result<(), String> {
         peak_rss_kb(),
         state.messages,
         state.bytes
+    );
+    Ok(())
+}
+
+/// The processor time of this thread: what else the machine does is not in it.
+struct ProcessorClock;
+
+impl Clock for ProcessorClock {
+    fn now_ns(&self) -> i64 {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        spent.tv_sec * 1_000_000_000 + spent.tv_nsec
+    }
+}
+
+/// What a forecast says, by the better of three samples.
+fn foretell(stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Result<(), String> {
+    let samples = (0..3).map(|_| measure(&OsFileSystem, stream, options, &ProcessorClock));
+    let pace = samples.min_by(|one, other| one.slowness.total_cmp(&other.slowness));
+    let wish = PreflightOptions {
+        pace,
+        ..PreflightOptions::default()
+    };
+    let told = forecast(&OsFileSystem, stream, options, &wish, watch);
+    let (least, most) = told.start_seconds_range;
+    println!(
+        r#"{{"start_seconds":{:.4},"least":{least:.4},"most":{most:.4},"fast_path":{},"messages":{},"slowness":{:.3}}}"#,
+        told.start_seconds,
+        told.fast_path,
+        told.messages,
+        pace.map_or(1.0, |pace| pace.slowness),
     );
     Ok(())
 }

@@ -102,8 +102,14 @@ pub struct Oracle {
 impl Oracle {
     /// Starts the oracle; its scratch copies go below `scratch`.
     pub fn start(program: &Path, scratch: &Path) -> io::Result<Oracle> {
+        Self::start_patient(program, scratch, 8)
+    }
+
+    /// The same, where one question may take longer.
+    pub fn start_patient(program: &Path, scratch: &Path, seconds: u64) -> io::Result<Oracle> {
         let mut child = Command::new(program)
-            .args(["serve", "--mem-mb", "1500", "--timeout-s", "8"])
+            .args(["serve", "--mem-mb", "1500", "--timeout-s"])
+            .arg(seconds.to_string())
             .env("TMPDIR", scratch)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::preflight::{Forecast, PreflightOptions, forecast};
+use jetsam::preflight::{Forecast, PreflightOptions, Reading, forecast};
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::Outcome;
 use jetsam::recovery::server::ServerVersion;
@@ -14,6 +14,7 @@ use jetsam::recovery::{Watch, rebuild_index};
 
 use crate::compare::{Difference, Differences};
 use crate::evidence;
+use crate::harness::Known;
 use crate::make::Base;
 use crate::oracle::{Answer, Ask};
 use crate::ours::{self, How};
@@ -25,7 +26,11 @@ pub struct Judged {
     pub origin: String,
     pub mutations: Vec<String>,
     pub start: &'static str,
+    /// Whether reading is foretold to bring the server down.
+    pub reading_down: bool,
     pub lost: u64,
+    /// Messages there before and not readable after, where the damage is known and the server stayed up.
+    pub really_lost: u64,
     pub set_aside: Option<String>,
     pub differences: Vec<Difference>,
     /// Whether a whole server was asked.
@@ -35,12 +40,16 @@ pub struct Judged {
 }
 
 fn how(answer: &Answer) -> How {
+    how_at(match answer.opened_at {
+        0 => crate::now_ns(),
+        opened_at => opened_at,
+    })
+}
+
+/// How our side looks at a store at that time.
+pub fn how_at(now_ns: i64) -> How {
     How {
-        now_ns: if answer.opened_at != 0 {
-            answer.opened_at
-        } else {
-            crate::now_ns()
-        },
+        now_ns,
         threads: 2,
         quick: false,
         deleted: false,
@@ -48,7 +57,7 @@ fn how(answer: &Answer) -> How {
 }
 
 /// Foretells the start on `dir`.
-fn foretell(dir: &Path, ask: &Ask, how: How) -> Forecast {
+pub fn foretell(dir: &Path, ask: &Ask, how: How, server: ServerVersion) -> Forecast {
     let cancel = AtomicBool::new(false);
     let watch = Watch {
         progress: &|_| {},
@@ -60,7 +69,10 @@ fn foretell(dir: &Path, ask: &Ask, how: How) -> Forecast {
         &OsFileSystem,
         &stream,
         &options,
-        &PreflightOptions::default(),
+        &PreflightOptions {
+            server,
+            ..PreflightOptions::default()
+        },
         &watch,
     )
 }
@@ -103,22 +115,32 @@ fn is_listable(answer: &Answer) -> bool {
     })
 }
 
+/// What the server makes of a store without damage.
+pub fn before(bench: &mut Bench, base: &Base) -> io::Result<Answer> {
+    let dir = bench.lay_out("before", &base.tree, &base.ask)?;
+    bench.oracle.open(&dir, &base.ask, true)
+}
+
 /// Foretells, asks, compares.
-pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
+pub fn case(
+    bench: &mut Bench,
+    before: &Answer,
+    case: &Case,
+    known: Option<&Known>,
+) -> io::Result<Judged> {
     let mut judged = Judged {
         origin: case.origin.clone(),
         mutations: case.mutations.clone(),
         ..Judged::default()
     };
-    let before = bench.lay_out("before", &base.tree, &base.ask)?;
-    let before = bench.oracle.open(&before, &base.ask, true)?;
     let go_dir = bench.lay_out("go", &case.tree, &case.ask)?;
     let answer = bench.oracle.open(&go_dir, &case.ask, true)?;
     let dir = bench.lay_out("check", &case.tree, &case.ask)?;
-    let foretold = foretell(&dir, &case.ask, how(&answer));
+    let foretold = foretell(&dir, &case.ask, how(&answer), ServerVersion::default());
     judged.start = foretold.start.as_str();
+    judged.reading_down = foretold.read == Reading::ServerDown;
     judged.lost = foretold.lost;
-    judged.set_aside = set_aside(&answer, &before, &foretold);
+    judged.set_aside = set_aside(&answer, &foretold);
     if judged.set_aside.is_some() {
         return Ok(judged);
     }
@@ -126,7 +148,10 @@ pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
     found.check("start", start_of(&answer), judged.start);
     if found.0.is_empty() {
         state(&mut found, &answer, &foretold);
-        losses(&mut found, case, &before, &answer, &foretold);
+        losses(&mut found, case, before, &answer, &foretold);
+        if let Some(known) = known {
+            judged.really_lost = exact(&mut found, before, &answer, &foretold, known);
+        }
     }
     if !found.0.is_empty() && has_twins(case) {
         // Its two objects share a file, keys and a place in the server's table; which of them is met where is not followed.
@@ -145,9 +170,33 @@ pub fn case(bench: &mut Bench, base: &Base, case: &Case) -> io::Result<Judged> {
     Ok(judged)
 }
 
-fn set_aside(answer: &Answer, before: &Answer, foretold: &Forecast) -> Option<String> {
+/// The same where nothing is known of the store before its damage: how it starts, reads, and what it counts.
+pub fn standing(bench: &mut Bench, case: &Case) -> io::Result<Judged> {
+    let go_dir = bench.lay_out("go", &case.tree, &case.ask)?;
+    let answer = bench.oracle.open(&go_dir, &case.ask, true)?;
+    let dir = bench.lay_out("check", &case.tree, &case.ask)?;
+    let server = ServerVersion::default();
+    let foretold = foretell(&dir, &case.ask, how(&answer), server);
+    let mut judged = Judged {
+        origin: case.origin.clone(),
+        start: foretold.start.as_str(),
+        reading_down: foretold.read == Reading::ServerDown,
+        lost: foretold.lost,
+        set_aside: set_aside(&answer, &foretold),
+        ..Judged::default()
+    };
+    let mut found = Differences::default();
+    found.check("start", start_of(&answer), judged.start);
+    if found.0.is_empty() {
+        state(&mut found, &answer, &foretold);
+    }
+    judged.differences = found.0;
+    Ok(judged)
+}
+
+fn set_aside(answer: &Answer, foretold: &Forecast) -> Option<String> {
     let gave_up = |outcome: &str| matches!(outcome, "oom" | "timeout");
-    if answer.outcome == "no answer" || before.outcome != "opened" {
+    if answer.outcome == "no answer" {
         return Some("no answer".into());
     }
     if gave_up(&answer.outcome) && foretold.start.as_str() != "server-down" {
@@ -190,7 +239,9 @@ fn losses(
     answer: &Answer,
     foretold: &Forecast,
 ) {
-    let comparable = matches!(answer.outcome.as_str(), "opened" | "error")
+    // Some histories leave a store that the server itself does not open again.
+    let comparable = before.outcome == "opened"
+        && matches!(answer.outcome.as_str(), "opened" | "error")
         && matches!(answer.read_outcome.as_str(), "" | "ok")
         && is_listable(answer)
         && is_listable(before);
@@ -240,6 +291,39 @@ fn losses(
     if !silent.is_empty() && !has_forged_index(case) {
         found.add("gone, and not foretold", &silent, "");
     }
+}
+
+/// Everything that was there, is gone, and was not touched, has to be foretold. Returns how many are gone.
+fn exact(
+    found: &mut Differences,
+    before: &Answer,
+    answer: &Answer,
+    foretold: &Forecast,
+    known: &Known,
+) -> u64 {
+    let comparable = matches!(answer.outcome.as_str(), "opened" | "error")
+        && matches!(answer.read_outcome.as_str(), "" | "ok")
+        && is_listable(answer);
+    if !comparable {
+        return 0;
+    }
+    let kept = readable(answer);
+    let told = |seq: &u64| {
+        let spans = &foretold.lost_seqs;
+        spans.iter().any(|(from, to)| (from..=to).contains(&seq))
+    };
+    let gone: Vec<_> = readable(before)
+        .into_iter()
+        .filter(|seq| !kept.contains(seq) && !known.given_up.contains(seq))
+        .collect();
+    let silent: Vec<_> = gone
+        .iter()
+        .filter(|seq| !known.touched.contains(seq) && !told(seq))
+        .collect();
+    if !silent.is_empty() && foretold.expired == 0 {
+        found.add("gone, untouched, and not foretold", silent, "");
+    }
+    gone.len() as u64
 }
 
 fn has_twins(case: &Case) -> bool {

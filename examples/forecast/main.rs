@@ -5,7 +5,19 @@
 //! testdata/oracle/build.sh
 //! cargo run --release --example forecast -- --seeds 0..500 [--threads 2] [--whole PERCENT] [--only SEED]
 //!     [--keep DIR]
+//! cargo run --release --example forecast -- --harness 8 [--kinds s2,aes] [--damages flip-key,stale-block]
+//!     [--messages 20000] [--block-bytes 250000]
+//! cargo run --release --example forecast -- --damaged
+//! cargo run --release --example forecast -- --seeds 0..100 --release 2.11.17=./nats-server-v2.11.17
 //! ```
+//!
+//! With `--release VERSION=PATH` the server asked is a released nats-server, run as a process: how the start comes out, and how
+//! many messages it counts. Stores are written by v2.15.2 all the same: an older server meets them as after a downgrade.
+//!
+//! With `--damaged` the cases are the stores below `testdata/damaged`: one for every row and hazard of the recovery reference.
+//!
+//! With `--harness` the cases come from the fault harness: a store of every kind, damaged so many times in every way. What
+//! the damage touched is known then, and every message gone beyond that has to be foretold.
 //!
 //! `--keep` writes each store before and after its damage to a directory of its own.
 //!
@@ -57,8 +69,11 @@ mod tree;
 #[allow(dead_code, reason = "shared with the differential")]
 mod vault;
 
+mod damaged;
 mod evidence;
+mod harness;
 mod judge;
+mod release;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -69,10 +84,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use harness::{Grounds, Size};
+use jetsam::testing::{DamageKind, StoreKind};
 use judge::Judged;
 use make::Base;
-use oracle::Oracle;
+use oracle::{Answer, Oracle};
+use release::Release;
 use run::Bench;
+
+/// How long the server may take over one store: reading through a damaged compressed block takes it seconds.
+const PATIENCE_S: u64 = 40;
 
 fn last_panic_place() -> String {
     String::new()
@@ -89,11 +110,28 @@ fn now_ns() -> i64 {
 struct Args {
     from: u64,
     to: u64,
+    only: Option<u64>,
     threads: usize,
     whole: u64,
     keep: Option<PathBuf>,
     oracle: PathBuf,
     scratch: PathBuf,
+    /// How often each damage of the harness is done; 0 for random stores.
+    harness: u64,
+    kinds: Vec<StoreKind>,
+    damages: Vec<DamageKind>,
+    size: Size,
+    /// The committed damaged stores.
+    damaged: bool,
+    /// Ask this server instead.
+    release: Option<Release>,
+}
+
+/// The names of a list with commas.
+fn named<T>(text: &str, from_name: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
+    text.split(',')
+        .map(|name| from_name(name).ok_or_else(|| format!("there is no {name}")))
+        .collect()
 }
 
 fn parse_args() -> Result<Args, String> {
@@ -103,6 +141,7 @@ fn parse_args() -> Result<Args, String> {
     let mut args = Args {
         from: 0,
         to: 500,
+        only: None,
         threads: 2,
         whole: 10,
         keep: None,
@@ -112,6 +151,15 @@ fn parse_args() -> Result<Args, String> {
         } else {
             std::env::temp_dir()
         },
+        harness: 0,
+        kinds: StoreKind::ALL.to_vec(),
+        damages: DamageKind::ALL.to_vec(),
+        size: Size {
+            messages: 20_000,
+            block_bytes: 250_000,
+        },
+        damaged: false,
+        release: None,
     };
     let mut list = std::env::args().skip(1);
     while let Some(arg) = list.next() {
@@ -129,12 +177,20 @@ fn parse_args() -> Result<Args, String> {
             "--only" => {
                 args.from = number(value()?)?;
                 args.to = args.from + 1;
+                args.only = Some(args.from);
                 args.threads = 1;
             }
             "--threads" => args.threads = number(value()?)?.max(1) as usize,
             "--whole" => args.whole = number(value()?)?.min(100),
             "--keep" => args.keep = Some(value()?.into()),
             "--oracle" => args.oracle = value()?.into(),
+            "--harness" => args.harness = number(value()?)?.max(1),
+            "--kinds" => args.kinds = named(&value()?, StoreKind::from_name)?,
+            "--damages" => args.damages = named(&value()?, DamageKind::from_name)?,
+            "--messages" => args.size.messages = number(value()?)?,
+            "--block-bytes" => args.size.block_bytes = number(value()?)?,
+            "--damaged" => args.damaged = true,
+            "--release" => args.release = Some(Release::parse(&value()?)?),
             "--scratch" => args.scratch = value()?.into(),
             _ => return Err(format!("unknown argument {arg}")),
         }
@@ -145,14 +201,28 @@ fn parse_args() -> Result<Args, String> {
 #[derive(Default)]
 struct Tally {
     cases: u64,
+    /// Seeds whose history the server itself breaks off.
+    no_store: u64,
     agree: u64,
     whole_servers: u64,
     lost_messages: u64,
+    really_lost: u64,
     losing: u64,
     rebuilt: u64,
     starts: BTreeMap<&'static str, u64>,
-    set_aside: BTreeMap<String, u64>,
+    reading_down: u64,
+    set_aside: BTreeMap<String, Vec<u64>>,
     disagree: Vec<u64>,
+}
+
+/// By the kind of the store; random stores are one kind.
+type Tallies = BTreeMap<&'static str, Tally>;
+
+/// Where cases come from.
+enum Origin {
+    Seeds,
+    Harness(Grounds),
+    Damaged(Vec<damaged::Store>),
 }
 
 fn main() -> ExitCode {
@@ -163,12 +233,39 @@ fn main() -> ExitCode {
             return ExitCode::from(16);
         }
     };
-    let next = AtomicU64::new(args.from);
-    let tally = Mutex::new(Tally::default());
+    match run_all(&args) {
+        Ok(tallies) => {
+            let wrong = tallies.values().any(|tally| !tally.disagree.is_empty());
+            ExitCode::from(u8::from(wrong || tallies.is_empty()))
+        }
+        Err(error) => {
+            eprintln!("forecast: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_all(args: &Args) -> io::Result<Tallies> {
+    let (origin, range) = match args.harness {
+        0 if args.damaged => {
+            let stores = damaged::all()?;
+            let all = stores.len() as u64;
+            (Origin::Damaged(stores), 0..all)
+        }
+        0 => (Origin::Seeds, args.from..args.to),
+        count => {
+            let grounds = Grounds::make(&args.kinds, &args.damages, count, args.size)?;
+            let all = grounds.len();
+            let chosen = args.only.map_or(0..all, |only| only..(only + 1).min(all));
+            (Origin::Harness(grounds), chosen)
+        }
+    };
+    let next = AtomicU64::new(range.start);
+    let tallies = Mutex::new(Tallies::new());
     let began = Instant::now();
     let failed = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..args.threads)
-            .map(|_| scope.spawn(|| work(&args, &next, &tally)))
+            .map(|_| scope.spawn(|| work(args, &origin, (&next, range.end), &tallies)))
             .collect();
         workers
             .into_iter()
@@ -176,60 +273,123 @@ fn main() -> ExitCode {
             .next()
     });
     if let Some(error) = failed {
-        eprintln!("forecast: {error}");
-        return ExitCode::from(2);
+        return Err(error);
     }
-    let tally = tally.into_inner().unwrap_or_default();
-    summary(&tally, began);
-    ExitCode::from(u8::from(!tally.disagree.is_empty() || tally.cases == 0))
+    let tallies = tallies.into_inner().unwrap_or_default();
+    for (kind, tally) in &tallies {
+        summary(kind, tally, began);
+    }
+    Ok(tallies)
 }
 
-fn work(args: &Args, next: &AtomicU64, tally: &Mutex<Tally>) -> io::Result<()> {
+fn work(
+    args: &Args,
+    origin: &Origin,
+    (next, end): (&AtomicU64, u64),
+    tallies: &Mutex<Tallies>,
+) -> io::Result<()> {
     let scratch = tempfile::Builder::new()
         .prefix("forecast-")
         .tempdir_in(&args.scratch)?;
     let oracle_scratch = scratch.path().join("oracle");
     std::fs::create_dir_all(&oracle_scratch)?;
-    let oracle = Oracle::start(&args.oracle, &oracle_scratch)
+    let oracle = Oracle::start_patient(&args.oracle, &oracle_scratch, PATIENCE_S)
         .map_err(|error| io::Error::other(format!("{}: {error}", args.oracle.display())))?;
     let mut bench = Bench {
         oracle,
         scratch: scratch.path().into(),
     };
+    let mut known = BTreeMap::new();
     loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= args.to {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= end {
             return Ok(());
         }
-        let judged = one(args, &mut bench, seed)?;
-        let Ok(mut tally) = tally.lock() else {
-            return Ok(());
-        };
-        tally.cases += 1;
-        let Some(judged) = judged else {
-            *tally.set_aside.entry("no store".into()).or_default() += 1;
-            continue;
-        };
-        tally.whole_servers += u64::from(judged.whole);
-        tally.rebuilt += u64::from(judged.rebuilt);
-        tally.lost_messages += judged.lost;
-        tally.losing += u64::from(judged.lost > 0);
-        if let Some(reason) = judged.set_aside {
-            *tally.set_aside.entry(reason).or_default() += 1;
-        } else if judged.differences.is_empty() {
-            tally.agree += 1;
-            *tally.starts.entry(judged.start).or_default() += 1;
-        } else {
-            tally.disagree.push(seed);
-            println!("\nseed {seed} DISAGREES, {}", judged.origin);
-            for mutation in &judged.mutations {
-                println!("  - {mutation}");
+        let (kind, judged) = match origin {
+            Origin::Damaged(stores) => {
+                let store = &stores[number as usize];
+                let judged = twice(|| damaged::judge(&mut bench, &args.oracle, store))?;
+                ("damaged", Some(judged))
             }
-            for difference in &judged.differences {
-                println!("{difference}");
+            Origin::Seeds => ("random", one(args, &mut bench, number)?),
+            Origin::Harness(grounds) => {
+                match harness_case(args, &mut bench, grounds, number, &mut known)? {
+                    Some((kind, judged)) => (kind, Some(judged)),
+                    None => continue,
+                }
             }
+        };
+        if let Ok(mut tallies) = tallies.lock() {
+            count(tallies.entry(kind).or_default(), number, judged);
         }
     }
+}
+
+fn count(tally: &mut Tally, number: u64, judged: Option<Judged>) {
+    let Some(judged) = judged else {
+        tally.no_store += 1;
+        return;
+    };
+    tally.cases += 1;
+    tally.whole_servers += u64::from(judged.whole);
+    tally.rebuilt += u64::from(judged.rebuilt);
+    tally.lost_messages += judged.lost;
+    tally.really_lost += judged.really_lost;
+    tally.losing += u64::from(judged.lost > 0);
+    if let Some(reason) = judged.set_aside {
+        tally.set_aside.entry(reason).or_default().push(number);
+    } else if judged.differences.is_empty() {
+        tally.agree += 1;
+        *tally.starts.entry(judged.start).or_default() += 1;
+        tally.reading_down += u64::from(judged.reading_down);
+    } else {
+        tally.disagree.push(number);
+        println!("\ncase {number} DISAGREES, {}", judged.origin);
+        for mutation in &judged.mutations {
+            println!("  - {mutation}");
+        }
+        for difference in &judged.differences {
+            println!("{difference}");
+        }
+    }
+}
+
+/// One case of the harness; `None` where the store has nothing to do such damage to.
+fn harness_case(
+    args: &Args,
+    bench: &mut Bench,
+    grounds: &Grounds,
+    number: u64,
+    known: &mut BTreeMap<StoreKind, Answer>,
+) -> io::Result<Option<(&'static str, Judged)>> {
+    let Some((ground, hit)) = grounds.case(number)? else {
+        return Ok(None);
+    };
+    if let Some(release) = &args.release {
+        let judged = twice(|| release::case(bench, &hit.case, release))?;
+        return Ok(Some((ground.kind.name(), judged)));
+    }
+    if !known.contains_key(&ground.kind) {
+        let before = judge::before(bench, &ground.base)?;
+        known.insert(ground.kind, before);
+    }
+    let before = &known[&ground.kind];
+    let judged = twice(|| judge::case(bench, before, &hit.case, Some(&hit.known)))?;
+    Ok(Some((ground.kind.name(), judged)))
+}
+
+/// With damage under a valid index the server's own answer can depend on what its cache still holds: a disagreement counts
+/// where a second asking gives the same one.
+fn twice(mut ask: impl FnMut() -> io::Result<Judged>) -> io::Result<Judged> {
+    let mut judged = ask()?;
+    if !judged.differences.is_empty() {
+        let again = ask()?;
+        let first = |judged: &Judged| judged.differences.first().map(|first| first.field.clone());
+        if first(&again) != first(&judged) {
+            judged.set_aside = Some("a second asking came out otherwise".into());
+        }
+    }
+    Ok(judged)
 }
 
 /// One case; `None` where the seed makes no store.
@@ -248,15 +408,11 @@ fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> 
             tree.store(&store.join("streams").join(&case.ask.stream))?;
         }
     }
-    let mut judged = judge::case(bench, &base, &case)?;
-    if !judged.differences.is_empty() {
-        // With damage under a valid index the server's own answer can depend on what its cache still holds.
-        let again = judge::case(bench, &base, &case)?;
-        let first = |judged: &Judged| judged.differences.first().map(|first| first.field.clone());
-        if first(&again) != first(&judged) {
-            judged.set_aside = Some("a second asking came out otherwise".into());
-        }
+    if let Some(release) = &args.release {
+        return twice(|| release::case(bench, &case, release)).map(Some);
     }
+    let before = judge::before(bench, &base)?;
+    let mut judged = twice(|| judge::case(bench, &before, &case, None))?;
     if judged.set_aside.is_none() && judged.differences.is_empty() {
         let wants = judged.start != "ok" || seed % 100 < args.whole;
         if wants && case.ask.prev_key.is_empty() && case.ask.block_size == 0 {
@@ -270,35 +426,35 @@ fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> 
     Ok(Some(judged))
 }
 
-fn summary(tally: &Tally, began: Instant) {
-    let list = |counts: Vec<String>| counts.join(", ");
-    let starts = list(
-        tally
-            .starts
-            .iter()
-            .map(|(start, count)| format!("{start} {count}"))
-            .collect(),
-    );
-    let aside: u64 = tally.set_aside.values().sum();
-    let reasons = list(
-        tally
-            .set_aside
-            .iter()
-            .map(|(reason, count)| format!("{reason}: {count}"))
-            .collect(),
-    );
+fn summary(kind: &str, tally: &Tally, began: Instant) {
+    let starts: Vec<_> = tally
+        .starts
+        .iter()
+        .map(|(start, count)| format!("{start} {count}"))
+        .collect();
+    let aside: usize = tally.set_aside.values().map(Vec::len).sum();
+    let reasons: Vec<_> = tally
+        .set_aside
+        .iter()
+        .map(|(reason, numbers)| format!("{reason}: {numbers:?}"))
+        .collect();
     let mut disagree = tally.disagree.clone();
     disagree.sort_unstable();
     println!(
-        "{} forecasts in {:.0} s: {} agree ({starts}), {} of them by a whole server; {} lose messages, {} in all; {} indexes \
-         rebuilt; {aside} set aside ({reasons}); {} DISAGREE {disagree:?}",
+        "{kind}: {} forecasts in {:.0} s ({} seeds make no store): {} agree ({}, down when read {}), {} of them by a whole server; {} lose messages, {} in all (known \
+         damage: {} really); {} indexes rebuilt; {aside} set aside ({}); {} DISAGREE {disagree:?}",
         tally.cases,
         began.elapsed().as_secs_f64(),
+        tally.no_store,
         tally.agree,
+        starts.join(", "),
+        tally.reading_down,
         tally.whole_servers,
         tally.losing,
         tally.lost_messages,
+        tally.really_lost,
         tally.rebuilt,
+        reasons.join("; "),
         disagree.len(),
     );
 }

@@ -3,6 +3,9 @@
 //!
 //! `cargo run --release --example server_after`
 //!
+//! With `--rebuild` the side files are removed first and written anew by `rebuild-index`, once for every line of servers: each
+//! version of `index.db` has to be taken, with the same state. With `--rebuild stale` an older index is left in their place.
+//!
 //! With `--salvage` the server gets what `salvage` made of each store instead, recovered on its fast path.
 
 #![allow(
@@ -21,7 +24,8 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::ServerKey;
 use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
 use jetsam::recovery::report::{Outcome, Source, StreamReport};
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch, find_streams, recover};
+use jetsam::recovery::server::ServerVersion;
+use jetsam::recovery::{RecoverOptions, StreamDir, Watch, find_streams, rebuild_index, recover};
 use jetsam::salvage::{SalvageOptions, salvage};
 use serde_json::{Value, json};
 use support::{KEY, copy_tree, differences, dirs, everything, name_of, testdata};
@@ -32,19 +36,22 @@ const INTEREST_STREAM: &str = "EVENTS";
 
 fn main() -> ExitCode {
     let oracle = oracle();
+    let how = How::from_arguments();
     let (mut streams, mut wrong) = (0, Vec::new());
     for version in dirs(&testdata("golden")) {
         for case in dirs(&version) {
-            let (checked, found) = check_case(&oracle, &case);
-            streams += checked;
-            wrong.extend(found);
+            for server in how.servers() {
+                let (checked, found) = check_case(&oracle, &case, how, server);
+                streams += checked;
+                wrong.extend(found);
+            }
         }
     }
     for line in &wrong {
         println!("DISAGREE {line}");
     }
     println!(
-        "{streams} streams recovered and opened by a real server: {} disagree",
+        "{streams} streams {how:?} and opened by a real server: {} disagree",
         wrong.len()
     );
     if wrong.is_empty() && streams > 0 {
@@ -60,25 +67,59 @@ fn oracle() -> PathBuf {
     std::env::var_os("ORACLE").map_or_else(|| target.join("oracle/oracle"), PathBuf::from)
 }
 
-fn check_case(oracle: &Path, case: &Path) -> (usize, Vec<String>) {
+/// What is done to a store before the server gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Recovered,
+    Salvaged,
+    /// Rebuilt side files, where there were none.
+    Rebuilt,
+    /// The same over an index that no longer fits.
+    RebuiltOverStale,
+}
+
+impl How {
+    fn from_arguments() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] => How::Recovered,
+            ["--salvage"] => How::Salvaged,
+            ["--rebuild"] => How::Rebuilt,
+            ["--rebuild", "stale"] => How::RebuiltOverStale,
+            _ => panic!("usage: server_after [--salvage | --rebuild [stale]]"),
+        }
+    }
+
+    /// The servers whose versions of `index.db` are tried.
+    fn servers(self) -> &'static [&'static str] {
+        match self {
+            How::Recovered | How::Salvaged => &["2.15"],
+            How::Rebuilt | How::RebuiltOverStale => &["2.10", "2.11", "2.12", "2.14", "2.15"],
+        }
+    }
+}
+
+fn check_case(oracle: &Path, case: &Path, how: How, server: &str) -> (usize, Vec<String>) {
     let temp = tempfile::tempdir().expect("a temporary directory");
     copy_tree(&case.join("jetstream"), &temp.path().join("jetstream"));
     let name = name_of(case);
     let cipher = ["chacha", "aes"]
         .into_iter()
         .find(|cipher| name.contains(cipher));
-    let store = if std::env::args().any(|argument| argument == "--salvage") {
-        salvage_all(temp.path(), cipher.is_some())
-    } else {
-        temp.path().to_owned()
+    let store = match how {
+        How::Salvaged => salvage_all(temp.path(), cipher.is_some()),
+        _ => temp.path().to_owned(),
     };
     let temp_path = store.as_path();
-    let reports = recover_all(temp_path, cipher.is_some());
+    let reports = match how {
+        How::Recovered | How::Salvaged => recover_all(temp_path, cipher.is_some()),
+        _ => rebuild_all(temp_path, cipher.is_some(), how, server),
+    };
     let answer = ask_server(oracle, temp_path, cipher);
     let mut wrong = Vec::new();
     for report in &reports {
         let account = report.account.as_deref().unwrap_or_default();
-        let at = format!("{} {account}/{}", case.display(), report.name);
+        let at = format!("{} {account}/{} for {server}", case.display(), report.name);
         let theirs = &answer["accounts"][account][&report.name];
         if report.outcome == Outcome::Refused || theirs.is_null() {
             wrong.push(format!(
@@ -100,6 +141,9 @@ fn check_case(oracle: &Path, case: &Path) -> (usize, Vec<String>) {
         let mut report = report.clone();
         if let Some(state) = &mut report.state {
             state.lost = None;
+        }
+        if how != How::Recovered && theirs["fast_path"] != json!(true) {
+            wrong.push(format!("{at}: no fast path"));
         }
         report.source = Some(jetsam::recovery::report::Source::Index);
         wrong.extend(
@@ -145,6 +189,68 @@ fn salvage_all(store: &Path, encrypted: bool) -> PathBuf {
         assert_eq!(source, Some(Source::Index), "{}", stream.dir.display());
     }
     made
+}
+
+/// Writes the side files of every stream anew; the reports of those where nothing else had to change.
+fn rebuild_all(store: &Path, encrypted: bool, how: How, server: &str) -> Vec<StreamReport> {
+    let mut options = everything(OsClock.now_ns());
+    if encrypted {
+        options.keys.current = Some(ServerKey::new(KEY.to_vec()));
+    }
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let server: ServerVersion = server.parse().expect("a server");
+    let found = find_streams(&OsFileSystem, store).expect("streams in the copy");
+    let mut reports = Vec::new();
+    for stream in &found.streams {
+        let index = stream.dir.join("msgs/index.db");
+        let side_files = ["msgs/thw.db", "msgs/sched.db", "sources.db"];
+        if how == How::Rebuilt {
+            let _ = std::fs::remove_file(&index);
+            for name in side_files {
+                let _ = std::fs::remove_file(stream.dir.join(name));
+            }
+        } else {
+            leave_stale(&stream.dir, &|| {
+                rebuild_index(&OsFileSystem, stream, &options, server, &OsEntropy, &watch);
+            });
+        }
+        let report = rebuild_index(&OsFileSystem, stream, &options, server, &OsEntropy, &watch);
+        if report.outcome != Outcome::Refused {
+            reports.push(report);
+        }
+    }
+    reports
+}
+
+/// Leaves the side files of the moment before the last block was begun; where there is only one block, an index that does
+/// not verify.
+fn leave_stale(dir: &Path, rebuild: &dyn Fn()) {
+    let msgs = dir.join("msgs");
+    let numbers = std::fs::read_dir(&msgs).expect("a directory").flatten();
+    let numbers = numbers.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_suffix(".blk")?.parse::<u32>().ok()
+    });
+    let numbers: Vec<u32> = numbers.collect();
+    let last = numbers.iter().max().filter(|_| numbers.len() > 1);
+    if let Some(last) = last {
+        let (block, aside) = (msgs.join(format!("{last}.blk")), dir.join("aside"));
+        std::fs::rename(&block, &aside).expect("a block to put aside");
+        rebuild();
+        std::fs::rename(&aside, &block).expect("a block put aside");
+        return;
+    }
+    let index = msgs.join("index.db");
+    if let Ok(mut bytes) = std::fs::read(&index) {
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        std::fs::write(&index, bytes).expect("an index that does not fit");
+    }
 }
 
 fn recover_all(store: &Path, encrypted: bool) -> Vec<StreamReport> {

@@ -37,8 +37,7 @@ pub struct PreflightOptions {
     pub server: ServerVersion,
     /// How long a start probe waits for it.
     pub probe: Option<Duration>,
-    /// How fast this machine reads this stream; without it the speed of the machine that
-    /// `docs/BENCHMARKS.md` was made on is assumed.
+    /// What [`measure`] found of the stream and this machine; without it no time is foretold.
     pub pace: Option<Pace>,
 }
 
@@ -119,9 +118,11 @@ pub struct Forecast {
     pub unreadable: u64,
     /// The state after the start.
     pub state: Option<State>,
-    /// How long the open call takes, in seconds.
+    /// How long the open call takes, in seconds, with a warm page cache; 0 without [`PreflightOptions::pace`].
     pub start_seconds: f64,
-    /// Whether that is within the start probe; `None` without one.
+    /// Between how many seconds it is expected to take: the model is right by a factor, not to the second.
+    pub start_seconds_range: (f64, f64),
+    /// Whether all of that is within the start probe; `None` without one.
     pub fits_probe: Option<bool>,
     /// Consumers as found.
     pub consumers: Vec<ConsumerReport>,

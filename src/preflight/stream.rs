@@ -1,5 +1,6 @@
 //! One stream: from the judgement to the forecast.
 
+use super::pace::{self, Scans};
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
@@ -8,7 +9,7 @@ use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::foresee::{Foreseen, foresee, held};
 use crate::recovery::holdings::{Holdings, difference};
 use crate::recovery::options::Options;
-use crate::recovery::report::{Refusal, Source, StreamReport};
+use crate::recovery::report::{Refusal, Source, State, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::{StreamDir, Watch};
 
@@ -46,21 +47,23 @@ pub fn forecast(
                       it for another stream and store its messages again";
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
     }
-    let foreseen_crash = events
-        .iter()
-        .any(|event| event.code == EventCode::ReadWouldCrash);
+    let unbounded = !server.has(Feature::HeaderBoundsChecked);
+    let foreseen_crash = events.iter().any(|event| {
+        event.code == EventCode::ReadWouldCrash
+            || unbounded && event.code == EventCode::HeaderLengthBad
+    });
     let fast_path = report.source == Some(Source::Index);
     let state = report.state.take().filter(|_| start == Start::Ok);
     let subjects = state.as_ref().map_or(0, |state| state.subject_count);
-    let scans = scans(fast_path, start, &events);
+    let scans = scans(report, state.as_ref(), &events, start);
     let start_seconds = preflight
         .pace
         .map_or(0.0, |pace| pace.start_seconds(scans, subjects));
-    let fits_probe = preflight
-        .probe
-        .map(|probe| start_seconds <= probe.as_secs_f64());
+    let (least, most) = pace::range(start_seconds);
+    let fits_probe = preflight.probe.map(|probe| most <= probe.as_secs_f64());
     if fits_probe == Some(false) {
-        let detail = format!("the open call is expected to take {start_seconds:.1} seconds");
+        let detail =
+            format!("the open call is expected to take between {least:.1} and {most:.1} seconds");
         events.push(Event::new(EventCode::StartBeyondProbe, detail));
     }
     Forecast {
@@ -83,6 +86,7 @@ pub fn forecast(
         unreadable: report.unreadable.len() as u64,
         state,
         start_seconds,
+        start_seconds_range: (least, most),
         fits_probe,
         consumers: std::mem::take(&mut report.consumers),
         consumers_lost,
@@ -250,13 +254,32 @@ fn note_deletions(
 }
 
 /// How often every block is read.
-fn scans(fast_path: bool, start: Start, events: &[Event]) -> u32 {
-    let told = |code: EventCode| events.iter().any(|event| event.code == code);
-    let catches_up = told(EventCode::TtlOutdated)
-        || told(EventCode::SchedOutdated)
-        || told(EventCode::SourcesOutdated);
-    match start {
-        Start::StreamSkipped => 0,
-        _ => u32::from(!fast_path) + u32::from(catches_up),
+fn scans(report: &StreamReport, state: Option<&State>, events: &[Event], start: Start) -> Scans {
+    if start == Start::StreamSkipped {
+        return Scans::default();
     }
+    let walked = report.source != Some(Source::Index);
+    let ttl = report.ttl.as_ref().map(|ttl| ttl.count);
+    let schedules = report.schedules.as_ref().map(|schedules| schedules.count);
+    // Blocks without a timer are passed over; sources alone are read from the end, as far as it takes to meet each.
+    let reads = |event: &Event| match event.code {
+        EventCode::TtlOutdated => ttl.is_some_and(|count| count > 0),
+        EventCode::SchedOutdated => schedules.is_some_and(|count| count > 0),
+        EventCode::SourcesOutdated => ttl.is_some() || schedules.is_some(),
+        _ => false,
+    };
+    let from = events
+        .iter()
+        .filter(|event| reads(event))
+        .filter_map(|event| event.seq)
+        .min();
+    let caught_up = match (from, state) {
+        (Some(from), Some(state)) if state.last_seq >= state.first_seq => {
+            let all = (state.last_seq - state.first_seq) as f64 + 1.0;
+            let behind = state.last_seq.saturating_sub(from.max(state.first_seq)) as f64 + 1.0;
+            behind / all
+        }
+        _ => 0.0,
+    };
+    Scans { walked, caught_up }
 }

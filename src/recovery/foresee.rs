@@ -4,7 +4,7 @@ use super::actions::Action;
 use super::engine::Watch;
 use super::files::StreamFiles;
 use super::holdings::{Holdings, holdings};
-use super::model::BlockKey;
+use super::model::{BlockKey, StreamKeys};
 use super::options::Options;
 use super::report::StreamReport;
 use super::session::{Examined, StreamDir, judge, setup_of};
@@ -72,23 +72,38 @@ pub(crate) fn held(
     holdings(fs, stream, msgs, options, watch)
 }
 
-/// What reading some of a stream's blocks took, on one thread.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// What some of a stream's blocks are like, and how long they take on one thread.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Sampled {
-    /// Bytes of the files read.
-    pub file_bytes: u64,
-    /// Records in them.
-    pub records: u64,
-    /// How long it took.
-    pub seconds: f64,
-    /// Whether any of them was compressed.
-    pub compressed: bool,
+    /// The blocks that were read.
+    pub blocks: Vec<SampledBlock>,
+    /// How many blocks there are.
+    pub total_blocks: u64,
     /// Bytes of all block files.
     pub total_bytes: u64,
     /// Bytes of `index.db`, 0 where there is none.
     pub index_bytes: u64,
+    /// Bytes of `thw.db`, `sched.db` and `sources.db`.
+    pub timer_bytes: u64,
     /// The cipher of the blocks.
     pub cipher: Option<Cipher>,
+}
+
+/// One block of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct SampledBlock {
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Bytes of its content, once it was decrypted and decompressed.
+    pub content_bytes: u64,
+    /// Records in it.
+    pub records: u64,
+    /// Whether it was compressed.
+    pub compressed: bool,
+    /// How long reading the file took.
+    pub read_seconds: f64,
+    /// How long decrypting, decompressing and verifying it took.
+    pub walk_seconds: f64,
 }
 
 /// Reads, decrypts, decompresses and verifies blocks up to `limit_bytes`, by the clock.
@@ -100,47 +115,79 @@ pub(crate) fn sample(
     limit_bytes: u64,
 ) -> Sampled {
     let files = StreamFiles::new(fs, &stream.dir);
+    let length = |path: &str| files.length(path).unwrap_or(0);
     let mut sampled = Sampled {
-        index_bytes: files.length("msgs/index.db").unwrap_or(0),
+        index_bytes: length("msgs/index.db"),
+        timer_bytes: length("msgs/thw.db") + length("msgs/sched.db") + length("sources.db"),
         ..Sampled::default()
     };
     let entries = files.list("msgs").unwrap_or_default();
-    let number_of = |name: &super::files::Name| names::block_number(name.name.as_encoded_bytes());
-    let blocks = entries.iter().filter(|entry| !entry.is_dir);
-    sampled.total_bytes = blocks
-        .filter(|entry| number_of(entry).is_some())
-        .map(|entry| entry.length)
-        .sum();
+    let mut numbers = Vec::new();
+    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+        if let Some(number) = names::block_number(entry.name.as_encoded_bytes()) {
+            sampled.total_bytes += entry.length;
+            numbers.push(number);
+        }
+    }
+    sampled.total_blocks = numbers.len() as u64;
+    numbers.sort_unstable();
     let Ok(setup) = setup_of(files, stream, options) else {
         return sampled;
     };
     let keys = setup.keys(options);
     sampled.cipher = keys.current.is_some().then_some(keys.cipher);
-    let begun_ns = clock.now_ns();
-    let (mut file, mut spare, mut run) = (Vec::new(), Vec::new(), Run::new());
-    for number in entries.iter().filter_map(number_of) {
-        if sampled.file_bytes >= limit_bytes {
+    let mut buffers = Buffers::default();
+    let mut read_bytes = 0;
+    for number in numbers {
+        if read_bytes >= limit_bytes {
             break;
         }
-        if files
-            .read_into(&format!("msgs/{number}.blk"), &mut file)
-            .is_err()
-        {
-            continue;
-        }
-        sampled.file_bytes += file.len() as u64;
-        let key = keys.open_block_key(number, files.read(&format!("msgs/{number}.key")));
-        let cipher = match &key {
-            Ok(BlockKey::Opened(opened)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
-            _ => None,
-        };
-        let hash_key = HashKey::for_block(keys.stream, number);
-        if let Ok(decoded) = decode(&mut file, &mut spare, cipher.as_ref(), &hash_key) {
-            sampled.compressed |= decoded.compressed;
-            let walked = walk(&file, &hash_key, Known::default(), &mut run, &mut ());
-            sampled.records += walked.messages;
+        if let Some(block) = sample_block(files, &keys, number, clock, &mut buffers) {
+            read_bytes += block.file_bytes;
+            sampled.blocks.push(block);
         }
     }
-    sampled.seconds = clock.now_ns().saturating_sub(begun_ns).max(0) as f64 / 1e9;
     sampled
+}
+
+/// Kept from block to block.
+#[derive(Default)]
+struct Buffers {
+    file: Vec<u8>,
+    spare: Vec<u8>,
+    run: Run,
+}
+
+fn sample_block(
+    files: StreamFiles<'_>,
+    keys: &StreamKeys<'_>,
+    number: u32,
+    clock: &dyn Clock,
+    buffers: &mut Buffers,
+) -> Option<SampledBlock> {
+    let Buffers { file, spare, run } = buffers;
+    let seconds = |from: i64, to: i64| to.saturating_sub(from).max(0) as f64 / 1e9;
+    let begun = clock.now_ns();
+    files.read_into(&format!("msgs/{number}.blk"), file).ok()?;
+    let read = clock.now_ns();
+    let file_bytes = file.len() as u64;
+    let key = keys.open_block_key(number, files.read(&format!("msgs/{number}.key")));
+    let cipher = match &key {
+        Ok(BlockKey::Opened(opened)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+        _ => None,
+    };
+    let hash_key = HashKey::for_block(keys.stream, number);
+    let decoded = decode(file, spare, cipher.as_ref(), &hash_key).ok()?;
+    let walked = walk(file, &hash_key, Known::default(), run, &mut ());
+    Some(SampledBlock {
+        file_bytes,
+        content_bytes: file.len() as u64,
+        records: walked.messages
+            + walked.tombstones.len() as u64
+            + walked.erased_count
+            + walked.backward_count,
+        compressed: decoded.compressed,
+        read_seconds: seconds(begun, read),
+        walk_seconds: seconds(read, clock.now_ns()),
+    })
 }

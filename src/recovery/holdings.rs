@@ -2,12 +2,15 @@
 //! damage, and those that a sound `index.db` or the neighbours of a damaged place tell of.
 //!
 //! This is what a forecast holds against the server's decisions to tell what would be lost; it is no salvage: nothing is
-//! mended, and a compressed block is decoded up to its first damaged chunk.
+//! mended. A compressed block is decoded chunk by chunk, over damaged ones.
 //!
 //! # Bounds
 //!
 //! Behind a bad record the search for the next one hashes at most [`SEARCH_PER_BYTE`] bytes for each byte of the block,
-//! then gives the rest of the block up. Memory: one block with its decoded content, and the sequences as sets of spans.
+//! then gives the rest of the block up; `chunks.rs` states the same for damaged chunks. Memory: one block with its decoded
+//! content, and the sequences as sets of spans.
+
+mod chunks;
 
 use std::sync::atomic::Ordering;
 
@@ -23,7 +26,6 @@ use crate::block::content;
 use crate::crypto::BlockCipher;
 use crate::env::FileSystem;
 use crate::format::checksum::HashKey;
-use crate::format::compression;
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names;
 use crate::format::record::{RecordKind, RecordRef, Run, Runs, parse_at};
@@ -35,9 +37,6 @@ const SEARCH_PER_BYTE: u64 = 16;
 
 /// A record found behind damage may be this far from the sequence before; more is no neighbour.
 const JUMP_MAX: u64 = 1 << 32;
-
-/// A compressed byte stands for this many at the most when it is told what a block that does not decode had room for.
-const COMPRESSION_MAX: u64 = 64;
 
 /// What the files of a stream hold.
 #[derive(Debug, Clone, Default)]
@@ -140,16 +139,13 @@ fn hold(files: StreamFiles<'_>, msgs: &str, keys: &StreamKeys<'_>, number: u32) 
     let hash_key = HashKey::for_block(keys.stream, number);
     let mut spare = Vec::new();
     let decoded = content::decode(&mut file, &mut spare, cipher.as_ref(), &hash_key);
-    if decoded.is_err() {
-        // What came before the damaged chunk is there all the same.
-        spare.clear();
-        let _ = compression::decompress(&file, &mut spare);
+    let mut missing = 0;
+    if decoded.is_err() || chunks::lost_its_mark(&file, &hash_key) {
+        missing = chunks::content_over_damage(&file, &mut spare);
         std::mem::swap(&mut file, &mut spare);
     }
     read_records(&file, &hash_key, &mut held);
-    if decoded.is_err() {
-        held.bad_tail = (spare.len() as u64).saturating_mul(COMPRESSION_MAX);
-    }
+    held.bad_tail = held.bad_tail.saturating_add(missing);
     held
 }
 

@@ -311,8 +311,14 @@ impl Model<'_> {
     }
 
     /// Older servers take the subject's length for the whole of what has to fit, and crash where the header's length field
-    /// then does not.
+    /// then does not; those that look for TTLs without bounds, where it reaches too far.
     fn refuse_crashing_lengths(&self, number: u32, found: &ScannedBlock) -> Result<(), Fault> {
+        let server = self.rules.server;
+        let looks = server.has(Feature::MessageTtl) && self.rules.tracks_subjects;
+        if looks && !server.has(Feature::HeaderBoundsChecked) && !found.bad_headers.is_empty() {
+            let why = "a header length reaches beyond its record, and TTLs are looked for in it";
+            return Err(Fault::block(number, Cause::Crash(why.into())));
+        }
         match &found.walked.fault {
             Some(
                 fault @ RecordFault::LengthsDisagree {

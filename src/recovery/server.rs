@@ -11,7 +11,13 @@
 //!   them, as 2.10.21 does. Damage in earlier blocks is then foretold although such a server would not meet it at the start.
 //! * indexing a block before 2.11.12 and 2.12.3 accepted records that disagree with the range known of the block; here it is
 //!   2.15's way, which walks such a block anew.
+//! * an S2 chunk of a kind to be skipped that reaches beyond the block's end failed decoding from 2.12.14, 2.14.5 (perhaps
+//!   earlier in that line) and 2.15.0 on; before, it ended the content without a word. Such a chunk takes garbage behind a
+//!   compressed block. It is a matter of the library these servers were built with;
 //! * subjects in `index.db` were not checked before 2.10.8;
+//! * encrypting a plain block restarted the keystream wrongly before 2.12.9 and 2.14.1, and 2.10 does not decompress a block
+//!   first: switching encryption on for a compressed stream costs it most of its messages, which is not foretold;
+//! * a configuration that a newer server refuses for what it says of sources was let through before 2.11.9;
 //! * `@every`, cron lines and time zones in schedules came with 2.14.0: the schedules of 2.12 count them too;
 //! * a decode failure in `thw.db` or `sched.db` kept the entries before it, up to 2.12.11 and 2.14.2;
 //! * what changes only what is written while a server runs: temporary names, syncing, compaction, when the index is written;
@@ -230,6 +236,9 @@ pub enum Feature {
     /// The header's length field counts in the check of a record's lengths; before, a record without room for it crashes
     /// the server.
     HeaderLengthChecked,
+    /// A header length beyond its record is noticed wherever a record is read; before, it crashes the server, with TTLs
+    /// already where the blocks are read.
+    HeaderBoundsChecked,
     /// An empty block takes the stream's range at its place.
     EmptyBlocksAligned,
     /// A block that cannot be read while the blocks are scanned fails the open; before, the block is deleted.
@@ -278,6 +287,7 @@ impl Feature {
         (Feature::FailedOpenDeletes, &[from(11, 9), from(12, 0)]),
         (Feature::OfflineAssets, &[from(11, 9), from(12, 0)]),
         (Feature::RisingSequences, &[from(11, 10), from(12, 0)]),
+        (Feature::HeaderBoundsChecked, &[from(11, 10), from(12, 0)]),
         (Feature::HighestTombstone, &[from(11, 11), from(12, 1)]),
         (Feature::ResetWhileEmpty, &[from(11, 11), from(12, 1)]),
         (Feature::WholeBlockTrimming, &[from(11, 11), from(12, 2)]),

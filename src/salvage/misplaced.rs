@@ -514,7 +514,9 @@ mod tests {
 
     #[test]
     fn only_files_that_gave_nothing_are_suspect() {
-        let (block, mut find) = held(3, 3, &[], None);
+        let Scanned {
+            block, mut find, ..
+        } = held(3, 3, &[], None);
         assert!(is_suspect(&block, &find));
         find.tombstones.push(Edge::default());
         assert!(!is_suspect(&block, &find));

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -15,6 +16,7 @@ import (
 
 type timing struct {
 	OpenNs    []int64 `json:"open_ns"`
+	CPUNs     []int64 `json:"cpu_ns"` // of all threads, the garbage collector's included
 	PeakRSSKB uint64  `json:"peak_rss_kb"`
 	Messages  uint64  `json:"messages"`
 	Bytes     uint64  `json:"bytes"`
@@ -50,9 +52,10 @@ func commandTime(args []string) error {
 			return errorString("skipped: " + skip)
 		}
 		runtime.GC()
-		begin := time.Now()
+		begin, beginCPU := time.Now(), cpuTime()
 		s, err := env.open(p)
 		result.OpenNs = append(result.OpenNs, time.Since(begin).Nanoseconds())
+		result.CPUNs = append(result.CPUNs, cpuTime()-beginCPU)
 		if err != nil {
 			return err
 		}
@@ -63,6 +66,15 @@ func commandTime(args []string) error {
 	}
 	result.PeakRSSKB = peakRSS()
 	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+// cpuTime is what this process has spent on processors so far, in nanoseconds.
+func cpuTime() int64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return usage.Utime.Nano() + usage.Stime.Nano()
 }
 
 type errorString string

@@ -16,6 +16,7 @@ mod made;
 mod matrix;
 mod merged;
 mod misplaced;
+mod preflight;
 mod quarantined;
 mod recover;
 mod salvage;

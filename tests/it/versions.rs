@@ -418,10 +418,8 @@ fn a_slow_start_does_not_fit_the_probe() {
     let store = Store::new("").with("msgs/1.blk", messages(1, 1..=4));
     let clock = jetsam::env::memory::ManualClock::new(0);
     let pace = measure(&store.fs, &Store::stream(), &store.options, &clock);
-    let slow = Pace {
-        total_bytes: 4 << 40,
-        ..pace
-    };
+    let mut slow = pace;
+    slow.index_bytes = 1 << 40;
     let with = |probe: u64, pace: Pace| {
         store.told(&PreflightOptions {
             probe: Some(Duration::from_secs(probe)),

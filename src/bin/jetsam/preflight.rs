@@ -135,6 +135,8 @@ struct Whole {
     lost: u64,
     /// Streams start side by side on the lines that do, one after the other on the others.
     start_seconds: f64,
+    /// Between how many seconds that is expected to be.
+    range: (f64, f64),
     fits_probe: Option<bool>,
     exit: u8,
 }
@@ -144,18 +146,22 @@ impl Whole {
         let down = forecasts
             .iter()
             .find(|forecast| forecast.start == Start::ServerDown);
-        let each = || forecasts.iter().map(|forecast| forecast.start_seconds);
-        let sum: f64 = each().sum();
-        let longest = each().fold(0.0, f64::max);
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let start_seconds = if query.server.starts_streams_side_by_side() {
-            longest.max(sum / cores)
-        } else {
-            sum
+        let together = |seconds: fn(&Forecast) -> f64| {
+            let each = || forecasts.iter().map(seconds);
+            let sum: f64 = each().sum();
+            if query.server.starts_streams_side_by_side() {
+                each().fold(0.0, f64::max).max(sum / cores)
+            } else {
+                sum
+            }
         };
-        let fits_probe = query
-            .probe
-            .map(|probe| start_seconds <= probe.as_secs_f64());
+        let start_seconds = together(|forecast| forecast.start_seconds);
+        let range = (
+            together(|forecast| forecast.start_seconds_range.0),
+            together(|forecast| forecast.start_seconds_range.1),
+        );
+        let fits_probe = query.probe.map(|probe| range.1 <= probe.as_secs_f64());
         let mut exit = forecasts.iter().map(Forecast::exit_code).max().unwrap_or(0);
         if fits_probe == Some(false) {
             exit = exit.max(BEYOND_PROBE);
@@ -164,6 +170,7 @@ impl Whole {
             down: down.map(|forecast| forecast.name.clone()),
             lost: forecasts.iter().map(|forecast| forecast.lost).sum(),
             start_seconds,
+            range,
             fits_probe,
             exit,
         }
@@ -205,10 +212,14 @@ impl Whole {
             1 => harms.push("1 message is lost".into()),
             n => harms.push(format!("{} messages are lost", units::count(n))),
         }
-        let seconds = units::duration(Duration::from_secs_f64(self.start_seconds.max(0.0)));
+        let takes = takes(self.range);
         if self.fits_probe == Some(false) {
+            let perhaps = match query.probe {
+                Some(probe) if self.range.0 <= probe.as_secs_f64() => "perhaps longer",
+                _ => "longer",
+            };
             harms.push(format!(
-                "the start takes {seconds}, longer than the probe waits"
+                "the start takes {takes}, {perhaps} than the probe waits"
             ));
         }
         if harms.is_empty() {
@@ -218,7 +229,7 @@ impl Whole {
                 ", something is mended"
             };
             return format!(
-                "server {} starts in about {seconds}, nothing lost{mended}",
+                "server {} starts in {takes}, nothing lost{mended}",
                 query.server
             );
         }
@@ -232,6 +243,12 @@ impl Whole {
 
 /// Exit code where the start would outlast the probe and nothing is lost.
 const BEYOND_PROBE: u8 = 2;
+
+/// Between how many seconds something is expected to take, in words.
+pub fn takes((least, most): (f64, f64)) -> String {
+    let text = |seconds: f64| units::duration(Duration::from_secs_f64(seconds.max(0.0)));
+    format!("{} to {}", text(least), text(most))
+}
 
 fn streams_text(count: usize) -> String {
     match count {
@@ -329,6 +346,7 @@ fn as_json(
         because: whole.down.as_deref(),
         lost: whole.lost,
         start_seconds: whole.start_seconds,
+        start_seconds_range: whole.range,
         fits_probe: whole.fits_probe,
         events: passed_over.iter().map(json::event).collect(),
     };
@@ -348,6 +366,7 @@ struct ServerJson<'a> {
     because: Option<&'a str>,
     lost: u64,
     start_seconds: f64,
+    start_seconds_range: (f64, f64),
     fits_probe: Option<bool>,
     events: Vec<json::EventJson<'a>>,
 }
@@ -383,6 +402,7 @@ struct ForecastJson<'a> {
     lost: u64,
     lost_seqs: &'a [(u64, u64)],
     start_seconds: f64,
+    start_seconds_range: (f64, f64),
     lost_proven: u64,
     expired: u64,
     unreadable: u64,
@@ -402,6 +422,7 @@ impl<'a> ForecastJson<'a> {
             lost: forecast.lost,
             lost_seqs: &forecast.lost_seqs,
             start_seconds: forecast.start_seconds,
+            start_seconds_range: forecast.start_seconds_range,
             lost_proven: forecast.lost_proven,
             expired: forecast.expired,
             unreadable: forecast.unreadable,
@@ -425,6 +446,14 @@ mod tests {
         }
     }
 
+    fn taking(name: &str, seconds: f64) -> Forecast {
+        Forecast {
+            start_seconds: seconds,
+            start_seconds_range: (seconds * 0.6, seconds * 1.6),
+            ..sample::starts(name)
+        }
+    }
+
     fn deleted() -> Forecast {
         Forecast {
             start: Start::StreamDeleted,
@@ -443,7 +472,7 @@ mod tests {
         assert_eq!((exit, err.as_str()), (0, ""));
         assert!(out.starts_with("Foretold the start of server 2.15.2 on 1 stream under D in "));
         assert!(
-            out.ends_with("server 2.15.2 starts in about 500ms, nothing lost\n"),
+            out.ends_with("server 2.15.2 starts in 300ms to 800ms, nothing lost\n"),
             "{out}"
         );
     }
@@ -484,27 +513,31 @@ mod tests {
 
     #[test]
     fn a_start_that_outlasts_the_probe_has_its_own_exit_code() {
-        let slow = Forecast {
-            start_seconds: 1_000.0,
-            ..sample::starts("BIG")
-        };
-        let slow = fake(vec![slow]);
-        assert_eq!(run("preflight D --probe 20m", &slow).exit, 0);
-        let Ran { exit, out, .. } = run("preflight D --probe 15m", &slow);
-        assert_eq!(exit, 2);
-        assert!(out.contains("longer than the probe waits"), "{out}");
+        let slow = fake(vec![taking("BIG", 1_000.0)]);
+        assert_eq!(run("preflight D --probe 27m", &slow).exit, 0);
+        for (line, verdict) in [
+            (
+                "preflight D --probe 15m",
+                "10m0s to 26m40s, perhaps longer than the probe waits",
+            ),
+            (
+                "preflight D --probe 9m",
+                "10m0s to 26m40s, longer than the probe waits",
+            ),
+        ] {
+            let Ran { exit, out, .. } = run(line, &slow);
+            assert_eq!(exit, 2);
+            assert!(out.contains(verdict), "{out}");
+        }
     }
 
     #[test]
     fn several_streams_start_side_by_side_only_on_newer_servers() {
-        let slow = |name| Forecast {
-            start_seconds: 600.0,
-            ..sample::starts(name)
-        };
+        let slow = |name| taking(name, 600.0);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let many = fake((0..cores).map(|_| slow("S")).collect());
-        assert_eq!(run("preflight D --probe 11m", &many).exit, 0);
-        let old = run("preflight D --probe 11m --server 2.10", &many).exit;
+        assert_eq!(run("preflight D --probe 17m", &many).exit, 0);
+        let old = run("preflight D --probe 17m --server 2.10", &many).exit;
         assert_eq!(old, if cores > 1 { 2 } else { 0 });
     }
 

@@ -38,6 +38,7 @@ pub fn starts(name: &str) -> Forecast {
         unreadable: 0,
         state: None,
         start_seconds: 0.5,
+        start_seconds_range: (0.3, 0.8),
         fits_probe: None,
         consumers: Vec::new(),
         consumers_lost: Vec::new(),

@@ -6,8 +6,6 @@ use comfy_table::{CellAlignment, Table};
 use jetsam::preflight::Forecast;
 use jetsam::recovery::report::{SalvageTotals, State, StreamReport};
 
-use std::time::Duration;
-
 use crate::json::source_name;
 use crate::units;
 
@@ -57,7 +55,7 @@ pub fn forecasts(forecasts: &[Forecast]) -> String {
             units::count(forecast.messages),
             units::count(forecast.lost),
             units::count(forecast.expired),
-            units::duration(Duration::from_secs_f64(forecast.start_seconds.max(0.0))),
+            crate::preflight::takes(forecast.start_seconds_range),
         ]);
     }
     titled("Forecast", &table.to_string())

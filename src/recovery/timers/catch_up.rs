@@ -97,7 +97,7 @@ impl Model<'_> {
         for (start, file, code) in files {
             if let Some(start) = start.filter(|start| *start <= last) {
                 let detail = format!("messages {start} to {last} are read to catch up");
-                self.event(Event::new(code, detail).file(file));
+                self.event(Event::new(code, detail).file(file).seq(start));
             }
         }
     }
