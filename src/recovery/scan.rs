@@ -132,7 +132,10 @@ pub fn scan_blocks(
             let Some(number) = numbers.get(at).copied() else {
                 break;
             };
-            let outcome = scanner.scan(number);
+            let outcome = match rules.walked.get(&number) {
+                Some(walked) => walked.confirm(rules, number),
+                None => scanner.scan(number),
+            };
             if let Some(slot) = results.lock().get_mut(at) {
                 *slot = Some(Scanned { number, outcome });
             }
@@ -234,9 +237,6 @@ impl<'a> Scanner<'a> {
     }
 
     fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
-        if let Some(walked) = self.rules.walked.get(&number) {
-            return walked.confirm(self.rules, number);
-        }
         let Found {
             mapping,
             key,
