@@ -8,7 +8,7 @@
 //! 2. `framing`: chunk headers that one flipped bit explains; else where the next chunk begins;
 //! 3. `data`: the flipped bit among a chunk's compressed bytes. The records tell where to look (`records`); a bit is
 //!    tried by decoding the record it spoils once more (`trial`), or found by arithmetic, as the checksum is linear
-//!    (`syndrome`);
+//!    (`arithmetic`, `syndrome`);
 //! 4. `reading`: what the bytes say once nothing more can be mended, read without any search. [`unwrap`] and
 //!    [`unwrap_again`] both end here, so they read the same.
 //!
@@ -16,6 +16,7 @@
 //! `work` says; at most 64 places are mended in a chunk. Memory: the content, at most 256 MiB, and for the chunk at hand,
 //! at most 4 MiB decoded, some thirty bytes per byte.
 
+mod arithmetic;
 mod data;
 mod framing;
 mod reading;
