@@ -207,13 +207,13 @@ pub const FLAGS: &[Flag] = &[
         "source-key-env",
         "VAR",
         &[Verb::Merge],
-        "variable with the key of one copy, for each PATH in turn; - where it has none of its own",
+        "variable with one copy's own key, once per PATH; - for none",
     ),
     value(
         "source-key-file",
         "FILE",
         &[Verb::Merge],
-        "the same from a file; the two may be mixed",
+        "the same from a file; may be mixed",
     ),
     value(
         "from-quarantine",
