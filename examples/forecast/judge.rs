@@ -326,7 +326,8 @@ fn exact(
     gone.len() as u64
 }
 
-fn has_twins(case: &Case) -> bool {
+/// Whether two names stand for one block.
+pub fn has_twins(case: &Case) -> bool {
     let name = |path: &str| {
         path.strip_prefix("msgs/")
             .map(|name| name.as_bytes().to_vec())

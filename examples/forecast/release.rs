@@ -87,6 +87,9 @@ pub fn case(bench: &Bench, case: &Case, release: &Release) -> io::Result<Judged>
             found.add("messages", messages, foretold.messages);
         }
     }
+    if !found.0.is_empty() && judge::has_twins(case) {
+        judged.set_aside = Some("two names for one block".into());
+    }
     judged.differences = found.0;
     Ok(judged)
 }

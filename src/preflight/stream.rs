@@ -47,11 +47,7 @@ pub fn forecast(
                       it for another stream and store its messages again";
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
     }
-    let unbounded = !server.has(Feature::HeaderBoundsChecked);
-    let foreseen_crash = events.iter().any(|event| {
-        event.code == EventCode::ReadWouldCrash
-            || unbounded && event.code == EventCode::HeaderLengthBad
-    });
+    let read = reading(&events, start, server);
     let fast_path = report.source == Some(Source::Index);
     let state = report.state.take().filter(|_| start == Start::Ok);
     let subjects = state.as_ref().map_or(0, |state| state.subject_count);
@@ -72,11 +68,7 @@ pub fn forecast(
         dir: report.dir.clone(),
         server: preflight.server,
         start,
-        read: if foreseen_crash && start == Start::Ok {
-            Reading::ServerDown
-        } else {
-            Reading::Ok
-        },
+        read,
         fast_path: fast_path && start == Start::Ok,
         messages: state.as_ref().map_or(0, |state| state.messages),
         lost: lost.len(),
@@ -94,6 +86,20 @@ pub fn forecast(
         events,
         actions,
         needs_help: matches!(report.refusal, Some(Refusal::NeedsKey | Refusal::Io)),
+    }
+}
+
+/// What reading every message does to the server; of a stream that is not there nothing can be read.
+fn reading(events: &[Event], start: Start, server: Behaviour) -> Reading {
+    let unbounded = !server.has(Feature::HeaderBoundsChecked);
+    let crashes = events.iter().any(|event| {
+        event.code == EventCode::ReadWouldCrash
+            || unbounded && event.code == EventCode::HeaderLengthBad
+    });
+    if crashes && start == Start::Ok {
+        Reading::ServerDown
+    } else {
+        Reading::Ok
     }
 }
 

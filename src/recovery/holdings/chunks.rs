@@ -133,7 +133,10 @@ impl Walk<'_> {
         chunks.seek(at);
         let chunk = chunks.next_chunk(&mut self.scratch);
         // What looks like a chunk and is none breaks off early: then little but clearing its space was paid for.
-        let spent = chunk.as_ref().map_or(0, |chunk| chunk.decoded.len());
+        // Data stored as it is is copied and summed, as quickly.
+        let is_stored = rest.first() == Some(&TYPE_STORED);
+        let decoded = chunk.as_ref().filter(|_| !is_stored);
+        let spent = decoded.map_or(0, |chunk| chunk.decoded.len());
         let spent = spent.max(most / CLEARING_SHARE).max(1);
         self.budget = self.budget.saturating_sub(spent);
         chunk.is_some_and(|chunk| chunk.fault.is_none())
