@@ -82,3 +82,50 @@ fn a_length_between_two_listed_subjects_is_set_right_by_their_totals() {
     }
     assert_eq!(flips, 10);
 }
+
+/// Found by a store with thousands of subjects: a few lengths flipped alike made a short subject that looked usual, and
+/// every sound message with a subject of its own was "mended" to it.
+#[test]
+fn a_subject_that_flips_made_draws_no_others_to_itself() {
+    const FLIPPED: [u64; 6] = [20, 60, 100, 140, 180, 220];
+    let config = String::from_utf8_lossy(CONFIG).replace("s.>", ">");
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = place.path().join("S");
+    let writer = StoreWriter::create(&OsFileSystem, &dir, b"S", b"A", Sealing::Plain, &OsEntropy)
+        .expect("a store");
+    writer.meta(config.as_bytes()).expect("metadata");
+    let key = HashKey::for_block(b"S", 1);
+    let mut content = Vec::new();
+    for sequence in 1..=MESSAGES {
+        let start = content.len();
+        let record = NewRecord::Message {
+            sequence,
+            timestamp_ns: 1_767_323_045_000_000_000 + sequence as i64,
+            subject: format!("s.key{:04}", sequence * 7).as_bytes(),
+            headers: b"",
+            body: b"{\"a\":1}",
+        };
+        encode_record(&mut content, &key, &record).expect("a record");
+        if FLIPPED.contains(&sequence) {
+            // From nine bytes to one: `s`.
+            content[start + 20] ^= 8;
+        }
+    }
+    writer.block(1, &mut content).expect("a block");
+    writer.finish().expect("a durable store");
+    let stream = StreamDir {
+        account: Some("A".into()),
+        name: "S".into(),
+        dir,
+    };
+    let mut options = everything(0);
+    options.expire = false;
+    let saved = save(&stream, &options, &into(&place.path().join("out"))).expect("salvage");
+    let totals = saved.stream.salvage.as_ref().expect("totals");
+    assert_eq!(totals.recovered, MESSAGES);
+    let subjects = saved.stream.subjects.as_ref().expect("asked for");
+    for sequence in (1..=MESSAGES).filter(|sequence| !FLIPPED.contains(sequence)) {
+        let subject = format!("s.key{:04}", sequence * 7);
+        assert_eq!(subjects.get(subject.as_bytes()), Some(&1), "{subject}");
+    }
+}

@@ -380,7 +380,7 @@ fn by_other_messages(
 ) -> (Vec<(BorderFlip, u64)>, Vec<UncertainBorder>) {
     let (mut flips, mut lone) = (Vec::new(), Vec::new());
     if !usual.has_rare() {
-        return (flips, lone);
+        return (Vec::new(), lone);
     }
     each_record(content, gaps, |record| {
         if record.kind() != RecordKind::Message || record.has_headers() {
@@ -397,7 +397,7 @@ fn by_other_messages(
         }
         let open = candidates(record, content);
         if let Some(flip) = usual.pick(record, content, &open) {
-            flips.push((flip, record.sequence()));
+            flips.push((flip, record.sequence(), flip.subject(record, content)));
         } else if is_lone
             && open
                 .iter()
@@ -413,7 +413,22 @@ fn by_other_messages(
             ));
         }
     });
-    (flips, lone)
+    (outweighed(&flips, usual), lone)
+}
+
+/// Of `flips`, each with the subject it leads to, those that lead to one which outweighs them all. Where more do, it is the
+/// subject that flipped lengths made, in messages enough to look usual, and not the others' right one.
+fn outweighed(flips: &[(BorderFlip, u64, &[u8])], usual: &Usual<'_>) -> Vec<(BorderFlip, u64)> {
+    let mut counts: HashMap<&[u8], u32> = HashMap::new();
+    for (_, _, subject) in flips {
+        *counts.entry(subject).or_default() += 1;
+    }
+    let stands = |subject: &[u8]| {
+        let count = counts.get(subject).copied().unwrap_or_default();
+        usual.outweighs(subject, count)
+    };
+    let standing = flips.iter().filter(|(_, _, subject)| stands(subject));
+    standing.map(|(flip, seq, _)| (*flip, *seq)).collect()
 }
 
 /// What the other messages of a block say of messages whose subject length did not fit in them, each with the length that

@@ -146,6 +146,11 @@ impl<'c> Usual<'c> {
         starts.map_or(0, |starts| starts.messages)
     }
 
+    /// Whether so many more messages have this subject than `count` that these may be flipped ones of it.
+    pub fn outweighs(&self, subject: &[u8], count: u32) -> bool {
+        self.count(subject) / OUTWEIGHS >= count
+    }
+
     /// The only one of `flips` that makes of a message with a rare subject, that begins like no other, a usual one.
     pub fn pick(
         &self,
