@@ -119,7 +119,26 @@ impl Walk<'_> {
         if !cut && (end == self.stream.len() || self.is_sound(end)) {
             return Some(end);
         }
-        (bad.offset + 1..self.stream.len()).find(|at| self.is_sound(*at))
+        // Few places look like a chunk that leads to another; only where there is none is every other tried.
+        let mut places = bad.offset + 1..self.stream.len();
+        let likely = places
+            .clone()
+            .find(|at| self.leads_on(*at) && self.is_sound(*at));
+        likely.or_else(|| places.find(|at| !self.leads_on(*at) && self.is_sound(*at)))
+    }
+
+    /// Whether the chunk that may begin at `at` ends with the stream, or where another may begin.
+    fn leads_on(&self, at: usize) -> bool {
+        let rest = self.stream.get(at..).unwrap_or_default();
+        let Some(&[_, l0, l1, l2]) = rest.first_chunk::<CHUNK_HEADER_LENGTH>() else {
+            return false;
+        };
+        let length = CHUNK_HEADER_LENGTH + u32::from_le_bytes([l0, l1, l2, 0]) as usize;
+        match rest.get(length..) {
+            None => false,
+            Some([]) => true,
+            Some(next) => decoding_cost(next).is_some(),
+        }
     }
 
     /// Whether a data chunk begins at `at` and matches its checksum.
