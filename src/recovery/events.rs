@@ -102,6 +102,7 @@ event_codes! {
     TombstoneNoTarget, "tombstone-no-target", Info;
     PurgeCompleted, "purge-completed", Info;
     PurgeRolledBack, "purge-rolled-back", Warn;
+    BatchLeft, "batch-left", Warn;
     TtlReadFailed, "ttl-read-failed", Warn;
     SchedReadFailed, "sched-read-failed", Warn;
     SourcesReadFailed, "sources-read-failed", Warn;

@@ -10,6 +10,7 @@ use super::error::SalvageError;
 use super::evidence::{MetaOrigin, covering_subjects, is_raft_group};
 use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
+use super::passes::in_parallel;
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
 use super::quarantine;
 use super::read::Blocks;
@@ -17,7 +18,7 @@ use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
 use super::sets::difference;
 use super::settle::{Promise, settle_as};
-use super::survey::{Survey, in_parallel, survey_walking};
+use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
 use super::write::{Sealing, StoreWriter, waiting_threads};
 use crate::crypto::{Cipher, KeyChoice};
@@ -144,7 +145,7 @@ impl Attempt<'_> {
             target,
             &writer,
         )?);
-        copy_extras(fs, found, target, &writer)?;
+        events.extend(copy_extras(fs, found, target, &writer)?);
         writer.finish_on(waiting_threads(options.threads))?;
         let made = StreamDir {
             account: found.stream.account.clone(),
@@ -547,7 +548,7 @@ fn copy_extras(
     found: &Survey,
     target: Target,
     writer: &StoreWriter<'_>,
-) -> Result<(), SalvageError> {
+) -> Result<Option<Event>, SalvageError> {
     let source = &found.stream.dir;
     if is_raft_group(source) {
         for name in ["peers.idx", "tav.idx", "commit.idx"] {
@@ -559,12 +560,25 @@ fn copy_extras(
             }
         }
     }
-    let same_key = found.gathered.sealed == (target != Target::Plain);
     let batches = source.join("batches");
-    if same_key && fs.metadata(&batches).is_ok() {
-        fs.copy_tree(&batches, &writer.dir().join("batches"))?;
+    if fs.metadata(&batches).is_err() {
+        return Ok(None);
     }
-    Ok(())
+    // Batches are stores of their own, sealed as the stream was.
+    let lies = match &found.gathered.evidence.asset_key {
+        Some(opened) => Some(Target::Key(opened.key, opened.cipher)),
+        None if found.gathered.sealed => None,
+        None => Some(Target::Plain),
+    };
+    if lies == Some(target) {
+        fs.copy_tree(&batches, &writer.dir().join("batches"))?;
+        return Ok(None);
+    }
+    let detail =
+        "the staged batches are not under the key of the new store, and stay in the source";
+    let mut event = Event::new(EventCode::BatchLeft, detail);
+    event.file = Some("batches".into());
+    Ok(Some(event))
 }
 
 fn copy_if_there(

@@ -18,11 +18,12 @@ use std::sync::atomic::Ordering;
 
 use super::evidence::{BlockKey, OpenedKey, Trials, begins_in_plain};
 use super::find::BlockFind;
+use super::passes::Scanned;
 use super::read::{Blocks, Misplaced};
 use super::scan::probe::{Probe, content_of};
 use super::scan::{Hints, Scratch, SubjectWitness};
 use super::sets::difference;
-use super::survey::{STAGED, Scanned, SurveyedBlock};
+use super::survey::{STAGED, SurveyedBlock};
 use crate::block::content::tail_of;
 use crate::crypto::{BlockCipher, block_context};
 use crate::format::checksum::HashKey;

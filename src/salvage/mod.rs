@@ -26,6 +26,7 @@ mod listed;
 pub mod mend;
 mod merge;
 mod misplaced;
+mod passes;
 mod plan;
 pub mod quarantine;
 mod read;

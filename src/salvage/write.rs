@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::error::SalvageError;
-use super::survey::in_parallel;
+use super::passes::in_parallel;
 use crate::crypto::{
     BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, consumer_context, seal,
     stream_context,

@@ -98,10 +98,11 @@ fn a_subject_that_flips_made_draws_no_others_to_itself() {
     let mut content = Vec::new();
     for sequence in 1..=MESSAGES {
         let start = content.len();
+        let subject = format!("s.key{:04}", sequence * 7);
         let record = NewRecord::Message {
             sequence,
             timestamp_ns: 1_767_323_045_000_000_000 + sequence as i64,
-            subject: format!("s.key{:04}", sequence * 7).as_bytes(),
+            subject: subject.as_bytes(),
             headers: b"",
             body: b"{\"a\":1}",
         };

@@ -181,3 +181,27 @@ fn a_place_that_will_not_do_is_refused_and_nothing_touched() {
         );
     }
 }
+
+#[test]
+fn staged_batches_come_along_only_under_the_key_they_lie_under() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let made = Made {
+        sealed: Some(Cipher::Aes),
+        ..PLAIN
+    };
+    let stream = make(&temp.path().join("S"), made);
+    let staged = stream.dir.join("batches/0123456789abcdef/msgs");
+    fs::create_dir_all(&staged).expect("a batch");
+    fs::write(staged.join("1.blk"), b"sealed").expect("its block");
+    let same = options(Some(KEY));
+    let mut newer = options(Some(b"the next key"));
+    newer.keys.previous.clone_from(&same.keys.current);
+    for (name, options, comes) in [("same", same, true), ("newer", newer, false)] {
+        let out = temp.path().join(name);
+        let saved = save(&stream, &options, &into(&out)).expect("a new store");
+        assert_eq!(totals(&saved).0, MESSAGES, "{name}");
+        let there = out.join("batches/0123456789abcdef/msgs/1.blk").exists();
+        assert_eq!(there, comes, "{name}");
+        assert_eq!(has(&saved.stream, EventCode::BatchLeft), !comes, "{name}");
+    }
+}

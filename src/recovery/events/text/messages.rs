@@ -263,6 +263,13 @@ pub(super) const BLOCKS: &[Text] = &[
          messages stay.",
         "Purge the stream again if you still want it empty.",
     ),
+    (
+        BatchLeft,
+        "A staged batch, published in part, lies under another key or cipher than the new store, \
+         and is not copied.",
+        "Publish the batch again. To carry it over, salvage under the key it lies under, then use \
+         `jetsam rekey`.",
+    ),
 ];
 
 /// Block keys and leftovers.
