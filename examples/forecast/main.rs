@@ -77,6 +77,7 @@ mod release;
 mod whole;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -369,11 +370,10 @@ fn harness_case(
         let judged = twice(|| release::case(bench, &hit.case, release))?;
         return Ok(Some((ground.kind.name(), judged)));
     }
-    if !known.contains_key(&ground.kind) {
-        let before = judge::before(bench, &ground.base)?;
-        known.insert(ground.kind, before);
-    }
-    let before = &known[&ground.kind];
+    let before = match known.entry(ground.kind) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => unknown.insert(judge::before(bench, &ground.base)?),
+    };
     let judged = twice(|| judge::case(bench, before, &hit.case, Some(&hit.known)))?;
     Ok(Some((ground.kind.name(), judged)))
 }

@@ -480,7 +480,6 @@ mod tests {
         let bytes: Vec<u8> = length.iter().copied().cycle().take(9_000).collect();
         let mut all = stretches(bytes.len(), &[]);
         assert_eq!(find_record(&bytes, 0, &key(), 0, &mut all), None);
-        assert!(all[0].budget < 3_000, "{}", all[0].budget);
         assert!(held(&bytes).messages.is_empty());
     }
 
