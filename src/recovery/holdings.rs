@@ -7,7 +7,7 @@
 //! # Bounds
 //!
 //! Behind a bad record the search for the next one hashes at most [`SEARCH_PER_BYTE`] bytes for each byte of the block,
-//! then gives the rest of the block up; `chunks.rs` states the same for damaged chunks. Memory: one block with its decoded
+//! then gives the rest of the block up, of a compressed one the rest of its damaged chunk; `chunks.rs` states the same for damaged chunks. Memory: one block with its decoded
 //! content, and the sequences as sets of spans.
 
 mod chunks;
@@ -139,19 +139,19 @@ fn hold(files: StreamFiles<'_>, msgs: &str, keys: &StreamKeys<'_>, number: u32) 
     let hash_key = HashKey::for_block(keys.stream, number);
     let mut spare = Vec::new();
     let decoded = content::decode(&mut file, &mut spare, cipher.as_ref(), &hash_key);
-    let mut missing = 0;
+    let mut damaged = chunks::Damaged::default();
     if decoded.is_err() || chunks::lost_its_mark(&file, &hash_key) {
-        missing = chunks::content_over_damage(&file, &mut spare);
+        damaged = chunks::content_over_damage(&file, &mut spare);
         std::mem::swap(&mut file, &mut spare);
     }
-    read_records(&file, &hash_key, &mut held);
-    held.bad_tail = held.bad_tail.saturating_add(missing);
+    read_records(&file, &damaged.resumes, &hash_key, &mut held);
+    held.bad_tail = held.bad_tail.saturating_add(damaged.missing);
     held
 }
 
-/// Every record that verifies, in file order.
-fn read_records(content: &[u8], hash_key: &HashKey, held: &mut Held) {
-    let mut budget = (content.len() as u64).saturating_mul(SEARCH_PER_BYTE);
+/// Every record that verifies, in file order. `resumes` are the places from where the content is sound again.
+fn read_records(content: &[u8], resumes: &[usize], hash_key: &HashKey, held: &mut Held) {
+    let mut stretches = stretches(content.len(), resumes);
     let mut runs = Runs::new(content, hash_key);
     let mut run = Run::new();
     let mut damaged = 0_u64;
@@ -161,7 +161,7 @@ fn read_records(content: &[u8], hash_key: &HashKey, held: &mut Held) {
         }
         let Some(fault) = &run.fault else { continue };
         let from = fault.offset();
-        let next = find_record(content, from + 1, hash_key, held.last, &mut budget);
+        let next = find_record(content, from + 1, hash_key, held.last, &mut stretches);
         let end = next.unwrap_or(content.len());
         damaged += (end - from) as u64;
         match next {
@@ -172,28 +172,58 @@ fn read_records(content: &[u8], hash_key: &HashKey, held: &mut Held) {
     held.bad_tail = damaged;
 }
 
+/// A piece of the content, and the bytes that may still be hashed in search of records that begin in it.
+struct Stretch {
+    end: usize,
+    budget: u64,
+}
+
+/// What a search in garbage uses up is no loss to the sound content behind it.
+fn stretches(length: usize, resumes: &[usize]) -> Vec<Stretch> {
+    let mut begin = 0;
+    let ends = resumes.iter().copied().filter(|end| *end < length);
+    let stretch = |end: usize| {
+        let bytes = end.saturating_sub(begin) as u64;
+        begin = end;
+        Stretch {
+            end,
+            budget: bytes.saturating_mul(SEARCH_PER_BYTE),
+        }
+    };
+    ends.chain([length]).map(stretch).collect()
+}
+
 /// The next offset at which a record verifies whose sequence can follow `last`.
 fn find_record(
     content: &[u8],
     from: usize,
     hash_key: &HashKey,
     last: u64,
-    budget: &mut u64,
+    stretches: &mut [Stretch],
 ) -> Option<usize> {
     let latest = content.len().checked_sub(RECORD_MIN_LENGTH)?;
-    (from..=latest).find(|offset| {
-        let Ok(record) = parse_at(content, *offset) else {
-            return false;
-        };
-        let cost = record.length() as u64;
-        let near = record.kind() == RecordKind::Tombstone
-            || record.sequence().saturating_sub(last) < JUMP_MAX;
-        if !near || cost > *budget {
-            return false;
+    let mut begin = from;
+    for stretch in stretches.iter_mut().filter(|stretch| stretch.end > from) {
+        let budget = &mut stretch.budget;
+        let found = (begin..stretch.end.min(latest + 1)).find(|offset| {
+            let Ok(record) = parse_at(content, *offset) else {
+                return false;
+            };
+            let cost = record.length() as u64;
+            let near = record.kind() == RecordKind::Tombstone
+                || record.sequence().saturating_sub(last) < JUMP_MAX;
+            if !near || cost > *budget {
+                return false;
+            }
+            *budget -= cost;
+            content::verifies(&record, content, hash_key)
+        });
+        if found.is_some() {
+            return found;
         }
-        *budget -= cost;
-        content::verifies(&record, content, hash_key)
-    })
+        begin = stretch.end;
+    }
+    None
 }
 
 impl Held {
@@ -362,7 +392,7 @@ mod tests {
 
     fn held(bytes: &[u8]) -> Held {
         let mut held = Held::default();
-        read_records(bytes, &key(), &mut held);
+        read_records(bytes, &[], &key(), &mut held);
         held
     }
 
@@ -448,8 +478,8 @@ mod tests {
         // Every offset claims a record of a third of the block.
         let length = 3_000_u32.to_le_bytes();
         let bytes: Vec<u8> = length.iter().copied().cycle().take(9_000).collect();
-        let mut budget = bytes.len() as u64 * SEARCH_PER_BYTE;
-        let _ = find_record(&bytes, 0, &key(), 0, &mut budget);
+        let mut all = stretches(bytes.len(), &[]);
+        assert_eq!(find_record(&bytes, 0, &key(), 0, &mut all), None);
         assert!(held(&bytes).messages.is_empty());
     }
 

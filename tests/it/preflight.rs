@@ -51,7 +51,12 @@ fn check(store: &Store, layout: &Layout, kind: DamageKind, seed: u64) -> Start {
     // What a damaged tombstone said is not known any more, nor whether a deleted message stood in a damaged place.
     let most = store.reference.live().len() + store.reference.deleted().len();
     assert!(told.lost <= most, "{damage}: {} of {most}", told.lost);
-    assert!(told.lost_proven >= untouched.len() as u64, "{damage}");
+    let least = untouched.len() as u64;
+    assert!(
+        told.lost_proven >= least,
+        "{damage}: {} of {least} verify",
+        told.lost_proven
+    );
     told.start
 }
 

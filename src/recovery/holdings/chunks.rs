@@ -55,9 +55,17 @@ fn identifier_at(block: &[u8]) -> Option<usize> {
     })
 }
 
-/// Puts the content of a damaged compressed block into `out`, zeros where nothing decodes. Returns how many bytes of
-/// content may be missing beside it.
-pub(super) fn content_over_damage(block: &[u8], out: &mut Vec<u8>) -> u64 {
+/// What is known of content that was decoded over damage.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Damaged {
+    /// How many bytes of content may be missing.
+    pub missing: u64,
+    /// Where the content of a sound chunk begins behind that of a damaged one, ascending.
+    pub resumes: Vec<usize>,
+}
+
+/// Puts the content of a damaged compressed block into `out`, zeros where nothing decodes.
+pub(super) fn content_over_damage(block: &[u8], out: &mut Vec<u8>) -> Damaged {
     out.clear();
     let begin = identifier_at(block).unwrap_or_else(|| match detect(block) {
         Ok(Framing::S2 { payload_offset, .. }) => payload_offset,
@@ -72,12 +80,12 @@ pub(super) fn content_over_damage(block: &[u8], out: &mut Vec<u8>) -> u64 {
             .saturating_mul(SEARCH_PER_BYTE)
             .saturating_add(SEARCH_LEAST),
         scratch: Vec::new(),
-        missing: 0,
+        damaged: Damaged::default(),
     };
     walk.run(out);
     // The content's last bytes stand behind the stream as they are.
     out.extend_from_slice(block.get(end..).unwrap_or_default());
-    walk.missing
+    walk.damaged
 }
 
 /// A walk over the chunks of one stream.
@@ -88,8 +96,7 @@ struct Walk<'a> {
     /// Bytes that may still be decoded in search of chunks.
     budget: usize,
     scratch: Vec<u8>,
-    /// Bytes of content that are nowhere in the output.
-    missing: u64,
+    damaged: Damaged,
 }
 
 impl Walk<'_> {
@@ -105,6 +112,7 @@ impl Walk<'_> {
                 out.truncate(chunk.decoded.start);
                 self.decode_what_goes(chunk.offset, next, out);
             }
+            self.damaged.resumes.push(out.len());
             match next {
                 Some(next) => chunks.seek(next),
                 None => return,
@@ -183,7 +191,7 @@ impl Walk<'_> {
         let unknown = (bytes.len() as u64).saturating_mul(COMPRESSION_MAX);
         match told {
             Some((length, _)) => out.resize(start + length, 0),
-            None => self.missing = self.missing.saturating_add(unknown),
+            None => self.damaged.missing = self.damaged.missing.saturating_add(unknown),
         }
     }
 }
@@ -274,7 +282,7 @@ mod tests {
     fn a_sound_block_comes_out_as_it_is() {
         let (records, block) = block();
         let mut out = Vec::new();
-        assert_eq!(content_over_damage(&block, &mut out), 0);
+        assert_eq!(content_over_damage(&block, &mut out), Damaged::default());
         assert!(out == records);
         assert!(
             chunks_of(&block).len() >= 4,
@@ -362,7 +370,7 @@ mod tests {
             to_the_end: &hostile,
             budget: 40 << 20,
             scratch: Vec::new(),
-            missing: 0,
+            damaged: Damaged::default(),
         };
         let sound = (0..hostile.len()).filter(|at| walk.is_sound(*at)).count();
         assert_eq!(sound, 0);
