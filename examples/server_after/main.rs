@@ -54,7 +54,8 @@ fn main() -> ExitCode {
         println!("DISAGREE {line}");
     }
     println!(
-        "{streams} streams {how:?} and opened by a real server: {} disagree",
+        "{streams} streams {} and opened by a real server: {} disagree",
+        how.in_words(),
         wrong.len()
     );
     if wrong.is_empty() && streams > 0 {
@@ -82,6 +83,15 @@ enum How {
 }
 
 impl How {
+    fn in_words(self) -> &'static str {
+        match self {
+            How::Recovered => "recovered",
+            How::Salvaged => "salvaged",
+            How::Rebuilt => "indexed anew",
+            How::RebuiltOverStale => "indexed anew over a stale index",
+        }
+    }
+
     fn from_arguments() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
