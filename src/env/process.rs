@@ -49,6 +49,8 @@ mod linux {
         let dir = canonical(dir)?;
         let blocks = block_identities(&dir);
         let own = std::process::id();
+        // A child that this process is just starting, and that is not another program yet, holds whatever this one had open.
+        let own_arguments = command_line(Path::new("/proc/self"));
         for entry in OsFileSystem.list(Path::new("/proc")).ok()? {
             let Some(pid) = entry
                 .name
@@ -62,6 +64,9 @@ mod linux {
             }
             let process = Path::new("/proc").join(&entry.name);
             let arguments = command_line(&process);
+            if arguments == own_arguments && parent(&process) == Some(own) {
+                continue;
+            }
             if is_server_of(&process, &arguments, &dir) || holds_file(&process, &dir, &blocks) {
                 let command = arguments.first().map(|program| program.to_string_lossy());
                 return Some(ProcessInfo {
@@ -120,6 +125,19 @@ mod linux {
             .split(|byte| *byte == 0)
             .map(|part| OsString::from_vec(part.to_vec()))
             .collect()
+    }
+
+    /// The number of a process's parent.
+    fn parent(process: &Path) -> Option<u32> {
+        let status = OsFileSystem.read(&process.join("stat"), MAX_COMMAND_LINE);
+        parent_in(&status.ok()?)
+    }
+
+    /// The same from the content of its `stat` file (proc(5)): the name, in parentheses, may hold anything.
+    pub(super) fn parent_in(status: &[u8]) -> Option<u32> {
+        let name_end = status.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(status.get(name_end + 1..)?).ok()?;
+        fields.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 
     /// Whether a process is a server told on its command line to keep its store above `dir`.
@@ -224,6 +242,20 @@ mod tests {
         assert_eq!((found.pid, found.command.as_str()), (child.0.id(), "tail"));
         drop(child);
         assert_eq!(running_server(&dir), None);
+    }
+
+    /// A store looked busy while another thread was starting a program.
+    #[test]
+    fn the_parent_of_a_process_is_told_whatever_its_name() {
+        let parent = linux::parent_in;
+        assert_eq!(parent(b"77 (nats) S 1) S 4711 77 77 0 -1"), Some(4711));
+        assert_eq!(parent(b"77 (a b) R 1 77"), Some(1));
+        assert_eq!(parent(b"77 (cut"), None);
+        let (_root, dir) = stream();
+        let child = holding(&dir.join("meta.inf"));
+        let status =
+            OsFileSystem.read(&PathBuf::from(format!("/proc/{}/stat", child.0.id())), 4096);
+        assert_eq!(parent(&status.unwrap()), Some(std::process::id()));
     }
 
     #[test]
