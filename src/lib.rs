@@ -22,6 +22,7 @@ pub mod env;
 pub mod format;
 pub mod preflight;
 pub mod recovery;
+pub mod report;
 pub mod salvage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -29,6 +29,7 @@ use crate::recovery::actions::Action;
 use crate::recovery::events::Event;
 use crate::recovery::report::{ConsumerReport, State};
 use crate::recovery::server::ServerVersion;
+use crate::report::Ledger;
 
 /// What is asked of a forecast besides the options of the examination.
 #[derive(Debug, Clone, Default)]
@@ -118,6 +119,8 @@ pub struct Forecast {
     pub unreadable: u64,
     /// The state after the start.
     pub state: Option<State>,
+    /// The account of every message that a witness named, where it was drawn up.
+    pub ledger: Option<Ledger>,
     /// How long the open call takes, in seconds, with a warm page cache; 0 without [`PreflightOptions::pace`].
     pub start_seconds: f64,
     /// Between how many seconds it is expected to take: the model is right by a factor, not to the second.

@@ -77,6 +77,7 @@ pub fn forecast(
         expired: expired.len(),
         unreadable: report.unreadable.len() as u64,
         state,
+        ledger: None,
         start_seconds,
         start_seconds_range: (least, most),
         fits_probe,

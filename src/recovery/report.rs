@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::actions::Action;
 use super::events::Event;
+use crate::report::Ledger;
 
 /// How a stream came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,6 +190,8 @@ pub struct StreamReport {
     pub events: Vec<Event>,
     /// What was done, or would be done.
     pub actions: Vec<Action>,
+    /// The account of every message that a witness named, where it was drawn up.
+    pub ledger: Option<Ledger>,
     /// What salvage made of it, where that was asked for.
     pub salvage: Option<SalvageTotals>,
     /// Whether messages are lost, or would be lost by these actions.

@@ -189,6 +189,7 @@ pub(crate) fn blank_report(stream: &StreamDir) -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
+        ledger: None,
         salvage: None,
         loses_messages: false,
     }

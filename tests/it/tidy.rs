@@ -8,20 +8,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("format", &["format"]),
     ("crypto", &["crypto"]),
     ("env", &["env"]),
+    ("report", &["report", "format"]),
     ("block", &["block", "format", "crypto"]),
     (
         "recovery",
-        &["recovery", "block", "format", "crypto", "env"],
+        &["recovery", "report", "block", "format", "crypto", "env"],
     ),
     ("salvage/scan", &["salvage", "block", "format", "crypto"]),
     (
         "salvage",
-        &["salvage", "recovery", "block", "format", "crypto", "env"],
+        &[
+            "salvage", "recovery", "report", "block", "format", "crypto", "env",
+        ],
     ),
     (
         "vault",
         &[
-            "vault", "salvage", "recovery", "block", "format", "crypto", "env",
+            "vault", "salvage", "recovery", "report", "block", "format", "crypto", "env",
         ],
     ),
     (
@@ -30,6 +33,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "preflight",
             "salvage",
             "recovery",
+            "report",
             "block",
             "format",
             "crypto",
@@ -39,7 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "testing",
         &[
-            "testing", "salvage", "recovery", "block", "format", "crypto", "env",
+            "testing", "salvage", "recovery", "report", "block", "format", "crypto", "env",
         ],
     ),
 ];

@@ -13,6 +13,7 @@ use jetsam::recovery::options::{Collect, Policy};
 use jetsam::recovery::report::{
     ConsumerReport, SalvageTotals, Source, SourcePosition, State, StreamReport,
 };
+use jetsam::report::ledger::{Ledger, Removal, stretches};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::units;
@@ -133,6 +134,9 @@ impl Serialize for Stream<'_> {
             });
             map.serialize_entry("sources", &sources)?;
         }
+        if let Some(ledger) = &report.ledger {
+            map.serialize_entry("ledger", &LedgerJson(ledger))?;
+        }
         if let Some(totals) = &report.salvage {
             map.serialize_entry("salvage", &SalvageJson::of(totals))?;
         }
@@ -148,6 +152,33 @@ pub fn source_name(source: Source) -> &'static str {
     match source {
         Source::Index => "index",
         Source::Blocks => "blocks",
+    }
+}
+
+/// A ledger as the contract spells it; ways of removal that do not occur are left out.
+pub struct LedgerJson<'a>(pub &'a Ledger);
+
+impl Serialize for LedgerJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ledger = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("live", &ledger.live.len())?;
+        map.serialize_entry("expired", &ledger.expired.len())?;
+        let ways = Removal::ALL.into_iter().filter_map(|removal| {
+            let seqs = ledger.removed.get(&removal)?;
+            Some((removal.as_str(), seqs.len()))
+        });
+        map.serialize_entry("removed", &ways.collect::<BTreeMap<_, _>>())?;
+        for (name, names, seqs) in [
+            ("lost", "lost_seqs", &ledger.lost),
+            ("unknown", "unknown_seqs", &ledger.unknown),
+            ("returning", "returning_seqs", &ledger.returning),
+            ("endangered", "endangered_seqs", &ledger.endangered),
+        ] {
+            map.serialize_entry(name, &seqs.len())?;
+            map.serialize_entry(names, &stretches(seqs))?;
+        }
+        map.end()
     }
 }
 

@@ -382,6 +382,9 @@ impl Serialize for Json<'_> {
         map.serialize_entry("dir", &forecast.dir)?;
         map.serialize_entry("forecast", &ForecastJson::of(forecast))?;
         map.serialize_entry("state", &forecast.state.as_ref().map(json::StateJson))?;
+        if let Some(ledger) = &forecast.ledger {
+            map.serialize_entry("ledger", &json::LedgerJson(ledger))?;
+        }
         map.serialize_entry(
             "consumers",
             &json::List(&forecast.consumers, json::consumer),

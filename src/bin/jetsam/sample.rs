@@ -37,6 +37,7 @@ pub fn starts(name: &str) -> Forecast {
         expired: 0,
         unreadable: 0,
         state: None,
+        ledger: None,
         start_seconds: 0.5,
         start_seconds_range: (0.3, 0.8),
         fits_probe: None,
@@ -68,6 +69,7 @@ pub fn clean() -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
+        ledger: None,
         salvage: None,
         loses_messages: false,
     }
