@@ -16,6 +16,8 @@ use crate::nats::Client;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What happens behind an answer is done by then: a compression, a directory that goes.
 const SETTLE: Duration = Duration::from_millis(250);
+/// A published message has reached the consumers by then.
+const BREATH: Duration = Duration::from_millis(30);
 /// The periodic pass of a server that is to show it, and how long until it has come.
 const PASS: Duration = Duration::from_secs(1);
 
@@ -142,23 +144,32 @@ impl Server {
         Ok(())
     }
 
+    /// Asks again where less came than was asked for: a message just published may not have reached the consumer yet.
     fn fetch(&mut self, setup: &Setup, consumer: usize, batch: u64) -> io::Result<()> {
         let name = setup.consumers.get(consumer).map_or("", |one| one.name);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{name}", setup.stream);
-        let body = json!({ "batch": batch, "no_wait": true }).to_string();
-        self.client.ask_for_many(&subject, "", body.as_bytes())?;
-        for _ in 0..batch {
-            let delivery = self.client.next()?;
-            let status = delivery.headers.starts_with("NATS/1.0 4");
-            if status {
+        let mut wanted = batch;
+        for _ in 0..2 {
+            let body = json!({ "batch": wanted, "no_wait": true }).to_string();
+            self.client.ask_for_many(&subject, "", body.as_bytes())?;
+            while wanted > 0 {
+                let delivery = self.client.next()?;
+                if delivery.headers.starts_with("NATS/1.0 4") {
+                    break;
+                }
+                // $JS.ACK.STREAM.CONSUMER.deliveries.stream.consumer.time.pending
+                let seq = delivery.reply.split('.').nth(5);
+                let Some(seq) = seq.and_then(|word| word.parse().ok()) else {
+                    let reply = delivery.reply;
+                    return Err(io::Error::other(format!("a reply of {reply:?}")));
+                };
+                self.acks.insert((consumer, seq), delivery.reply);
+                wanted -= 1;
+            }
+            if wanted == 0 {
                 break;
             }
-            // $JS.ACK.STREAM.CONSUMER.deliveries.stream.consumer.time.pending
-            let seq = delivery.reply.split('.').nth(5);
-            let Some(seq) = seq.and_then(|word| word.parse().ok()) else {
-                return Err(io::Error::other(format!("a reply of {:?}", delivery.reply)));
-            };
-            self.acks.insert((consumer, seq), delivery.reply);
+            sleep(BREATH);
         }
         Ok(())
     }

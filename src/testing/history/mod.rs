@@ -27,7 +27,7 @@ use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
 use crate::format::record::{NewRecord, encode_record};
 
-pub use run::{HistoryCase, HistoryRun, HistoryRow};
+pub use run::{HistoryCase, HistoryRow, HistoryRun};
 pub use score::LedgerScore;
 pub use script::{Doings, PAUSE_NS, Step};
 pub use setup::{ConsumerSetup, HistoryKind, Setup};

@@ -11,10 +11,10 @@ use super::{Doings, History, HistoryKind, LastDay, Lived};
 use crate::env::memory::MemoryFileSystem;
 use crate::format::seqset::SeqSet;
 use crate::report::Ledger;
+use crate::testing::SweepError;
 use crate::testing::damage::{Damage, DamageKind, Target};
 use crate::testing::random::{Random, derive};
 use crate::testing::workload::StoreKind;
-use crate::testing::SweepError;
 
 /// Steps of the shortest history, and by how many a longer one may exceed it.
 const STEPS: (u64, u64) = (150, 900);
@@ -160,7 +160,10 @@ impl HistoryRun<'_> {
         let history = History {
             kind: kind.unwrap_or(HistoryKind::Append),
             layout: layout.copied().unwrap_or(StoreKind::Plain),
-            last_day: random.pick(self.last_days).copied().unwrap_or(LastDay::Killed),
+            last_day: random
+                .pick(self.last_days)
+                .copied()
+                .unwrap_or(LastDay::Killed),
             steps: STEPS.0 + random.below(STEPS.1),
             doings: Doings::All,
             seed: derive(self.seed, &[number, 1]),
@@ -206,11 +209,19 @@ impl HistoryRun<'_> {
             absent.remove_range(span);
         }
         if !absent.is_empty() {
-            let _ = write!(case.wrong, "called live and not there: {}; ", stretches(&absent));
+            let _ = write!(
+                case.wrong,
+                "called live and not there: {}; ",
+                stretches(&absent)
+            );
             case.score.silent.union_with(&absent);
         }
         if !accounts.wrong.is_empty() {
-            let _ = write!(case.wrong, "handed out changed: {}; ", stretches(&accounts.wrong));
+            let _ = write!(
+                case.wrong,
+                "handed out changed: {}; ",
+                stretches(&accounts.wrong)
+            );
             case.score.misfiled.union_with(&accounts.wrong);
         }
         Ok(case)
@@ -353,7 +364,10 @@ impl HistoryRow {
     pub fn tables(cases: &[HistoryCase]) -> (Vec<Self>, Vec<Self>) {
         let sum = |name: &str, wanted: &dyn Fn(&HistoryCase) -> bool| {
             let mut row = Self::new(name);
-            cases.iter().filter(|case| wanted(case)).for_each(|case| row.add(case));
+            cases
+                .iter()
+                .filter(|case| wanted(case))
+                .for_each(|case| row.add(case));
             row
         };
         let mut kinds: Vec<Self> = HistoryKind::ALL
@@ -363,7 +377,9 @@ impl HistoryRow {
         let mut damages = vec![sum("none", &|case| case.damage.is_none())];
         damages.extend(DamageKind::ALL.iter().map(|kind| {
             sum(kind.name(), &|case| {
-                case.damage.as_ref().is_some_and(|damage| damage.kind == *kind)
+                case.damage
+                    .as_ref()
+                    .is_some_and(|damage| damage.kind == *kind)
             })
         }));
         kinds.push(sum("all", &|_| true));

@@ -86,7 +86,8 @@ impl Judge<'_> {
 
     fn filed(&self, seq: u64) -> Option<Removal> {
         let mut ways = self.ledger.removed.iter();
-        ways.find(|(_, seqs)| seqs.contains(seq)).map(|(way, _)| *way)
+        ways.find(|(_, seqs)| seqs.contains(seq))
+            .map(|(way, _)| *way)
     }
 
     fn stored(&self, seq: u64, filed: Option<Removal>, score: &mut LedgerScore) {

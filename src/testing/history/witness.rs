@@ -46,7 +46,10 @@ impl Witnesses {
         }
         found.by_limits = by_limits(world);
         found.by_consumers = by_consumers(world);
-        let delivered = world.consumers.iter().map(|one| one.on_disk().delivered.stream);
+        let delivered = world
+            .consumers
+            .iter()
+            .map(|one| one.on_disk().delivered.stream);
         found.delivered = delivered.max().unwrap_or_default();
         found
     }
@@ -60,7 +63,10 @@ impl Witnesses {
         let tombstone = self.tombstones.contains(seq)
             && !keys_hit
             && !damage.is_some_and(|damage| torn(&damage.touched.removals));
-        let index = self.index.as_ref().is_some_and(|(gone, _)| gone.contains(seq));
+        let index = self
+            .index
+            .as_ref()
+            .is_some_and(|(gone, _)| gone.contains(seq));
         let records_whole = damage.is_none_or(|damage| {
             damage.touched.messages.is_empty() && damage.behind_keys.is_empty()
         });
@@ -108,7 +114,9 @@ fn by_limits(world: &World) -> SeqSet {
         messages += 1;
         bytes += kept.bytes;
         let full = setup.max_messages.is_some_and(|most| messages >= most)
-            || setup.max_bytes.is_some_and(|most| bytes + kept.bytes > most);
+            || setup
+                .max_bytes
+                .is_some_and(|most| bytes + kept.bytes > most);
         if full {
             full_from = *seq;
             break;
