@@ -24,7 +24,7 @@ use crate::recovery::options::{Keys, Options};
 use crate::recovery::{self, RecoverOptions, StreamDir};
 
 pub use blocks::WorkloadError;
-pub(super) use keys::AssetKeys;
+pub(super) use keys::{AssetKeys, sealed};
 
 /// Account of the generated stores.
 pub const ACCOUNT: &str = "ACME";
