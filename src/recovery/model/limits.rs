@@ -60,7 +60,7 @@ impl Model<'_> {
             let removed = self.remove_message(self.totals.first.seq);
             match self.pass_over(removed)? {
                 Some(Removal::Removed) => {}
-                Some(Removal::NoBlock) if self.rules.server.has(Feature::LateFaultCrashes) => {
+                Some(Removal::NoBlock) if self.rules.server.has(Feature::LateFaultEnds) => {
                     let seq = self.totals.first.seq;
                     let detail =
                         "no block holds the stream's first message while its limit is exceeded";
