@@ -12,6 +12,7 @@ use jetsam::recovery::events::EventCode;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::{StreamDir, Watch};
 use jetsam::testing::{Damage, DamageKind, Layout, Store, StoreKind, Target, Workload};
+use serde_json::Value;
 
 use crate::support::{Fixture, damaged};
 use crate::versions::{self, block, message, messages, tombstone};

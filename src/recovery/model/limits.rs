@@ -54,7 +54,13 @@ impl Model<'_> {
                 && let Some(first) = self.blocks.first()
                 && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
             {
+                let (excess, blocks) = (held(&self.totals), self.blocks.len());
                 self.purge_block(0)?;
+                // Totals that no block answers for: each empty block that goes makes room for another, without end.
+                if held(&self.totals) == excess && self.blocks.len() >= blocks {
+                    let detail = "the stream counts more than its blocks hold, and the server drops blocks for ever to get below its limit";
+                    return Err(Fault::general(Cause::Crash(detail.into())));
+                }
                 continue;
             }
             let removed = self.remove_message(self.totals.first.seq);
