@@ -318,6 +318,16 @@ pub const FLAGS: &[Flag] = &[
         'j',
         switch("json", ALL, "one JSON document on stdout, text on stderr"),
     ),
+    short('q', switch("quiet", ALL, "print the verdict alone")),
+    short(
+        'v',
+        switch(
+            "verbose",
+            ALL,
+            "tell what is ordinary too: info events, side files",
+        ),
+    ),
+    switch("all", ALL, "a row for every stream, the clean ones too"),
     value(
         "policy",
         "server|salvage",

@@ -16,11 +16,15 @@ mod engine;
 mod flags;
 mod harness;
 mod help;
+mod hit;
 mod json;
 mod keys;
+mod ledger;
 mod library;
 mod merge;
+mod next;
 mod out;
+mod page;
 mod preflight;
 mod progress;
 mod rebuild_index;
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         out: &mut out,
         err: &mut err,
         style,
+        width: page::width(&variable),
     };
     ExitCode::from(run(console, &variable))
 }

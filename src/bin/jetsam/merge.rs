@@ -102,7 +102,15 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     });
     drop(meter);
     match done {
-        Ok(report) => salvage::finish(session, command, &query.out, "Merged", started, &[report]),
+        Ok(report) => {
+            let made = salvage::Made {
+                verb: "Merged",
+                shape: Shape::Stream,
+                out: &query.out,
+                started,
+            };
+            salvage::finish(session, command, &made, &[report])
+        }
         Err(error) => session::failed(session, command, None, &error),
     }
 }

@@ -11,6 +11,8 @@ use crate::args::{RawArgs, Usage};
 use crate::config;
 use crate::engine::{RecoverOptions, SeqRange};
 use crate::flags::Verb;
+use crate::next;
+use crate::page::Show;
 use crate::units;
 
 /// The largest block the server makes.
@@ -27,6 +29,10 @@ pub struct Command {
     pub paths: Vec<PathBuf>,
     /// JSON instead of tables.
     pub json: bool,
+    /// How much is told.
+    pub show: Show,
+    /// The flags that a command to be copied has to repeat: keys, account, configuration.
+    pub again: String,
     /// Whether progress was asked for or refused.
     pub progress: Option<bool>,
     /// Options for the library.
@@ -123,6 +129,8 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         path: paths.first().cloned().unwrap_or_default(),
         paths,
         json: raw.has("json"),
+        show: Show::of(raw),
+        again: next::flags_to_repeat(raw),
         progress: raw.last_of("progress", "no-progress"),
         options,
         task,

@@ -13,7 +13,9 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
+use jetsam::report::Ledger;
 use jetsam::salvage::SalvageReport;
+use jetsam::salvage::hit::Hit;
 
 use crate::engine::{
     Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
@@ -69,7 +71,7 @@ pub fn clean() -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
-        ledger: None,
+        ledger: Some(Ledger::default()),
         salvage: None,
         loses_messages: false,
     }
@@ -139,6 +141,7 @@ pub fn damaged() -> StreamReport {
             offset: Some(999_827),
             detail: "first bad record".into(),
         }],
+        ledger: None,
         loses_messages: true,
         ..clean()
     }
@@ -152,6 +155,7 @@ pub fn refused() -> StreamReport {
         refusal: Some(Refusal::NeedsKey),
         source: None,
         state: None,
+        ledger: None,
         events: vec![Event::new(EventCode::KeyMissing, "meta.key is present")],
         ..clean()
     }
@@ -170,6 +174,8 @@ pub struct Fake {
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
     pub undo: UndoReport,
+    /// What was hit, where a ledger holds a loss.
+    pub hits: Vec<Hit>,
 }
 
 impl Fake {
@@ -258,6 +264,13 @@ impl Engine for Fake {
             .expect("a forecast");
         forecast.server = preflight.server;
         forecast
+    }
+
+    fn hits(&self, _stream: &StreamDir, _options: &Options, ledger: &Ledger) -> Vec<Hit> {
+        match ledger.holds_loss() {
+            true => self.hits.clone(),
+            false => Vec::new(),
+        }
     }
 
     fn rebuild_index(

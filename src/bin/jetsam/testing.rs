@@ -43,6 +43,7 @@ pub fn run(line: &str, fake: &Fake) -> Ran {
             out: &mut out,
             err: &mut err,
             style: Style::PLAIN,
+            width: None,
         },
     };
     let exit = crate::work(&mut session, &command).expect("writing to memory");
