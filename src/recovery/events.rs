@@ -126,6 +126,7 @@ event_codes! {
     BlockLoadFailed, "block-load-failed", Warn;
     AgeExpiredBlocks, "age-expired-blocks", Info;
     AgeExpiredMsgs, "age-expired-msgs", Info;
+    AgeBlockedByFuture, "age-blocked-by-future", Info;
     LimitTrimmed, "limit-trimmed", Info;
     FirstSeqPurged, "first-seq-purged", Info;
     StreamMetaMissing, "stream-meta-missing", Error;

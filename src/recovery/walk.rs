@@ -11,6 +11,7 @@ use crate::env::{FileKind, FileSystem, IoError};
 const STREAMS: &str = "streams";
 const JETSTREAM: &str = "jetstream";
 const GROUPS: &str = "_js_";
+const LOST_AND_FOUND: &str = "lost+found";
 /// Directory, beside `streams`, in which streams are rekeyed. No server looks into it. It outlives the work only where that
 /// was interrupted or told to keep something.
 pub const REKEY_DIR: &str = "__jetsam_rekey__";
@@ -56,7 +57,12 @@ impl fmt::Display for WalkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WalkError::Missing(path) => write!(f, "{}: no such directory", path.display()),
-            WalkError::NotADirectory(path) => write!(f, "{}: not a directory", path.display()),
+            WalkError::NotADirectory(path) => write!(
+                f,
+                "{}: a file; give the directory of a stream (it holds msgs/), of an account, jetstream/, or the server's \
+                 store_dir",
+                path.display()
+            ),
             WalkError::Unrecognised(path) => write!(
                 f,
                 "{}: no store here; looked for a stream (msgs/ or meta.inf), an account (streams/), \
@@ -205,6 +211,12 @@ impl Walk<'_> {
 
     fn take_streams(&mut self, dirs: Vec<PathBuf>) {
         for dir in dirs {
+            if self.is_lost_and_found(&dir) {
+                let detail = "made by a check of the file system, and empty: no stream";
+                let event = Event::new(EventCode::LeftOverFile, detail);
+                self.events.push(event.file(dir.display().to_string()));
+                continue;
+            }
             if !text(dir.file_name()).starts_with('.') {
                 self.streams.push(stream(&dir));
                 continue;
@@ -213,6 +225,12 @@ impl Walk<'_> {
             let event = Event::new(EventCode::StreamHalfDeleted, detail);
             self.events.push(event.file(dir.display().to_string()));
         }
+    }
+
+    /// Whether it is what `fsck` makes, with nothing in it. A stream may bear the name too.
+    fn is_lost_and_found(&self, dir: &Path) -> bool {
+        dir.file_name() == Some(OsStr::new(LOST_AND_FOUND))
+            && self.fs.list(dir).is_ok_and(|entries| entries.is_empty())
     }
 
     fn note_groups(&mut self, groups: &Path) -> Result<(), WalkError> {
@@ -338,6 +356,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_lost_and_found_is_no_stream_and_a_full_one_is() {
+        let fs = store();
+        let names = || {
+            let found = find_streams(&fs, Path::new("/data/jetstream/B")).expect("streams");
+            let names: Vec<_> = found
+                .streams
+                .into_iter()
+                .map(|stream| stream.name)
+                .collect();
+            (names, found.events.len())
+        };
+        fs.seed_dir("/data/jetstream/B/streams/lost+found");
+        assert_eq!(names(), (vec!["X".into(), "Y".into()], 1));
+        fs.seed_dir("/data/jetstream/B/streams/lost+found/msgs");
+        assert_eq!(names().0.len(), 3);
+    }
+
+    #[test]
     fn errors_say_what_is_wrong() {
         let fs = store();
         let error = |path: &str| find_streams(&fs, Path::new(path)).expect_err("no streams");
@@ -351,6 +387,11 @@ mod tests {
             WalkError::Unrecognised("/data/other".into())
         );
         assert!(error("/data/other").to_string().contains("streams/"));
+        let file = error("/data/other/file").to_string();
+        assert!(
+            file.contains("a file; give the directory of a stream"),
+            "{file}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use jetsam::recovery::actions::{Action, ActionKind};
+use jetsam::recovery::actions::Action;
 use jetsam::recovery::events::{Event, EventCode, Severity};
 use jetsam::recovery::report::StreamReport;
 use jetsam::salvage::hit::Hit;
@@ -48,7 +48,14 @@ pub fn spans(spans: &[(u64, u64)]) -> String {
 /// Whether a stream needs no words: nothing is wrong with it, and nothing else is worth telling.
 pub fn is_silent(report: &StreamReport) -> bool {
     let ledger = report.ledger.as_ref();
-    report.exit_code() == 0 && !ledger.is_some_and(ledger::says_something)
+    report.exit_code() == 0
+        && !ledger.is_some_and(ledger::says_something)
+        && !report.events.iter().any(is_worth_telling)
+}
+
+/// Whether people want to know it though it harms nothing.
+pub fn is_worth_telling(event: &Event) -> bool {
+    event.code == EventCode::AgeBlockedByFuture
 }
 
 /// What is told of the streams below the table. What a code means is said where it comes first.
@@ -134,7 +141,8 @@ impl Details {
             false => Severity::Warn,
         };
         let mut groups: Vec<(EventCode, Vec<&Event>)> = Vec::new();
-        for event in events.iter().filter(|event| event.severity >= least) {
+        let told = |event: &&Event| event.severity >= least || is_worth_telling(event);
+        for event in events.iter().filter(told) {
             match groups.iter_mut().find(|(code, _)| *code == event.code) {
                 Some((_, group)) => group.push(event),
                 None => groups.push((event.code, vec![event])),
@@ -216,21 +224,10 @@ fn place_and_detail(event: &Event, seqs: &[u64]) -> String {
     }
 }
 
-/// Whether it is one of the files a server writes anew at every start.
-fn is_side_file(action: &Action) -> bool {
-    matches!(
-        action.kind,
-        ActionKind::WriteIndex
-            | ActionKind::RemoveIndex
-            | ActionKind::WriteTimerFile
-            | ActionKind::RemoveTimerFile
-    )
-}
-
 fn actions(text: &mut String, actions: &[Action], tense: Tense, page: &Page) {
     let told: Vec<&Action> = actions
         .iter()
-        .filter(|action| page.show.verbose || !is_side_file(action))
+        .filter(|action| page.show.verbose || !action.kind.is_side_file())
         .collect();
     if told.is_empty() {
         return;

@@ -119,6 +119,11 @@ impl Counts {
         }
     }
 
+    /// Messages that are lost now.
+    pub fn lost(self) -> u64 {
+        self.lost
+    }
+
     /// Both together.
     pub fn plus(self, other: Counts) -> Counts {
         Counts {

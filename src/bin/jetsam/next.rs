@@ -8,6 +8,7 @@ use jetsam::recovery::report::{Outcome, Refusal, StreamReport};
 
 use crate::args::RawArgs;
 use crate::engine::Shape;
+use crate::page::Page;
 use crate::resolve::Command;
 use crate::verdict::{self, Run};
 
@@ -45,12 +46,12 @@ fn shown(path: &Path) -> String {
     crate::units::printable(&quoted(&path.to_string_lossy()))
 }
 
-/// Lines of commands under a title; each may have a reason.
-fn block(title: &str, lines: &[(String, &str)]) -> String {
-    let mut text = format!("\n{title}\n");
+/// Commands, each with the reason above it. A command is one line, however long, so that it can be copied.
+fn block(page: &Page, lines: &[(String, &str)]) -> String {
+    let mut text = "\nWhat to do next:\n".to_owned();
     for (command, why) in lines {
         if !why.is_empty() {
-            let _ = writeln!(text, "  # {why}");
+            page.prefixed(&mut text, "  # ", why);
         }
         let _ = writeln!(text, "  {command}");
     }
@@ -58,7 +59,7 @@ fn block(title: &str, lines: &[(String, &str)]) -> String {
 }
 
 /// After `check`, `recover` and `rebuild-index`; empty where there is nothing to do.
-pub fn after_looking(reports: &[StreamReport], command: &Command, run: Run) -> String {
+pub fn after_looking(reports: &[StreamReport], command: &Command, run: Run, page: &Page) -> String {
     let (path, again) = (shown(&command.path), &command.again);
     let refused_for = |refusal| reports.iter().any(|report| report.refusal == Some(refusal));
     let loses = |report: &StreamReport| {
@@ -110,17 +111,17 @@ pub fn after_looking(reports: &[StreamReport], command: &Command, run: Run) -> S
     }
     match lines.is_empty() {
         true => String::new(),
-        false => block("What to do next:", &lines),
+        false => block(page, &lines),
     }
 }
 
 /// After a forecast of losses.
-pub fn after_forecast(command: &Command) -> String {
+pub fn after_forecast(command: &Command, page: &Page) -> String {
     let (path, again) = (shown(&command.path), &command.again);
     let out = shown(&beside(&command.path));
     let line = format!("jetsam salvage {path} --out {out}{again}");
     block(
-        "What to do next:",
+        page,
         &[(
             line,
             "do not start the server on this: copy out what verifies, and start it on that",
@@ -204,7 +205,7 @@ impl Move {
 }
 
 /// After `salvage`: how the new store takes the old one's place.
-pub fn after_salvage(change: &Move, again: &str) -> String {
+pub fn after_salvage(change: &Move, again: &str, page: &Page) -> String {
     let (old, aside) = (shown(&change.old), shown(&change.aside));
     let (new, place) = (shown(&change.new), shown(&change.place));
     let lines = [
@@ -231,11 +232,12 @@ pub fn after_salvage(change: &Move, again: &str) -> String {
             "messages as in the table above",
         ),
     ];
-    let mut text = block("What to do next:", &lines);
-    text.push_str(
-        "In a cluster: stop every server that has the stream, put the same new\n\
-         directory on each, and remove the stream's own raft group there\n\
-         (_js_/S-R*, not _meta_). Put on one server alone, the copies diverge.\n",
+    let mut text = block(page, &lines);
+    page.paragraph(
+        &mut text,
+        0,
+        "In a cluster: stop every server that has the stream, put the same new directory on each, and remove the stream's own \
+         raft group there (_js_/S-R*, not _meta_). Put on one server alone, the copies diverge.",
     );
     text
 }

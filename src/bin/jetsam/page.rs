@@ -80,7 +80,12 @@ impl Page {
 
     /// A sentence whose first line begins with `first` blanks and all others with `rest`.
     pub fn hanging(&self, text: &mut String, first: usize, rest: usize, sentence: &str) {
-        self.broken(text, (first, rest), sentence, self.width.min(TEXT_WIDTH_MAX));
+        self.broken(
+            text,
+            (first, rest),
+            sentence,
+            self.width.min(TEXT_WIDTH_MAX),
+        );
     }
 
     fn broken(&self, text: &mut String, indents: (usize, usize), sentence: &str, width: usize) {
@@ -101,6 +106,16 @@ impl Page {
             fresh = false;
         }
         let _ = writeln!(text, "{line}");
+    }
+
+    /// A sentence in lines that all begin with `prefix`.
+    pub fn prefixed(&self, text: &mut String, prefix: &str, sentence: &str) {
+        let mut lines = String::new();
+        let width = self.width.min(TEXT_WIDTH_MAX).saturating_sub(prefix.len());
+        self.broken(&mut lines, (0, 0), sentence, width);
+        for line in lines.lines() {
+            let _ = writeln!(text, "{prefix}{line}");
+        }
     }
 
     /// Splits off those with nothing to say, where they are too many to list.
@@ -133,10 +148,7 @@ pub fn width(variable: &dyn Fn(&OsStr) -> Option<OsString>) -> Option<usize> {
         let (_rows, columns) = console::Term::stdout().size_checked()?;
         Some(usize::from(columns))
     };
-    asked
-        .or_else(terminal)
-        .unwrap_or(WIDTH_USUAL)
-        .max(WIDTH_MIN)
+    Some(asked.or_else(terminal)?.max(WIDTH_MIN))
 }
 
 #[cfg(test)]

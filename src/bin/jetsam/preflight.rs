@@ -12,6 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::args::{RawArgs, Usage};
 use crate::details::{self, Details, Heading, Tense};
 use crate::engine::StreamDir;
+use crate::ledger::Counts;
 use crate::page::Page;
 use crate::resolve::Command;
 use crate::session::{self, Session, Told};
@@ -134,6 +135,8 @@ struct Whole {
     /// The stream that takes the server down, if one does.
     down: Option<String>,
     lost: u64,
+    /// What the ledgers come to.
+    counts: Counts,
     /// Streams start side by side on the lines that do, one after the other on the others.
     start_seconds: f64,
     /// Between how many seconds that is expected to be.
@@ -170,6 +173,11 @@ impl Whole {
         Whole {
             down: down.map(|forecast| forecast.name.clone()),
             lost: forecasts.iter().map(|forecast| forecast.lost).sum(),
+            counts: forecasts
+                .iter()
+                .filter_map(|forecast| forecast.ledger.as_ref())
+                .map(Counts::of)
+                .fold(Counts::default(), Counts::plus),
             start_seconds,
             range,
             fits_probe,
@@ -213,6 +221,11 @@ impl Whole {
             1 => harms.push("1 message is lost".into()),
             n => harms.push(format!("{} messages are lost", units::count(n))),
         }
+        match self.counts.lost() {
+            0 => {}
+            1 => harms.push("1 message was lost before".into()),
+            n => harms.push(format!("{} messages were lost before", units::count(n))),
+        }
         let takes = takes(self.range);
         if self.fits_probe == Some(false) {
             let perhaps = match query.probe {
@@ -230,8 +243,9 @@ impl Whole {
                 ", something is mended"
             };
             return format!(
-                "server {} starts in {takes} on an idle machine, nothing lost{mended}",
-                query.server
+                "server {} starts in {takes} on an idle machine, {}{mended}",
+                query.server,
+                self.counts.outcome()
             );
         }
         format!(
@@ -254,7 +268,9 @@ pub fn takes((least, most): (f64, f64)) -> String {
 /// Whether a forecast needs no words.
 pub fn is_silent(forecast: &Forecast) -> bool {
     let ledger = forecast.ledger.as_ref();
-    forecast.exit_code() == 0 && !ledger.is_some_and(ledger::says_something)
+    forecast.exit_code() == 0
+        && !ledger.is_some_and(ledger::says_something)
+        && !forecast.events.iter().any(details::is_worth_telling)
 }
 
 fn text(
@@ -279,7 +295,7 @@ fn text(
                 .push_str(&details_of(forecast, &mut details, page));
         }
         if whole.exit == 4 {
-            told.next = next::after_forecast(command);
+            told.next = next::after_forecast(command, page);
         }
     }
     told.text(page)

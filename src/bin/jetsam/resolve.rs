@@ -73,6 +73,8 @@ pub enum Task {
 pub struct CatQuery {
     /// Sequences.
     pub range: SeqRange,
+    /// Whether these very sequences were asked for: then those that are not there are told, with the reason.
+    pub by_sequence: bool,
     /// Earliest time, nanoseconds since the Unix epoch.
     pub from_ns: Option<i64>,
     /// Latest time.
@@ -303,6 +305,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         Verb::Rekey => Task::Rekey(crate::rekey::query(raw, surroundings)?),
         Verb::Harness => Task::Harness(crate::harness::query(raw)?),
         Verb::Check => Task::Check,
+        Verb::Events => return usage("`jetsam events` looks at no store"),
     })
 }
 
@@ -312,6 +315,7 @@ fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
             first: 0,
             last: u64::MAX,
         },
+        by_sequence: raw.has("seq"),
         from_ns: None,
         to_ns: None,
         subject: raw

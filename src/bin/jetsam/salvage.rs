@@ -186,7 +186,7 @@ pub fn finish(
                 _ => "",
             };
             let change = next::Move::of(made.shape, &command.path, made.out, name);
-            told.next = next::after_salvage(&change, &command.again);
+            told.next = next::after_salvage(&change, &command.again, &page);
         }
     }
     session.console.out.write_all(told.text(&page).as_bytes())?;

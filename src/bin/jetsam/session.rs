@@ -209,7 +209,7 @@ fn as_text(
             };
             told.details.push_str(&details.stream(report, tense, hits));
         }
-        told.next = next::after_looking(&reports, command, run);
+        told.next = next::after_looking(&reports, command, run, &page);
     }
     let text = told.text(&page);
     session.console.out.write_all(text.as_bytes())?;
