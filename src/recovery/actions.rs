@@ -49,7 +49,7 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
-    /// Whether it is about a file that a server makes anew from the messages whenever it has to.
+    /// Whether it is about a file that a server makes anew from the messages whenever it has to, or no longer reads.
     #[must_use]
     pub fn is_side_file(self) -> bool {
         matches!(
@@ -58,6 +58,7 @@ impl ActionKind {
                 | ActionKind::WriteIndex
                 | ActionKind::RemoveTimerFile
                 | ActionKind::WriteTimerFile
+                | ActionKind::RemoveLegacyFile
         )
     }
 
