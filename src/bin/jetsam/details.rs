@@ -184,7 +184,8 @@ fn places(group: &[&Event]) -> Vec<String> {
         }
     }
     let text = |(event, seqs): (&Event, Vec<u64>)| place_and_detail(event, &seqs);
-    places.into_iter().map(text).collect()
+    let places = places.into_iter().map(text);
+    places.filter(|place| !place.is_empty()).collect()
 }
 
 fn severity(severity: Severity, style: Style) -> String {

@@ -19,7 +19,9 @@ fn same(want: &ExpectFile, line: &str, fake: &Fake) {
         text.push_str(&format!("$ COLUMNS={width} jetsam {line}\n"));
         text.push_str(&without_time(&ran.out));
         text.push_str(&format!("exit {}\n\n", ran.exit));
-        let is_command = |line: &&str| line.starts_with("  jetsam ") || line.starts_with("  mv ");
+        // Commands are copied as a whole, however long their lines are.
+        let commands = ["  jetsam ", "  mv ", "  chown "];
+        let is_command = |line: &&str| commands.iter().any(|start| line.starts_with(start));
         for line in ran.out.lines().filter(|line| !is_command(line)) {
             assert!(line.chars().count() <= width, "{width}: {line}");
         }
