@@ -33,6 +33,8 @@ pub struct Command {
     pub show: Show,
     /// The flags that a command to be copied has to repeat: keys, account, configuration.
     pub again: String,
+    /// The caller answers for it that no server uses the store.
+    pub store_is_idle: bool,
     /// Whether progress was asked for or refused.
     pub progress: Option<bool>,
     /// Options for the library.
@@ -133,6 +135,7 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         json: raw.has("json"),
         show: Show::of(raw),
         again: next::flags_to_repeat(raw),
+        store_is_idle: raw.has("store-is-idle"),
         progress: raw.last_of("progress", "no-progress"),
         options,
         task,

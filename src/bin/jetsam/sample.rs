@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
 use jetsam::recovery::actions::{Action, ActionKind};
 use jetsam::recovery::events::{Event, EventCode};
@@ -176,6 +177,8 @@ pub struct Fake {
     pub undo: UndoReport,
     /// What was hit, where a ledger holds a loss.
     pub hits: Vec<Hit>,
+    /// Who uses the store.
+    pub sighting: Sighting,
 }
 
 impl Fake {
@@ -219,6 +222,14 @@ impl Engine for Fake {
         })
     }
 
+    fn look(&self, _path: &Path) -> Sighting {
+        self.sighting.clone()
+    }
+
+    fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
+        None
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -238,6 +249,7 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _recover: RecoverOptions,
+        _idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         on_progress(Progress {
@@ -278,12 +290,13 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _server: ServerVersion,
+        _idle: &Idle,
         _on_progress: OnProgress<'_>,
     ) -> StreamReport {
         self.report(stream)
     }
 
-    fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
+    fn undo(&self, _stream: &StreamDir, _idle: &Idle) -> Result<UndoReport, EngineError> {
         Ok(self.undo.clone())
     }
 
