@@ -24,7 +24,9 @@ use super::{
     Mapping, Metadata, Operation, ProcessInfo, ReadFile, temporary_path,
 };
 use clock::{nanoseconds, system_time};
-use system::{give_to_owner_of, make_dir, mode_of, read_some_at, set_mode_of, with_mode};
+use system::{
+    adopt_owner_and_mode, give_to_owner_of, make_dir, mode_of, read_some_at, set_mode_of, with_mode,
+};
 
 pub use clock::{OsClock, OsEntropy};
 
@@ -247,6 +249,11 @@ impl FileSystem for OsFileSystem {
         File::open(path)
             .and_then(|file| set_mode_of(&file, mode))
             .at(Operation::SetMode, path)
+    }
+
+    fn adopt(&self, path: &Path, like: &Path) -> Result<bool, IoError> {
+        let wanted = fs::metadata(like).at(Operation::Metadata, like)?;
+        adopt_owner_and_mode(path, &wanted).at(Operation::SetMode, path)
     }
 
     fn set_modified(&self, path: &Path, time_ns: i64) -> Result<(), IoError> {

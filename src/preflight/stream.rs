@@ -25,7 +25,7 @@ pub fn forecast(
 ) -> Forecast {
     let options = &Options {
         server: preflight.server,
-        quick: false,
+        quick: preflight.quick,
         ..options.clone()
     };
     let mut foreseen = foresee(fs, stream, options, watch);

@@ -9,7 +9,7 @@ use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
-use jetsam::salvage::{MergeSource, SalvageError, SalvageReport};
+use jetsam::salvage::{MergeSource, SalvageError, SalvageReport, Sorted};
 
 use crate::{merge, salvage};
 
@@ -151,12 +151,15 @@ pub trait Engine {
     fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError>;
 
     /// Whether the new store can go to `out`, apart from `sources`; else why not.
-    fn check_out(&self, sources: &[PathBuf], out: &Path) -> Result<(), String>;
+    fn check_out(&self, sources: &[PathBuf], out: &Path, resume: bool) -> Result<(), String>;
 
-    /// Copies what can be proven of one stream.
+    /// Which directory holds which stream, and what each is called in a new store.
+    fn sort_out(&self, streams: &[StreamDir], options: &Options) -> Vec<Sorted>;
+
+    /// Copies what can be proven of one stream, and judges what was written.
     fn salvage(
         &self,
-        stream: &StreamDir,
+        stream: &Sorted,
         options: &Options,
         query: &salvage::Query,
         on_progress: OnProgress<'_>,

@@ -227,9 +227,25 @@ pub const FLAGS: &[Flag] = &[
         "hard links instead of copies; run a server on one of the two only",
     ),
     value(
+        "replicas",
+        "N",
+        COPYING,
+        "replicas in the new configuration; default 1, as a server standing alone needs it",
+    ),
+    switch(
+        "resume",
+        COPYING,
+        "go on where a run into the same DIR was interrupted; finished streams stay",
+    ),
+    value(
         "server",
         "VERSION",
-        &[Verb::Preflight, Verb::RebuildIndex],
+        &[
+            Verb::Preflight,
+            Verb::RebuildIndex,
+            Verb::Salvage,
+            Verb::Merge,
+        ],
         "the server that will start, such as 2.15 or 2.12.3; default 2.15",
     ),
     value(

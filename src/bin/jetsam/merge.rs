@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use jetsam::crypto::ServerKey;
+use jetsam::recovery::server::ServerVersion;
 use jetsam::salvage::{MergeSource, Uncertain};
 
 use crate::args::{RawArgs, Usage};
@@ -26,6 +27,12 @@ pub struct Query {
     pub uncertain: Uncertain,
     /// Merge what does not look like copies of one stream.
     pub force: bool,
+    /// Replicas in the new configuration.
+    pub replicas: i64,
+    /// Go on where a run was interrupted.
+    pub resume: bool,
+    /// The server that is to start on the new store.
+    pub server: ServerVersion,
     /// The copies' own keys, one for each PATH; empty where none has one.
     pub source_keys: Vec<Option<ServerKey>>,
 }
@@ -37,6 +44,9 @@ pub fn query(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Query, Us
         plaintext: raw.has("plaintext"),
         uncertain: out::uncertain(raw)?,
         force: raw.has("force"),
+        replicas: out::replicas(raw)?,
+        resume: raw.has("resume"),
+        server: crate::preflight::server(raw)?,
         source_keys: source_keys(raw, surroundings)?,
     })
 }
@@ -88,7 +98,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             }
         }
     }
-    if let Err(message) = engine.check_out(&command.paths, &query.out) {
+    if let Err(message) = engine.check_out(&command.paths, &query.out, query.resume) {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
     let started = Instant::now();

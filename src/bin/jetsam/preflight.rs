@@ -119,6 +119,7 @@ fn ask(
             server: query.server,
             probe: query.probe,
             pace: None,
+            quick: false,
         };
         forecasts.push(session.worker.forecast(stream, &command.options, preflight));
         if session.worker.gate.interrupted() {

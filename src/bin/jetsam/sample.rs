@@ -13,7 +13,7 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
-use jetsam::salvage::SalvageReport;
+use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
     Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
@@ -125,6 +125,7 @@ pub fn damaged() -> StreamReport {
             ack_floor: (3, 4),
             pending_count: 5,
             redelivered_count: 6,
+            held: None,
         }],
         events: vec![
             Event::new(EventCode::IndexHashMismatch, "stored 1, computed 2").file("msgs/index.db"),
@@ -274,19 +275,29 @@ impl Engine for Fake {
         Ok(self.undo.clone())
     }
 
-    fn check_out(&self, _sources: &[PathBuf], _out: &Path) -> Result<(), String> {
+    fn check_out(&self, _sources: &[PathBuf], _out: &Path, _resume: bool) -> Result<(), String> {
         Ok(())
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], _options: &Options) -> Vec<Sorted> {
+        let sorted = |stream: &StreamDir| Sorted {
+            stream: stream.clone(),
+            name: stream.name.clone(),
+            place: stream.name.clone(),
+            events: Vec::new(),
+        };
+        streams.iter().map(sorted).collect()
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         _options: &Options,
         _query: &crate::salvage::Query,
         _on_progress: OnProgress<'_>,
     ) -> SalvageReport {
         SalvageReport {
-            stream: self.report(stream),
+            stream: self.report(&sorted.stream),
             blocks: Vec::new(),
         }
     }
