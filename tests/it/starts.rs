@@ -57,7 +57,10 @@ impl Saved {
     }
 
     fn places(&self) -> Vec<&str> {
-        self.made.iter().map(|(one, _)| one.place.as_str()).collect()
+        self.made
+            .iter()
+            .map(|(one, _)| one.place.as_str())
+            .collect()
     }
 }
 
@@ -102,7 +105,10 @@ fn a_renamed_stream_gets_its_name_back_and_equal_copies_count_once() {
     for (name, messages) in [("T", 2770), ("U", 500)] {
         let (forecast, report) = saved.foretold(name);
         assert_eq!((forecast.start, forecast.messages), (Start::Ok, messages));
-        assert_eq!(told(&report.events, EventCode::NewStoreUnfit), [] as [&Event; 0]);
+        assert_eq!(
+            told(&report.events, EventCode::NewStoreUnfit),
+            [] as [&Event; 0]
+        );
         let one = saved.made.iter().find(|(one, _)| one.place == name);
         let copies = told(&one.expect("sorted").0.events, EventCode::StreamCopy).len();
         assert_eq!(copies, 1, "{name}");
@@ -128,10 +134,18 @@ fn different_copies_lie_side_by_side_and_are_told() {
         (dir.into_string().expect("text"), one.place.clone())
     };
     let pairs: Vec<(String, String)> = sorted.iter().map(of).collect();
-    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let pairs: Vec<(&str, &str)> = pairs
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
     assert_eq!(
         pairs,
-        [("T", "T"), ("T.bak", "T.bak"), ("u", "U"), ("U_old", "U_old")]
+        [
+            ("T", "T"),
+            ("T.bak", "T.bak"),
+            ("u", "U"),
+            ("U_old", "U_old")
+        ]
     );
     for one in &sorted {
         let copies = told(&one.events, EventCode::StreamCopy).len();
@@ -164,7 +178,10 @@ fn what_would_not_come_up_is_not_called_done() {
     let forecast = judged(&stream, &mut report);
     assert_eq!(forecast.start, Start::StreamSkipped);
     let unfit = told(&report.events, EventCode::NewStoreUnfit);
-    assert!(unfit[0].detail.contains("would start without it"), "{unfit:?}");
+    assert!(
+        unfit[0].detail.contains("would start without it"),
+        "{unfit:?}"
+    );
     assert_eq!(report.exit_code(), 4);
 }
 
@@ -176,7 +193,11 @@ fn consumers_keep_what_is_known_of_their_position() {
     let position = |name: &str| {
         let consumer = consumer(report, name);
         assert_eq!(consumer.outcome, "ok", "{name}");
-        (consumer.ack_floor.1, consumer.delivered.1, consumer.pending_count)
+        (
+            consumer.ack_floor.1,
+            consumer.delivered.1,
+            consumer.pending_count,
+        )
     };
     for name in ["OK", "NOSUM", "RENAMED", "TRUNC"] {
         assert_eq!(position(name), (280, 300, 20), "{name}");
@@ -192,7 +213,12 @@ fn consumers_keep_what_is_known_of_their_position() {
         assert!(!saved.stream("T").dir.join("obs").join(name).exists());
         let named = told(&report.events, EventCode::ConsumerLeftOut);
         let again = named.iter().find(|event| event.detail.contains(name));
-        assert!(again.expect("named").detail.ends_with("begin at sequence 281"));
+        assert!(
+            again
+                .expect("named")
+                .detail
+                .ends_with("begin at sequence 281")
+        );
     }
     let floor = |name: &str| position(name).0;
     assert!(floor("AHEAD") <= report.state.as_ref().expect("a state").last_seq);
@@ -201,7 +227,10 @@ fn consumers_keep_what_is_known_of_their_position() {
     let (forecast, _) = saved.foretold("T");
     for theirs in &forecast.consumers {
         let ours = consumer(report, &theirs.name);
-        assert_eq!((ours.ack_floor, ours.delivered), (theirs.ack_floor, theirs.delivered));
+        assert_eq!(
+            (ours.ack_floor, ours.delivered),
+            (theirs.ack_floor, theirs.delivered)
+        );
         assert_eq!(theirs.outcome, "ok");
     }
     assert_eq!(forecast.consumers.len(), 8);
@@ -218,7 +247,10 @@ fn a_check_tells_the_position_of_a_consumer_that_does_not_come_up() {
     for name in ["OK", "ZERO", "MISSING", "EMPTY"] {
         assert_eq!(consumer(&report, name).held, None, "{name}");
     }
-    assert_eq!(told(&report.events, EventCode::ConsumerStateMissing).len(), 1);
+    assert_eq!(
+        told(&report.events, EventCode::ConsumerStateMissing).len(),
+        1
+    );
     assert_eq!(told(&report.events, EventCode::ConsumerRenamed).len(), 1);
 }
 
@@ -262,7 +294,11 @@ fn a_lost_position_in_an_interest_stream_begins_before_the_first_message() {
     let saved = Saved::of(case.store_dir());
     for name in ["A", "B"] {
         let file = saved.stream("I").dir.join("obs").join(name).join("o.dat");
-        assert_eq!(fs::read(file).expect("a position"), [22, 2, 0, 0, 0, 0, 0, 0], "{name}");
+        assert_eq!(
+            fs::read(file).expect("a position"),
+            [22, 2, 0, 0, 0, 0, 0, 0],
+            "{name}"
+        );
     }
 }
 
@@ -295,11 +331,17 @@ fn owner_and_permissions_are_the_sources() {
         }
     }
     let saved = Saved::of(case.store_dir());
-    let owner = fs::metadata(case.stream("I").dir).expect("the source").uid();
+    let owner = fs::metadata(case.stream("I").dir)
+        .expect("the source")
+        .uid();
     let mut dirs = vec![saved.out.path().join("jetstream/$G")];
     let mut seen = 0;
     while let Some(dir) = dirs.pop() {
-        for path in fs::read_dir(&dir).expect("a directory").flatten().map(|entry| entry.path()) {
+        for path in fs::read_dir(&dir)
+            .expect("a directory")
+            .flatten()
+            .map(|entry| entry.path())
+        {
             let metadata = fs::metadata(&path).expect("made");
             let wanted = if path.is_dir() { 0o750 } else { 0o640 };
             assert_eq!(metadata.mode() & 0o777, wanted, "{}", path.display());

@@ -172,7 +172,7 @@ pub trait Engine {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError>;
+    ) -> Salvaged;
 
     /// Writes the summary into the new store's directory.
     fn write_summary(&self, out: &Path, summary: &serde_json::Value) -> Result<(), String>;

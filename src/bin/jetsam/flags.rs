@@ -71,7 +71,7 @@ impl Verb {
             Verb::Check => "scan, judge and report; never writes",
             Verb::Recover => "do what opening the store does: scan, judge, apply, report",
             Verb::Salvage => "copy everything that still verifies into a new store",
-            Verb::Merge => "salvage from several copies of one stream",
+            Verb::Merge => "salvage from several copies of one stream, or of whole stores",
             Verb::Preflight => "foretell what a server would do when it starts; never writes",
             Verb::RebuildIndex => {
                 "write fresh index.db, thw.db, sched.db and sources.db from the blocks"

@@ -9,11 +9,11 @@ use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
-use jetsam::salvage::{self as saving, MergeSource, SalvageError, SalvageReport, Sorted};
+use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
-    UndoReport, Want,
+    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, Salvaged, SeqRange,
+    StreamDir, UndoReport, Want,
 };
 use crate::{merge, out, salvage, writing};
 
@@ -132,11 +132,8 @@ impl Engine for Library {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
-        writing::merge(copies, options, query, &watch(on_progress)).map_err(|error| match error {
-            SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
-            _ => EngineError::Unreadable(error.to_string()),
-        })
+    ) -> Salvaged {
+        writing::merge(copies, options, query, &watch(on_progress))
     }
 
     fn write_summary(&self, place: &Path, summary: &serde_json::Value) -> Result<(), String> {

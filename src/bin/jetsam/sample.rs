@@ -16,8 +16,8 @@ use jetsam::recovery::server::ServerVersion;
 use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
-    StreamDir, UndoReport, Want,
+    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, Salvaged,
+    SeqRange, Shape, StreamDir, UndoReport, Want,
 };
 
 /// A stream that starts, and loses nothing.
@@ -308,7 +308,7 @@ impl Engine for Fake {
         _options: &Options,
         _query: &crate::merge::Query,
         _on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
+    ) -> Salvaged {
         let stream = self.report(&copies[0].stream);
         Ok(SalvageReport {
             stream,
