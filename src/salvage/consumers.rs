@@ -373,8 +373,17 @@ pub(super) fn write(
     })
 }
 
-/// The same, where `same_key` tells of which consumers the files may be taken over as they are.
-pub(super) fn write_all(
+/// The same, each anew, whatever key its files were under.
+pub(super) fn write_anew(
+    found: &Survey,
+    stream: &Stream<'_>,
+    writer: &StoreWriter<'_>,
+) -> Result<Written, SalvageError> {
+    write_all(found, stream, writer, |_| false)
+}
+
+/// `same_key` tells of which consumers the files may be taken over as they are.
+fn write_all(
     found: &Survey,
     stream: &Stream<'_>,
     writer: &StoreWriter<'_>,

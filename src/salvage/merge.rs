@@ -280,10 +280,8 @@ impl Merging<'_> {
         let mut events = std::mem::take(&mut aside.events);
         let quarantined = aside.finish(fs, copies, &union)?;
         let newest = newest_consumers(copies).unwrap_or(chosen);
-        let for_consumers =
-            consumers::Stream::of(&newest.found, &meta, &union.kept, union.last.seq);
-        // Each anew: whatever key its files were under.
-        let consumers = consumers::write_all(&newest.found, &for_consumers, &writer, |_| false)?;
+        let stream = consumers::Stream::of(&newest.found, &meta, &union.kept, union.last.seq);
+        let consumers = consumers::write_anew(&newest.found, &stream, &writer)?;
         events.extend(consumers.events);
         writer.finish()?;
         let settled = settle_as(

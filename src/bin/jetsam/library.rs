@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
+use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
 use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
@@ -42,6 +43,14 @@ impl Engine for Library {
         })
     }
 
+    fn look(&self, path: &Path) -> Sighting {
+        living::look(&OsFileSystem, path)
+    }
+
+    fn pulse(&self, stream: &StreamDir) -> Option<Pulse> {
+        Pulse::take(&OsFileSystem, &stream.dir).ok()
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -60,10 +69,12 @@ impl Engine for Library {
         stream: &StreamDir,
         options: &Options,
         recover: RecoverOptions,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         recovery::recover(
             &OsFileSystem,
+            idle,
             stream,
             options,
             &recover,
@@ -90,14 +101,23 @@ impl Engine for Library {
         stream: &StreamDir,
         options: &Options,
         server: ServerVersion,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         let watch = watch(on_progress);
-        recovery::rebuild_index(&OsFileSystem, stream, options, server, &OsEntropy, &watch)
+        recovery::rebuild_index(
+            &OsFileSystem,
+            idle,
+            stream,
+            options,
+            server,
+            &OsEntropy,
+            &watch,
+        )
     }
 
-    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError> {
-        match recovery::undo(&OsFileSystem, stream) {
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError> {
+        match recovery::undo(&OsFileSystem, idle, stream) {
             Ok(Some(report)) => Ok(UndoReport {
                 found: true,
                 restored: report.restored,

@@ -89,12 +89,18 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(groups) => groups,
         Err(error) => return session::failed(session, command, None, &error),
     };
+    if let Some(exit) = session::used(session, command, &query.out)? {
+        return Ok(exit);
+    }
     let checked = session
         .worker
         .engine
         .check_out(&command.paths, &query.out, query.resume);
     if let Err(message) = checked {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
+    }
+    for path in &command.paths {
+        session::note_living(session, path);
     }
     let started = Instant::now();
     let mut done = Vec::with_capacity(groups.len());

@@ -62,6 +62,9 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Err(error) => return session::failed(session, command, None, &error),
     };
     let sources = std::slice::from_ref(&command.path);
+    if let Some(exit) = session::used(session, command, &query.out)? {
+        return Ok(exit);
+    }
     let checked = session
         .worker
         .engine
@@ -69,6 +72,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     if let Err(message) = checked {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
+    session::note_living(session, &command.path);
     let shape = found.shape;
     let streams = session::note_passed_over(&mut session.console, found);
     if query.from_quarantine.is_some() && streams.len() != 1 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
 use jetsam::recovery::actions::{Action, ActionKind};
 use jetsam::recovery::events::{Event, EventCode};
@@ -171,6 +172,8 @@ pub struct Fake {
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
     pub undo: UndoReport,
+    /// Who uses the store.
+    pub sighting: Sighting,
 }
 
 impl Fake {
@@ -214,6 +217,14 @@ impl Engine for Fake {
         })
     }
 
+    fn look(&self, _path: &Path) -> Sighting {
+        self.sighting.clone()
+    }
+
+    fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
+        None
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -233,6 +244,7 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _recover: RecoverOptions,
+        _idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         on_progress(Progress {
@@ -266,12 +278,13 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _server: ServerVersion,
+        _idle: &Idle,
         _on_progress: OnProgress<'_>,
     ) -> StreamReport {
         self.report(stream)
     }
 
-    fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
+    fn undo(&self, _stream: &StreamDir, _idle: &Idle) -> Result<UndoReport, EngineError> {
         Ok(self.undo.clone())
     }
 

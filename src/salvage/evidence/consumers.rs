@@ -171,27 +171,10 @@ fn proven_name(stream_name: &[u8], dir: &str, meta: &MetaFound) -> Option<String
     })
 }
 
-fn read_one(
-    fs: &dyn FileSystem,
-    stream: &StreamDir,
-    gathered: &Gathered,
-    keys: &Keys,
-    name: &str,
-) -> Result<ConsumerEvidence, SalvageError> {
-    let below = format!("obs/{name}/");
-    let stream_name = gathered.evidence.name.as_bytes();
-    let asset = Asset {
-        below: &below,
-        hash_key: HashKey::for_consumer(stream_name, name.as_bytes()),
-        context: consumer_context(stream_name, name.as_bytes()),
-        trials: Trials {
-            keys,
-            account: &gathered.evidence.account,
-        },
-    };
-    let mut meta = asset.read(fs, &stream.dir)?;
+/// The proven name where the directory has another, and what the metadata's files say as a consumer's.
+fn told_of(stream_name: &[u8], name: &str, meta: &mut MetaFound) -> (Option<String>, Vec<Event>) {
     let mut events = std::mem::take(&mut meta.events);
-    let renamed = proven_name(stream_name, name, &meta);
+    let renamed = proven_name(stream_name, name, meta);
     if let (Some(proven), Some((_, origin))) = (&renamed, &mut meta.plain) {
         *origin = MetaOrigin::Sound;
         events.retain(|event| event.code != EventCode::StreamSumMismatch);
@@ -213,6 +196,29 @@ fn read_one(
         event.code = code;
         event.severity = Severity::Warn;
     }
+    (renamed, events)
+}
+
+fn read_one(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    gathered: &Gathered,
+    keys: &Keys,
+    name: &str,
+) -> Result<ConsumerEvidence, SalvageError> {
+    let below = format!("obs/{name}/");
+    let stream_name = gathered.evidence.name.as_bytes();
+    let asset = Asset {
+        below: &below,
+        hash_key: HashKey::for_consumer(stream_name, name.as_bytes()),
+        context: consumer_context(stream_name, name.as_bytes()),
+        trials: Trials {
+            keys,
+            account: &gathered.evidence.account,
+        },
+    };
+    let mut meta = asset.read(fs, &stream.dir)?;
+    let (renamed, events) = told_of(stream_name, name, &mut meta);
     let mut found = ConsumerEvidence {
         name: renamed.unwrap_or_else(|| name.to_owned()),
         dir: name.to_owned(),
