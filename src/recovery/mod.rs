@@ -2,6 +2,7 @@
 
 pub mod actions;
 mod apply;
+mod batches;
 mod consumers;
 mod engine;
 pub mod events;
@@ -9,6 +10,7 @@ mod fault;
 mod files;
 pub(crate) mod foresee;
 pub(crate) mod holdings;
+mod ignored;
 mod index;
 mod merge;
 mod messages;

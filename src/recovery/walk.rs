@@ -11,7 +11,6 @@ use crate::env::{FileKind, FileSystem, IoError};
 const STREAMS: &str = "streams";
 const JETSTREAM: &str = "jetstream";
 const GROUPS: &str = "_js_";
-const LOST_AND_FOUND: &str = "lost+found";
 /// Directory, beside `streams`, in which streams are rekeyed. No server looks into it. It outlives the work only where that
 /// was interrupted or told to keep something.
 pub const REKEY_DIR: &str = "__jetsam_rekey__";
@@ -211,14 +210,10 @@ impl Walk<'_> {
 
     fn take_streams(&mut self, dirs: Vec<PathBuf>) {
         for dir in dirs {
-            if self.is_lost_and_found(&dir) {
-                let detail = "made by a check of the file system, and empty: no stream";
-                let event = Event::new(EventCode::LeftOverFile, detail);
-                self.events.push(event.file(dir.display().to_string()));
-                continue;
-            }
             if !text(dir.file_name()).starts_with('.') {
-                self.streams.push(stream(&dir));
+                if !self.is_stray(&dir) {
+                    self.streams.push(stream(&dir));
+                }
                 continue;
             }
             let detail = "a half-deleted stream; the server removes it when it starts";
@@ -227,10 +222,16 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether it is what `fsck` makes, with nothing in it. A stream may bear the name too.
-    fn is_lost_and_found(&self, dir: &Path) -> bool {
-        dir.file_name() == Some(OsStr::new(LOST_AND_FOUND))
-            && self.fs.list(dir).is_ok_and(|entries| entries.is_empty())
+    /// Whether a directory is the file system's, with nothing of a stream in it.
+    fn is_stray(&self, dir: &Path) -> bool {
+        let there = |name: &str| match self.fs.metadata(&dir.join(name)) {
+            Ok(_) => true,
+            Err(error) => !error.is_not_found(),
+        };
+        dir.file_name() == Some(OsStr::new("lost+found"))
+            && !["msgs", "meta.inf", "meta.sum", "obs"]
+                .into_iter()
+                .any(there)
     }
 
     fn note_groups(&mut self, groups: &Path) -> Result<(), WalkError> {
@@ -293,6 +294,7 @@ mod tests {
             ("/data/jetstream/B/streams/X/msgs/1.blk", ""),
             ("/data/jetstream/$G/streams/Z/meta.inf", "{}"),
             ("/data/jetstream/$G/streams/.GONE/meta.inf", "{}"),
+            ("/data/jetstream/$G/streams/lost+found/#12", ""),
             ("/data/jetstream/$SYS/_js_/_meta_/msgs/1.blk", ""),
             ("/data/jetstream/$SYS/_js_/_meta_/meta.inf", "{}"),
             ("/data/other/file", ""),
@@ -365,12 +367,12 @@ mod tests {
                 .into_iter()
                 .map(|stream| stream.name)
                 .collect();
-            (names, found.events.len())
+            names
         };
         fs.seed_dir("/data/jetstream/B/streams/lost+found");
-        assert_eq!(names(), (vec!["X".into(), "Y".into()], 1));
+        assert_eq!(names(), ["X", "Y"]);
         fs.seed_dir("/data/jetstream/B/streams/lost+found/msgs");
-        assert_eq!(names().0.len(), 3);
+        assert_eq!(names().len(), 3);
     }
 
     #[test]
