@@ -94,7 +94,7 @@ fn run(
         return CANNOT_WRITE;
     }
     let worker = Worker {
-        engine: &library::Library,
+        engine: &library::Library::default(),
         gate: &gate,
         progress: Mode::choose(command.progress),
     };

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::recovery::options::{Collect, Keys, Options, Policy};
+use jetsam::recovery::options::{Collect, Keys, Options, Policy, Standing};
 use jiff::Timestamp;
 
 use crate::args::{RawArgs, Usage};
@@ -169,6 +169,9 @@ fn options(
         Some("salvage") => Policy::Salvage,
         Some(other) => return usage(format!("--policy is server or salvage, not {other:?}")),
     };
+    if raw.has("clustered") {
+        options.standing = Standing::Member;
+    }
     options.no_index = raw.has("no-index");
     options.expire = !raw.has("no-expire");
     options.limits = !raw.has("no-limits");
