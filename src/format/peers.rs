@@ -58,7 +58,10 @@ mod tests {
     fn bytes(text: &str) -> Vec<u8> {
         let digits: Vec<char> = text.chars().collect();
         let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16);
-        digits.chunks(2).map(|pair| byte(pair).expect("hex")).collect()
+        digits
+            .chunks(2)
+            .map(|pair| byte(pair).expect("hex"))
+            .collect()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::env::FileSystem;
 use crate::format::consumer::ConsumerState;
-use crate::format::meta::{AckPolicy, ConsumerMeta, Retention};
+use crate::format::meta::{AckPolicy, Retention};
 use crate::format::seqset::SeqSet;
 use crate::format::subject;
 use crate::recovery::holders::{Holder, holders, settings_of};
@@ -168,9 +168,7 @@ impl Claim {
             return true;
         };
         let unacknowledged = seq > state.ack_floor.stream
-            && (!self.explicit
-                || seq > state.delivered.stream
-                || state.pending.contains_key(&seq));
+            && (!self.explicit || seq > state.delivered.stream || state.pending.contains_key(&seq));
         unacknowledged || state.redelivered.contains_key(&seq)
     }
 }

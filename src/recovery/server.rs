@@ -261,6 +261,9 @@ pub enum Feature {
     IndexCountsBounded,
     /// `sources.db`.
     SourcesFile,
+    /// Limits of the server and of accounts are not held against the streams there are; before, what no longer fits is left
+    /// out.
+    RecoverySkipsLimits,
     /// A message that cannot be read in the scan for TTLs and schedules crashes the server (H33); before, it was skipped.
     ScanFaultCrashes,
 }
@@ -296,6 +299,7 @@ impl Feature {
         (Feature::AsyncFlushForgets, &[from(12, 0)]),
         (Feature::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),
         (Feature::EmptyBlocksAligned, &[from(12, 5), from(14, 0)]),
+        (Feature::RecoverySkipsLimits, &[from(12, 5), from(14, 0)]),
         (Feature::BlockFaultFailsOpen, &[from(14, 0)]),
         (Feature::LateFaultCrashes, &[from(14, 0)]),
         (Feature::PurgeStaging, &[from(14, 0)]),

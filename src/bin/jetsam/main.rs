@@ -32,6 +32,7 @@ mod salvage;
 mod sample;
 mod session;
 mod signals;
+mod surroundings;
 mod table;
 #[cfg(test)]
 mod testing;

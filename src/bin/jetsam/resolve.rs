@@ -11,6 +11,7 @@ use crate::args::{RawArgs, Usage};
 use crate::config;
 use crate::engine::{RecoverOptions, SeqRange};
 use crate::flags::Verb;
+use crate::surroundings::Configured;
 use crate::units;
 
 /// The largest block the server makes.
@@ -100,13 +101,26 @@ pub struct Surroundings<'a> {
 
 /// Makes a command of raw arguments.
 pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command, Usage> {
+    let mut configured = Configured::Not;
     let config = match raw.get("config") {
+        Some(file) if raw.verb == Verb::Preflight => {
+            let (config, found) = config::whole(Path::new(file), surroundings.variable)?;
+            configured = found;
+            config
+        }
         Some(file) => config::read(Path::new(file), surroundings.variable)?,
         None => config::Settings::default(),
     };
-    let paths = paths(raw, config.store_dir.clone())?;
+    let paths = match &configured {
+        // Where the store is cannot be told, and need not be: no server starts with this.
+        Configured::Faulty(_) if raw.operands.is_empty() => Vec::new(),
+        _ => paths(raw, config.store_dir.clone())?,
+    };
     let options = options(raw, config, surroundings)?;
-    let task = task(raw, surroundings)?;
+    let mut task = task(raw, surroundings)?;
+    if let Task::Preflight(query) = &mut task {
+        query.configured = configured;
+    }
     if options.policy == Policy::Salvage {
         match task {
             Task::Check | Task::Cat(_) | Task::Salvage(_) | Task::Merge(_) => {}

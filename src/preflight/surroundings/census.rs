@@ -15,11 +15,14 @@ use crate::recovery::{StreamDir, find_streams};
 impl Surroundings {
     /// What the accounts of the configuration keep the server from doing.
     pub(super) fn accounts(&mut self) {
-        let Some(settings) = self.settings.clone() else { return };
+        let Some(settings) = self.settings.clone() else {
+            return;
+        };
         if let Some(place) = &settings.operator {
             let detail = "accounts come from an operator's tokens: whether this one has JetStream, and its limits, is not in \
                           the file, and is taken for granted";
-            self.events.push(event(EventCode::SurroundingsUntold, place, detail));
+            self.events
+                .push(event(EventCode::SurroundingsUntold, place, detail));
         }
         if !settings.jetstream.as_ref().is_some_and(|set| set.value) {
             return;
@@ -57,16 +60,20 @@ impl Surroundings {
 
     /// Reads the settings of every stream the server would find, where their sum matters.
     pub(super) fn census(&mut self, fs: &dyn FileSystem, options: &Options, facts: &Facts) {
-        let Some(settings) = self.settings.clone() else { return };
+        let Some(settings) = self.settings.clone() else {
+            return;
+        };
         let accounts = settings.accounts.iter().flat_map(|set| set.value.values());
         let limited = settings.max_file.is_some()
-            || accounts.into_iter().any(|account| account.max_store.is_some());
+            || accounts
+                .into_iter()
+                .any(|account| account.max_store.is_some());
         let dir = match (&self.placement, &facts.store_dir) {
             (Placement::There, Some(store_dir)) => store_dir.join(JETSTREAM),
             (Placement::Above, Some(store_dir)) => store_dir.clone(),
             _ => return,
         };
-        if !limited || !self.starts {
+        if !limited || self.refused {
             return;
         }
         let found = find_streams(fs, &dir).map(|found| found.streams);
@@ -76,8 +83,10 @@ impl Surroundings {
             .filter(|stream| self.before_its_files(stream).is_none())
             .filter_map(|stream| {
                 let meta = settings_of(fs, &stream, options)?;
-                let stays = settings.stream_limit(stream.account.as_deref(), &meta).is_none()
-                    && self.replicas(&meta, &settings).is_none();
+                let stays = settings
+                    .stream_limit(stream.account.as_deref(), &meta)
+                    .is_none()
+                    && self.replicas(&meta).is_none();
                 stays.then_some(Counted { stream, meta })
             })
             .collect();
@@ -99,9 +108,12 @@ impl Surroundings {
             let sum = reserved.entry(counted.account()).or_default();
             *sum = sum.saturating_add(counted.meta.max_bytes.max(0));
         }
-        let total = reserved.values().fold(0_i64, |sum, bytes| sum.saturating_add(*bytes));
+        let total = reserved
+            .values()
+            .fold(0_i64, |sum, bytes| sum.saturating_add(*bytes));
         let enabled = settings.accounts.iter().flat_map(|set| set.value.iter());
-        let enabled = enabled.filter(|(_, account)| account.jetstream.as_ref().is_some_and(|set| set.value));
+        let enabled =
+            enabled.filter(|(_, account)| account.jetstream.as_ref().is_some_and(|set| set.value));
         for (name, account) in enabled {
             let others = total - reserved.get(name.as_str()).copied().unwrap_or(0);
             let own = account.max_store.as_ref().map_or(0, |set| set.value.max(0));
@@ -126,11 +138,17 @@ impl Surroundings {
             let bytes = counted.meta.max_bytes;
             let added = if bytes < 0 { 1 } else { bytes };
             let account = accounts.entry(key.0.clone()).or_default();
-            let limit = settings.account(Some(&key.0)).and_then(|account| account.max_store.as_ref());
-            let limits = [("account", limit, *account), ("server", settings.max_file.as_ref(), server)];
+            let limit = settings
+                .account(Some(&key.0))
+                .and_then(|account| account.max_store.as_ref());
+            let limits = [
+                ("account", limit, *account),
+                ("server", settings.max_file.as_ref(), server),
+            ];
             let over = limits.into_iter().find_map(|(whose, limit, reserved)| {
                 let limit = limit.filter(|limit| limit.value >= 0)?;
-                (reserved.saturating_add(added) > limit.value).then(|| self.too_much(whose, limit, reserved, added))
+                (reserved.saturating_add(added) > limit.value)
+                    .then(|| self.too_much(whose, limit, reserved, added))
             });
             match over {
                 Some(event) => {

@@ -64,24 +64,34 @@ impl Membership {
 impl Surroundings {
     /// What a member has to have to start.
     pub(super) fn listeners(&mut self) {
-        let Some(settings) = self.settings.clone() else { return };
+        let Some(settings) = self.settings.clone() else {
+            return;
+        };
         if !settings.jetstream.as_ref().is_some_and(|set| set.value) {
             return;
         }
-        let Some(listener) = settings.membership() else { return };
+        let Some(listener) = settings.membership() else {
+            return;
+        };
         let refused = EventCode::ServerStartRefused;
         if let Some(cluster) = settings.cluster.as_ref().filter(|cluster| cluster.listens) {
             if settings.server_name.is_none() {
                 let detail = "a member of a cluster with JetStream has to have a server_name";
                 self.refuse(refused, &cluster.place, detail);
             }
-            let gateway = settings.gateway.as_ref().and_then(|gateway| gateway.name.as_ref());
+            let gateway = settings
+                .gateway
+                .as_ref()
+                .and_then(|gateway| gateway.name.as_ref());
             if cluster.name.is_none() && gateway.is_none() {
                 let detail = "a cluster with JetStream has to have a name";
                 self.refuse(refused, &cluster.place, detail);
             }
         }
-        let routes = settings.cluster.as_ref().map_or(0, |cluster| cluster.routes);
+        let routes = settings
+            .cluster
+            .as_ref()
+            .map_or(0, |cluster| cluster.routes);
         if routes == 0 && settings.system_leafnode.is_none() {
             let detail = "a member of a cluster with JetStream has to have routes, or a leafnode for the system account; the \
                           server opens its streams, which applies their limits, and ends";
@@ -90,19 +100,22 @@ impl Surroundings {
         if let Some(place) = &settings.system_leafnode {
             let detail = "a leafnode shares the system account: whether streams are kept is decided by the hub's metadata, \
                           which is not here";
-            self.events.push(event(EventCode::SurroundingsUntold, place, detail));
+            self.events
+                .push(event(EventCode::SurroundingsUntold, place, detail));
         }
     }
 
     /// Looks for the cluster's metadata and the server among its members.
     pub(super) fn cluster(&mut self, fs: &dyn FileSystem, facts: &Facts) {
-        let Some(settings) = &self.settings else { return };
+        let Some(settings) = &self.settings else {
+            return;
+        };
         let dir = match (&self.placement, &facts.store_dir) {
             (Placement::Above, Some(store_dir)) => store_dir.clone(),
             (Placement::There, Some(store_dir)) => store_dir.join(JETSTREAM),
             _ => return,
         };
-        if self.standing != Standing::Member || !self.starts || settings.system_leafnode.is_some() {
+        if self.standing != Standing::Member || self.refused || settings.system_leafnode.is_some() {
             return;
         }
         let group = meta_group(&dir.join(settings.system_account()));

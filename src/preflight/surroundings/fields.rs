@@ -33,7 +33,9 @@ impl Section {
     /// Whether some release of the server's line knows the field; `name` is in lower case.
     pub(super) fn knows(self, name: &str, server: ServerVersion) -> bool {
         let mut lines = self.fields().iter();
-        lines.any(|(line, names)| *line <= server.line() && names.split(' ').any(|known| known == name))
+        lines.any(|(line, names)| {
+            *line <= server.line() && names.split(' ').any(|known| known == name)
+        })
     }
 }
 

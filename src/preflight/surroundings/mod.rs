@@ -51,6 +51,8 @@ pub struct Facts {
     pub store_dir: Option<PathBuf>,
     /// The directory of accounts that the streams looked at lie in, where their paths show one.
     pub accounts_dir: Option<PathBuf>,
+    /// Where the system keeps what is temporary, which is where a server without `store_dir` goes.
+    pub temp_dir: PathBuf,
 }
 
 /// Where the streams lie, seen from the server.
@@ -76,7 +78,7 @@ pub struct Surroundings {
     /// Streams that the sum of the limits leaves no room for.
     crowded: BTreeMap<(String, String), Event>,
     events: Vec<Event>,
-    starts: bool,
+    refused: bool,
 }
 
 fn event(code: EventCode, place: &Place, detail: impl Into<String>) -> Event {
@@ -89,7 +91,6 @@ impl Surroundings {
     pub fn unknown(standing: Standing) -> Self {
         Surroundings {
             standing,
-            starts: true,
             ..Surroundings::default()
         }
     }
@@ -100,6 +101,7 @@ impl Surroundings {
         let detail = error.problem.to_string();
         Surroundings {
             events: vec![event(EventCode::ServerConfigInvalid, &error.into(), detail)],
+            refused: true,
             ..Surroundings::default()
         }
     }
@@ -121,7 +123,6 @@ impl Surroundings {
         let mut found = Surroundings {
             standing,
             server: facts.server,
-            starts: true,
             ..Surroundings::default()
         };
         for fault in &settings.faults {
@@ -129,7 +130,7 @@ impl Surroundings {
         }
         found.placement = found.placed(fs, &settings, facts);
         found.settings = Some(settings);
-        if found.starts {
+        if !found.refused {
             found.listeners();
             found.accounts();
             let options = Options {
@@ -152,13 +153,13 @@ impl Surroundings {
     /// Whether the server starts at all, as far as its configuration goes.
     #[must_use]
     pub fn starts(&self) -> bool {
-        self.starts
+        !self.refused
     }
 
     /// Whether a configuration is known.
     #[must_use]
     pub fn are_known(&self) -> bool {
-        self.settings.is_some() || !self.starts
+        self.settings.is_some() || self.refused
     }
 
     /// What concerns the server as a whole.
@@ -168,7 +169,7 @@ impl Surroundings {
     }
 
     fn refuse(&mut self, code: EventCode, place: &Place, detail: &str) {
-        self.starts = false;
+        self.refused = true;
         self.events.push(event(code, place, detail));
     }
 
@@ -176,16 +177,26 @@ impl Surroundings {
         let Some(accounts_dir) = &facts.accounts_dir else {
             return Placement::There;
         };
-        let Some(store_dir) = facts.store_dir.as_ref().filter(|_| settings.store_dir.is_some()) else {
-            return Placement::Elsewhere(std::env::temp_dir().join("nats").join(JETSTREAM));
+        let Some(store_dir) = facts
+            .store_dir
+            .as_ref()
+            .filter(|_| settings.store_dir.is_some())
+        else {
+            return Placement::Elsewhere(facts.temp_dir.join("nats").join(JETSTREAM));
         };
         let looked_at = store_dir.join(JETSTREAM);
         if &looked_at == accounts_dir {
             return Placement::There;
         }
         let is_empty = fs.list(&looked_at).is_ok_and(|names| names.is_empty())
-            || fs.metadata(&looked_at).is_err_and(|error| error.is_not_found());
-        match is_empty && store_dir == accounts_dir {
+            || fs
+                .metadata(&looked_at)
+                .is_err_and(|error| error.is_not_found());
+        // Without max_file the server makes the directory first, to see how much room there is, and then an account is not the
+        // only thing beside it; what lies there alone is not moved.
+        let is_alone =
+            settings.max_file.is_some() && fs.list(store_dir).is_ok_and(|names| names.len() == 1);
+        match is_empty && !is_alone && store_dir == accounts_dir {
             true => Placement::Above,
             false => Placement::Elsewhere(looked_at),
         }
@@ -194,7 +205,7 @@ impl Surroundings {
     /// What keeps a stream away before the server looks at its files: they stay as they are.
     #[must_use]
     pub fn before_its_files(&self, stream: &StreamDir) -> Option<Event> {
-        if !self.starts {
+        if self.refused {
             let mut cause = self.events.first()?.clone();
             cause.detail = format!("the server does not start: {}", cause.detail);
             return Some(cause);
@@ -213,7 +224,10 @@ impl Surroundings {
             Some(_) => {}
         }
         if let Placement::Elsewhere(looked_at) = &self.placement {
-            let place = settings.store_dir.as_ref().map_or(&nowhere, |set| &set.place);
+            let place = settings
+                .store_dir
+                .as_ref()
+                .map_or(&nowhere, |set| &set.place);
             let detail = format!(
                 "the server keeps its streams in {}, and does not see this directory",
                 looked_at.display()
@@ -227,29 +241,41 @@ impl Surroundings {
     /// What keeps a stream away once its configuration is read: its messages stay as they are.
     #[must_use]
     pub fn before_its_store(&self, stream: &StreamDir, meta: &StreamMeta) -> Option<Event> {
-        let key = (stream.account.clone().unwrap_or_default(), meta.name.clone());
-        let settings = self.settings.as_ref()?;
+        let account = stream.account.as_deref();
+        let key = (account.unwrap_or_default().to_owned(), meta.name.clone());
+        let settings = self.settings.as_ref();
         settings
-            .stream_limit(stream.account.as_deref(), meta)
+            .and_then(|settings| settings.stream_limit(account, meta))
             .or_else(|| self.crowded.get(&key).cloned())
-            .or_else(|| self.replicas(meta, settings))
+            .or_else(|| self.replicas(meta))
     }
 
-    fn replicas(&self, meta: &StreamMeta, settings: &ServerSettings) -> Option<Event> {
+    fn replicas(&self, meta: &StreamMeta) -> Option<Event> {
         if meta.replicas <= 1 || self.standing == Standing::Member {
             return None;
         }
+        let (place, alone) = match &self.settings {
+            None => ("meta.inf".to_owned(), "the server is taken to stand alone"),
+            Some(settings) => (
+                settings.file.display().to_string(),
+                "nothing here makes the server a member of a cluster",
+            ),
+        };
         let detail = format!(
-            "the stream has {} replicas, and nothing here makes the server a member of a cluster: it leaves the stream out",
+            "the stream has {} replicas, and {alone}: it leaves the stream out",
             meta.replicas
         );
-        let place = Place::whole(&settings.file);
-        Some(event(EventCode::ReplicasUnsupported, &place, detail))
+        Some(Event::new(EventCode::ReplicasUnsupported, detail).file(place))
     }
 
     /// What keeps a consumer away.
     #[must_use]
-    pub fn before_a_consumer(&self, stream: &StreamDir, name: &str, meta: &ConsumerMeta) -> Option<Event> {
+    pub fn before_a_consumer(
+        &self,
+        stream: &StreamDir,
+        name: &str,
+        meta: &ConsumerMeta,
+    ) -> Option<Event> {
         let settings = self.settings.as_ref()?;
         let account = stream.account.as_deref();
         settings.consumer_limit(account, name, meta)
@@ -294,7 +320,10 @@ impl ServerSettings {
         }
         let whole = Place::whole(&self.file);
         if account == self.system_account() {
-            let place = self.system_account.as_ref().map_or(&whole, |set| &set.place);
+            let place = self
+                .system_account
+                .as_ref()
+                .map_or(&whole, |set| &set.place);
             let detail = format!("{account} is the system account, which has no JetStream");
             return Some(event(EventCode::AccountIsSystem, place, detail));
         }
@@ -306,18 +335,27 @@ impl ServerSettings {
                 .then(|| event(EventCode::AccountUnknown, place, detail));
         }
         let Some(found) = accounts.and_then(|set| set.value.get(account)) else {
-            let detail = format!("no account {account} is configured: none of its streams comes up");
+            let detail =
+                format!("no account {account} is configured: none of its streams comes up");
             return Some(event(EventCode::AccountUnknown, place, detail));
         };
         match &found.jetstream {
             Some(set) if set.value => None,
             Some(set) => {
                 let detail = format!("JetStream is switched off for the account {account}");
-                Some(event(EventCode::AccountWithoutJetstream, &set.place, detail))
+                Some(event(
+                    EventCode::AccountWithoutJetstream,
+                    &set.place,
+                    detail,
+                ))
             }
             None => {
                 let detail = format!("JetStream is not switched on for the account {account}");
-                Some(event(EventCode::AccountWithoutJetstream, &found.place, detail))
+                Some(event(
+                    EventCode::AccountWithoutJetstream,
+                    &found.place,
+                    detail,
+                ))
             }
         }
     }
@@ -327,12 +365,15 @@ impl ServerSettings {
     }
 
     fn stream_limit(&self, account: Option<&str>, meta: &StreamMeta) -> Option<Event> {
-        let left_out = |place: &Place, detail| Some(event(EventCode::LimitLeavesStreamOut, place, detail));
+        let left_out =
+            |place: &Place, detail| Some(event(EventCode::LimitLeavesStreamOut, place, detail));
         if let Some(account) = self.account(account) {
             if let Some(set) = account.max_bytes_required.as_ref().filter(|set| set.value)
                 && meta.max_bytes <= 0
             {
-                let detail = "every stream of the account has to have max_bytes, and this one has none".to_owned();
+                let detail =
+                    "every stream of the account has to have max_bytes, and this one has none"
+                        .to_owned();
                 return left_out(&set.place, detail);
             }
             if let Some(set) = account.disk_max_stream_bytes.as_ref()
@@ -357,7 +398,12 @@ impl ServerSettings {
         left_out(&set.place, detail)
     }
 
-    fn consumer_limit(&self, account: Option<&str>, name: &str, meta: &ConsumerMeta) -> Option<Event> {
+    fn consumer_limit(
+        &self,
+        account: Option<&str>,
+        name: &str,
+        meta: &ConsumerMeta,
+    ) -> Option<Event> {
         let number = |field: &str| meta.raw().get(field).and_then(serde_json::Value::as_i64);
         let account = self.account(account);
         let of_account = account.and_then(|account| account.max_ack_pending.as_ref());

@@ -321,15 +321,15 @@ impl Reader {
         }
         let store_dir = &["store", "store_dir", "storedir"];
         if let Some(inner) = self.text(map, store_dir).map(path) {
-            if let Some(outer) = settings.store_dir.replace(inner) {
-                let detail = format!("store_dir is given twice, the other time at {}", outer.place);
-                if let Some(inner) = &settings.store_dir {
-                    self.faults.push(Fault {
-                        place: inner.place.clone(),
-                        detail,
-                    });
-                }
-            }
+            let place = inner.place.clone();
+            let outer = settings.store_dir.replace(inner);
+            self.faults.extend(outer.map(|outer| Fault {
+                place,
+                detail: format!(
+                    "store_dir is given twice, the other time at {}",
+                    outer.place
+                ),
+            }));
         }
         let size = "a size such as 10GB";
         settings.max_file = self.one(map, &["max_file", "max_file_store"], size, size_of);
