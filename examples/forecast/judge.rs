@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, forecast};
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::Outcome;
@@ -378,7 +379,15 @@ pub fn rebuild(bench: &mut Bench, base: &Base, judged: &mut Judged) -> io::Resul
     let stream = ours::stream(&dir, &base.ask);
     let options = ours::options(&base.ask, how(&before));
     let server = ServerVersion::default();
-    let report = rebuild_index(&OsFileSystem, &stream, &options, server, &OsEntropy, &watch);
+    let report = rebuild_index(
+        &OsFileSystem,
+        &Idle::declared(),
+        &stream,
+        &options,
+        server,
+        &OsEntropy,
+        &watch,
+    );
     if report.outcome == Outcome::Refused {
         return Ok(());
     }

@@ -169,6 +169,7 @@ event_codes! {
     StartBeyondProbe, "start-beyond-probe", Warn;
     IndexWritten, "index-written", Info;
     StoreBusy, "store-busy", Error;
+    ServersUnseen, "servers-unseen", Info;
     IoError, "io-error", Error;
     StreamRefused, "stream-refused", Error;
     LastBlockCompressed, "last-block-compressed", Warn;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use jetsam::env::OsFileSystem;
+use jetsam::living::Idle;
 use jetsam::recovery::report::{Outcome, Refusal};
 use jetsam::recovery::{RecoverOptions, undo};
 
@@ -110,7 +111,8 @@ fn recover_and_undo(fixture: &Fixture) -> Vec<String> {
     }
     compare_files(fixture, &stream.dir, &mut wrong);
     if snapshot(&stream.dir) != before {
-        undo(&OsFileSystem, &stream).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        undo(&OsFileSystem, &Idle::declared(), &stream)
+            .unwrap_or_else(|error| panic!("{case}: {error:?}"));
     }
     if snapshot(&stream.dir) != before {
         wrong.push(format!("{case}: undo does not bring everything back"));

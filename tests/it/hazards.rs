@@ -3,6 +3,7 @@
 
 use jetsam::crypto::{Cipher, ServerKey, open_sealed, open_with_trials, stream_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::recovery::events::{Event, EventCode, Severity};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::{Outcome, Refusal, Source, StreamReport};
@@ -80,6 +81,7 @@ impl Seen {
         };
         let report = recover(
             &OsFileSystem,
+            &Idle::declared(),
             &self.stream,
             &options,
             &how,
@@ -403,7 +405,7 @@ fn h24_what_would_bring_the_server_down_is_refused_or_reported() {
 fn h25_a_broken_index_is_kept_for_undo() {
     let seen = see("D4-index-bit-flipped");
     assert!(seen.recover(false).1);
-    undo(&OsFileSystem, &seen.stream)
+    undo(&OsFileSystem, &Idle::declared(), &seen.stream)
         .expect("undo")
         .expect("something to undo");
     assert_eq!(snapshot(&seen.stream.dir), seen.before);

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::{Outcome, Refusal, Source, StreamReport};
 use jetsam::recovery::{RecoverOptions, StreamDir, Watch, recover, undo};
@@ -59,6 +60,7 @@ pub fn mend(
     };
     recover(
         &OsFileSystem,
+        &Idle::declared(),
         stream,
         options,
         recover_options,
@@ -181,7 +183,7 @@ fn undo_brings_every_byte_back() {
             "{}: recover changed nothing",
             fixture.dir.display()
         );
-        undo(&OsFileSystem, &stream)
+        undo(&OsFileSystem, &Idle::declared(), &stream)
             .expect("undo")
             .expect("something to undo");
         assert_eq!(snapshot(&stream.dir), before, "{}", fixture.dir.display());
@@ -230,7 +232,7 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
     let report = mend(&stream, &fixture.options(), &KEEP_UNDO);
     assert_eq!(report.outcome, Outcome::Damaged);
     assert_ne!(snapshot(&stream.dir), before);
-    undo(&OsFileSystem, &stream).expect("undo");
+    undo(&OsFileSystem, &Idle::declared(), &stream).expect("undo");
     assert_eq!(snapshot(&stream.dir), before);
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 pub use jetsam::recovery::{Phase, Progress, RecoverOptions, Shape, StreamDir};
 
+use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
@@ -112,6 +113,12 @@ pub trait Engine {
     /// The streams below `path`.
     fn find_streams(&self, path: &Path) -> Result<Found, EngineError>;
 
+    /// Who uses the store at `path`, or the one it lies in.
+    fn look(&self, path: &Path) -> Sighting;
+
+    /// The sizes and times of a stream's files; `None` where they cannot be had.
+    fn pulse(&self, stream: &StreamDir) -> Option<Pulse>;
+
     /// Scans and judges without writing.
     fn examine(
         &self,
@@ -126,6 +133,7 @@ pub trait Engine {
         stream: &StreamDir,
         options: &Options,
         recover: RecoverOptions,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport;
 
@@ -144,11 +152,12 @@ pub trait Engine {
         stream: &StreamDir,
         options: &Options,
         server: ServerVersion,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport;
 
     /// Brings back what the last recovery put aside.
-    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError>;
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError>;
 
     /// Whether the new store can go to `out`, apart from `sources`; else why not.
     fn check_out(&self, sources: &[PathBuf], out: &Path) -> Result<(), String>;

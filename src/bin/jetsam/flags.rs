@@ -135,6 +135,14 @@ const fn short(letter: char, flag: Flag) -> Flag {
 const ALL: &[Verb] = &[];
 const COPYING: &[Verb] = &[Verb::Salvage, Verb::Merge];
 const WRITING_OUT: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Harness];
+const WRITING: &[Verb] = &[
+    Verb::Recover,
+    Verb::Undo,
+    Verb::RebuildIndex,
+    Verb::Rekey,
+    Verb::Salvage,
+    Verb::Merge,
+];
 const SEALING: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Rekey];
 
 /// Every flag but help and version.
@@ -158,6 +166,11 @@ pub const FLAGS: &[Flag] = &[
         "no-undo",
         &[Verb::Recover],
         "do not put aside what is changed or removed",
+    ),
+    switch(
+        "store-is-idle",
+        WRITING,
+        "go on where it cannot be told whether a server uses the store",
     ),
     value("seq", "N[-M]", &[Verb::Cat], "one sequence, or a range"),
     value(

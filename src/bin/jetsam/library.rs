@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
+use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
 use jetsam::recovery::options::{Options, Policy, Standing};
 use jetsam::recovery::report::StreamReport;
@@ -65,6 +66,14 @@ impl Engine for Library {
         })
     }
 
+    fn look(&self, path: &Path) -> Sighting {
+        living::look(&OsFileSystem, path)
+    }
+
+    fn pulse(&self, stream: &StreamDir) -> Option<Pulse> {
+        Pulse::take(&OsFileSystem, &stream.dir).ok()
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -84,11 +93,13 @@ impl Engine for Library {
         stream: &StreamDir,
         options: &Options,
         recover: RecoverOptions,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         let options = &self.options_for(stream, options);
         recovery::recover(
             &OsFileSystem,
+            idle,
             stream,
             options,
             &recover,
@@ -115,15 +126,24 @@ impl Engine for Library {
         stream: &StreamDir,
         options: &Options,
         server: ServerVersion,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         let options = &self.options_for(stream, options);
         let watch = watch(on_progress);
-        recovery::rebuild_index(&OsFileSystem, stream, options, server, &OsEntropy, &watch)
+        recovery::rebuild_index(
+            &OsFileSystem,
+            idle,
+            stream,
+            options,
+            server,
+            &OsEntropy,
+            &watch,
+        )
     }
 
-    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError> {
-        match recovery::undo(&OsFileSystem, stream) {
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError> {
+        match recovery::undo(&OsFileSystem, idle, stream) {
             Ok(Some(report)) => Ok(UndoReport {
                 found: true,
                 restored: report.restored,

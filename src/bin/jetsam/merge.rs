@@ -88,8 +88,14 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             }
         }
     }
+    if let Some(exit) = session::used(session, command, &query.out)? {
+        return Ok(exit);
+    }
     if let Err(message) = engine.check_out(&command.paths, &query.out) {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
+    }
+    for path in &command.paths {
+        session::note_living(session, path);
     }
     let started = Instant::now();
     let name = copies

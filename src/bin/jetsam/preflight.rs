@@ -76,6 +76,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
+    session::note_living(session, &command.path);
     if query.server.is_beyond_known() {
         session.console.remark(&format!(
             "server {} is newer than any known of its line; it is taken to behave like the newest of them",

@@ -51,6 +51,9 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
+    if let Some(exit) = session::used(session, command, &query.out)? {
+        return Ok(exit);
+    }
     if let Err(message) = session
         .worker
         .engine
@@ -58,6 +61,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
+    session::note_living(session, &command.path);
     let shape = found.shape;
     let streams = session::note_passed_over(&mut session.console, found);
     if query.from_quarantine.is_some() && streams.len() != 1 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
 use jetsam::recovery::actions::{Action, ActionKind};
 use jetsam::recovery::events::{Event, EventCode};
@@ -172,6 +173,8 @@ pub struct Fake {
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
     pub undo: UndoReport,
+    /// Who uses the store.
+    pub sighting: Sighting,
 }
 
 impl Fake {
@@ -215,6 +218,14 @@ impl Engine for Fake {
         })
     }
 
+    fn look(&self, _path: &Path) -> Sighting {
+        self.sighting.clone()
+    }
+
+    fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
+        None
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -234,6 +245,7 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _recover: RecoverOptions,
+        _idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         on_progress(Progress {
@@ -267,12 +279,13 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _server: ServerVersion,
+        _idle: &Idle,
         _on_progress: OnProgress<'_>,
     ) -> StreamReport {
         self.report(stream)
     }
 
-    fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
+    fn undo(&self, _stream: &StreamDir, _idle: &Idle) -> Result<UndoReport, EngineError> {
         Ok(self.undo.clone())
     }
 

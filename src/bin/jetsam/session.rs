@@ -1,9 +1,12 @@
 //! What the verbs share: finding the streams, going through them, telling the outcome.
 
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
+use jetsam::living::{Idle, Living, Pulse};
 use jetsam::preflight::{Forecast, PreflightOptions};
+use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 
@@ -65,8 +68,13 @@ impl Worker<'_> {
     ) -> Forecast {
         let meter = Meter::new(self.progress, &stream.name);
         let on_progress = |progress: Progress| meter.update(progress);
-        self.engine
-            .forecast(stream, options, preflight, &on_progress)
+        let before = self.engine.pulse(stream);
+        let mut forecast = self
+            .engine
+            .forecast(stream, options, preflight, &on_progress);
+        let stirred = stirred(self.engine, stream, before.as_ref());
+        forecast.events.extend(stirred);
+        forecast
     }
 }
 
@@ -84,6 +92,62 @@ pub fn exit_code(error: &EngineError) -> u8 {
     match error {
         EngineError::NotAStore(_) => 16,
         EngineError::Unreadable(_) => 8,
+    }
+}
+
+/// Leave to write to the store at `path`, or the exit code where there is none. Decided once, before the first stream.
+pub fn idle(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    path: &Path,
+) -> io::Result<Result<Idle, u8>> {
+    let sighting = session.worker.engine.look(path);
+    if let Some(remark) = sighting.unseen() {
+        session.console.remark(&remark);
+    }
+    if command.store_is_idle {
+        if let Some(user) = sighting.users.first() {
+            let remark = format!(
+                "{user} is using the store; going on, since --store-is-idle says otherwise"
+            );
+            session.console.remark(&remark);
+        }
+        return Ok(Ok(Idle::declared()));
+    }
+    match sighting.idle() {
+        Ok(idle) => Ok(Ok(idle)),
+        Err(living) => {
+            let error = EngineError::Unreadable(living.to_string());
+            failed(session, command, None, &error).map(Err)
+        }
+    }
+}
+
+/// The exit code where `out`, which is yet to be made, lies in a store that a server is using.
+pub fn used(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    out: &Path,
+) -> io::Result<Option<u8>> {
+    let users = session.worker.engine.look(out).users;
+    if users.is_empty() || command.store_is_idle {
+        return Ok(None);
+    }
+    let error = EngineError::Unreadable(format!("--out: {}", Living::Used(users)));
+    failed(session, command, None, &error).map(Some)
+}
+
+/// An event where a stream's files changed since `before`.
+pub fn stirred(engine: &dyn Engine, stream: &StreamDir, before: Option<&Pulse>) -> Option<Event> {
+    let stir = before?.stirred(&engine.pulse(stream)?)?;
+    let detail = format!("{stir} while the stream was being read: somebody is using the store");
+    Some(Event::new(EventCode::ReadChangedUnderneath, detail).file(stir.file.to_string_lossy()))
+}
+
+/// Tells whoever only reads that a server is at work.
+pub fn note_living(session: &mut Session<'_, '_>, path: &Path) {
+    if let Some(remark) = session.worker.engine.look(path).remark() {
+        session.console.remark(&remark);
     }
 }
 

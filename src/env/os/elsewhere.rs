@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use super::super::FileIdentity;
+
 pub(super) fn mode_of(_: &fs::Metadata) -> Option<u32> {
     None
 }
@@ -23,6 +25,14 @@ pub(super) fn make_dir(dir: &Path, _: u32) -> io::Result<()> {
 #[cfg(windows)]
 pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+pub(super) fn identity_of(_: &fs::Metadata) -> Option<FileIdentity> {
+    None
+}
+
+pub(super) fn changed_of(_: &fs::Metadata) -> Option<i64> {
+    None
 }
 
 pub(super) fn is_same_file(_: &File, _: &Path) -> bool {

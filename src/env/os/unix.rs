@@ -7,6 +7,8 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
+use super::super::FileIdentity;
+
 pub(super) fn mode_of(metadata: &fs::Metadata) -> Option<u32> {
     Some(metadata.mode() & 0o7777)
 }
@@ -25,6 +27,21 @@ pub(super) fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
 
 pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere files have no identity")]
+pub(super) fn identity_of(metadata: &fs::Metadata) -> Option<FileIdentity> {
+    Some(FileIdentity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
+}
+
+pub(super) fn changed_of(metadata: &fs::Metadata) -> Option<i64> {
+    metadata
+        .ctime()
+        .checked_mul(1_000_000_000)?
+        .checked_add(metadata.ctime_nsec())
 }
 
 pub(super) fn is_same_file(file: &File, path: &Path) -> bool {

@@ -254,6 +254,12 @@ pub(super) const VERDICT: &[Text] = &[
         "Stop the server, or wait for the other command, and try again.",
     ),
     (
+        ServersUnseen,
+        "The store lies on a file system that other machines can have mounted too; a server running there cannot be seen \
+         from here.",
+        "Make sure that no server uses the store before anything is changed in it.",
+    ),
+    (
         IoError,
         "The operating system refused to read or write a file.",
         "Check permissions, free space and the disk, and try again; nothing says that the data \
