@@ -82,8 +82,7 @@ pub fn foretell(dir: &Path, ask: &Ask, how: How, server: ServerVersion) -> Forec
 fn start_of(answer: &Answer) -> &'static str {
     match answer.outcome.as_str() {
         "opened" => "ok",
-        "skipped" => "stream-skipped",
-        "error" => "stream-deleted",
+        "skipped" | "error" => "stream-skipped",
         _ => "server-down",
     }
 }
@@ -242,7 +241,7 @@ fn losses(
 ) {
     // Some histories leave a store that the server itself does not open again.
     let comparable = before.outcome == "opened"
-        && matches!(answer.outcome.as_str(), "opened" | "error")
+        && answer.outcome == "opened"
         && matches!(answer.read_outcome.as_str(), "" | "ok")
         && is_listable(answer)
         && is_listable(before);

@@ -82,6 +82,13 @@ fn disguised() -> Vec<Way> {
             std::os::unix::fs::symlink(&store, &link).expect("a link");
             Some((bench.serve(&["-js", "-sd"], &[&store], |_| {}), link))
         }),
+        ("a program of another name altogether", |bench| {
+            let store = bench.store();
+            let program = bench.dir().join("bus");
+            std::fs::copy(&bench.server, &program).expect("a copy");
+            let server = bench.serve_by(&program, &["-js", "-sd"], &[&store], |_| {});
+            Some((server, store))
+        }),
         (
             "a program of another name that is gone from the disk",
             |bench| {

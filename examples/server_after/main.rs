@@ -1,4 +1,4 @@
-//! Starts a real nats-server v2.15.2 on every committed store after `recover`, and demands the same
+//! Starts a real nats-server v2.15.3 on every committed store after `recover`, and demands the same
 //! state and the fast path. Needs the Go oracle (`testdata/oracle/build.sh`).
 //!
 //! `cargo run --release --example server_after`

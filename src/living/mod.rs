@@ -17,6 +17,7 @@ mod holders;
 mod network;
 mod place;
 mod process;
+mod program;
 mod pulse;
 mod servers;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::server_config::ConfigError;
 use holders::Holders;
 use place::Place;
 use process::Process;
+use program::Role;
 pub use pulse::{Pulse, Stir};
 use servers::{Store, Told};
 
@@ -65,6 +67,8 @@ pub enum Doubt {
     },
     /// It has overwritten its command line.
     Title,
+    /// It is another program that has a server's code inside, and waits for connections.
+    Inside,
     /// Its configuration cannot be read, or does not parse.
     Config(ConfigError),
     /// Its configuration was changed after it started, so that what it says now may not be what it goes by.
@@ -79,6 +83,9 @@ impl fmt::Display for Doubt {
         match self {
             Doubt::Hidden { what, kind } => write!(f, "its {what} cannot be seen: {kind}"),
             Doubt::Title => f.write_str("it has overwritten its command line"),
+            Doubt::Inside => f.write_str(
+                "it has the code of a nats-server inside and waits for connections, and does not say where a store of it is",
+            ),
             Doubt::Config(error) => write!(f, "its configuration: {error}"),
             Doubt::ConfigChanged { file } => write!(
                 f,
@@ -281,6 +288,7 @@ fn look_in(fs: &dyn FileSystem, proc: &Path, own: u32, path: &Path) -> Sighting 
         }
         match examine(process, line, boot_ns, &place) {
             Use::Serves(info) => sighting.users.push(info),
+            Use::Untold(untold) if holders.look(process) => sighting.users.push(untold.process),
             Use::Untold(untold) => sighting.untold.push(untold),
             Use::No(info) if holders.look(process) => sighting.users.push(info),
             Use::No(info) => others.push(info),
@@ -313,11 +321,15 @@ fn examine(
             None => printable(&crate::env::path_from_bytes(process.short_name()).into_os_string()),
         },
     };
-    if !servers::is_server(process, called.map(std::ffi::OsString::as_os_str)) {
-        return Use::No(info);
-    }
+    let role = program::role(process);
+    let is_server = servers::is_server(process, called.map(std::ffi::OsString::as_os_str), role);
     let told = match &line {
         Ok(line) if line.is_empty() => Told::default(),
+        _ if !is_server && role == Role::Host && program::may_serve(process) => Told {
+            stores: Vec::new(),
+            doubt: Some(Doubt::Inside),
+        },
+        _ if !is_server => Told::default(),
         Ok(line) => servers::tell(process, line, boot_ns),
         Err(kind) => Told {
             stores: Vec::new(),

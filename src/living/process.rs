@@ -122,6 +122,30 @@ impl Process<'_> {
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
     }
 
+    /// Its open sockets, by number.
+    pub(super) fn sockets(&self) -> Vec<u64> {
+        let descriptors = self.dir.join("fd");
+        let entries = self.fs.list(&descriptors).unwrap_or_default();
+        let sockets = entries.iter().filter_map(|entry| {
+            let link = self.fs.read_link(&descriptors.join(&entry.name)).ok()?;
+            let number = link.to_str()?.strip_prefix("socket:[")?;
+            number.strip_suffix(']')?.parse().ok()
+        });
+        sockets.collect()
+    }
+
+    /// The sockets that wait for connections, of all processes in its network, by number. `table` is one of the kernel's.
+    pub(super) fn listening(&self, table: &str) -> Vec<u64> {
+        let content = self.read(table).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&content);
+        let sockets = lines.lines().filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let is_listening = fields.nth(3)? == "0A";
+            fields.nth(5)?.parse().ok().filter(|_| is_listening)
+        });
+        sockets.collect()
+    }
+
     /// The variables it was started with.
     pub(super) fn environment(&self) -> Result<Variables, ErrorKind> {
         self.read("environ")

@@ -6,6 +6,7 @@
 
 use super::events::{Event, EventCode, Severity};
 use super::files::{FileFault, StreamFiles};
+use super::ignored;
 use super::model::StreamKeys;
 use super::report::{ConsumerReport, Outcome};
 use super::server::{Behaviour, Feature};
@@ -14,12 +15,14 @@ use super::trials::{KeyTrials, MetaKeyFault};
 use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerState};
-use crate::format::meta::ConsumerMeta;
+use crate::format::meta::{ConsumerMeta, MetaError, is_valid_subject};
+use crate::format::subject;
 
 const DIR: &str = "obs";
 const OK: &str = "ok";
 const SKIPPED: &str = "skipped";
 const FAILED: &str = "failed";
+const DELETED: &str = "deleted";
 
 /// What became of a stream's consumers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +41,17 @@ pub struct Consumers {
 pub fn judge(
     files: StreamFiles<'_>,
     keys: &StreamKeys<'_>,
+    subjects: &[String],
     last_seq: u64,
     server: Behaviour,
 ) -> Consumers {
+    let stream = Stream {
+        files,
+        keys,
+        subjects,
+        last_seq,
+        server,
+    };
     let mut found = Consumers {
         reports: Vec::new(),
         events: Vec::new(),
@@ -66,22 +77,33 @@ pub fn judge(
                 .push(Event::new(EventCode::LeftOverFile, detail).file(DIR));
             continue;
         };
-        judge_one(files, keys, last_seq, server, name, &mut found);
+        judge_one(&stream, name, &mut found);
     }
     found
 }
 
-fn judge_one(
-    files: StreamFiles<'_>,
-    keys: &StreamKeys<'_>,
+/// What of the stream its consumers are judged by.
+struct Stream<'a> {
+    files: StreamFiles<'a>,
+    keys: &'a StreamKeys<'a>,
+    /// What the stream takes.
+    subjects: &'a [String],
     last_seq: u64,
     server: Behaviour,
-    name: &str,
-    found: &mut Consumers,
-) {
+}
+
+fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
+    let &Stream {
+        files,
+        keys,
+        subjects,
+        last_seq,
+        server,
+    } = stream;
     let mut one = One {
         files,
         keys,
+        subjects,
         server,
         name,
         events: Vec::new(),
@@ -95,6 +117,7 @@ fn judge_one(
         }
         Err(Stop::Skipped) => (SKIPPED, ConsumerState::default()),
         Err(Stop::Failed) => (FAILED, ConsumerState::default()),
+        Err(Stop::Deleted) => (DELETED, ConsumerState::default()),
     };
     let crash = |event: &Event| event.code == EventCode::OpenWouldCrash;
     let mended = outcome != OK
@@ -125,6 +148,8 @@ enum Stop {
     Skipped,
     /// Its store does not open; the server keeps the directory, and its name stays taken.
     Failed,
+    /// The server removes its directory.
+    Deleted,
 }
 
 /// How `o.dat` is read.
@@ -144,6 +169,7 @@ enum StateKey {
 struct One<'a> {
     files: StreamFiles<'a>,
     keys: &'a StreamKeys<'a>,
+    subjects: &'a [String],
     server: Behaviour,
     name: &'a str,
     events: Vec<Event>,
@@ -182,6 +208,10 @@ impl One<'_> {
     fn open(&mut self) -> Result<ConsumerState, Stop> {
         let found = MetaFiles::read(self.files, &self.path(""));
         let meta = self.open_meta(&found)?;
+        self.delivery(&meta.deliver_subject)?;
+        let file = self.path("meta.inf");
+        self.events
+            .append(&mut ignored::of_consumer(&meta, self.server, &file));
         if meta.mem_storage {
             return Ok(ConsumerState::default());
         }
@@ -257,8 +287,13 @@ impl One<'_> {
     }
 
     fn parse(&mut self, plain: &[u8]) -> Result<ConsumerMeta, Stop> {
-        let meta = match ConsumerMeta::parse(plain) {
-            Ok(meta) => meta,
+        let fitting = self.server.has(Feature::UnknownValuesOffline);
+        let parsed = match ConsumerMeta::parse(plain) {
+            Err(MetaError::Value { .. }) if fitting => ConsumerMeta::parse_fitting(plain),
+            parsed => parsed.map(|meta| (meta, None)),
+        };
+        let (meta, misfit) = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 return self.skip(EventCode::ConsumerMetaJson, "meta.inf", error.to_string());
             }
@@ -273,6 +308,9 @@ impl One<'_> {
                 meta.required_level,
             );
             self.note(EventCode::ConsumerUnsupported, "meta.inf", detail);
+        } else if let Some(misfit) = misfit {
+            let detail = format!("the value is not known, the field is left out: {misfit}");
+            self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
         } else if !meta.unknown_fields.is_empty() {
             let detail = format!("unknown fields: {}", meta.unknown_fields.join(", "));
             self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
@@ -281,6 +319,45 @@ impl One<'_> {
         }
         let detail = "a stand-alone server stops the whole stream over this consumer";
         self.skip(EventCode::ConsumerStreamStopped, "meta.inf", detail)
+    }
+
+    /// Whether anything can be delivered to where the consumer wants it.
+    fn delivery(&mut self, deliver_subject: &str) -> Result<(), Stop> {
+        const INF: &str = "meta.inf";
+        if deliver_subject.is_empty() {
+            return Ok(());
+        }
+        if !subject::is_literal(deliver_subject.as_bytes()) {
+            let detail = format!("it delivers to {deliver_subject:?}, which has wildcards");
+            return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+        }
+        let deletes = self.server.has(Feature::ForbiddenDeliveryDeletes);
+        let valid = is_valid_subject(deliver_subject);
+        if !valid || deletes && subject::is_reserved(deliver_subject) {
+            let why = match valid {
+                true => "which the server keeps to itself",
+                false => "which is no valid subject",
+            };
+            if !deletes {
+                let detail = format!("it delivers to {deliver_subject:?}, {why}");
+                return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+            }
+            let detail =
+                format!("it delivers to {deliver_subject:?}, {why}; its directory is removed");
+            self.note(EventCode::ConsumerWouldBeDeleted, INF, detail);
+            return Err(Stop::Deleted);
+        }
+        let subject = deliver_subject.as_bytes();
+        if let Some(own) = self
+            .subjects
+            .iter()
+            .find(|own| subject::matches(subject, own.as_bytes()))
+        {
+            let detail =
+                format!("it delivers to {deliver_subject:?}, which the stream takes by {own:?}");
+            return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+        }
+        Ok(())
     }
 
     /// How the consumer's store reads `o.dat`. Unlike for the metadata, the previous key is not tried.
@@ -475,6 +552,7 @@ mod tests {
             judge(
                 StreamFiles::new(&self.fs, Path::new("/s")),
                 &keys,
+                &["own.>".to_owned()],
                 9,
                 Behaviour::default(),
             )
@@ -554,6 +632,36 @@ mod tests {
                 empty().meta(br#"{"metadata":{"_nats.req.level":"9"}}"#),
                 SKIPPED,
                 vec![E::ConsumerUnsupported, E::ConsumerStreamStopped],
+            ),
+            (
+                empty().meta(br#"{"ack_policy":"novel"}"#),
+                SKIPPED,
+                vec![E::ConsumerStrictJson, E::ConsumerStreamStopped],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"$JS.ACK.x"}"#),
+                DELETED,
+                vec![E::ConsumerWouldBeDeleted],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"a b"}"#),
+                DELETED,
+                vec![E::ConsumerWouldBeDeleted],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"a.>"}"#),
+                SKIPPED,
+                vec![E::ConsumerAddFailed],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"own.a"}"#),
+                SKIPPED,
+                vec![E::ConsumerAddFailed],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"owned.a"}"#),
+                OK,
+                vec![],
             ),
             (plain().file("o.dat", ""), OK, vec![E::ConsumerStateEmpty]),
             (
@@ -710,6 +818,7 @@ mod tests {
         let found = judge(
             files,
             &setup.keys(options),
+            &[],
             last_seq.expect("a state"),
             Behaviour::default(),
         );

@@ -154,6 +154,7 @@ event_codes! {
     ConsumerStrictJson, "consumer-strict-json", Warn;
     ConsumerStreamStopped, "consumer-stream-stopped", Warn;
     ConsumerAddFailed, "consumer-add-failed", Warn;
+    ConsumerWouldBeDeleted, "consumer-would-be-deleted", Error;
     ConsumerAheadOfStream, "consumer-ahead-of-stream", Warn;
     ConsumerSumMismatch, "consumer-sum-mismatch", Warn;
     HeaderLengthBad, "header-length-bad", Error;
@@ -161,7 +162,7 @@ event_codes! {
     LossNeedsConsent, "loss-needs-consent", Error;
     ServerWouldDeleteStream, "server-would-delete-stream", Error;
     ServerWouldCrash, "server-would-crash", Error;
-    ServerWouldSkipStream, "server-would-skip-stream", Warn;
+    ServerWouldSkipStream, "server-would-skip-stream", Error;
     ConsumerStateCorrupt, "consumer-state-corrupt", Error;
     ConsumerStateEmpty, "consumer-state-empty", Warn;
     ConsumerDisabled, "consumer-disabled", Warn;
@@ -177,6 +178,10 @@ event_codes! {
     KeyBad, "key-bad", Error;
     LeftOverFile, "left-over-file", Info;
     StreamHalfDeleted, "stream-half-deleted", Info;
+    FeatureIgnored, "feature-ignored", Warn;
+    DeletesReturn, "deletes-return", Warn;
+    StreamNameTaken, "stream-name-taken", Warn;
+    RotationHalfDone, "rotation-half-done", Error;
     BatchPending, "batch-pending", Info;
     BlockLastSeqRegressed, "block-last-seq-regressed", Warn;
     ReadChangedUnderneath, "read-changed-underneath", Warn;

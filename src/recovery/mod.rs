@@ -2,6 +2,7 @@
 
 pub mod actions;
 mod apply;
+mod batches;
 mod consumers;
 mod engine;
 pub mod events;
@@ -10,6 +11,7 @@ mod files;
 pub(crate) mod foresee;
 pub(crate) mod holders;
 pub(crate) mod holdings;
+mod ignored;
 mod index;
 mod merge;
 mod messages;

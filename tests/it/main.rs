@@ -9,6 +9,7 @@ mod cases;
 mod cli;
 mod corpus;
 mod damaged;
+mod downgrade;
 mod flipped;
 mod golden;
 mod hazards;

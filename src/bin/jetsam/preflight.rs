@@ -523,9 +523,9 @@ mod tests {
     fn a_clean_store_may_start() {
         let Ran { exit, out, err } = run("preflight D", &fake(vec![sample::starts("ORDERS")]));
         assert_eq!((exit, err.as_str()), (0, ""));
-        assert!(out.starts_with("Foretold the start of server 2.15.2 on 1 stream under D in "));
+        assert!(out.starts_with("Foretold the start of server 2.15.3 on 1 stream under D in "));
         assert!(
-            out.ends_with("server 2.15.2 starts in 300ms to 800ms, nothing lost\n"),
+            out.ends_with("server 2.15.3 starts in 300ms to 800ms, nothing lost\n"),
             "{out}"
         );
     }

@@ -95,6 +95,18 @@ pub fn exit_code(error: &EngineError) -> u8 {
     }
 }
 
+/// As [`idle`], for the streams that will be found below the command's path.
+pub fn idle_streams(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+) -> io::Result<Result<Idle, u8>> {
+    // Where there is no store nobody needs leave; the path itself is what is wrong.
+    if let Err(error) = session.worker.engine.find_streams(&command.path) {
+        return failed(session, command, Some(command.options.policy), &error).map(Err);
+    }
+    idle(session, command, &command.path)
+}
+
 /// Leave to write to the store at `path`, or the exit code where there is none. Decided once, before the first stream.
 pub fn idle(
     session: &mut Session<'_, '_>,
@@ -307,6 +319,8 @@ fn text(reports: &[StreamReport], run: Run, heading: &str, style: crate::console
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jetsam::living::{Doubt, ProcessInfo, Sighting, Untold};
+
     use crate::sample::{self, Fake};
     use crate::testing::{Ran, run};
 
@@ -362,6 +376,94 @@ mod tests {
             assert_eq!(ran.err, format!("jetsam: {message}\n"));
             let ran = run("recover D", &fake);
             assert_eq!((ran.exit, ran.out.as_str()), (want, ""));
+        }
+    }
+
+    fn seen(pid: u32) -> ProcessInfo {
+        ProcessInfo {
+            pid,
+            command: "nats-server".into(),
+        }
+    }
+
+    const WRITING: [&str; 6] = [
+        "recover D",
+        "undo D",
+        "rebuild-index D",
+        "recover --json D",
+        "salvage D --out O",
+        "merge D D --out O",
+    ];
+
+    #[test]
+    fn a_store_in_use_is_refused_before_the_first_stream() {
+        let fake = Fake {
+            sighting: Sighting {
+                users: vec![seen(77)],
+                ..Sighting::default()
+            },
+            ..Fake::default()
+        };
+        for line in WRITING {
+            let ran = run(line, &fake);
+            assert_eq!(ran.exit, 8, "{line}");
+            assert!(
+                ran.err
+                    .contains("process 77 (nats-server) is using the store"),
+                "{}",
+                ran.err
+            );
+            assert!(ran.out.is_empty() || line.contains("--json"), "{}", ran.out);
+            let ran = run(&format!("{line} --store-is-idle"), &fake);
+            assert_eq!(ran.exit, 0, "{line}: {}", ran.err);
+        }
+        let document: serde_json::Value =
+            serde_json::from_str(&run("recover --json D", &fake).out).unwrap();
+        assert_eq!(
+            (&document["exit"], &document["streams"]),
+            (&8.into(), &serde_json::json!([]))
+        );
+        for line in ["check D", "cat D", "recover --dry-run D"] {
+            let ran = run(line, &fake);
+            assert_eq!(ran.exit, 0, "{line}");
+            assert!(
+                ran.err
+                    .contains("process 77 (nats-server) is using this store"),
+                "{}",
+                ran.err
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_wants_a_word() {
+        let untold = Untold {
+            process: seen(78),
+            why: Doubt::Title,
+        };
+        for sighting in [
+            Sighting {
+                untold: vec![untold],
+                ..Sighting::default()
+            },
+            Sighting {
+                is_blind: true,
+                ..Sighting::default()
+            },
+        ] {
+            let fake = Fake {
+                sighting,
+                ..Fake::default()
+            };
+            for line in &WRITING[..4] {
+                let ran = run(line, &fake);
+                assert_eq!(ran.exit, 8, "{line}");
+                assert!(ran.err.contains("--store-is-idle"), "{}", ran.err);
+                assert_eq!(run(&format!("{line} --store-is-idle"), &fake).exit, 0);
+            }
+            // What writes beside what it reads needs none.
+            assert_eq!(run("salvage D --out O", &fake).exit, 0);
+            assert_eq!(run("check D", &fake).err, "");
         }
     }
 

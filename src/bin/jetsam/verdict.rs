@@ -108,7 +108,9 @@ fn reason(report: &StreamReport) -> String {
         .find(|event| event.code != EventCode::StreamRefused)
         .or(errors().next());
     let fate = match report.refusal {
-        Some(Refusal::OpenFails) => "the server would fail to open it and delete its directory",
+        Some(Refusal::OpenFails) => {
+            "the server would fail to open it and leave it out, and releases before 2.14.10 and 2.15.3 delete it"
+        }
         Some(Refusal::ServerDown) => "the server would go down at every start",
         Some(Refusal::Skipped) => "the server would start without it",
         Some(Refusal::NeedsKey) => "a key is missing or does not fit",
