@@ -20,11 +20,13 @@
 
 mod around;
 mod interest;
+mod output;
 mod pace;
 mod stream;
 pub mod surroundings;
 
 pub use interest::{Released, released};
+pub use output::vouch;
 pub use pace::{Pace, measure};
 pub use stream::forecast;
 pub use surroundings::Surroundings;
@@ -51,6 +53,8 @@ pub struct PreflightOptions {
     /// What stands around the store; by default nothing is known of it, and the server stands alone or not as the options of
     /// the examination say.
     pub surroundings: Option<Arc<Surroundings>>,
+    /// Read only what the server would: believe a sound index. For a store whose blocks were just verified.
+    pub quick: bool,
 }
 
 /// How the start comes out for one stream.

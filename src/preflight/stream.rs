@@ -33,7 +33,7 @@ pub fn forecast(
     let options = &Options {
         server: preflight.server,
         standing: around.standing(),
-        quick: false,
+        quick: preflight.quick,
         ..options.clone()
     };
     if let Some(cause) = kept_away(fs, stream, options, around) {

@@ -166,6 +166,14 @@ event_codes! {
     ConsumerStateCorrupt, "consumer-state-corrupt", Error;
     ConsumerStateEmpty, "consumer-state-empty", Warn;
     ConsumerDisabled, "consumer-disabled", Warn;
+    ConsumerStateMissing, "consumer-state-missing", Warn;
+    ConsumerRenamed, "consumer-renamed", Warn;
+    ConsumerRebuilt, "consumer-rebuilt", Warn;
+    ConsumerLeftOut, "consumer-left-out", Error;
+    ReplicasChanged, "replicas-changed", Warn;
+    StreamCopy, "stream-copy", Warn;
+    NewStoreUnfit, "new-store-unfit", Error;
+    NewStoreTrimmed, "new-store-trimmed", Info;
     RebuildRefused, "rebuild-refused", Error;
     StartBeyondProbe, "start-beyond-probe", Warn;
     IndexWritten, "index-written", Info;

@@ -71,7 +71,7 @@ impl Verb {
             Verb::Check => "scan, judge and report; never writes",
             Verb::Recover => "do what opening the store does: scan, judge, apply, report",
             Verb::Salvage => "copy everything that still verifies into a new store",
-            Verb::Merge => "salvage from several copies of one stream",
+            Verb::Merge => "salvage from several copies of one stream, or of whole stores",
             Verb::Preflight => "foretell what a server would do when it starts; never writes",
             Verb::RebuildIndex => {
                 "write fresh index.db, thw.db, sched.db and sources.db from the blocks"
@@ -240,9 +240,25 @@ pub const FLAGS: &[Flag] = &[
         "hard links instead of copies; run a server on one of the two only",
     ),
     value(
+        "replicas",
+        "N",
+        COPYING,
+        "replicas in the new configuration; default 1, as a server standing alone needs it",
+    ),
+    switch(
+        "resume",
+        COPYING,
+        "go on where a run into the same DIR was interrupted; finished streams stay",
+    ),
+    value(
         "server",
         "VERSION",
-        &[Verb::Preflight, Verb::RebuildIndex],
+        &[
+            Verb::Preflight,
+            Verb::RebuildIndex,
+            Verb::Salvage,
+            Verb::Merge,
+        ],
         "the server that will start, such as 2.15 or 2.12.3; default 2.15",
     ),
     value(

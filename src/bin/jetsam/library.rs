@@ -12,13 +12,13 @@ use jetsam::recovery::options::{Options, Policy, Standing};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
-use jetsam::salvage::{self as saving, MergeSource, SalvageError, SalvageReport};
+use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
-    UndoReport, Want,
+    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, Salvaged, SeqRange,
+    StreamDir, UndoReport, Want,
 };
-use crate::{merge, out, salvage};
+use crate::{merge, out, salvage, writing};
 
 /// The library.
 #[derive(Debug, Default)]
@@ -154,41 +154,23 @@ impl Engine for Library {
         }
     }
 
-    fn check_out(&self, sources: &[PathBuf], place: &Path) -> Result<(), String> {
-        out::check(sources, place)
+    fn check_out(&self, sources: &[PathBuf], place: &Path, resume: bool) -> Result<(), String> {
+        out::check(sources, place, resume)
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], options: &Options) -> Vec<Sorted> {
+        saving::sort_out(&OsFileSystem, streams, options, &watch(&|_| {}))
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         options: &Options,
         query: &salvage::Query,
         on_progress: OnProgress<'_>,
     ) -> SalvageReport {
-        let options = &self.options_for(stream, options);
-        let watch = watch(on_progress);
-        let result = match &query.from_quarantine {
-            Some(file) => {
-                let wish = saving::MergeOptions {
-                    out: query.out.clone(),
-                    plaintext: query.plaintext,
-                    uncertain: query.uncertain,
-                    force: false,
-                };
-                let (fs, entropy) = (&OsFileSystem, &OsEntropy);
-                saving::salvage_with_quarantine(fs, stream, file, options, &wish, entropy, &watch)
-            }
-            None => {
-                let wish = saving::SalvageOptions {
-                    out: query.out.clone(),
-                    plaintext: query.plaintext,
-                    uncertain: query.uncertain,
-                    link: query.link,
-                };
-                saving::salvage(&OsFileSystem, stream, options, &wish, &OsEntropy, &watch)
-            }
-        };
-        salvage::or_refused(stream, result)
+        let options = &self.options_for(&sorted.stream, options);
+        writing::salvage(sorted, options, query, &watch(on_progress))
     }
 
     fn merge(
@@ -197,20 +179,8 @@ impl Engine for Library {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
-        let wish = saving::MergeOptions {
-            out: query.out.clone(),
-            plaintext: query.plaintext,
-            uncertain: query.uncertain,
-            force: query.force,
-        };
-        let watch = watch(on_progress);
-        saving::merge(&OsFileSystem, copies, options, &wish, &OsEntropy, &watch).map_err(|error| {
-            match error {
-                SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
-                _ => EngineError::Unreadable(error.to_string()),
-            }
-        })
+    ) -> Salvaged {
+        writing::merge(copies, options, query, &watch(on_progress))
     }
 
     fn write_summary(&self, place: &Path, summary: &serde_json::Value) -> Result<(), String> {

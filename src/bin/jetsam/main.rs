@@ -39,6 +39,7 @@ mod testing;
 mod undo;
 mod units;
 mod verdict;
+mod writing;
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal};

@@ -142,6 +142,7 @@ fn ask(
             probe: query.probe,
             pace: None,
             surroundings: Some(Arc::clone(around)),
+            quick: false,
         };
         forecasts.push(session.worker.forecast(stream, &command.options, preflight));
         if session.worker.gate.interrupted() {

@@ -14,11 +14,11 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
-use jetsam::salvage::SalvageReport;
+use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
-    StreamDir, UndoReport, Want,
+    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, Salvaged,
+    SeqRange, Shape, StreamDir, UndoReport, Want,
 };
 
 /// A stream that starts, and loses nothing.
@@ -128,6 +128,7 @@ pub fn damaged() -> StreamReport {
             ack_floor: (3, 4),
             pending_count: 5,
             redelivered_count: 6,
+            held: None,
         }],
         events: vec![
             Event::new(EventCode::IndexHashMismatch, "stored 1, computed 2").file("msgs/index.db"),
@@ -289,19 +290,29 @@ impl Engine for Fake {
         Ok(self.undo.clone())
     }
 
-    fn check_out(&self, _sources: &[PathBuf], _out: &Path) -> Result<(), String> {
+    fn check_out(&self, _sources: &[PathBuf], _out: &Path, _resume: bool) -> Result<(), String> {
         Ok(())
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], _options: &Options) -> Vec<Sorted> {
+        let sorted = |stream: &StreamDir| Sorted {
+            stream: stream.clone(),
+            name: stream.name.clone(),
+            place: stream.name.clone(),
+            events: Vec::new(),
+        };
+        streams.iter().map(sorted).collect()
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         _options: &Options,
         _query: &crate::salvage::Query,
         _on_progress: OnProgress<'_>,
     ) -> SalvageReport {
         SalvageReport {
-            stream: self.report(stream),
+            stream: self.report(&sorted.stream),
             blocks: Vec::new(),
         }
     }
@@ -312,7 +323,7 @@ impl Engine for Fake {
         _options: &Options,
         _query: &crate::merge::Query,
         _on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
+    ) -> Salvaged {
         let stream = self.report(&copies[0].stream);
         Ok(SalvageReport {
             stream,

@@ -48,7 +48,18 @@ fn of_one(report: &StreamReport, run: Run) -> String {
         return format!("refused: {}", reason(report));
     }
     if let Some(totals) = &report.salvage {
-        return salvaged(totals, run);
+        let unfit = report
+            .events
+            .iter()
+            .find(|event| event.code == EventCode::NewStoreUnfit);
+        let kept = salvaged(totals, run);
+        return match unfit {
+            Some(event) => format!(
+                "{kept}; do not start a server on it yet: {}",
+                units::printable(&event.detail)
+            ),
+            None => kept,
+        };
     }
     match (report.exit_code(), run) {
         (0, _) => "clean: nothing wrong, nothing lost".into(),

@@ -228,6 +228,18 @@ pub(super) const CONSUMER: &[Text] = &[
         "Expect repeated messages, or put the file back from a backup.",
     ),
     (
+        ConsumerStateMissing,
+        "A consumer's position, o.dat, is missing; a new consumer has one. The server starts the consumer over \
+         by its deliver policy.",
+        "The consumer delivers messages again, or with deliver policy new passes over those it had not delivered.",
+    ),
+    (
+        ConsumerRenamed,
+        "The directory of a consumer has another name than the consumer. The server makes a new consumer of that \
+         name, without a position, in a directory of its own.",
+        "Give the directory the consumer's name before a server starts; `jetsam salvage` does.",
+    ),
+    (
         ConsumerDisabled,
         "The server would leave this consumer disabled.",
         CONSUMER_AGAIN,
