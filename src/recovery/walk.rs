@@ -264,7 +264,7 @@ fn stream(dir: &Path) -> StreamDir {
 
 /// The path with the names that `.`, `..` and a relative path leave out, as far as they can be told
 /// without asking the file system.
-fn named(path: &Path) -> PathBuf {
+pub(super) fn named(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut named = PathBuf::new();
     for part in absolute.components() {

@@ -457,6 +457,11 @@ pub const FLAGS: &[Flag] = &[
             "take keys, cipher and store_dir from a nats-server configuration",
         ),
     ),
+    switch(
+        "clustered",
+        ALL,
+        "judge the store as a cluster member's, as one with _js_/_meta_ is anyway",
+    ),
     value(
         "account",
         "NAME",

@@ -39,6 +39,7 @@ mod session;
 mod signals;
 #[cfg(test)]
 mod snapshots;
+mod surroundings;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -103,7 +104,7 @@ fn run(
         return CANNOT_WRITE;
     }
     let worker = Worker {
-        engine: &library::Library,
+        engine: &library::Library::default(),
         gate: &gate,
         progress: Mode::choose(command.progress),
     };

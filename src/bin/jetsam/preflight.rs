@@ -1,22 +1,24 @@
 //! `jetsam preflight`: what a server would do when it starts.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jetsam::format::duration::parse_duration;
-use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
-use jetsam::recovery::events::Event;
+use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, Surroundings};
+use jetsam::recovery::events::{Event, Severity};
 use jetsam::recovery::server::ServerVersion;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::args::{RawArgs, Usage};
 use crate::details::{self, Details, Heading, Tense};
-use crate::engine::StreamDir;
+use crate::engine::{Found, Shape, StreamDir};
 use crate::ledger::Counts;
 use crate::page::Page;
 use crate::resolve::Command;
 use crate::session::{self, Session, Told};
 use crate::signals::INTERRUPTED;
+use crate::surroundings::{self, Configured};
 use crate::{json, ledger, next, table, units};
 
 /// What only this verb is asked.
@@ -26,6 +28,8 @@ pub struct Query {
     pub server: ServerVersion,
     /// How long a start probe waits.
     pub probe: Option<Duration>,
+    /// The configuration it starts with.
+    pub configured: Configured,
 }
 
 /// Reads it.
@@ -37,6 +41,7 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
     Ok(Query {
         server: server(raw)?,
         probe,
+        configured: Configured::Not,
     })
 }
 
@@ -63,6 +68,12 @@ fn probe(text: &str) -> Result<Duration, Usage> {
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
     let found = match session.worker.engine.find_streams(&command.path) {
+        // Nothing is assumed of a server that does not start.
+        _ if matches!(query.configured, Configured::Faulty(_)) => Found {
+            shape: Shape::StoreDir,
+            streams: Vec::new(),
+            events: Vec::new(),
+        },
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
@@ -76,8 +87,13 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     let passed_over = found.events.clone();
     let streams = session::note_passed_over(&mut session.console, found);
     let began = Instant::now();
-    let (forecasts, interrupted) = ask(session, command, query, &streams);
-    let whole = Whole::of(&forecasts, query);
+    let around = Arc::new(
+        query
+            .configured
+            .surroundings(&command.options, query.server, &streams),
+    );
+    let (forecasts, interrupted) = ask(session, command, query, &around, &streams);
+    let whole = Whole::of(&forecasts, query, &around);
     let exit = if interrupted { INTERRUPTED } else { whole.exit };
     if command.json {
         as_json(
@@ -86,17 +102,21 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             query,
             &forecasts,
             &whole,
-            &passed_over,
+            passed_over.iter().chain(around.events()),
             exit,
         )?;
     } else {
-        let heading = format!(
+        let mut heading = format!(
             "Foretold the start of server {} on {} under {} in {}",
             query.server,
             units::streams(forecasts.len()),
             units::printable(&command.path.to_string_lossy()),
             units::duration(began.elapsed())
         );
+        for line in surroundings::remarks(&around) {
+            heading.push('\n');
+            heading.push_str(&line);
+        }
         let page = session.console.page(command.show);
         let text = text(&forecasts, &whole, query, command, heading, &page);
         session.console.out.write_all(text.as_bytes())?;
@@ -114,6 +134,7 @@ fn ask(
     session: &Session<'_, '_>,
     command: &Command,
     query: &Query,
+    around: &Arc<Surroundings>,
     streams: &[StreamDir],
 ) -> (Vec<Forecast>, bool) {
     let mut forecasts = Vec::with_capacity(streams.len());
@@ -122,6 +143,7 @@ fn ask(
             server: query.server,
             probe: query.probe,
             pace: None,
+            surroundings: Some(Arc::clone(around)),
             quick: false,
         };
         forecasts.push(session.worker.forecast(stream, &command.options, preflight));
@@ -136,6 +158,10 @@ fn ask(
 struct Whole {
     /// The stream that takes the server down, if one does.
     down: Option<String>,
+    /// Why the server does not start, where its configuration keeps it from it.
+    refused: Option<String>,
+    /// What is taken for granted without a configuration.
+    assumed: Option<String>,
     lost: u64,
     /// What the ledgers come to.
     counts: Counts,
@@ -148,7 +174,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn of(forecasts: &[Forecast], query: &Query) -> Self {
+    fn of(forecasts: &[Forecast], query: &Query, around: &Surroundings) -> Self {
         let down = forecasts
             .iter()
             .find(|forecast| forecast.start == Start::ServerDown);
@@ -172,7 +198,17 @@ impl Whole {
         if fits_probe == Some(false) {
             exit = exit.max(BEYOND_PROBE);
         }
+        let refusal = around.events().iter();
+        let refusal = refusal
+            .filter(|event| event.severity == Severity::Error)
+            .map(surroundings::line);
+        let refused = refusal.take(usize::from(!around.starts())).next();
+        if refused.is_some() {
+            exit = exit.max(NO_START);
+        }
         Whole {
+            refused,
+            assumed: surroundings::assumptions(around),
             down: down.map(|forecast| forecast.name.clone()),
             lost: forecasts.iter().map(|forecast| forecast.lost).sum(),
             counts: forecasts
@@ -195,6 +231,9 @@ impl Whole {
                 .filter(|forecast| forecast.start == start)
                 .count() as u64
         };
+        if let Some(cause) = &self.refused {
+            return format!("server {} does not start: {cause}", query.server);
+        }
         let mut harms = Vec::new();
         if let Some(name) = &self.down {
             harms.push(format!(
@@ -260,6 +299,8 @@ impl Whole {
 
 /// Exit code where the start would outlast the probe and nothing is lost.
 const BEYOND_PROBE: u8 = 2;
+/// Exit code where the configuration keeps the server from starting.
+const NO_START: u8 = 4;
 
 /// Between how many seconds something is expected to take, in words.
 pub fn takes((least, most): (f64, f64)) -> String {
@@ -348,13 +389,13 @@ fn details_of(forecast: &Forecast, details: &mut Details, page: &Page) -> String
     heading.line(page) + &text
 }
 
-fn as_json(
+fn as_json<'e>(
     session: &mut Session<'_, '_>,
     command: &Command,
     query: &Query,
     forecasts: &[Forecast],
     whole: &Whole,
-    passed_over: &[Event],
+    events: impl Iterator<Item = &'e Event>,
     exit: u8,
 ) -> io::Result<()> {
     let mut document = json::Document::begin(session.console.out, &command.path, None)?;
@@ -363,17 +404,18 @@ fn as_json(
     }
     let server = ServerJson {
         version: query.server.to_string(),
-        start: if whole.down.is_some() {
-            "server-down"
-        } else {
-            "ok"
+        start: match (&whole.refused, &whole.down) {
+            (Some(_), _) => "refused",
+            (None, Some(_)) => "server-down",
+            (None, None) => "ok",
         },
-        because: whole.down.as_deref(),
+        because: whole.refused.as_deref().or(whole.down.as_deref()),
+        assumed: whole.assumed.as_deref(),
         lost: whole.lost,
         start_seconds: whole.start_seconds,
         start_seconds_range: whole.range,
         fits_probe: whole.fits_probe,
-        events: passed_over.iter().map(json::event).collect(),
+        events: events.map(json::event).collect(),
     };
     document.end_with("server", &server, exit)?;
     if exit > 0 {
@@ -389,6 +431,9 @@ struct ServerJson<'a> {
     version: String,
     start: &'static str,
     because: Option<&'a str>,
+    /// What is taken for granted without a configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assumed: Option<&'a str>,
     lost: u64,
     start_seconds: f64,
     start_seconds_range: (f64, f64),
@@ -432,6 +477,8 @@ struct ForecastJson<'a> {
     start_seconds: f64,
     start_seconds_range: (f64, f64),
     lost_proven: u64,
+    lost_with_consumers: u64,
+    released: u64,
     expired: u64,
     unreadable: u64,
     fits_probe: Option<bool>,
@@ -452,6 +499,8 @@ impl<'a> ForecastJson<'a> {
             start_seconds: forecast.start_seconds,
             start_seconds_range: forecast.start_seconds_range,
             lost_proven: forecast.lost_proven,
+            lost_with_consumers: forecast.lost_with_consumers.len(),
+            released: forecast.released,
             expired: forecast.expired,
             unreadable: forecast.unreadable,
             fits_probe: forecast.fits_probe,

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::recovery::options::{Collect, Keys, Options, Policy};
+use jetsam::recovery::options::{Collect, Keys, Options, Policy, Standing};
 use jiff::Timestamp;
 
 use crate::args::{RawArgs, Usage};
@@ -13,6 +13,7 @@ use crate::engine::{RecoverOptions, SeqRange};
 use crate::flags::Verb;
 use crate::next;
 use crate::page::Show;
+use crate::surroundings::Configured;
 use crate::units;
 
 /// The largest block the server makes.
@@ -110,13 +111,26 @@ pub struct Surroundings<'a> {
 
 /// Makes a command of raw arguments.
 pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command, Usage> {
+    let mut configured = Configured::Not;
     let config = match raw.get("config") {
+        Some(file) if raw.verb == Verb::Preflight => {
+            let (config, found) = config::whole(Path::new(file), surroundings.variable)?;
+            configured = found;
+            config
+        }
         Some(file) => config::read(Path::new(file), surroundings.variable)?,
         None => config::Settings::default(),
     };
-    let paths = paths(raw, config.store_dir.clone())?;
+    let paths = match &configured {
+        // Where the store is cannot be told, and need not be: no server starts with this.
+        Configured::Faulty(_) if raw.operands.is_empty() => Vec::new(),
+        _ => paths(raw, config.store_dir.clone())?,
+    };
     let options = options(raw, config, surroundings)?;
-    let task = task(raw, surroundings)?;
+    let mut task = task(raw, surroundings)?;
+    if let Task::Preflight(query) = &mut task {
+        query.configured = configured;
+    }
     if options.policy == Policy::Salvage {
         match task {
             Task::Check | Task::Cat(_) | Task::Salvage(_) | Task::Merge(_) => {}
@@ -182,6 +196,9 @@ fn options(
         Some("salvage") => Policy::Salvage,
         Some(other) => return usage(format!("--policy is server or salvage, not {other:?}")),
     };
+    if raw.has("clustered") {
+        options.standing = Standing::Member;
+    }
     options.no_index = raw.has("no-index");
     options.expire = !raw.has("no-expire");
     options.limits = !raw.has("no-limits");

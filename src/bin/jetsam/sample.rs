@@ -37,6 +37,8 @@ pub fn starts(name: &str) -> Forecast {
         lost: 0,
         lost_seqs: Vec::new(),
         lost_proven: 0,
+        lost_with_consumers: Default::default(),
+        released: 0,
         expired: 0,
         unreadable: 0,
         state: None,

@@ -352,7 +352,9 @@ impl Told {
             return verdict;
         }
         let mut text = String::new();
-        page.paragraph(&mut text, 0, &self.heading);
+        for line in self.heading.lines() {
+            page.paragraph(&mut text, 0, line);
+        }
         text.push('\n');
         text.push_str(&self.table);
         text.push_str(&self.details);
