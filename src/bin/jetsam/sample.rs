@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
@@ -173,6 +174,8 @@ pub struct Fake {
     pub undo: UndoReport,
     /// Who uses the store.
     pub sighting: Sighting,
+    /// How the files look, the last look first.
+    pub pulses: Mutex<Vec<Pulse>>,
 }
 
 impl Fake {
@@ -221,7 +224,7 @@ impl Engine for Fake {
     }
 
     fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
-        None
+        self.pulses.lock().expect("one thread").pop()
     }
 
     fn examine(
