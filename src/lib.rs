@@ -20,6 +20,7 @@ pub mod block;
 pub mod crypto;
 pub mod env;
 pub mod format;
+pub mod ledger;
 pub mod preflight;
 pub mod recovery;
 pub mod report;

@@ -12,6 +12,7 @@ pub mod names;
 pub mod record;
 pub mod schedule;
 pub mod seqset;
+pub mod sets;
 pub mod sources;
 pub mod state;
 mod sticky;

@@ -32,7 +32,7 @@ pub mod quarantine;
 mod read;
 pub mod report;
 pub mod scan;
-mod sets;
+
 mod settle;
 mod sums;
 mod survey;
@@ -41,6 +41,8 @@ mod view;
 mod walks;
 pub mod witness;
 pub mod write;
+
+use crate::format::sets;
 
 pub use copy::{SalvageOptions, Uncertain, salvage};
 pub use error::SalvageError;
