@@ -25,6 +25,7 @@ pub mod preflight;
 pub mod recovery;
 pub mod report;
 pub mod salvage;
+pub mod server_config;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vault;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the oracle into ${CARGO_TARGET_DIR:-target}/oracle/oracle of the repository. Go's own cache makes a repeat quick.
+# Builds the oracle into ${CARGO_TARGET_DIR:-target}/oracle/oracle of the repository, and beside it the server itself, as
+# nats-server, of the same release. Go's own cache makes a repeat quick.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -10,4 +11,5 @@ case $target in
 esac
 mkdir -p "$target/oracle"
 cd "$here"
-exec go build -trimpath -o "$target/oracle/oracle" .
+go build -trimpath -o "$target/oracle/oracle" .
+exec go build -trimpath -o "$target/oracle/nats-server" github.com/nats-io/nats-server/v2

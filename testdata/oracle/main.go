@@ -1,4 +1,4 @@
-// Command oracle tells what nats-server v2.15.2 makes of a JetStream file store, writes stores with it, and times it.
+// Command oracle tells what nats-server v2.15.3 makes of a JetStream file store, writes stores with it, and times it.
 package main
 
 import (

@@ -8,6 +8,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("format", &["format"]),
     ("crypto", &["crypto"]),
     ("env", &["env"]),
+    (
+        "server_config",
+        &["server_config", "format", "crypto", "env"],
+    ),
     ("report", &["report", "format"]),
     ("block", &["block", "format", "crypto"]),
     (

@@ -1,12 +1,14 @@
 //! What a nats-server configuration file says about the store.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
+use jetsam::env::{FileSystem, OsFileSystem};
+use jetsam::server_config;
 
 use crate::args::Usage;
-use crate::server_config;
 
 /// The settings that concern a store.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ pub struct Settings {
 
 /// Reads the configuration at `file`; `variable` answers for the environment.
 pub fn read(file: &Path, variable: &dyn Fn(&OsStr) -> Option<OsString>) -> Result<Settings, Usage> {
-    let config = server_config::read_with(file, variable)
+    let config = server_config::read_with(file, &bytes, variable)
         .map_err(|error| Usage(format!("--config: {error}")))?;
     if config.key_in_tpm && config.key.is_none() {
         return Err(Usage(format!(
@@ -40,4 +42,25 @@ pub fn read(file: &Path, variable: &dyn Fn(&OsStr) -> Option<OsString>) -> Resul
         cipher: config.cipher,
         store_dir: config.store_dir,
     })
+}
+
+/// A file's bytes. Unlike the library a command may be handed a pipe: `--config <(decrypt nats.conf)`.
+fn bytes(path: &Path, max_length: u64) -> Result<Vec<u8>, io::ErrorKind> {
+    match OsFileSystem.read(path, max_length) {
+        Err(error) if error.kind == io::ErrorKind::Unsupported => {
+            let mut bytes = Vec::new();
+            let opened = std::fs::File::open(path);
+            opened
+                .and_then(|file| {
+                    file.take(max_length.saturating_add(1))
+                        .read_to_end(&mut bytes)
+                })
+                .map_err(|error| error.kind())?;
+            if bytes.len() as u64 > max_length {
+                return Err(io::ErrorKind::FileTooLarge);
+            }
+            Ok(bytes)
+        }
+        read => read.map_err(|error| error.kind),
+    }
 }

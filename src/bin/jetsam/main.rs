@@ -30,7 +30,6 @@ mod resolve;
 mod salvage;
 #[cfg(test)]
 mod sample;
-mod server_config;
 mod session;
 mod signals;
 mod table;

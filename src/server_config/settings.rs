@@ -1,22 +1,29 @@
-//! What a nats-server configuration file says about the store: where it is and what it is
-//! encrypted with.
+//! What a configuration says about the store: where it is and what it is encrypted with.
 
-mod problem;
-mod scan;
-mod session;
-mod syntax;
-#[cfg(test)]
-mod tests;
-
-use jetsam::crypto::Cipher;
-pub use problem::{ConfigError, Problem};
-pub use session::Environment;
-use session::{Entry, Session, Value};
-use std::ffi::OsString;
+use super::problem::{ConfigError, Problem};
+use super::value::{Entry, Map, Value};
+use crate::crypto::Cipher;
 use std::fmt;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use zeroize::Zeroizing;
+
+/// Whether a configuration switches JetStream on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum JetStream {
+    /// It does not speak of it, which means off unless the command line says otherwise.
+    #[default]
+    Unsaid,
+    /// On.
+    On,
+    /// Off in so many words.
+    Off,
+}
+
+impl JetStream {
+    fn switched(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
 
 /// The settings of a server that concern its store.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub struct ServerConfig {
     pub cipher: Option<Cipher>,
     /// The key is held by a TPM, out of the reach of a file.
     pub key_in_tpm: bool,
+    /// Whether JetStream is switched on.
+    pub jetstream: JetStream,
 }
 
 /// Shows which keys there are, not what they are.
@@ -43,18 +52,19 @@ impl fmt::Debug for ServerConfig {
             .field("prev_key", &self.prev_key.is_some())
             .field("cipher", &self.cipher)
             .field("key_in_tpm", &self.key_in_tpm)
+            .field("jetstream", &self.jetstream)
             .finish()
     }
 }
 
-/// Reads a configuration file, its includes and the environment variables it refers to.
+/// What a document says about the store.
 ///
-/// Only what concerns the store is judged: settings of other sections may be unknown, of a wrong
-/// type, or refer to variables that are not set.
-pub fn read_with(path: &Path, environment: Environment<'_>) -> Result<ServerConfig, ConfigError> {
-    let document = Session::new(environment).file(path)?;
+/// # Errors
+///
+/// A setting that concerns the store and is of the wrong type, unknown, or given twice.
+pub fn settings(document: &Map) -> Result<ServerConfig, ConfigError> {
     let mut found = Found::default();
-    for (name, entry) in &document {
+    for (name, entry) in document {
         match name.to_lowercase().as_str() {
             "store_dir" | "storedir" => set(&mut found.store_dir, name, entry)?,
             "jetstream" => found.jetstream(name, entry)?,
@@ -75,16 +85,27 @@ struct Found<'a> {
     prev_key: Option<Setting<'a>>,
     cipher: Option<Setting<'a>>,
     tpm: Option<Setting<'a>>,
+    jetstream: JetStream,
 }
 
 impl<'a> Found<'a> {
     fn jetstream(&mut self, name: &'a str, entry: &'a Entry) -> Result<(), ConfigError> {
         let map = match &*entry.value {
             Value::Map(map) => map,
-            // `jetstream: enabled` and `jetstream: true` set nothing else.
-            Value::Text(_) | Value::Flag => return Ok(()),
+            Value::Flag(on) => {
+                self.jetstream = JetStream::switched(*on);
+                return Ok(());
+            }
+            Value::Text(text) => {
+                self.jetstream = match text.bytes().to_ascii_lowercase().as_slice() {
+                    b"disabled" | b"disable" => JetStream::Off,
+                    _ => JetStream::On,
+                };
+                return Ok(());
+            }
             _ => return Err(wrong_type(name, entry, "a map, a boolean or a string")),
         };
+        self.jetstream = JetStream::On;
         for (name, entry) in map {
             let setting = match name.to_lowercase().as_str() {
                 "store" | "store_dir" | "storedir" => &mut self.store_dir,
@@ -92,6 +113,12 @@ impl<'a> Found<'a> {
                 "prev_key" | "prev_ek" | "prev_encryption_key" => &mut self.prev_key,
                 "cipher" => &mut self.cipher,
                 "tpm" => &mut self.tpm,
+                "enable" | "enabled" => {
+                    if let Value::Flag(on) = *entry.value {
+                        self.jetstream = JetStream::switched(on);
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             set(setting, name, entry)?;
@@ -121,11 +148,12 @@ impl<'a> Found<'a> {
     fn settle(self) -> Result<ServerConfig, ConfigError> {
         let store_dir = text(self.store_dir)?.map(|path| path.to_vec());
         Ok(ServerConfig {
-            store_dir: store_dir.map(|path| OsString::from_vec(path).into()),
+            store_dir: store_dir.map(path_of),
             key: text(self.key)?,
             prev_key: text(self.prev_key)?,
             cipher: cipher(self.cipher)?,
             key_in_tpm: self.tpm.is_some(),
+            jetstream: self.jetstream,
         })
     }
 }
@@ -196,6 +224,18 @@ fn error_at(entry: &Entry, problem: Problem) -> ConfigError {
     ConfigError {
         file: entry.file.to_path_buf(),
         line: entry.line,
+        column: entry.column,
         problem,
     }
+}
+
+#[cfg(unix)]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }

@@ -1,7 +1,9 @@
 use super::*;
+use crate::crypto::Cipher;
+use crate::env::{DEFAULT_DIR_MODE, OsFileSystem};
 use proptest::prelude::*;
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 /// Reads the first of these files, all of which lie in one new directory.
 fn read_files(
@@ -11,14 +13,21 @@ fn read_files(
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        let parent = path.parent().unwrap();
+        OsFileSystem
+            .create_dir_all(parent, DEFAULT_DIR_MODE)
+            .unwrap();
+        OsFileSystem.write_in_place(&path, text.as_bytes()).unwrap();
     }
     let variable = |name: &OsStr| {
         let found = environment.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| OsString::from(value))
     };
-    let mut result = read_with(&directory.path().join(files[0].0), &variable);
+    let mut result = read_with(
+        &directory.path().join(files[0].0),
+        &through(&OsFileSystem),
+        &variable,
+    );
     if let Err(error) = &mut result
         && let Ok(name) = error.file.strip_prefix(directory.path())
     {
@@ -117,7 +126,11 @@ fn configurations_that_say_nothing_of_keys() {
         "jetstream { key: \"\", store_dir: '' }",
         "accounts { jetstream { key: a } }",
     ] {
-        assert_eq!(read_text(text), Ok(ServerConfig::default()), "{text:?}");
+        let read = ServerConfig {
+            jetstream: JetStream::Unsaid,
+            ..read_text(text).unwrap()
+        };
+        assert_eq!(read, ServerConfig::default(), "{text:?}");
     }
     let config = read_text("store_dir: /top\njetstream: on\n").unwrap();
     assert_eq!(config.store_dir.as_deref(), Some(Path::new("/top")));
@@ -290,54 +303,104 @@ fn breadth_and_depth_are_bounded() {
 }
 
 #[test]
+fn values_keep_their_place_and_their_units() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("nats.conf");
+    let text = "port: 4222\n  JetStream {\n\tmax_file: 2GB, limit = 3k\n  strict: No\n}\nroutes: [a,\n \"b\"]\nshare: 1.5";
+    OsFileSystem.write_in_place(&path, text.as_bytes()).unwrap();
+    let document = parse(&path, &through(&OsFileSystem), &|_| None).unwrap();
+    let (name, jetstream) = find(&document, &["jetstream"]).next().unwrap();
+    assert_eq!(
+        (name, jetstream.line, jetstream.column),
+        ("JetStream", 2, 3)
+    );
+    let map = jetstream.map().unwrap();
+    assert!(matches!(*map["max_file"].value, Value::Integer(n) if n == 2 << 30));
+    assert!(matches!(*map["limit"].value, Value::Integer(3_000)));
+    assert_eq!((map["limit"].line, map["limit"].column), (3, 17));
+    assert!(matches!(*map["strict"].value, Value::Flag(false)));
+    let Value::List(routes) = &*document["routes"].value else {
+        panic!("{:?}", document["routes"]);
+    };
+    assert_eq!(routes[1].text(), Some("b"));
+    assert_eq!(
+        (&*routes[1].file, routes[1].line, routes[1].column),
+        (&*path, 7, 2)
+    );
+    assert!(matches!(*document["share"].value, Value::Float(n) if n == 1.5));
+}
+
+#[test]
+fn jetstream_is_switched_on_and_off() {
+    for (text, expected) in [
+        ("port: 1", JetStream::Unsaid),
+        ("jetstream: true", JetStream::On),
+        ("jetstream: enabled", JetStream::On),
+        ("jetstream {}", JetStream::On),
+        ("JETSTREAM { enabled: true }", JetStream::On),
+        ("jetstream: off", JetStream::Off),
+        ("jetstream: Disabled", JetStream::Off),
+        (
+            "jetstream { enabled: false, store_dir: /d }",
+            JetStream::Off,
+        ),
+    ] {
+        assert_eq!(read_text(text).unwrap().jetstream, expected, "{text:?}");
+    }
+}
+
+#[test]
 fn errors_say_where_and_never_what_the_key_is() {
     for (text, expected) in [
         (
             "\njetstream {\n  key: 4711\n}\n",
-            "nats.conf:3: \"key\" has to be a string, not a number (quotes make it a string)",
+            "nats.conf:3:3: \"key\" has to be a string, not a number (quotes make it a string)",
         ),
         (
             "jetstream {\n key: hidden\n ek: hidden\n}",
-            "nats.conf:3: \"ek\" is given again, see line 2",
+            "nats.conf:3:2: \"ek\" is given again, see line 2",
         ),
         (
             "store_dir: a\njetstream { store: b }",
-            "nats.conf:2: \"store\" is given again, see line 1",
+            "nats.conf:2:13: \"store\" is given again, see line 1",
         ),
         (
             "jetstream { cipher: rot13 }",
-            "nats.conf:1: the ciphers are chacha and aes",
+            "nats.conf:1:13: the ciphers are chacha and aes",
         ),
-        ("jetstream {\n key:\n}", "nats.conf:3: \"key\" has no value"),
-        ("port", "nats.conf:1: \"port\" has no value"),
+        (
+            "jetstream {\n key:\n}",
+            "nats.conf:3:1: \"key\" has no value",
+        ),
+        ("port", "nats.conf:1:5: \"port\" has no value"),
         (
             "jetstream: [1 2",
-            "nats.conf:1: found '2' where ',' or ']' is expected",
+            "nats.conf:1:15: found '2' where ',' or ']' is expected",
         ),
         (
             "jetstream {\n key: \"hidden",
-            "nats.conf:2: the text ends inside a quoted string",
+            "nats.conf:2:14: the text ends inside a quoted string",
         ),
         (
             "jetstream { key: \"hidden\\q\" }",
-            "nats.conf:1: the escapes are \\xHH, \\t, \\n, \\r, \\\" and \\\\ only",
+            "nats.conf:1:26: the escapes are \\xHH, \\t, \\n, \\r, \\\" and \\\\ only",
         ),
         (
             "a: 1\nb: 99999999999999999999",
-            "nats.conf:2: number out of range or with an unknown unit",
+            "nats.conf:2:24: number out of range or with an unknown unit",
         ),
         (
             "a: 2020-01-02",
-            "nats.conf:1: not a date like 2006-01-02T15:04:05Z; quote it if it is none",
+            "nats.conf:1:14: not a date like 2006-01-02T15:04:05Z; quote it if it is none",
         ),
         (
             "a: 1\n: 2",
-            "nats.conf:2: found ':' where a key is expected",
+            "nats.conf:2:1: found ':' where a key is expected",
         ),
-        ("a: 1\n\0", "nats.conf:1: not text at byte 5"),
+        ("a: 1\n\0", "nats.conf:1:1: not text at byte 5"),
         (
             "jetstream: 5",
-            "nats.conf:1: \"jetstream\" has to be a map, a boolean or a string, not a number \
+            "nats.conf:1:1: \"jetstream\" has to be a map, a boolean or a string, not a number \
              (quotes make it a string)",
         ),
     ] {
@@ -397,8 +460,8 @@ proptest! {
     fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.conf");
-        fs::write(&path, bytes).unwrap();
-        let _ = read_with(&path, &|_| None);
+        OsFileSystem.write_in_place(&path, &bytes).unwrap();
+        let _ = read_with(&path, &through(&OsFileSystem), &|_| None);
     }
 
     #[test]

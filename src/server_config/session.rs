@@ -1,17 +1,17 @@
-//! Values of a server configuration, and where they come from: files and environment variables.
+//! Where the text of a server configuration comes from: files and environment variables.
 //!
 //! A variable that leads nowhere is an error only for whoever needs its value: the sections about
 //! users and clusters may well refer to an environment that is not at hand when a store is examined.
 
 use super::problem::{ConfigError, Problem};
-use super::scan::{Scanner, Secret};
+use super::scan::Scanner;
 use super::syntax::Parser;
+use super::value::{Map, Value};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// How deep maps, arrays, included files and variables may nest, all in all.
@@ -22,49 +22,15 @@ const MAX_FILE_LENGTH: u64 = 16 << 20;
 /// The key under which the text of an environment variable is parsed.
 const VARIABLE_KEY: &str = "pk";
 
-/// A value. Numbers, dates and the contents of arrays are checked but not kept.
-pub enum Value {
-    Text(Secret),
-    Flag,
-    Number,
-    Date,
-    Array,
-    Map(Map),
-    /// A variable that leads nowhere.
-    Unresolved(ConfigError),
-}
-
-impl Value {
-    /// The type in words.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "a string",
-            Self::Flag => "a boolean",
-            Self::Number => "a number (quotes make it a string)",
-            Self::Date => "a date (quotes make it a string)",
-            Self::Array => "an array",
-            Self::Map(_) => "a map",
-            Self::Unresolved(_) => "an unknown variable",
-        }
-    }
-}
-
-/// A value and where its key is.
-#[derive(Clone)]
-pub struct Entry {
-    pub value: Rc<Value>,
-    pub file: Rc<Path>,
-    pub line: usize,
-}
-
-/// Entries by key, as it is written. Of equal keys the last one counts.
-pub type Map = BTreeMap<String, Entry>;
-
 /// The environment, as far as variables go.
 pub type Environment<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
 
+/// Reads a file of at most so many bytes; a longer one fails as [`io::ErrorKind::FileTooLarge`].
+pub type Files<'a> = &'a dyn Fn(&Path, u64) -> Result<Vec<u8>, io::ErrorKind>;
+
 /// What the parsers of all files and variables share.
 pub struct Session<'a> {
+    files: Files<'a>,
     environment: Environment<'a>,
     /// Environment variables being parsed.
     pending: RefCell<Vec<String>>,
@@ -75,8 +41,9 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub fn new(environment: Environment<'a>) -> Self {
+    pub fn new(files: Files<'a>, environment: Environment<'a>) -> Self {
         Self {
+            files,
             environment,
             pending: RefCell::default(),
             including: RefCell::default(),
@@ -90,6 +57,7 @@ impl<'a> Session<'a> {
         let fail = |problem| ConfigError {
             file: path.into(),
             line: 0,
+            column: 0,
             problem,
         };
         self.count_text().map_err(fail)?;
@@ -97,7 +65,7 @@ impl<'a> Session<'a> {
         if loops {
             return Err(fail(Problem::IncludeLoop { path: path.into() }));
         }
-        let bytes = read_bounded(path).map_err(fail)?;
+        let bytes = Zeroizing::new(self.read(path).map_err(fail)?);
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -113,7 +81,16 @@ impl<'a> Session<'a> {
         parsed
     }
 
-    fn text(&self, text: &str, file: Rc<Path>) -> Result<Map, ConfigError> {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, Problem> {
+        (self.files)(path, MAX_FILE_LENGTH).map_err(|kind| match kind {
+            io::ErrorKind::FileTooLarge => Problem::TooLong {
+                limit: MAX_FILE_LENGTH,
+            },
+            kind => Problem::Unreadable { kind },
+        })
+    }
+
+    fn text(&self, text: &str, file: Arc<Path>) -> Result<Map, ConfigError> {
         let scanner = Scanner::new(text, file);
         // The server takes a zero byte for the end in some places and for text in others.
         if let Some(offset) = text.find('\0') {
@@ -123,7 +100,7 @@ impl<'a> Session<'a> {
     }
 
     /// The value of an environment variable, parsed like one in a file.
-    pub fn variable(&self, name: &str) -> Result<Rc<Value>, Problem> {
+    pub fn variable(&self, name: &str) -> Result<Arc<Value>, Problem> {
         let unknown = || Problem::UnknownVariable { name: name.into() };
         let loops = self.pending.borrow().iter().any(|pending| pending == name);
         if loops {
@@ -147,7 +124,7 @@ impl<'a> Session<'a> {
         self.leave();
         match parsed {
             Ok(mut map) => Ok(map.remove(VARIABLE_KEY).ok_or_else(unknown)?.value),
-            Err(error) => Ok(Rc::new(Value::Unresolved(error))),
+            Err(error) => Ok(Arc::new(Value::Unresolved(error))),
         }
     }
 
@@ -171,20 +148,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let unreadable = |error: std::io::Error| Problem::Unreadable { kind: error.kind() };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length.min(MAX_FILE_LENGTH) as usize + 1));
-    file.take(MAX_FILE_LENGTH + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_LENGTH {
-        return Err(Problem::TooLong {
-            limit: MAX_FILE_LENGTH,
-        });
-    }
-    Ok(bytes)
 }

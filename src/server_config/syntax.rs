@@ -4,10 +4,11 @@
 
 use super::problem::{ConfigError, Problem};
 use super::scan::{Scanner, Secret, is_blank, is_newline, is_separator};
-use super::session::{Entry, Map, Session, Value};
-use jetsam::format::duration::parse_instant;
+use super::session::Session;
+use super::value::{Entry, Map, Value};
+use crate::format::duration::parse_instant;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What passwords hashed with bcrypt start with, where they are no variables.
 const BCRYPT_PREFIX: &str = "2a$";
@@ -139,7 +140,7 @@ impl<'a> Parser<'a> {
 
     /// A key with its value, or an include.
     fn entry(&mut self, in_map: bool) -> Result<(), ConfigError> {
-        let line = self.scanner.line();
+        let (line, column) = (self.scanner.line(), self.scanner.column());
         let (key, bare) = self.key()?;
         let separated_by_space = self.scanner.peek().is_some_and(char::is_whitespace);
         if bare && separated_by_space && key.eq_ignore_ascii_case("include") {
@@ -169,6 +170,7 @@ impl<'a> Parser<'a> {
                 value,
                 file: self.scanner.file().clone(),
                 line,
+                column,
             },
         );
         Ok(())
@@ -229,7 +231,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn value(&mut self) -> Result<Rc<Value>, ConfigError> {
+    fn value(&mut self) -> Result<Arc<Value>, ConfigError> {
         self.scanner.skip_while(is_blank);
         let start = self.scanner.offset();
         let value = match self.scanner.peek() {
@@ -252,7 +254,7 @@ impl<'a> Parser<'a> {
             Some('.' | '\n' | '\r') => return Err(self.scanner.unexpected("a value")),
             _ => return self.word(start),
         };
-        Ok(Rc::new(value))
+        Ok(Arc::new(value))
     }
 
     fn nested(
@@ -270,6 +272,7 @@ impl<'a> Parser<'a> {
     }
 
     fn array(&mut self) -> Result<Value, ConfigError> {
+        let mut elements = Vec::new();
         loop {
             self.scanner.skip_while(char::is_whitespace);
             if self.scanner.skip_comment() {
@@ -278,8 +281,16 @@ impl<'a> Parser<'a> {
             match self.scanner.peek() {
                 Some(']') => break,
                 Some(',' | '/') | None => return Err(self.scanner.unexpected("a value or ']'")),
-                Some(_) => self.value()?,
-            };
+                Some(_) => {
+                    let (line, column) = (self.scanner.line(), self.scanner.column());
+                    elements.push(Entry {
+                        value: self.value()?,
+                        file: self.scanner.file().clone(),
+                        line,
+                        column,
+                    });
+                }
+            }
             loop {
                 self.scanner.skip_while(is_blank);
                 if !self.scanner.skip_comment() {
@@ -295,7 +306,7 @@ impl<'a> Parser<'a> {
             }
         }
         self.scanner.bump();
-        Ok(Value::Array)
+        Ok(Value::List(elements))
     }
 
     fn map(&mut self) -> Result<Value, ConfigError> {
@@ -365,15 +376,19 @@ impl<'a> Parser<'a> {
     }
 
     fn integer(&self, start: usize) -> Result<Value, ConfigError> {
-        match self.scanner.since(start).parse::<i64>() {
-            Ok(_) => Ok(Value::Number),
-            Err(_) => Err(self.scanner.error(Problem::BadNumber)),
-        }
+        self.whole_number(start).map(Value::Integer)
+    }
+
+    fn whole_number(&self, start: usize) -> Result<i64, ConfigError> {
+        let digits = self.scanner.since(start);
+        digits
+            .parse()
+            .map_err(|_| self.scanner.error(Problem::BadNumber))
     }
 
     fn number_with_unit(&mut self, start: usize) -> Result<Value, ConfigError> {
-        self.integer(start)?;
-        self.scanner.bump();
+        let number = self.whole_number(start)?;
+        let prefix = self.scanner.bump().unwrap_or_default();
         let unit = self.scanner.offset();
         self.scanner
             .skip_while(|c| matches!(c, 'b' | 'B' | 'i' | 'I'));
@@ -381,7 +396,8 @@ impl<'a> Parser<'a> {
             return Ok(Value::Text(self.scanner.unquoted(start)?.0));
         }
         match self.scanner.since(unit).to_ascii_lowercase().as_str() {
-            "" | "b" | "i" | "ib" => Ok(Value::Number),
+            "" => Ok(Value::Integer(scaled(number, 1_000, prefix))),
+            "b" | "i" | "ib" => Ok(Value::Integer(scaled(number, 1_024, prefix))),
             _ => Err(self.scanner.error(Problem::BadNumber)),
         }
     }
@@ -394,7 +410,10 @@ impl<'a> Parser<'a> {
         }
         self.scanner.skip_while(|c| c.is_ascii_digit());
         if self.scanner.peek() != Some('.') {
-            return Ok(Value::Number);
+            let number = self.scanner.since(start).parse();
+            return number
+                .map(Value::Float)
+                .map_err(|_| self.scanner.error(Problem::BadNumber));
         }
         self.scanner
             .skip_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
@@ -414,35 +433,54 @@ impl<'a> Parser<'a> {
     }
 
     /// A string without quotes, a boolean or a variable.
-    fn word(&mut self, start: usize) -> Result<Rc<Value>, ConfigError> {
-        let line = self.scanner.line();
+    fn word(&mut self, start: usize) -> Result<Arc<Value>, ConfigError> {
+        let place = (self.scanner.line(), self.scanner.column());
         let (text, ordinary) = self.scanner.unquoted(start)?;
         let plain = std::str::from_utf8(text.bytes())
             .ok()
             .filter(|_| ordinary)
             .unwrap_or_default();
         let is = |word: &&str| plain.eq_ignore_ascii_case(word);
-        if ["true", "false", "yes", "no", "on", "off"].iter().any(is) {
-            return Ok(Rc::new(Value::Flag));
+        for (set, words) in [
+            (true, ["true", "yes", "on"]),
+            (false, ["false", "no", "off"]),
+        ] {
+            if words.iter().any(is) {
+                return Ok(Arc::new(Value::Flag(set)));
+            }
         }
         match plain.strip_prefix('$') {
-            Some(name) if !name.starts_with(BCRYPT_PREFIX) => Ok(self.lookup(name, line)),
-            _ => Ok(Rc::new(Value::Text(text))),
+            Some(name) if !name.starts_with(BCRYPT_PREFIX) => Ok(self.lookup(name, place)),
+            _ => Ok(Arc::new(Value::Text(text))),
         }
     }
 
-    fn lookup(&self, name: &str, line: usize) -> Rc<Value> {
+    fn lookup(&self, name: &str, (line, column): (usize, usize)) -> Arc<Value> {
         if let Some(entry) = self.scopes.iter().rev().find_map(|scope| scope.get(name)) {
             return entry.value.clone();
         }
         self.session.variable(name).unwrap_or_else(|problem| {
-            Rc::new(Value::Unresolved(ConfigError {
+            Arc::new(Value::Unresolved(ConfigError {
                 file: self.scanner.file().to_path_buf(),
                 line,
+                column,
                 problem,
             }))
         })
     }
+}
+
+/// A number with its unit; one too large wraps, as it does in the server.
+fn scaled(number: i64, thousand: i64, prefix: char) -> i64 {
+    let power = match prefix.to_ascii_lowercase() {
+        'k' => 1,
+        'm' => 2,
+        'g' => 3,
+        't' => 4,
+        'p' => 5,
+        _ => 6,
+    };
+    number.wrapping_mul(thousand.wrapping_pow(power))
 }
 
 /// What may stand right behind a number. A `]` may not.

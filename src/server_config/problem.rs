@@ -11,6 +11,8 @@ pub struct ConfigError {
     pub file: PathBuf,
     /// The line, counted from 1; 0 where the whole file is meant.
     pub line: usize,
+    /// The character within the line, counted from 1; 0 where no line is known.
+    pub column: usize,
     /// What is wrong.
     pub problem: Problem,
 }
@@ -19,15 +21,32 @@ pub struct ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
     /// The file cannot be read.
-    Unreadable { kind: std::io::ErrorKind },
+    Unreadable {
+        /// Why.
+        kind: std::io::ErrorKind,
+    },
     /// The file is longer than any configuration.
-    TooLong { limit: u64 },
+    TooLong {
+        /// The length in bytes that is too much.
+        limit: u64,
+    },
     /// Not UTF-8, or a zero byte; `offset` counts bytes from the start of the file.
-    NotText { offset: usize },
+    NotText {
+        /// Where.
+        offset: usize,
+    },
     /// The text ends inside something.
-    UnexpectedEnd { inside: &'static str },
+    UnexpectedEnd {
+        /// What was not finished.
+        inside: &'static str,
+    },
     /// Something else than what has to stand here.
-    Unexpected { found: char, expected: &'static str },
+    Unexpected {
+        /// What stands there.
+        found: char,
+        /// What may stand there, in words.
+        expected: &'static str,
+    },
     /// A backslash before anything but `xHH`, `t`, `n`, `r`, `"` and another backslash.
     UnknownEscape,
     /// A number out of range, or with an unknown unit behind it.
@@ -35,25 +54,51 @@ pub enum Problem {
     /// What starts like a date is none of the form `YYYY-MM-DDThh:mm:ssZ`.
     BadDate,
     /// A key without a value.
-    NoValue { key: String },
+    NoValue {
+        /// The key.
+        key: String,
+    },
     /// Maps and arrays nested too deep.
-    TooDeep { limit: usize },
+    TooDeep {
+        /// Levels allowed.
+        limit: usize,
+    },
     /// A file that includes itself, over others perhaps.
-    IncludeLoop { path: PathBuf },
+    IncludeLoop {
+        /// The file.
+        path: PathBuf,
+    },
     /// More files, or more uses of environment variables, than any configuration has.
-    TooMany { limit: usize },
+    TooMany {
+        /// How many are allowed.
+        limit: usize,
+    },
     /// A variable that neither the configuration nor the environment defines.
-    UnknownVariable { name: String },
+    UnknownVariable {
+        /// The variable.
+        name: String,
+    },
     /// An environment variable that refers to itself, over others perhaps.
-    VariableLoop { name: String },
+    VariableLoop {
+        /// The variable.
+        name: String,
+    },
     /// A setting of another type than the server wants.
     WrongType {
+        /// The setting.
         key: String,
+        /// The type wanted, in words.
         expected: &'static str,
+        /// The type found, in words.
         found: &'static str,
     },
     /// A setting given twice, under two of its names perhaps.
-    Duplicate { key: String, other_line: usize },
+    Duplicate {
+        /// The setting, as the second one spells it.
+        key: String,
+        /// Line of the first.
+        other_line: usize,
+    },
     /// A cipher the server does not know.
     UnknownCipher,
 }
@@ -62,7 +107,13 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}: {}", self.file.display(), self.problem),
-            line => write!(f, "{}:{line}: {}", self.file.display(), self.problem),
+            line => write!(
+                f,
+                "{}:{line}:{}: {}",
+                self.file.display(),
+                self.column,
+                self.problem
+            ),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Characters, line numbers and strings of a server configuration.
 
 use super::problem::{ConfigError, Problem};
+use std::fmt;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What separates a key from its value.
@@ -25,26 +26,33 @@ pub struct Scanner<'a> {
     text: &'a str,
     offset: usize,
     line: usize,
-    file: Rc<Path>,
+    column: usize,
+    file: Arc<Path>,
 }
 
 impl<'a> Scanner<'a> {
     /// Starts at the beginning of `text`; `file` is for errors.
-    pub fn new(text: &'a str, file: Rc<Path>) -> Self {
+    pub fn new(text: &'a str, file: Arc<Path>) -> Self {
         Self {
             text,
             offset: 0,
             line: 1,
+            column: 1,
             file,
         }
     }
 
-    pub fn file(&self) -> &Rc<Path> {
+    pub fn file(&self) -> &Arc<Path> {
         &self.file
     }
 
     pub fn line(&self) -> usize {
         self.line
+    }
+
+    /// Characters of this line up to and with the next one.
+    pub fn column(&self) -> usize {
+        self.column
     }
 
     pub fn offset(&self) -> usize {
@@ -68,7 +76,12 @@ impl<'a> Scanner<'a> {
     pub fn bump(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.offset += c.len_utf8();
-        self.line += usize::from(c == '\n');
+        if c == '\n' {
+            self.line += 1;
+            self.column = 1;
+        } else {
+            self.column += 1;
+        }
         Some(c)
     }
 
@@ -91,6 +104,7 @@ impl<'a> Scanner<'a> {
         ConfigError {
             file: self.file.to_path_buf(),
             line: self.line,
+            column: self.column,
             problem,
         }
     }
@@ -205,12 +219,15 @@ impl<'a> Scanner<'a> {
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
+    /// A copy of `bytes`.
+    #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let mut secret = Self::default();
         secret.push(bytes);
         secret
     }
 
+    /// Adds bytes at the end.
     pub fn push(&mut self, bytes: &[u8]) {
         let length = self.0.len() + bytes.len();
         if length > self.0.capacity() {
@@ -221,7 +238,16 @@ impl Secret {
         self.0.extend_from_slice(bytes);
     }
 
+    /// The bytes.
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// Shows how long it is, not what.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
     }
 }
