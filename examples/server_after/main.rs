@@ -290,6 +290,7 @@ fn recover_all(store: &Path, encrypted: bool) -> Vec<StreamReport> {
     };
     let found = find_streams(&OsFileSystem, store).expect("streams in the copy");
     let how = RecoverOptions {
+        accept_expiry: true,
         accept_loss: true,
         undo: true,
     };

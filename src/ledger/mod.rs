@@ -18,8 +18,6 @@
 
 mod acks;
 pub mod replay;
-#[cfg(test)]
-mod tests;
 
 pub use acks::{Consumer, acknowledged};
 pub use replay::{Checkpoint, Limits, Replay, Replayed, Rollup, Stored, subject_id};
@@ -160,7 +158,11 @@ pub fn all_is_well(live: SeqSet, first_sequence: u64, last_sequence: u64) -> Led
 }
 
 fn remove_uncounted(counted: &SeqSet, first: u64, last: u64, ledger: &mut Ledger) {
-    if let Some(below) = first.min(last.saturating_add(1)).checked_sub(1).filter(|below| *below > 0) {
+    if let Some(below) = first
+        .min(last.saturating_add(1))
+        .checked_sub(1)
+        .filter(|below| *below > 0)
+    {
         let purged = missing_in(1..=below, counted);
         ledger.remove(Removal::Purge, &purged);
     }
@@ -172,7 +174,9 @@ fn remove_uncounted(counted: &SeqSet, first: u64, last: u64, ledger: &mut Ledger
 
 fn settle_found(witnesses: &Witnesses<'_>, ledger: &mut Ledger) {
     let mut left = witnesses.found.clone();
-    let fresh = witnesses.index.filter(|index| index.standing == Standing::Fresh);
+    let fresh = witnesses
+        .index
+        .filter(|index| index.standing == Standing::Fresh);
     let mut deleted = intersection(witnesses.deleted, witnesses.found);
     remove_all(&mut left, &deleted);
     if fresh.is_none() {
@@ -236,7 +240,10 @@ fn settle_unlisted(witnesses: &Witnesses<'_>, ledger: &mut Ledger) {
             named.union_with(&taken);
         }
     }
-    let acked = difference(&intersection(&witnesses.holes.unknown, witnesses.acked), &named);
+    let acked = difference(
+        &intersection(&witnesses.holes.unknown, witnesses.acked),
+        &named,
+    );
     ledger.remove(Removal::Ack, &acked);
     named.union_with(&acked);
     named.union_with(witnesses.found);
@@ -273,9 +280,7 @@ impl Gone<'_> {
         for entry in &self.index.state.blocks {
             self.settle_age(entry, ledger);
         }
-        if self.index.standing == Standing::Stale
-            || self.deleted_since()
-        {
+        if self.index.standing == Standing::Stale || self.deleted_since() {
             for entry in &self.index.state.blocks {
                 self.settle_block(entry, ledger);
             }
@@ -296,7 +301,9 @@ impl Gone<'_> {
 
     /// A block's youngest message tells the age of them all.
     fn settle_age(&mut self, entry: &BlockEntry, ledger: &mut Ledger) {
-        let Some(age) = self.witnesses.age else { return };
+        let Some(age) = self.witnesses.age else {
+            return;
+        };
         if entry.last_time_ns.saturating_add(age.max_age_ns) <= age.latest_ns {
             let of_block = self.of_block(entry);
             self.take(Removal::Age, &of_block, ledger);
@@ -317,8 +324,13 @@ impl Gone<'_> {
             return;
         }
         let witnesses = self.witnesses;
-        let at = witnesses.files.partition_point(|file| file.number < entry.number);
-        let file = witnesses.files.get(at).filter(|file| file.number == entry.number);
+        let at = witnesses
+            .files
+            .partition_point(|file| file.number < entry.number);
+        let file = witnesses
+            .files
+            .get(at)
+            .filter(|file| file.number == entry.number);
         let by_limits = match (witnesses.acks_remove, witnesses.per_subject) {
             (true, _) => Removal::Ack,
             (false, 0) => Removal::Tombstone,

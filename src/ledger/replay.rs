@@ -146,7 +146,6 @@ pub struct Replay {
     sizes: FxHashMap<u64, u64>,
     subjects: FxHashMap<u64, OfSubject>,
     owners: FxHashMap<u64, u64>,
-    remembered: usize,
     gave_up: bool,
     replayed: Replayed,
 }
@@ -165,7 +164,6 @@ impl Replay {
             sizes: FxHashMap::default(),
             subjects: FxHashMap::default(),
             owners: FxHashMap::default(),
-            remembered: 0,
             gave_up: false,
             replayed: Replayed::default(),
         }
@@ -190,7 +188,11 @@ impl Replay {
         self.bytes = self.bytes.saturating_add(stored.bytes);
         if self.limits.per_subject > 0 {
             *self.replayed.later.entry(stored.subject).or_default() += 1;
-            self.trim_subject(stored.subject, self.limits.per_subject, Removal::SubjectLimit);
+            self.trim_subject(
+                stored.subject,
+                self.limits.per_subject,
+                Removal::SubjectLimit,
+            );
         }
         self.trim_stream();
         match stored.rollup.filter(|_| self.limits.rollup) {
@@ -306,7 +308,11 @@ mod tests {
     }
 
     fn removed(replayed: &Replayed, removal: Removal) -> Vec<(u64, u64)> {
-        replayed.removed.get(&removal).map(ranges).unwrap_or_default()
+        replayed
+            .removed
+            .get(&removal)
+            .map(ranges)
+            .unwrap_or_default()
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod damaged;
 mod flipped;
 mod golden;
 mod hazards;
+mod ledger;
 mod listed;
 mod made;
 mod matrix;

@@ -69,6 +69,7 @@ pub fn mend(
 
 const KEEP_UNDO: RecoverOptions = RecoverOptions {
     accept_loss: true,
+    accept_expiry: true,
     undo: true,
 };
 
@@ -221,6 +222,7 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
     let before = snapshot(&stream.dir);
     let refused = RecoverOptions {
         accept_loss: false,
+        accept_expiry: true,
         undo: true,
     };
     let report = mend(&stream, &fixture.options(), &refused);

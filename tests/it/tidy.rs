@@ -13,6 +13,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["server_config", "format", "crypto", "env"],
     ),
     ("report", &["report", "format"]),
+    ("ledger", &["ledger", "report", "format"]),
     ("block", &["block", "format", "crypto"]),
     (
         "recovery",
@@ -22,7 +23,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "salvage",
         &[
-            "salvage", "recovery", "report", "block", "format", "crypto", "env",
+            "salvage", "recovery", "ledger", "report", "block", "format", "crypto", "env",
         ],
     ),
     (

@@ -155,6 +155,11 @@ pub const FLAGS: &[Flag] = &[
         "go on where messages would be lost",
     ),
     switch(
+        "accept-expiry",
+        &[Verb::Recover],
+        "go on where age would remove every message; --accept-loss says this too",
+    ),
+    switch(
         "no-undo",
         &[Verb::Recover],
         "do not put aside what is changed or removed",

@@ -52,7 +52,7 @@ impl Engine for Library {
             let result = saving::check(&OsFileSystem, stream, options, &watch(on_progress));
             return salvage::or_refused(stream, result).stream;
         }
-        recovery::examine(&OsFileSystem, stream, options, &watch(on_progress))
+        saving::audit::check(&OsFileSystem, stream, options, &watch(on_progress))
     }
 
     fn recover(
@@ -62,7 +62,7 @@ impl Engine for Library {
         recover: RecoverOptions,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
-        recovery::recover(
+        saving::audit::recover(
             &OsFileSystem,
             stream,
             options,

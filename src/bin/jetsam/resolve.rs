@@ -283,6 +283,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         Verb::Recover if raw.has("dry-run") => Task::Recover(None),
         Verb::Recover => Task::Recover(Some(RecoverOptions {
             accept_loss: raw.has("accept-loss"),
+            accept_expiry: raw.has("accept-expiry"),
             undo: !raw.has("no-undo"),
         })),
         Verb::Undo => Task::Undo,
@@ -435,7 +436,13 @@ mod tests {
             Task::Recover(options) => options,
             other => panic!("{line}: {other:?}"),
         };
-        let options = |accept_loss, undo| Some(RecoverOptions { accept_loss, undo });
+        let options = |accept_loss, undo| {
+            Some(RecoverOptions {
+                accept_loss,
+                accept_expiry: false,
+                undo,
+            })
+        };
         assert_eq!(recover("recover D"), options(false, true));
         assert_eq!(
             recover("recover D --accept-loss --no-undo"),
