@@ -46,7 +46,8 @@ pub fn all(criterion: &mut Criterion) {
         });
         group.bench_function(format!("index/{body_length} B"), |bencher| {
             bencher.iter(|| {
-                slots::index(&content, 1, shape.count, &mut SeqSet::new()).expect("a sound block")
+                slots::index(&content, 1, shape.count, &mut SeqSet::new(), true)
+                    .expect("a sound block")
             });
         });
     }

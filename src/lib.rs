@@ -1,6 +1,6 @@
 //! Recover, verify, salvage and embed NATS JetStream file stores.
 //!
-//! jetsam reads the directory in which nats-server keeps a stream and tells what nats-server v2.15.2
+//! jetsam reads the directory in which nats-server keeps a stream and tells what nats-server v2.15.3
 //! would make of it: the same state, field by field, with every decision explained, and without
 //! touching a byte unless asked to.
 //!
@@ -21,6 +21,7 @@ pub mod crypto;
 pub mod env;
 pub mod format;
 pub mod ledger;
+pub mod living;
 pub mod preflight;
 pub mod recovery;
 pub mod report;

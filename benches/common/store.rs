@@ -10,6 +10,7 @@ use jetsam::crypto::{
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::{compression, meta};
+use jetsam::living::Idle;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::{Source, StreamReport};
 use jetsam::recovery::{RecoverOptions, StreamDir, Watch, examine, recover};
@@ -86,6 +87,7 @@ impl Store {
         };
         let report = recover(
             &OsFileSystem,
+            &Idle::declared(),
             &self.stream,
             &self.options(),
             &what,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How long a start is foretold to take, and how long a real nats-server v2.15.2 takes.
+# How long a start is foretold to take, and how long a real nats-server v2.15.3 takes.
 #
 #   benches/starts/run.sh [--rounds N] [--write] [STORE...]
 #

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::recovery::options::{Collect, Keys, Options};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::{self, RecoverOptions, StreamDir, Watch};
@@ -75,6 +76,7 @@ pub fn recover(dir: &Path, ask: &Ask, how: How) -> StreamReport {
     };
     recovery::recover(
         &OsFileSystem,
+        &Idle::declared(),
         &stream(dir, ask),
         &options(ask, how),
         &accept,

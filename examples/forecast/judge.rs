@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, forecast};
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::Outcome;
@@ -81,8 +82,7 @@ pub fn foretell(dir: &Path, ask: &Ask, how: How, server: ServerVersion) -> Forec
 fn start_of(answer: &Answer) -> &'static str {
     match answer.outcome.as_str() {
         "opened" => "ok",
-        "skipped" => "stream-skipped",
-        "error" => "stream-deleted",
+        "skipped" | "error" => "stream-skipped",
         _ => "server-down",
     }
 }
@@ -241,7 +241,7 @@ fn losses(
 ) {
     // Some histories leave a store that the server itself does not open again.
     let comparable = before.outcome == "opened"
-        && matches!(answer.outcome.as_str(), "opened" | "error")
+        && answer.outcome == "opened"
         && matches!(answer.read_outcome.as_str(), "" | "ok")
         && is_listable(answer)
         && is_listable(before);
@@ -378,7 +378,15 @@ pub fn rebuild(bench: &mut Bench, base: &Base, judged: &mut Judged) -> io::Resul
     let stream = ours::stream(&dir, &base.ask);
     let options = ours::options(&base.ask, how(&before));
     let server = ServerVersion::default();
-    let report = rebuild_index(&OsFileSystem, &stream, &options, server, &OsEntropy, &watch);
+    let report = rebuild_index(
+        &OsFileSystem,
+        &Idle::declared(),
+        &stream,
+        &options,
+        server,
+        &OsEntropy,
+        &watch,
+    );
     if report.outcome == Outcome::Refused {
         return Ok(());
     }

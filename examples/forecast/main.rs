@@ -1,4 +1,4 @@
-//! Forecasts held against what the real nats-server v2.15.2 then does: random stores, random damage, `preflight` first, then the
+//! Forecasts held against what the real nats-server v2.15.3 then does: random stores, random damage, `preflight` first, then the
 //! server on a copy. Some cases go to a whole server, all of them to its file store alone (`testdata/oracle`).
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! With `--release VERSION=PATH` the server asked is a released nats-server, run as a process: how the start comes out, and how
-//! many messages it counts. Stores are written by v2.15.2 all the same: an older server meets them as after a downgrade.
+//! many messages it counts. Stores are written by v2.15.3 all the same: an older server meets them as after a downgrade.
 //!
 //! With `--damaged` the cases are the stores below `testdata/damaged`: one for every row and hazard of the recovery reference.
 //!

@@ -1,4 +1,4 @@
-//! Starts a real nats-server v2.15.2 on every committed store after `recover`, and demands the same
+//! Starts a real nats-server v2.15.3 on every committed store after `recover`, and demands the same
 //! state and the fast path. Needs the Go oracle (`testdata/oracle/build.sh`).
 //!
 //! `cargo run --release --example server_after`
@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::ServerKey;
 use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::recovery::report::{Outcome, Source, StreamReport};
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{RecoverOptions, StreamDir, Watch, find_streams, rebuild_index, recover};
@@ -239,10 +240,26 @@ fn rebuild_all(store: &Path, encrypted: bool, how: How, server: &str) -> Vec<Str
             }
         } else {
             leave_stale(&stream.dir, &|| {
-                rebuild_index(&OsFileSystem, stream, &options, server, &OsEntropy, &watch);
+                rebuild_index(
+                    &OsFileSystem,
+                    &Idle::declared(),
+                    stream,
+                    &options,
+                    server,
+                    &OsEntropy,
+                    &watch,
+                );
             });
         }
-        let report = rebuild_index(&OsFileSystem, stream, &options, server, &OsEntropy, &watch);
+        let report = rebuild_index(
+            &OsFileSystem,
+            &Idle::declared(),
+            stream,
+            &options,
+            server,
+            &OsEntropy,
+            &watch,
+        );
         if report.outcome != Outcome::Refused {
             // Age and limits are the server's to apply, which does so as it opens the store.
             reports.push(support::look(stream, &options));
@@ -297,7 +314,17 @@ fn recover_all(store: &Path, encrypted: bool) -> Vec<StreamReport> {
     found
         .streams
         .iter()
-        .map(|stream| recover(&OsFileSystem, stream, &options, &how, &OsEntropy, &watch))
+        .map(|stream| {
+            recover(
+                &OsFileSystem,
+                &Idle::declared(),
+                stream,
+                &options,
+                &how,
+                &OsEntropy,
+                &watch,
+            )
+        })
         .collect()
 }
 

@@ -27,9 +27,9 @@ pub struct BlockIndex {
     pub first_seq: u64,
     /// Positions covered: last − first + 1.
     pub span: u64,
-    /// Records with a TTL header, valid or not.
+    /// Records that set a TTL, valid or not ([`timer_headers`]).
     pub ttl_count: u64,
-    /// Records with a schedule header, valid or not.
+    /// Records that set a schedule, valid or not.
     pub schedule_count: u64,
 }
 
@@ -57,7 +57,7 @@ pub enum IndexFault {
 }
 
 /// Indexes `content` for a block that is known to span `first_seq..=last_seq` with `deleted` inside.
-/// Sequences without a record are added to `deleted`, also when indexing fails later.
+/// `empty_counts` is for [`timer_headers`]. Sequences without a record are added to `deleted`, also when indexing fails later.
 ///
 /// # Errors
 ///
@@ -67,6 +67,7 @@ pub fn index(
     first_seq: u64,
     last_seq: u64,
     deleted: &mut SeqSet,
+    empty_counts: bool,
 ) -> Result<BlockIndex, IndexFault> {
     if first_seq > last_seq.wrapping_add(1) {
         return Err(IndexFault::BadRange);
@@ -103,7 +104,7 @@ pub fn index(
             fill_gap(deleted, first_seq.wrapping_add(covered), seq);
         }
         covered = slot + 1;
-        take(&mut out, &record, seq, content);
+        take(&mut out, &record, seq, content, empty_counts);
         if (record.kind() == crate::format::record::RecordKind::Erased)
             && seq != 0
             && !deleted.contains(seq)
@@ -124,7 +125,7 @@ fn fill_gap(deleted: &mut SeqSet, from: u64, to: u64) {
     }
 }
 
-fn take(out: &mut BlockIndex, record: &RecordRef, seq: u64, content: &[u8]) {
+fn take(out: &mut BlockIndex, record: &RecordRef, seq: u64, content: &[u8], empty_counts: bool) {
     out.slots.push(Slot {
         seq,
         offset: u32::try_from(record.offset()).unwrap_or(u32::MAX),
@@ -132,17 +133,24 @@ fn take(out: &mut BlockIndex, record: &RecordRef, seq: u64, content: &[u8]) {
     if record.has_headers()
         && let Ok((block, _)) = record.headers_and_body(content)
     {
-        let (ttl, schedule) = timer_headers(block);
+        let (ttl, schedule) = timer_headers(block, empty_counts);
         out.ttl_count += u64::from(ttl);
         out.schedule_count += u64::from(schedule);
     }
 }
 
-/// Which of the headers that recovery counts a header block carries, with any value but an empty one.
+/// Which of the timers that recovery counts a header block sets: a TTL, a schedule. With `empty_counts` the header's line is
+/// enough; servers before 2.14.10 and 2.15.3 want a value on it.
 #[must_use]
-pub fn timer_headers(block: &[u8]) -> (bool, bool) {
+pub fn timer_headers(block: &[u8], empty_counts: bool) -> (bool, bool) {
     let present = headers::present(block);
-    let holds = |name| headers::find(block, name).is_some_and(|value| !value.is_empty());
+    let holds = |name| {
+        if empty_counts {
+            headers::has_line(block, name)
+        } else {
+            headers::find(block, name).is_some_and(|value| !value.is_empty())
+        }
+    };
     (
         present.ttl && holds(headers::TTL),
         present.schedule && holds(headers::SCHEDULE),

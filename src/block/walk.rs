@@ -14,6 +14,8 @@ pub struct WalkRules {
     pub rising: bool,
     /// A block with nothing but tombstones stands for the highest of them. Before, for the lowest.
     pub highest_tombstone: bool,
+    /// Tombstones and erased records tell where a block without a message stood. Before, they told nothing.
+    pub empty_blocks_tell: bool,
 }
 
 impl Default for WalkRules {
@@ -21,6 +23,7 @@ impl Default for WalkRules {
         WalkRules {
             rising: true,
             highest_tombstone: true,
+            empty_blocks_tell: true,
         }
     }
 }
@@ -220,7 +223,7 @@ impl Walker {
             self.out.last_seq = seq;
             self.out.last_ts = timestamp_ns;
         }
-        if self.out.messages == 0 {
+        if self.out.messages == 0 && self.rules.empty_blocks_tell {
             self.out.first_seq = seq.wrapping_add(1);
             self.out.first_ts = 0;
         } else if seq != 0 {
@@ -265,7 +268,7 @@ impl Walker {
             return;
         }
         match self.telling_tombstone {
-            Some((seq, timestamp_ns)) if seq > 0 => {
+            Some((seq, timestamp_ns)) if seq > 0 && self.rules.empty_blocks_tell => {
                 out.first_seq = seq.wrapping_add(1);
                 out.first_ts = 0;
                 if out.last_seq == 0 {

@@ -1,4 +1,4 @@
-//! The seam to the outside: files, the clock, randomness, other processes.
+//! The seam to the outside: files, the clock, randomness.
 //!
 //! Everything the library reads or changes goes through [`FileSystem`], [`Clock`] and [`Entropy`].
 //! [`OsFileSystem`] and its companions are the real ones; [`memory`] has twins that fail on demand.
@@ -6,7 +6,6 @@
 mod error;
 pub mod memory;
 mod os;
-mod process;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 pub use error::{IoError, LockError, Operation};
 pub use os::{OsClock, OsEntropy, OsFileSystem};
-pub use process::{ProcessInfo, running_server};
 
 /// Mode of a new file where nothing else decides: the owner's alone.
 pub const DEFAULT_FILE_MODE: u32 = 0o600;
@@ -62,6 +60,15 @@ pub struct Metadata {
     pub mode: Option<u32>,
     /// Time of the last modification in nanoseconds since the Unix epoch, 0 if unknown.
     pub modified_ns: i64,
+}
+
+/// What a file or directory is, under whatever name and mount it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileIdentity {
+    /// Number of the device.
+    pub device: u64,
+    /// Number of the file on it.
+    pub inode: u64,
 }
 
 /// A file open for reading at any offset, from any thread.
@@ -185,6 +192,16 @@ pub trait FileSystem: Send + Sync {
     /// Sets a file's permission bits, where the system has them.
     fn set_mode(&self, path: &Path, mode: u32) -> Result<(), IoError>;
 
+    /// Gives a file or directory the owner, the group and the permission bits that `like` has, as far as there are such
+    /// things and the caller may; whether anything changed. Without the right to give something away it stays ours.
+    fn adopt(&self, path: &Path, like: &Path) -> Result<bool, IoError> {
+        let wanted = self.metadata(like)?.mode;
+        match wanted.filter(|_| self.metadata(path).is_ok_and(|found| found.mode != wanted)) {
+            Some(mode) => self.set_mode(path, mode).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Sets a file's time of modification, in nanoseconds since the Unix epoch.
     fn set_modified(&self, path: &Path, time_ns: i64) -> Result<(), IoError>;
 
@@ -203,11 +220,33 @@ pub trait FileSystem: Send + Sync {
     /// absent and removed on release. Holders of the lock are kept apart; nobody else is.
     fn lock_exclusive(&self, dir: &Path) -> Result<LockGuard, LockError>;
 
-    /// The process, other than this one, that appears to be using a stream directory; see
-    /// [`running_server`]. `None` where that can not be told.
-    fn running_server(&self, dir: &Path) -> Option<ProcessInfo> {
-        let _ = dir;
-        None
+    /// Where a symbolic link leads, as it is written; what is no link fails as [`io::ErrorKind::InvalidInput`].
+    fn read_link(&self, path: &Path) -> Result<PathBuf, IoError> {
+        Err(IoError::new(
+            Operation::Metadata,
+            path,
+            io::ErrorKind::Unsupported,
+        ))
+    }
+
+    /// A path that exists, absolute and without links and dots. Where there are no links it is returned as it is.
+    fn canonical(&self, path: &Path) -> Result<PathBuf, IoError> {
+        self.metadata(path).map(|_| path.to_owned())
+    }
+
+    /// The identity of a file or directory, where the system has such a thing.
+    fn identity(&self, path: &Path) -> Result<FileIdentity, IoError> {
+        Err(IoError::new(
+            Operation::Metadata,
+            path,
+            io::ErrorKind::Unsupported,
+        ))
+    }
+
+    /// When anything about a file last changed, its name and its times included; in nanoseconds since the Unix epoch.
+    /// Nobody can set it, unlike the time of modification, which stands in for it where the system has none.
+    fn changed_ns(&self, path: &Path) -> Result<i64, IoError> {
+        self.metadata(path).map(|metadata| metadata.modified_ns)
     }
 
     /// Copies a directory and all it holds to a new place, syncing everything.
@@ -245,6 +284,18 @@ pub fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".jetsam.tmp");
     PathBuf::from(name)
+}
+
+/// A path from the bytes another program wrote it in.
+#[must_use]
+pub fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt;
+        OsString::from_vec(bytes).into()
+    }
+    #[cfg(not(unix))]
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// Tells the time.

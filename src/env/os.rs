@@ -20,11 +20,14 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::{
-    DEFAULT_FILE_MODE, DirEntry, FileKind, FileSystem, IoError, LockError, LockGuard, MappedBytes,
-    Mapping, Metadata, Operation, ProcessInfo, ReadFile, temporary_path,
+    DEFAULT_FILE_MODE, DirEntry, FileIdentity, FileKind, FileSystem, IoError, LockError, LockGuard,
+    MappedBytes, Mapping, Metadata, Operation, ReadFile, temporary_path,
 };
 use clock::{nanoseconds, system_time};
-use system::{give_to_owner_of, make_dir, mode_of, read_some_at, set_mode_of, with_mode};
+use system::{
+    adopt_owner_and_mode, changed_of, give_to_owner_of, identity_of, make_dir, mode_of,
+    read_some_at, set_mode_of, with_mode,
+};
 
 pub use clock::{OsClock, OsEntropy};
 
@@ -249,6 +252,11 @@ impl FileSystem for OsFileSystem {
             .at(Operation::SetMode, path)
     }
 
+    fn adopt(&self, path: &Path, like: &Path) -> Result<bool, IoError> {
+        let wanted = fs::metadata(like).at(Operation::Metadata, like)?;
+        adopt_owner_and_mode(path, &wanted).at(Operation::SetMode, path)
+    }
+
     fn set_modified(&self, path: &Path, time_ns: i64) -> Result<(), IoError> {
         open_to_alter(path)
             .and_then(|file| file.set_modified(system_time(time_ns)))
@@ -294,8 +302,24 @@ impl FileSystem for OsFileSystem {
         lock::exclusive(dir)
     }
 
-    fn running_server(&self, dir: &Path) -> Option<ProcessInfo> {
-        super::running_server(dir)
+    fn read_link(&self, path: &Path) -> Result<PathBuf, IoError> {
+        fs::read_link(path).at(Operation::Metadata, path)
+    }
+
+    fn canonical(&self, path: &Path) -> Result<PathBuf, IoError> {
+        fs::canonicalize(path).at(Operation::Metadata, path)
+    }
+
+    fn identity(&self, path: &Path) -> Result<FileIdentity, IoError> {
+        let metadata = fs::metadata(path).at(Operation::Metadata, path)?;
+        identity_of(&metadata)
+            .ok_or_else(|| IoError::new(Operation::Metadata, path, io::ErrorKind::Unsupported))
+    }
+
+    fn changed_ns(&self, path: &Path) -> Result<i64, IoError> {
+        let metadata = fs::metadata(path).at(Operation::Metadata, path)?;
+        let modified_ns = || metadata.modified().map_or(0, nanoseconds);
+        Ok(changed_of(&metadata).unwrap_or_else(modified_ns))
     }
 }
 
@@ -323,26 +347,6 @@ impl ReadFile for OpenFile {
         }
         Ok(filled)
     }
-}
-
-/// Where a link leads, for looking at processes.
-#[cfg(target_os = "linux")]
-pub(super) fn read_link(path: &Path) -> Option<PathBuf> {
-    fs::read_link(path).ok()
-}
-
-/// A path without links and dots, for comparing.
-#[cfg(target_os = "linux")]
-pub(super) fn canonical(path: &Path) -> Option<PathBuf> {
-    fs::canonicalize(path).ok()
-}
-
-/// Device and number of the file a path leads to: the same under every name and mount.
-#[cfg(target_os = "linux")]
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
 }
 
 fn kind_and_length(metadata: &fs::Metadata) -> (FileKind, u64) {

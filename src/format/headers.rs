@@ -62,6 +62,21 @@ fn name_offset(headers: &[u8], name: &[u8]) -> Option<usize> {
     }
 }
 
+/// Whether a line of the block has exactly this name, with a value or without: CR LF, the name and a colon, wherever they stand.
+#[must_use]
+pub fn has_line(headers: &[u8], name: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some(rest) = headers.get(from..)
+        && let Some(at) = position(rest, b"\r\n")
+    {
+        from += at + 2;
+        if headers.get(from..).is_some_and(|line| is_named(line, name)) {
+            return true;
+        }
+    }
+    false
+}
+
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() {
         return None;
@@ -370,6 +385,42 @@ mod tests {
     }
 
     #[test]
+    fn a_line_counts_by_its_name_alone() {
+        let both = |text: &str| {
+            let block = text.as_bytes();
+            (has_line(block, TTL), has_line(block, SCHEDULE))
+        };
+        for (text, expected) in [
+            ("", (false, false)),
+            ("NATS/1.0\r\n\r\n", (false, false)),
+            ("NATS/1.0\r\nNats-TTL: 5\r\n\r\n", (true, false)),
+            ("NATS/1.0\r\nNats-TTL:\r\n\r\n", (true, false)),
+            ("NATS/1.0\r\nNats-TTL:", (true, false)),
+            ("NATS/1.0\r\nNats-TTL", (false, false)),
+            ("\r\nNats-Schedule:", (false, true)),
+            ("Nats-TTL: 5\r\n", (false, false)),
+            ("x\nNats-TTL: 5\r\n", (false, false)),
+            ("x\r\nnats-ttl: 5\r\n", (false, false)),
+            ("x\r\nNats-TTL-Max: 5\r\n", (false, false)),
+            ("x\r\n Nats-TTL: 5\r\n", (false, false)),
+            ("x\r\nNats-Schedule-Next: purge\r\n", (false, false)),
+            ("x\r\nA: Nats-TTL: 5\r\n", (false, false)),
+            ("x\r\nA: Nats-TTL\r\nNats-TTL: 5\r\n", (true, false)),
+            ("x\r\nNats-TTL-Max: 1\r\nNats-TTL: 2\r\n", (true, false)),
+            (
+                "x\r\nNats-TTL: 1\r\nNats-Schedule: @every 1s\r\n",
+                (true, true),
+            ),
+            ("x\r\nNats-Schedule:\r\nNats-TTL:\r\n", (true, true)),
+            ("x\r\n\r\nNats-TTL: 1", (true, false)),
+            ("x\r\r\nNats-TTL: 1", (true, false)),
+            ("x\r\nNats-Nats-TTL: 1", (false, false)),
+        ] {
+            assert_eq!(both(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn ttl_forms() {
         for (value, expected) in [
             ("", Ok(0)),
@@ -518,6 +569,13 @@ mod tests {
             prop_assert!(quick.ttl || find(&headers, TTL).is_none());
             prop_assert!(quick.schedule || find(&headers, SCHEDULE).is_none());
             prop_assert!(quick.source || find(&headers, STREAM_SOURCE).is_none());
+            for (name, quick) in [(TTL, quick.ttl), (SCHEDULE, quick.schedule)] {
+                // What a plain search for the three parts in a row finds.
+                let line = [b"\r\n", name, b":"].concat();
+                let there = headers.windows(line.len()).any(|window| window == line);
+                prop_assert_eq!(has_line(&headers, name), there);
+                prop_assert!(quick || !there);
+            }
             let _ = message_ttl(&headers);
             let _ = stream_source(&headers);
             let _ = parse_stream_source(&headers);

@@ -36,6 +36,29 @@ pub fn is_literal(subject: &[u8]) -> bool {
         .any(|token| token == ONE_TOKEN || token == REST)
 }
 
+/// Whether the server keeps a subject to itself: JetStream's requests, acknowledgements, flow control, snapshots and events,
+/// replies of services, and replies that went through a gateway. Nothing may be delivered to one.
+#[must_use]
+pub fn is_reserved(subject: &str) -> bool {
+    const SERVICE_REPLY: &str = "_R_.";
+    let behind = |prefix: &str| {
+        subject
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty())
+    };
+    if subject.starts_with(SERVICE_REPLY) || behind("_GR_.") || behind("$GR.") {
+        return true;
+    }
+    let mut tokens = subject.split('.');
+    if tokens.next() != Some("$JS") {
+        return false;
+    }
+    let kind = tokens.next();
+    matches!(kind, Some("API" | "ACK" | "FC" | "SNAPSHOT" | "EVENT"))
+        // The requests of a domain.
+        || tokens.next() == Some("API")
+}
+
 /// Whether `filter` selects `subject`. The subject is taken literally, wildcards in it included.
 #[must_use]
 pub fn matches(subject: &[u8], filter: &[u8]) -> bool {
@@ -59,6 +82,39 @@ pub fn matches(subject: &[u8], filter: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn reserved_subjects() {
+        for subject in [
+            "$JS.API",
+            "$JS.API.STREAM.DELETE.X",
+            "$JS.ACK.S.C.1.2.3.4.5",
+            "$JS.FC.S.C.x",
+            "$JS.SNAPSHOT.ACK.x",
+            "$JS.EVENT.ADVISORY.x",
+            "$JS.hub.API.INFO",
+            "_R_.",
+            "_R_.abc.def",
+            "_GR_.x",
+            "$GR.x",
+        ] {
+            assert!(is_reserved(subject), "{subject}");
+        }
+        for subject in [
+            "",
+            "$JS",
+            "$JS.x",
+            "$JS.x.y.API",
+            "$js.API",
+            "_R_",
+            "_GR_.",
+            "$GR",
+            "a.$JS.API",
+            "_INBOX.x",
+        ] {
+            assert!(!is_reserved(subject), "{subject}");
+        }
+    }
 
     #[test]
     fn validity() {

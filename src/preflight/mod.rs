@@ -17,9 +17,11 @@
 //! * A stand-alone server is assumed: replicated streams are left out by it, and told so.
 //! * What [`crate::recovery::server`] lists as left out of the differences between versions.
 
+mod output;
 mod pace;
 mod stream;
 
+pub use output::vouch;
 pub use pace::{Pace, measure};
 pub use stream::forecast;
 
@@ -40,6 +42,8 @@ pub struct PreflightOptions {
     pub probe: Option<Duration>,
     /// What [`measure`] found of the stream and this machine; without it no time is foretold.
     pub pace: Option<Pace>,
+    /// Read only what the server would: believe a sound index. For a store whose blocks were just verified.
+    pub quick: bool,
 }
 
 /// How the start comes out for one stream.

@@ -27,7 +27,7 @@ pub fn forecast(
 ) -> Forecast {
     let options = &Options {
         server: preflight.server,
-        quick: false,
+        quick: preflight.quick,
         ..options.clone()
     };
     let mut foreseen = foresee(fs, stream, options, watch);
@@ -39,12 +39,17 @@ pub fn forecast(
     let mut events = std::mem::take(&mut report.events);
     let mut actions = std::mem::take(&mut report.actions);
     actions.append(&mut foreseen.cut_short);
-    let (consumers_lost, consumers_disabled) = consumers(report, &events, start, server);
+    let (consumers_lost, consumers_disabled) = consumers(report, start, server);
     note_deletions(stream, start, &consumers_lost, &mut actions);
     if foreseen.recreates && start == Start::Ok {
         let detail = "its metadata is written anew, with the time of this start as its creation; streams that source from it take \
                       it for another stream and store its messages again";
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
+    }
+    if keeps_name(report, &events, start, foreseen.raft_group) {
+        let detail =
+            "creating a stream of this name would open this directory, old messages and all";
+        events.push(Event::new(EventCode::StreamNameTaken, detail));
     }
     let read = reading(&events, start, server);
     let fast_path = report.source == Some(Source::Index);
@@ -142,6 +147,23 @@ fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
     }
 }
 
+/// Whether the directory of a stream that is left out stays while no stream runs on it (H38). One that is shown as offline
+/// has its name, and is not in the way.
+fn keeps_name(report: &StreamReport, events: &[Event], start: Start, raft_group: bool) -> bool {
+    let offline = [
+        EventCode::StreamUnsupported,
+        EventCode::StreamStrictJson,
+        EventCode::ConsumerStreamStopped,
+    ];
+    start == Start::StreamSkipped
+        && !raft_group
+        && matches!(
+            report.refusal,
+            Some(Refusal::OpenFails | Refusal::Skipped | Refusal::NeedsKey)
+        )
+        && !events.iter().any(|event| offline.contains(&event.code))
+}
+
 /// The account of its messages, with what this start changes of it; the report is brought in line.
 fn account(
     fs: &dyn FileSystem,
@@ -186,12 +208,7 @@ fn expired(ledger: Option<&Ledger>, readable: &SeqSet, start: Start) -> u64 {
 }
 
 /// Consumers that are deleted, and those that are out of service.
-fn consumers(
-    report: &StreamReport,
-    events: &[Event],
-    start: Start,
-    server: Behaviour,
-) -> (Vec<String>, Vec<String>) {
+fn consumers(report: &StreamReport, start: Start, server: Behaviour) -> (Vec<String>, Vec<String>) {
     let names = |wanted: &[&str]| -> Vec<String> {
         let found = report
             .consumers
@@ -201,15 +218,13 @@ fn consumers(
     };
     match start {
         Start::Ok => {
-            let failed = names(&["failed"]);
             // A consumer whose metadata cannot be opened is passed over, its directory kept.
             if server.deletes_failed_consumers() {
-                return (failed, names(&["skipped"]));
+                return (names(&["failed", "deleted"]), names(&["skipped"]));
             }
-            let _ = events;
-            (Vec::new(), names(&["failed", "skipped"]))
+            (names(&["deleted"]), names(&["failed", "skipped"]))
         }
-        Start::StreamDeleted => (names(&["ok", "failed", "skipped"]), Vec::new()),
+        Start::StreamDeleted => (names(&["ok", "failed", "skipped", "deleted"]), Vec::new()),
         Start::StreamSkipped | Start::ServerDown => (Vec::new(), Vec::new()),
     }
 }
@@ -233,13 +248,14 @@ fn note_deletions(
         kind: ActionKind::RemoveConsumer,
         file: format!("obs/{name}"),
         offset: None,
-        detail: "its store does not open, and this server deletes what it cannot open".into(),
+        detail: "this server deletes the directory of a consumer that it cannot bring back".into(),
     }));
 }
 
 /// How often every block is read.
 fn scans(report: &StreamReport, state: Option<&State>, events: &[Event], start: Start) -> Scans {
-    if start == Start::StreamSkipped {
+    // A stream whose open fails was read up to there.
+    if start == Start::StreamSkipped && report.refusal != Some(Refusal::OpenFails) {
         return Scans::default();
     }
     let walked = report.source != Some(Source::Index);

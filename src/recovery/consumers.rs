@@ -6,20 +6,23 @@
 
 use super::events::{Event, EventCode, Severity};
 use super::files::{FileFault, StreamFiles};
+use super::ignored;
 use super::model::StreamKeys;
-use super::report::{ConsumerReport, Outcome};
+use super::report::{ConsumerReport, Outcome, Position};
 use super::server::{Behaviour, Feature};
 use super::streams::MetaFiles;
 use super::trials::{KeyTrials, MetaKeyFault};
 use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
 use crate::format::checksum::{HashKey, hex16};
-use crate::format::consumer::{ConsumerFile, ConsumerState};
-use crate::format::meta::ConsumerMeta;
+use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState};
+use crate::format::meta::{ConsumerMeta, MetaError, is_valid_subject};
+use crate::format::subject;
 
 const DIR: &str = "obs";
 const OK: &str = "ok";
 const SKIPPED: &str = "skipped";
 const FAILED: &str = "failed";
+const DELETED: &str = "deleted";
 
 /// What became of a stream's consumers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +41,17 @@ pub struct Consumers {
 pub fn judge(
     files: StreamFiles<'_>,
     keys: &StreamKeys<'_>,
+    subjects: &[String],
     last_seq: u64,
     server: Behaviour,
 ) -> Consumers {
+    let stream = Stream {
+        files,
+        keys,
+        subjects,
+        last_seq,
+        server,
+    };
     let mut found = Consumers {
         reports: Vec::new(),
         events: Vec::new(),
@@ -58,6 +69,9 @@ pub fn judge(
         }
     };
     for name in names {
+        if !name.is_dir || is_stray(files, &name.name) {
+            continue;
+        }
         let Some(name) = name.name.to_str() else {
             let shown = name.name.to_string_lossy().into_owned();
             let detail = format!("{shown:?} is not UTF-8, so no consumer; it is passed over");
@@ -66,24 +80,52 @@ pub fn judge(
                 .push(Event::new(EventCode::LeftOverFile, detail).file(DIR));
             continue;
         };
-        judge_one(files, keys, last_seq, server, name, &mut found);
+        judge_one(&stream, name, &mut found);
     }
     found
 }
 
-fn judge_one(
-    files: StreamFiles<'_>,
-    keys: &StreamKeys<'_>,
+/// Whether a directory is none of a consumer's: what file systems put everywhere, with nothing of a consumer in it.
+fn is_stray(files: StreamFiles<'_>, name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    let is_suspect = name == "lost+found" || name.starts_with('.');
+    is_suspect
+        && !["meta.inf", "meta.sum", "meta.key", "o.dat"]
+            .into_iter()
+            .any(|file| {
+                files
+                    .exists(&format!("{DIR}/{name}/{file}"))
+                    .unwrap_or(true)
+            })
+}
+
+/// What of the stream its consumers are judged by.
+struct Stream<'a> {
+    files: StreamFiles<'a>,
+    keys: &'a StreamKeys<'a>,
+    /// What the stream takes.
+    subjects: &'a [String],
     last_seq: u64,
     server: Behaviour,
-    name: &str,
-    found: &mut Consumers,
-) {
+}
+
+fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
+    let &Stream {
+        files,
+        keys,
+        subjects,
+        last_seq,
+        server,
+    } = stream;
     let mut one = One {
         files,
         keys,
+        subjects,
         server,
         name,
+        comes_up_elsewhere: false,
         events: Vec::new(),
     };
     let (outcome, state) = match one.open() {
@@ -95,7 +137,10 @@ fn judge_one(
         }
         Err(Stop::Skipped) => (SKIPPED, ConsumerState::default()),
         Err(Stop::Failed) => (FAILED, ConsumerState::default()),
+        Err(Stop::Deleted) => (DELETED, ConsumerState::default()),
     };
+    let comes_up = outcome == OK && !one.comes_up_elsewhere;
+    let held = if comes_up { None } else { one.held() };
     let crash = |event: &Event| event.code == EventCode::OpenWouldCrash;
     let mended = outcome != OK
         || one
@@ -116,6 +161,7 @@ fn judge_one(
         ack_floor: (state.ack_floor.consumer, state.ack_floor.stream),
         pending_count: state.pending.len() as u64,
         redelivered_count: state.redelivered.len() as u64,
+        held,
     });
 }
 
@@ -125,6 +171,8 @@ enum Stop {
     Skipped,
     /// Its store does not open; the server keeps the directory, and its name stays taken.
     Failed,
+    /// The server removes its directory.
+    Deleted,
 }
 
 /// How `o.dat` is read.
@@ -144,8 +192,11 @@ enum StateKey {
 struct One<'a> {
     files: StreamFiles<'a>,
     keys: &'a StreamKeys<'a>,
+    subjects: &'a [String],
     server: Behaviour,
     name: &'a str,
+    /// Whether the server makes a consumer of another name of it, in a directory of that name.
+    comes_up_elsewhere: bool,
     events: Vec<Event>,
 }
 
@@ -182,6 +233,11 @@ impl One<'_> {
     fn open(&mut self) -> Result<ConsumerState, Stop> {
         let found = MetaFiles::read(self.files, &self.path(""));
         let meta = self.open_meta(&found)?;
+        self.compare_name(&meta);
+        self.delivery(&meta.deliver_subject)?;
+        let file = self.path("meta.inf");
+        self.events
+            .append(&mut ignored::of_consumer(&meta, self.server, &file));
         if meta.mem_storage {
             return Ok(ConsumerState::default());
         }
@@ -189,6 +245,9 @@ impl One<'_> {
         let detail = match self.files.read(&self.path("o.dat")) {
             Ok(bytes) => return self.decode(&bytes, state_key),
             Err(FileFault::Missing) if !matches!(state_key, StateKey::Converting(..)) => {
+                let detail =
+                    "the file is not there: delivery starts over by the consumer's deliver policy";
+                self.note(EventCode::ConsumerStateMissing, "o.dat", detail);
                 return Ok(ConsumerState::default());
             }
             Err(FileFault::Missing) => {
@@ -197,6 +256,56 @@ impl One<'_> {
             Err(FileFault::Failed(detail)) => detail,
         };
         self.fail(EventCode::ConsumerAddFailed, "o.dat", detail)
+    }
+
+    /// The server brings a consumer back under the name in its configuration, which names its directory.
+    fn compare_name(&mut self, meta: &ConsumerMeta) {
+        let name = &meta.durable;
+        // An ephemeral consumer comes back under its directory's name.
+        if name.is_empty() || name == self.name {
+            return;
+        }
+        let detail = format!(
+            "the consumer is called {name}: the server makes a new one of that name, without this position"
+        );
+        self.comes_up_elsewhere = true;
+        self.note(EventCode::ConsumerRenamed, "meta.inf", detail);
+    }
+
+    /// What `o.dat` tells of the position, whatever the server makes of it.
+    fn held(&self) -> Option<Position> {
+        let bytes = self.files.read(&self.path("o.dat")).ok()?;
+        let key = self.files.read(&self.path("meta.key"));
+        let opened;
+        let plain = match key {
+            Ok(key) => {
+                opened = self.opened_by_any(&key, &bytes)?;
+                &opened
+            }
+            Err(_) => &bytes,
+        };
+        let state = match ConsumerFile::decode(plain) {
+            Ok(file) => file.state,
+            Err(_) => ConsumerRemains::decode(plain)?.state,
+        };
+        Some(Position {
+            ack_floor: (state.ack_floor.consumer, state.ack_floor.stream),
+            delivered: (state.delivered.consumer, state.delivered.stream),
+        })
+    }
+
+    fn opened_by_any(&self, key: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+        let context = consumer_context(self.keys.stream, self.name.as_bytes());
+        let servers = [self.keys.current, self.keys.previous];
+        servers.into_iter().flatten().find_map(|server| {
+            let kek = server.key_encryption_key(self.keys.account, &context);
+            [self.keys.cipher, self.keys.cipher.other()]
+                .into_iter()
+                .find_map(|cipher| {
+                    let (seed, _) = KeyFile::open(key, &kek, cipher).ok()?;
+                    open_sealed(bytes, &seed, cipher).ok()
+                })
+        })
     }
 
     fn open_meta(&mut self, found: &MetaFiles) -> Result<ConsumerMeta, Stop> {
@@ -257,8 +366,13 @@ impl One<'_> {
     }
 
     fn parse(&mut self, plain: &[u8]) -> Result<ConsumerMeta, Stop> {
-        let meta = match ConsumerMeta::parse(plain) {
-            Ok(meta) => meta,
+        let fitting = self.server.has(Feature::UnknownValuesOffline);
+        let parsed = match ConsumerMeta::parse(plain) {
+            Err(MetaError::Value { .. }) if fitting => ConsumerMeta::parse_fitting(plain),
+            parsed => parsed.map(|meta| (meta, None)),
+        };
+        let (meta, misfit) = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 return self.skip(EventCode::ConsumerMetaJson, "meta.inf", error.to_string());
             }
@@ -273,6 +387,9 @@ impl One<'_> {
                 meta.required_level,
             );
             self.note(EventCode::ConsumerUnsupported, "meta.inf", detail);
+        } else if let Some(misfit) = misfit {
+            let detail = format!("the value is not known, the field is left out: {misfit}");
+            self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
         } else if !meta.unknown_fields.is_empty() {
             let detail = format!("unknown fields: {}", meta.unknown_fields.join(", "));
             self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
@@ -281,6 +398,45 @@ impl One<'_> {
         }
         let detail = "a stand-alone server stops the whole stream over this consumer";
         self.skip(EventCode::ConsumerStreamStopped, "meta.inf", detail)
+    }
+
+    /// Whether anything can be delivered to where the consumer wants it.
+    fn delivery(&mut self, deliver_subject: &str) -> Result<(), Stop> {
+        const INF: &str = "meta.inf";
+        if deliver_subject.is_empty() {
+            return Ok(());
+        }
+        if !subject::is_literal(deliver_subject.as_bytes()) {
+            let detail = format!("it delivers to {deliver_subject:?}, which has wildcards");
+            return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+        }
+        let deletes = self.server.has(Feature::ForbiddenDeliveryDeletes);
+        let valid = is_valid_subject(deliver_subject);
+        if !valid || deletes && subject::is_reserved(deliver_subject) {
+            let why = match valid {
+                true => "which the server keeps to itself",
+                false => "which is no valid subject",
+            };
+            if !deletes {
+                let detail = format!("it delivers to {deliver_subject:?}, {why}");
+                return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+            }
+            let detail =
+                format!("it delivers to {deliver_subject:?}, {why}; its directory is removed");
+            self.note(EventCode::ConsumerWouldBeDeleted, INF, detail);
+            return Err(Stop::Deleted);
+        }
+        let subject = deliver_subject.as_bytes();
+        if let Some(own) = self
+            .subjects
+            .iter()
+            .find(|own| subject::matches(subject, own.as_bytes()))
+        {
+            let detail =
+                format!("it delivers to {deliver_subject:?}, which the stream takes by {own:?}");
+            return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+        }
+        Ok(())
     }
 
     /// How the consumer's store reads `o.dat`. Unlike for the metadata, the previous key is not tried.
@@ -475,6 +631,7 @@ mod tests {
             judge(
                 StreamFiles::new(&self.fs, Path::new("/s")),
                 &keys,
+                &["own.>".to_owned()],
                 9,
                 Behaviour::default(),
             )
@@ -517,9 +674,10 @@ mod tests {
                 ack_floor: (2, 3),
                 pending_count: 1,
                 redelivered_count: 0,
+                held: None,
             }]
         );
-        plain().expect(OK, &[], Outcome::Clean);
+        plain().expect(OK, &[EventCode::ConsumerStateMissing], Outcome::Recovered);
         assert_eq!(Case::new(None, None).judged().reports, []);
     }
 
@@ -540,7 +698,7 @@ mod tests {
                 vec![E::ConsumerSumMissing],
             ),
             (
-                plain().file("meta.sum", "x"),
+                plain().file("meta.sum", "x").file("o.dat", plain_state()),
                 OK,
                 vec![E::ConsumerSumMismatch],
             ),
@@ -554,6 +712,36 @@ mod tests {
                 empty().meta(br#"{"metadata":{"_nats.req.level":"9"}}"#),
                 SKIPPED,
                 vec![E::ConsumerUnsupported, E::ConsumerStreamStopped],
+            ),
+            (
+                empty().meta(br#"{"ack_policy":"novel"}"#),
+                SKIPPED,
+                vec![E::ConsumerStrictJson, E::ConsumerStreamStopped],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"$JS.ACK.x"}"#),
+                DELETED,
+                vec![E::ConsumerWouldBeDeleted],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"a b"}"#),
+                DELETED,
+                vec![E::ConsumerWouldBeDeleted],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"a.>"}"#),
+                SKIPPED,
+                vec![E::ConsumerAddFailed],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"own.a"}"#),
+                SKIPPED,
+                vec![E::ConsumerAddFailed],
+            ),
+            (
+                empty().meta(br#"{"deliver_subject":"owned.a"}"#),
+                OK,
+                vec![],
             ),
             (plain().file("o.dat", ""), OK, vec![E::ConsumerStateEmpty]),
             (
@@ -634,7 +822,7 @@ mod tests {
     fn consumers_about_to_be_encrypted() {
         use EventCode as E;
         let bare = || Case::new(Some("k"), None).meta(JSON);
-        bare().expect(OK, &[], Outcome::Clean);
+        bare().expect(OK, &[E::ConsumerStateMissing], Outcome::Recovered);
         bare()
             .file("o.dat", plain_state())
             .expect(OK, &[], Outcome::Clean);
@@ -710,6 +898,7 @@ mod tests {
         let found = judge(
             files,
             &setup.keys(options),
+            &[],
             last_seq.expect("a state"),
             Behaviour::default(),
         );

@@ -167,11 +167,11 @@ pub fn open<'a>(
     if rebuild {
         timers.anew = true;
         if let Err(fault) = recount_timers(&mut model) {
-            return Err(refuse(model, Refusal::ServerDown, fault));
+            return Err(refuse_late(model, fault));
         }
     }
     if let Err(fault) = after_load(&mut model, &timers) {
-        return Err(refuse(model, Refusal::ServerDown, fault));
+        return Err(refuse_late(model, fault));
     }
     if rebuild {
         model.drop_dead_schedules();
@@ -213,7 +213,7 @@ impl Steps<'_> {
     /// Steps 1 to 3.
     fn load(&mut self, model: &mut Model<'_>) -> Result<Source, (Refusal, Fault)> {
         recover_purge(model).map_err(|fault| (refusal_of(&fault), fault))?;
-        let file = if self.no_index {
+        let file = if self.no_index || !model.rules.server.has(Feature::IndexFile) {
             Err(FileFault::Missing)
         } else {
             model
@@ -318,10 +318,37 @@ fn refusal_of(fault: &Fault) -> Refusal {
     }
 }
 
+/// An open that ends behind the blocks: some releases crash on their way out.
+fn refuse_late(model: Model<'_>, fault: Fault) -> Box<Refused> {
+    let refusal = match model.rules.server.has(Feature::LateEndCrashes) {
+        true => Refusal::ServerDown,
+        false => refusal_of(&fault),
+    };
+    refuse(model, refusal, fault)
+}
+
+/// A change of keys that an open broke off, this one or one before (H40).
+fn note_half_rotation(model: &mut Model<'_>, fault: &Fault) {
+    let (current, changed) = model.keyed;
+    let here = matches!(fault.cause, Cause::BadRecord(_) | Cause::Misaligned);
+    let half = changed > 0 || current > 0 && here;
+    if model.disk.keys.previous.is_none() || !half {
+        return;
+    }
+    let detail = format!(
+        "{current} blocks are under the new key, {changed} more are put under it before the open fails; a start with the \
+         former key alone deletes them"
+    );
+    model.event(Event::new(EventCode::RotationHalfDone, detail));
+}
+
 fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> {
     let code = match refusal {
         Refusal::ServerDown => EventCode::OpenWouldCrash,
-        Refusal::OpenFails => EventCode::ServerWouldDeleteStream,
+        Refusal::OpenFails if model.rules.server.has(Feature::FailedOpenDeletes) => {
+            EventCode::ServerWouldDeleteStream
+        }
+        Refusal::OpenFails => EventCode::ServerWouldSkipStream,
         _ => EventCode::IoError,
     };
     let mut event = Event::new(code, fault.to_string());
@@ -329,6 +356,9 @@ fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> 
     event.offset = fault.offset();
     event.seq = fault.seq;
     model.events.push(event);
+    if refusal == Refusal::OpenFails {
+        note_half_rotation(&mut model, &fault);
+    }
     Box::new(Refused {
         refusal,
         fault,
@@ -450,7 +480,11 @@ fn recount_timers(model: &mut Model<'_>) -> Result<(), Fault> {
 /// Steps 4 to 8.
 fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
     model.recover_timers(timers)?;
-    model.apply_tombstones()?;
+    if model.rules.server.has(Feature::Tombstones) {
+        model.apply_tombstones()?;
+    } else {
+        note_returning(model);
+    }
     if model.rules.limits {
         model.enforce_message_limit()?;
         model.enforce_byte_limit()?;
@@ -462,6 +496,22 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
         model.enforce_subject_limit()?;
     }
     Ok(())
+}
+
+/// Deleted messages whose tombstones this server does not know come back.
+fn note_returning(model: &mut Model<'_>) {
+    let mut returning = std::mem::take(&mut model.tombstones);
+    returning.sort_unstable();
+    returning.dedup();
+    returning.retain(|seq| model.holds(*seq));
+    if let [first, ..] = returning.as_slice() {
+        let detail = format!(
+            "{} messages that were deleted are live again: server {} does not know tombstones",
+            returning.len(),
+            model.rules.server.version()
+        );
+        model.event(Event::new(EventCode::DeletesReturn, detail).seq(*first));
+    }
 }
 
 /// Where the totals leave no room for deleted sequences, those that are deleted all the same count

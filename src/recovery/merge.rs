@@ -4,7 +4,7 @@ use super::actions::ActionKind;
 use super::events::{Event, EventCode, Severity};
 use super::fault::{Cause, Fault};
 use super::files::FileFault;
-use super::model::{Block, Edge, Model, Totals, block_path, key_path};
+use super::model::{Block, BlockKey, Edge, Model, Totals, block_path, key_path};
 use super::report::Lost;
 use super::scan::{Scanned, ScannedBlock};
 use super::server::Feature;
@@ -83,6 +83,11 @@ impl Model<'_> {
             return Err(Fault::block(number, Cause::Missing));
         }
         let mut block = self.new_block(number);
+        match &found.key {
+            BlockKey::Opened(opened) if opened.converting => self.keyed.1 += 1,
+            BlockKey::Opened(_) => self.keyed.0 += 1,
+            _ => {}
+        }
         let file = self.disk.block(number);
         file.key = Some(found.key.clone());
         file.encrypt_anew = found.encrypt_anew;
@@ -304,6 +309,7 @@ impl Model<'_> {
             // A file that opens and cannot be read: a directory.
             Cause::Io(_) if !self.disk.files.is_dir(&self.disk.block_path(number)) => false,
             Cause::Io(_) => !server.has(Feature::BlockFaultFailsOpen),
+            _ if !server.has(Feature::Tombstones) => false,
             _ if !server.has(Feature::BlockFaultFailsOpen) => true,
             Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Feature::BadBlockKeyDeletes),
             _ => false,

@@ -2,12 +2,14 @@
 
 pub mod actions;
 mod apply;
+mod batches;
 mod consumers;
 mod engine;
 pub mod events;
 mod fault;
 mod files;
 pub(crate) mod foresee;
+mod ignored;
 mod index;
 mod merge;
 mod messages;

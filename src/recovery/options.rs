@@ -6,7 +6,7 @@ use crate::crypto::{Cipher, ServerKey};
 /// How strict the judgement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
-    /// Decide exactly as nats-server v2.15.2 does.
+    /// Decide exactly as nats-server v2.15.3 does.
     #[default]
     Server,
     /// Keep every record that verifies.

@@ -13,18 +13,20 @@ use super::apply;
 use super::engine::Watch;
 use super::events::{Event, EventCode, Severity};
 use super::options::Options;
-use super::recover::{note_interrupted, own, perform, refused};
+use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
 use super::report::{Outcome, Refusal, StreamReport};
 use super::server::ServerVersion;
 use super::session::{Examined, How, StreamDir, blank_report, judge_how};
 use crate::env::{Entropy, FileSystem};
+use crate::living::{Idle, Pulse};
 
 /// Writes the side files anew for `server`. What they replace is put aside, for [`super::undo`].
 ///
 /// The report's outcome is [`Outcome::Refused`] where anything but side files would have to change; nothing is written
-/// then. The directory is locked meanwhile, and left alone where a server appears to use it.
+/// then. The directory is locked meanwhile; that no server uses the store is for `idle` to say.
 pub fn rebuild_index(
     fs: &dyn FileSystem,
+    idle: &Idle,
     stream: &StreamDir,
     options: &Options,
     server: ServerVersion,
@@ -38,7 +40,7 @@ pub fn rebuild_index(
         quick: false,
         ..options.clone()
     };
-    let _lock = match own(fs, stream) {
+    let _lock = match own(fs, idle, stream) {
         Ok(lock) => lock,
         Err((refusal, event)) => return refused(blank_report(stream), refusal, event),
     };
@@ -53,6 +55,7 @@ pub fn rebuild_index(
         rebuild: true,
         ..How::default()
     };
+    let before = Pulse::take(fs, &stream.dir);
     let Examined {
         mut report,
         changes,
@@ -61,6 +64,11 @@ pub fn rebuild_index(
     } = judge_how(fs, stream, &options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
+    }
+    note_unseen(&mut report, idle);
+    if let Err((refusal, event)) = still(fs, stream, before) {
+        report.actions.clear();
+        return refused(report, refusal, event);
     }
     let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
         return report;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::actions::Change;
 use super::apply::{self, ApplyKeys, Interrupted};
 use super::engine::{Phase, Progress, Watch};
-use super::events::{Event, EventCode};
+use super::events::{Event, EventCode, Severity};
 use super::model::StreamKeys;
 use super::options::Options;
 use super::report::{Outcome, Refusal, StreamReport};
@@ -13,8 +13,9 @@ use super::session::{Examined, How, StreamDir, judge_how};
 use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
-use crate::env::{Entropy, FileSystem, LockError, LockGuard, ProcessInfo};
+use crate::env::{Entropy, FileSystem, IoError, LockError, LockGuard};
 use crate::format::seqset::SeqSet;
+use crate::living::{Idle, Pulse};
 
 /// What a recovery may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,13 @@ impl Default for RecoverOptions {
 
 /// Does to one stream directory what opening the store does, and leaves a fresh index behind.
 ///
-/// The directory is locked against other recoveries meanwhile, and nothing is done while a server
-/// appears to use it. Where the server's open would fail or crash, and where messages would be lost
+/// The directory is locked against other recoveries meanwhile. That no server uses the store is for `idle` to say; where a
+/// file changes between two looks nothing is done either. Where the server's open would fail or crash, and where messages would be lost
 /// without [`RecoverOptions::accept_loss`], nothing is changed; the report says so. An error in the
 /// middle takes back what was done, if it was put aside.
 pub fn recover(
     fs: &dyn FileSystem,
+    idle: &Idle,
     stream: &StreamDir,
     options: &Options,
     recover: &RecoverOptions,
@@ -52,7 +54,7 @@ pub fn recover(
     watch: &Watch<'_>,
 ) -> StreamReport {
     let walked = WalkedBlocks::default();
-    recover_walked(fs, stream, options, recover, entropy, watch, walked)
+    recover_walked(fs, idle, stream, options, recover, entropy, watch, walked)
 }
 
 /// Looks at a judgement, with the sequences that the server would have and could read, before it is applied. What it returns
@@ -60,8 +62,10 @@ pub fn recover(
 pub(crate) type Ask<'a> = &'a mut dyn FnMut(&mut StreamReport, &SeqSet) -> Option<Event>;
 
 /// As [`recover`], without reading again the blocks in `walked`, where the state is rebuilt from the blocks.
+#[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(crate) fn recover_walked(
     fs: &dyn FileSystem,
+    idle: &Idle,
     stream: &StreamDir,
     options: &Options,
     recover: &RecoverOptions,
@@ -77,6 +81,7 @@ pub(crate) fn recover_walked(
     };
     recover_asking(
         fs,
+        idle,
         stream,
         options,
         recover.undo,
@@ -91,6 +96,7 @@ pub(crate) fn recover_walked(
 #[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(crate) fn recover_asking(
     fs: &dyn FileSystem,
+    idle: &Idle,
     stream: &StreamDir,
     options: &Options,
     keep_undo: bool,
@@ -100,7 +106,7 @@ pub(crate) fn recover_asking(
     ask: Ask<'_>,
 ) -> StreamReport {
     let blank = || judge_nothing(stream);
-    let _lock = match own(fs, stream) {
+    let _lock = match own(fs, idle, stream) {
         Ok(lock) => lock,
         Err((refusal, event)) => return refused(blank(), refusal, event),
     };
@@ -115,6 +121,7 @@ pub(crate) fn recover_asking(
         walked,
         ..How::default()
     };
+    let before = Pulse::take(fs, &stream.dir);
     let Examined {
         mut report,
         changes,
@@ -125,12 +132,22 @@ pub(crate) fn recover_asking(
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }
+    note_unseen(&mut report, idle);
+    // What was judged while it changed is no judgement, not even a refusal.
+    if let Err((refusal, event)) = still(fs, stream, before) {
+        return refused(report, refusal, event);
+    }
     let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
         return report;
     };
+    // Asking reads the blocks once more.
+    let before = Pulse::take(fs, &stream.dir);
     if let Some(event) = ask(&mut report, &readable) {
         report.events.push(event);
         return report;
+    }
+    if let Err((refusal, event)) = still(fs, stream, before) {
+        return refused(report, refusal, event);
     }
     if changes.is_empty() {
         return report;
@@ -223,9 +240,13 @@ pub(super) fn note_interrupted(interrupted: &Interrupted) -> Option<Event> {
 }
 
 /// Takes the directory for this process, or says who has it.
-pub(super) fn own(fs: &dyn FileSystem, stream: &StreamDir) -> Result<LockGuard, (Refusal, Event)> {
-    if let Some(ProcessInfo { pid, command, .. }) = fs.running_server(&stream.dir) {
-        let detail = format!("process {pid} ({command}) is using the store: stop it first");
+pub(super) fn own(
+    fs: &dyn FileSystem,
+    idle: &Idle,
+    stream: &StreamDir,
+) -> Result<LockGuard, (Refusal, Event)> {
+    if !idle.covers(&stream.dir) {
+        let detail = "it was looked whether another store is in use, not this one";
         return Err((Refusal::Busy, Event::new(EventCode::StoreBusy, detail)));
     }
     fs.lock_exclusive(&stream.dir).map_err(|error| match error {
@@ -238,6 +259,43 @@ pub(super) fn own(fs: &dyn FileSystem, stream: &StreamDir) -> Result<LockGuard, 
             Event::new(EventCode::IoError, error.to_string()),
         ),
     })
+}
+
+/// Insists that no file changed since `before`: a server that cannot be seen shows in nothing else.
+pub(super) fn still(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    before: Result<Pulse, IoError>,
+) -> Result<(), (Refusal, Event)> {
+    let io = |error: IoError| {
+        (
+            Refusal::Io,
+            Event::new(EventCode::IoError, error.to_string()),
+        )
+    };
+    let before = before.map_err(io)?;
+    let after = Pulse::take(fs, &stream.dir).map_err(io)?;
+    let Some(stir) = before.stirred(&after) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "{stir} while the stream was being read: somebody is using the store. Nothing was changed"
+    );
+    let event = Event::new(EventCode::ReadChangedUnderneath, detail)
+        .severity(Severity::Error)
+        .file(stir.file.to_string_lossy());
+    Err((Refusal::Busy, event))
+}
+
+/// Says where servers could be that nobody here can see.
+pub(super) fn note_unseen(report: &mut StreamReport, idle: &Idle) {
+    if let Some(kind) = idle.network() {
+        let detail = format!(
+            "the store lies on a file system of the network ({kind}): servers on other machines cannot be seen from here"
+        );
+        let event = Event::new(EventCode::ServersUnseen, detail);
+        report.events.push(event);
+    }
 }
 
 /// Why an undo did not happen.
@@ -265,8 +323,12 @@ impl std::error::Error for UndoFailure {}
 /// # Errors
 ///
 /// [`UndoFailure`]; nothing is changed where the store changed since.
-pub fn undo(fs: &dyn FileSystem, stream: &StreamDir) -> Result<Option<UndoReport>, UndoFailure> {
-    let _lock = own(fs, stream).map_err(|(_, event)| UndoFailure::Busy(event.detail))?;
+pub fn undo(
+    fs: &dyn FileSystem,
+    idle: &Idle,
+    stream: &StreamDir,
+) -> Result<Option<UndoReport>, UndoFailure> {
+    let _lock = own(fs, idle, stream).map_err(|(_, event)| UndoFailure::Busy(event.detail))?;
     match undo::undo(fs, &stream.dir) {
         Ok(report) => Ok(Some(report)),
         Err(UndoError::NothingToUndo) => Ok(None),

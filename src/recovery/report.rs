@@ -34,7 +34,7 @@ impl Outcome {
 /// Why a stream is refused: decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The server would delete the stream directory (its open call fails).
+    /// The server's open call fails: it leaves the stream out. Releases up to 2.14.9 and 2.15.2 delete its directory.
     OpenFails,
     /// The server would go down at every start.
     ServerDown,
@@ -125,7 +125,7 @@ pub struct ScheduleReport {
 pub struct ConsumerReport {
     /// Directory name.
     pub name: String,
-    /// `ok`, `skipped` or `failed`.
+    /// `ok`, `skipped`, `failed`, or `deleted` where the server removes its directory; of a new store's also `left-out`.
     pub outcome: &'static str,
     /// Delivered (consumer sequence, stream sequence).
     pub delivered: (u64, u64),
@@ -135,6 +135,17 @@ pub struct ConsumerReport {
     pub pending_count: u64,
     /// Redelivered messages.
     pub redelivered_count: u64,
+    /// What its files still tell of the position of a consumer that does not come up with it.
+    pub held: Option<Position>,
+}
+
+/// A consumer's position, each as (consumer sequence, stream sequence).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Everything up to here is acknowledged.
+    pub ack_floor: (u64, u64),
+    /// The last delivery.
+    pub delivered: (u64, u64),
 }
 
 /// What salvage made of a stream.

@@ -183,6 +183,8 @@ pub(super) struct Seen {
 pub(super) struct ScanSink<'a> {
     /// Whether subjects are counted.
     pub tracked: bool,
+    /// Whether a timer header counts without a value.
+    pub empty_counts: bool,
     /// Their counts.
     pub local: &'a mut BlockSubjects,
     /// The rest.
@@ -209,7 +211,7 @@ impl ScanSink<'_> {
                 .push((record.sequence(), record.offset() as u64));
             return;
         };
-        let (ttl, schedule) = slots::timer_headers(block);
+        let (ttl, schedule) = slots::timer_headers(block, self.empty_counts);
         self.seen.ttl_count += u64::from(ttl);
         self.seen.schedule_count += u64::from(schedule);
     }
@@ -282,6 +284,7 @@ impl<'a> Scanner<'a> {
         self.local.clear();
         let mut sink = ScanSink {
             tracked,
+            empty_counts: self.rules.server.has(Feature::EmptyTimersCounted),
             local: &mut self.local,
             seen: Seen::default(),
         };
@@ -301,7 +304,8 @@ impl<'a> Scanner<'a> {
             misaligned: accepted,
         };
         if !accepted {
-            check_alignment(bytes, &mut block);
+            let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);
+            check_alignment(bytes, &mut block, empty_counts);
         }
         if tracked && !block.misaligned && block.walked.messages > 0 {
             self.subjects.merge_block(number, &self.local, bytes);
@@ -348,6 +352,23 @@ impl<'a> Scanner<'a> {
                 tail: content::tail_of(mapping),
             }),
             None => decode(&mut self.file, &mut self.spare, cipher.as_ref(), &hash_key),
+        };
+        let decoded = match decoded {
+            Ok(found) if !found.compressed => Ok(found),
+            known if self.rules.server.has(Feature::Compression) => known,
+            // What is not known to be compressed is taken as it lies.
+            _ => {
+                let name = format!("{msgs}/{number}.blk");
+                let again = files.read_into(&name, &mut self.file);
+                again.map_err(|fault| plain(Cause::Other(fault.to_string())))?;
+                if let Some(cipher) = &cipher {
+                    let _ = cipher.apply(&mut self.file, 0);
+                }
+                Ok(content::Decoded {
+                    compressed: false,
+                    tail: content::tail_of(&self.file),
+                })
+            }
         };
         let bytes = mapping.as_deref().unwrap_or(&self.file);
         if decoded.as_ref().is_ok_and(|decoded| !decoded.compressed)
@@ -417,7 +438,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// A plain walk indexes by construction; anything else is indexed to be sure.
-fn check_alignment(content: &[u8], block: &mut ScannedBlock) {
+fn check_alignment(content: &[u8], block: &mut ScannedBlock, empty_counts: bool) {
     if block.walked.plain || block.walked.messages == 0 {
         return;
     }
@@ -428,7 +449,7 @@ fn check_alignment(content: &[u8], block: &mut ScannedBlock) {
         last_seq,
         ..
     } = block.walked;
-    match slots::index(content, first_seq, last_seq, &mut deleted) {
+    match slots::index(content, first_seq, last_seq, &mut deleted, empty_counts) {
         Ok(index) => {
             block.ttl_count = index.ttl_count;
             block.schedule_count = index.schedule_count;

@@ -1,12 +1,14 @@
-//! Which server will open the store, and in what that server differs from v2.15.2.
+//! Which server will open the store, and in what that server differs from v2.15.3.
 //!
 //! The differences are one table, [`Feature::ROWS`]: what changes results, and since which release of which line. A row
 //! read `2.14.9, 2.15.2` holds from these two patches on, and was missing in 2.15.0; a row that names `2.12.0` alone holds
-//! for every later line too. [`Behaviour`] is the table looked up once for one version.
+//! for every later line too; one that ends at a patch was mended with the next. [`Behaviour`] is the table looked up once for one version.
 //!
 //! Left out, because nothing of what a start does to messages hangs on it, or because only a damage nobody writes by
 //! accident could tell:
 //!
+//! * 2.9 did not try the former key, wrote `N.idx` files, and before 2.9.22 took a tombstone for a message with a sequence
+//!   beyond all others; here it is 2.9.22 and later, with the former key;
 //! * 2.10.0 to 2.10.20 read only the last and the following blocks again where the index is stale; here they read all of
 //!   them, as 2.10.21 does. Damage in earlier blocks is then foretold although such a server would not meet it at the start.
 //! * indexing a block before 2.11.12 and 2.12.3 accepted records that disagree with the range known of the block; here it is
@@ -37,11 +39,11 @@ pub struct ServerVersion {
 }
 
 /// The lines known, each with the newest release of it that was looked at.
-const NEWEST: [(u16, u16); 5] = [(10, 29), (11, 17), (12, 15), (14, 9), (15, 2)];
+const NEWEST: [(u16, u16); 6] = [(9, 25), (10, 29), (11, 17), (12, 15), (14, 10), (15, 3)];
 
 impl ServerVersion {
     /// The release this library follows.
-    pub const REFERENCE: ServerVersion = ServerVersion { line: 15, patch: 2 };
+    pub const REFERENCE: ServerVersion = ServerVersion { line: 15, patch: 3 };
 
     /// Release 2.`line`.`patch`.
     ///
@@ -56,13 +58,13 @@ impl ServerVersion {
         }
     }
 
-    /// The line: 15 of 2.15.2.
+    /// The line: 15 of 2.15.3.
     #[must_use]
     pub fn line(self) -> u16 {
         self.line
     }
 
-    /// The patch: 2 of 2.15.2.
+    /// The patch: 3 of 2.15.3.
     #[must_use]
     pub fn patch(self) -> u16 {
         self.patch
@@ -143,7 +145,7 @@ impl fmt::Display for ServerVersion {
 /// Why a text is not a version whose behaviour is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VersionError {
-    /// It is not of the form 2.15 or 2.15.2.
+    /// It is not of the form 2.15 or 2.15.3.
     Malformed(String),
     /// Nothing is known of this line.
     UnknownLine {
@@ -157,7 +159,7 @@ impl fmt::Display for VersionError {
         match self {
             VersionError::Malformed(text) => write!(
                 f,
-                "{text:?} is no server version: a line such as 2.15, or a release such as 2.15.2"
+                "{text:?} is no server version: a line such as 2.15, or a release such as 2.15.3"
             ),
             VersionError::UnknownLine { line } => {
                 write!(
@@ -203,6 +205,15 @@ impl FromStr for ServerVersion {
 /// What some servers do and others do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Feature {
+    /// `index.db`; before, every block is read.
+    IndexFile,
+    /// Tombstones are applied, and blocks without a message tell where the stream stood; before, deleted messages whose
+    /// record is still there come back.
+    Tombstones,
+    /// Compressed blocks; before, they are no records, and cut to nothing.
+    Compression,
+    /// The configured first sequence.
+    FirstSeq,
     /// The totals of `index.db` are held against its own block list (row D17).
     IndexTotalsChecked,
     /// The TTL wheel.
@@ -215,7 +226,7 @@ pub enum Feature {
     PriorWithoutLoss,
     /// Listed blocks that are not there are noticed (row D16), not only the last.
     MissingBlocksNoticed,
-    /// A stream whose store does not open is deleted (H1).
+    /// A stream whose store does not open is deleted (H1); before and after, its directory stays.
     FailedOpenDeletes,
     /// Streams that need a newer server are left out; before, what was not understood was passed over.
     OfflineAssets,
@@ -231,6 +242,8 @@ pub enum Feature {
     StreamsSideBySide,
     /// Schedules.
     Schedules,
+    /// Atomic batches: a staged one is finished or dropped at the start.
+    AtomicBatches,
     /// Asynchronously flushed streams do not remember the last sequence the index knew.
     AsyncFlushForgets,
     /// The header's length field counts in the check of a record's lengths; before, a record without room for it crashes
@@ -245,8 +258,10 @@ pub enum Feature {
     BlockFaultFailsOpen,
     /// A block with an unusable key is deleted; just before, it failed the open.
     BadBlockKeyDeletes,
-    /// An error while tombstones, limits or age are applied crashes the server (H33); before, it was passed over.
-    LateFaultCrashes,
+    /// An error while tombstones, limits or age are applied ends the open; before, it was passed over.
+    LateFaultEnds,
+    /// An open that ends behind the blocks, at timers, tombstones, limits or age, takes the whole server with it (H33).
+    LateEndCrashes,
     /// Purges are staged in `__new_msgs__`.
     PurgeStaging,
     /// A block that carries tombstones for messages before it is kept when it is emptied.
@@ -255,14 +270,27 @@ pub enum Feature {
     ConsumersReconciled,
     /// The directory of a consumer whose store does not open is kept.
     FailedConsumerKept,
+    /// A consumer that delivers to a reserved subject, or to none that is valid, loses its directory (H39); before, a
+    /// reserved one ran and an invalid one was passed over.
+    ForbiddenDeliveryDeletes,
+    /// Metadata with a value of the wrong type, or a word that is not known, leaves the asset offline, read field by field;
+    /// before, it was no metadata at all.
+    UnknownValuesOffline,
+    /// A block counts a TTL or schedule header whatever it says; before, one without a value did not count.
+    EmptyTimersCounted,
     /// Only byte 1 after `cmp` makes a compressed block.
     CompressionByteExact,
     /// Counts in `index.db` are bounded (rows D6a and D8a); before, they crash the server.
     IndexCountsBounded,
     /// `sources.db`.
     SourcesFile,
-    /// A message that cannot be read in the scan for TTLs and schedules crashes the server (H33); before, it was skipped.
-    ScanFaultCrashes,
+    /// Looking back for the newest message of each source passes over blocks that hold no subject of it, and over single
+    /// messages that cannot be read; before, over the subjects of such messages.
+    SourcesJump,
+    /// A scan for TTLs, schedules or sources has `index.db` written, and the side files with it.
+    ScansPersist,
+    /// A message that cannot be read in the scan for TTLs and schedules ends the open; before, it was skipped.
+    ScanFaultEnds,
 }
 
 /// First patch of a line, and the last where the behaviour was taken back.
@@ -275,6 +303,10 @@ const fn from(line: u16, patch: u16) -> Window {
 impl Feature {
     /// What came when.
     pub const ROWS: &[(Feature, &[Window])] = &[
+        (Feature::IndexFile, &[from(10, 0)]),
+        (Feature::Tombstones, &[from(10, 0)]),
+        (Feature::Compression, &[from(10, 0)]),
+        (Feature::FirstSeq, &[from(10, 0)]),
         (
             Feature::IndexTotalsChecked,
             &[(10, 6, 20), from(10, 23), from(11, 0)],
@@ -284,7 +316,10 @@ impl Feature {
         (Feature::MarkersSpareAge, &[from(11, 2)]),
         (Feature::PriorWithoutLoss, &[from(11, 4), from(12, 0)]),
         (Feature::MissingBlocksNoticed, &[from(11, 7), from(12, 0)]),
-        (Feature::FailedOpenDeletes, &[from(11, 9), from(12, 0)]),
+        (
+            Feature::FailedOpenDeletes,
+            &[from(11, 9), from(12, 0), (14, 0, 9), (15, 0, 2)],
+        ),
         (Feature::OfflineAssets, &[from(11, 9), from(12, 0)]),
         (Feature::RisingSequences, &[from(11, 10), from(12, 0)]),
         (Feature::HeaderBoundsChecked, &[from(11, 10), from(12, 0)]),
@@ -293,11 +328,13 @@ impl Feature {
         (Feature::WholeBlockTrimming, &[from(11, 11), from(12, 2)]),
         (Feature::StreamsSideBySide, &[from(11, 11), from(12, 2)]),
         (Feature::Schedules, &[from(12, 0)]),
+        (Feature::AtomicBatches, &[from(12, 0)]),
         (Feature::AsyncFlushForgets, &[from(12, 0)]),
         (Feature::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),
         (Feature::EmptyBlocksAligned, &[from(12, 5), from(14, 0)]),
         (Feature::BlockFaultFailsOpen, &[from(14, 0)]),
-        (Feature::LateFaultCrashes, &[from(14, 0)]),
+        (Feature::LateFaultEnds, &[from(14, 0)]),
+        (Feature::LateEndCrashes, &[(14, 0, 9), (15, 0, 2)]),
         (Feature::PurgeStaging, &[from(14, 0)]),
         (Feature::PriorTombstonesKept, &[from(14, 0)]),
         (Feature::ConsumersReconciled, &[from(14, 0)]),
@@ -306,7 +343,15 @@ impl Feature {
         (Feature::CompressionByteExact, &[from(14, 7), from(15, 0)]),
         (Feature::IndexCountsBounded, &[from(14, 9), from(15, 2)]),
         (Feature::SourcesFile, &[from(15, 0)]),
-        (Feature::ScanFaultCrashes, &[from(15, 0)]),
+        (Feature::ScanFaultEnds, &[from(15, 0)]),
+        (
+            Feature::ForbiddenDeliveryDeletes,
+            &[from(14, 10), from(15, 3)],
+        ),
+        (Feature::UnknownValuesOffline, &[from(14, 10), from(15, 3)]),
+        (Feature::SourcesJump, &[from(15, 3)]),
+        (Feature::ScansPersist, &[from(15, 3)]),
+        (Feature::EmptyTimersCounted, &[from(14, 10), from(15, 3)]),
     ];
 }
 
@@ -345,12 +390,13 @@ impl Behaviour {
     pub fn walk_rules(self) -> WalkRules {
         WalkRules {
             rising: self.has(Feature::RisingSequences),
+            empty_blocks_tell: self.has(Feature::Tombstones),
             highest_tombstone: self.has(Feature::HighestTombstone),
         }
     }
 
     /// Whether the directory of a consumer that does not open is deleted. Only some releases did: those that delete what
-    /// does not open, until consumers were spared.
+    /// does not open, until consumers were spared, which came before streams were.
     #[must_use]
     pub fn deletes_failed_consumers(self) -> bool {
         self.has(Feature::FailedOpenDeletes) && !self.has(Feature::FailedConsumerKept)
@@ -386,11 +432,12 @@ mod tests {
     #[test]
     fn a_line_stands_for_its_newest_release() {
         for (text, shown) in [
-            ("2.15", "2.15.2"),
-            ("2.14", "2.14.9"),
+            ("2.15", "2.15.3"),
+            ("2.14", "2.14.10"),
             ("2.12", "2.12.15"),
             ("2.11", "2.11.17"),
             ("2.10", "2.10.29"),
+            ("2.9", "2.9.25"),
             ("v2.14.5", "2.14.5"),
             ("2.15.9", "2.15.9"),
         ] {
@@ -402,22 +449,30 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused_with_what_is() {
-        for text in ["", "2", "3.0", "2.15.2.1", "2.x", "2.15.", "2.+15", "15"] {
+        for text in ["", "2", "3.0", "2.15.3.1", "2.x", "2.15.", "2.+15", "15"] {
             let error = text.parse::<ServerVersion>().expect_err(text);
             assert_eq!(error, VersionError::Malformed(text.into()));
         }
-        for text in ["2.9", "2.13", "2.16.0"] {
+        for text in ["2.8", "2.13", "2.16.0"] {
             let error = text.parse::<ServerVersion>().expect_err(text).to_string();
-            assert!(error.contains("2.10, 2.11, 2.12, 2.14, 2.15"), "{error}");
+            assert!(
+                error.contains("2.9, 2.10, 2.11, 2.12, 2.14, 2.15"),
+                "{error}"
+            );
         }
     }
 
     #[test]
-    fn the_reference_has_every_feature_and_each_has_one_row() {
+    fn the_reference_has_every_feature_but_mended_ones_and_each_has_one_row() {
+        let mended = [Feature::FailedOpenDeletes, Feature::LateEndCrashes];
         let reference = Behaviour::default();
         let mut seen = std::collections::HashSet::new();
         for (feature, windows) in Feature::ROWS {
-            assert!(reference.has(*feature), "{feature:?}");
+            assert_ne!(
+                reference.has(*feature),
+                mended.contains(feature),
+                "{feature:?}"
+            );
             assert!(seen.insert(*feature), "{feature:?} twice");
             assert!(!windows.is_empty());
         }
@@ -443,6 +498,20 @@ mod tests {
         assert!(has("2.12", HeaderLengthChecked) && !has("2.12.4", HeaderLengthChecked));
         assert!(!has("2.11", HeaderLengthChecked));
         assert!(has("2.11.9", FailedOpenDeletes) && !has("2.11.8", FailedOpenDeletes));
+        // Mended in both lines that were alive.
+        for (version, expected) in [
+            ("2.9.25", false),
+            ("2.12.15", true),
+            ("2.14.9", true),
+            ("2.14.10", false),
+            ("2.15.0", true),
+            ("2.15.2", true),
+            ("2.15.3", false),
+        ] {
+            assert_eq!(has(version, FailedOpenDeletes), expected, "{version}");
+            let crashes = expected && version != "2.12.15";
+            assert_eq!(has(version, LateEndCrashes), crashes, "{version}");
+        }
         let deletes =
             |text: &str| Behaviour::of(text.parse().expect("a version")).deletes_failed_consumers();
         assert!(!deletes("2.10") && deletes("2.11.9") && deletes("2.12") && deletes("2.14.5"));

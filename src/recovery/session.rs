@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use super::actions::{Action, Change};
+use super::batches;
 use super::consumers;
 use super::engine::{self, Opened, Refused, StoreSetup, Watch};
 use super::events::{Event, EventCode, Severity};
 use super::files::StreamFiles;
+use super::ignored;
 use super::model::{Model, Totals};
 use super::options::{Collect, Options};
 use super::reach::unreachable;
@@ -163,13 +165,19 @@ pub(super) fn judge_how(
     };
     let last_seq = opened.model.totals.last.seq;
     let server = Behaviour::of(options.server);
-    let found = consumers::judge(files, &setup.keys(options), last_seq, server);
+    let keys = setup.keys(options);
+    let found = consumers::judge(files, &keys, &setup.meta.subjects, last_seq, server);
+    let batches = batches::pending(files, &opened.model, &setup.meta);
     let mut readable = live_of(&opened.model);
     let changes = fill(&mut report, opened, options.collect);
     for seq in &report.unreadable {
         readable.remove(*seq);
     }
     report.consumers = found.reports;
+    report
+        .events
+        .extend(ignored::of_stream(&setup.meta, server));
+    report.events.extend(batches);
     report.events.extend(found.events);
     report.outcome = outcome_of(&report).max(found.outcome.min(Outcome::Damaged));
     Examined {

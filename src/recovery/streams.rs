@@ -10,7 +10,7 @@ use super::events::{Event, EventCode};
 use super::files::{FileFault, StreamFiles};
 use super::options::{Keys, Options, Policy};
 use super::report::Refusal;
-use super::server::ServerVersion;
+use super::server::{Behaviour, Feature, ServerVersion};
 use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
 use crate::crypto::{Cipher, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
@@ -253,8 +253,14 @@ impl Judge<'_> {
     }
 
     fn parse(&mut self, plain: &[u8], sealed: bool) -> Result<StreamMeta, StreamRefused> {
-        let meta = match StreamMeta::parse(plain) {
-            Ok(meta) => meta,
+        let parsed = match StreamMeta::parse(plain) {
+            Err(MetaError::Value { .. }) if self.leaves_out_misfits() => {
+                StreamMeta::parse_fitting(plain)
+            }
+            parsed => parsed.map(|meta| (meta, None)),
+        };
+        let (meta, misfit) = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 let mut detail = error.to_string();
                 let binary = matches!(error, MetaError::Syntax { .. }) && !sealed;
@@ -275,6 +281,10 @@ impl Judge<'_> {
             );
             self.object(EventCode::StreamUnsupported, INF, detail)?;
         }
+        if let Some(misfit) = misfit {
+            let detail = format!("the value is not known, the field is left out: {misfit}");
+            self.object(EventCode::StreamStrictJson, INF, detail)?;
+        }
         let mut unknown = meta.unknown_fields.clone();
         if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(plain) {
             let newer = server.unknown_stream_fields().iter();
@@ -289,6 +299,12 @@ impl Judge<'_> {
             self.object(EventCode::StreamStrictJson, INF, detail)?;
         }
         Ok(meta)
+    }
+
+    /// Whether values that do not fit cost their fields alone. Salvage makes do with what is left, too.
+    fn leaves_out_misfits(&self) -> bool {
+        let server = Behaviour::of(self.context.server);
+        self.context.policy == Policy::Salvage || server.has(Feature::UnknownValuesOffline)
     }
 
     /// Mends what older servers let through.
@@ -576,7 +592,8 @@ mod tests {
             ),
             (plain(""), EventCode::StreamMetaJson),
             (plain("\u{1}junk"), EventCode::StreamMetaJson),
-            (plain(r#"{"name":7}"#), EventCode::StreamMetaJson),
+            (plain(r#"{"name":7}"#), EventCode::StreamStrictJson),
+            (plain(r#"["name"]"#), EventCode::StreamMetaJson),
             (
                 plain(r#"{"name":"ORDERS","x":1}"#),
                 EventCode::StreamStrictJson,

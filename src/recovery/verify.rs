@@ -140,7 +140,13 @@ impl<'a, 'b> Verifier<'a, 'b> {
         let mut content = content;
         let mut index = None;
         for _ in 0..LOAD_TRIES {
-            match slots::index(&content, seen.first.seq, seen.last.seq, &mut seen.deleted) {
+            match slots::index(
+                &content,
+                seen.first.seq,
+                seen.last.seq,
+                &mut seen.deleted,
+                true,
+            ) {
                 Ok(found) => {
                     index = Some(found);
                     break;

@@ -206,13 +206,27 @@ impl Walk<'_> {
     fn take_streams(&mut self, dirs: Vec<PathBuf>) {
         for dir in dirs {
             if !text(dir.file_name()).starts_with('.') {
-                self.streams.push(stream(&dir));
+                if !self.is_stray(&dir) {
+                    self.streams.push(stream(&dir));
+                }
                 continue;
             }
             let detail = "a half-deleted stream; the server removes it when it starts";
             let event = Event::new(EventCode::StreamHalfDeleted, detail);
             self.events.push(event.file(dir.display().to_string()));
         }
+    }
+
+    /// Whether a directory is the file system's, with nothing of a stream in it.
+    fn is_stray(&self, dir: &Path) -> bool {
+        let there = |name: &str| match self.fs.metadata(&dir.join(name)) {
+            Ok(_) => true,
+            Err(error) => !error.is_not_found(),
+        };
+        dir.file_name() == Some(OsStr::new("lost+found"))
+            && !["msgs", "meta.inf", "meta.sum", "obs"]
+                .into_iter()
+                .any(there)
     }
 
     fn note_groups(&mut self, groups: &Path) -> Result<(), WalkError> {
@@ -275,6 +289,7 @@ mod tests {
             ("/data/jetstream/B/streams/X/msgs/1.blk", ""),
             ("/data/jetstream/$G/streams/Z/meta.inf", "{}"),
             ("/data/jetstream/$G/streams/.GONE/meta.inf", "{}"),
+            ("/data/jetstream/$G/streams/lost+found/#12", ""),
             ("/data/jetstream/$SYS/_js_/_meta_/msgs/1.blk", ""),
             ("/data/jetstream/$SYS/_js_/_meta_/meta.inf", "{}"),
             ("/data/other/file", ""),

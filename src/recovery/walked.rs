@@ -72,6 +72,7 @@ impl BlockWalker {
         self.local.clear();
         let mut sink = ScanSink {
             tracked: true,
+            empty_counts: true,
             local: &mut self.local,
             seen: Seen::default(),
         };

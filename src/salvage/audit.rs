@@ -13,6 +13,7 @@ use super::survey::{Survey, survey};
 use crate::env::{Entropy, FileSystem};
 use crate::format::seqset::SeqSet;
 use crate::ledger::all_is_well;
+use crate::living::Idle;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::{Collect, Options};
 use crate::recovery::report::{Outcome, Refusal, Source, StreamReport};
@@ -43,6 +44,7 @@ pub fn check(
 /// blocks that prove the loss stay, and the report says so.
 pub fn recover(
     fs: &dyn FileSystem,
+    idle: &Idle,
     stream: &StreamDir,
     options: &Options,
     recover: &RecoverOptions,
@@ -57,6 +59,7 @@ pub fn recover(
     let walked = WalkedBlocks::default();
     let mut report = recover_asking(
         fs,
+        idle,
         stream,
         options,
         recover.undo,

@@ -8,6 +8,7 @@
 //! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told; `account`: what became of all
 //!    others that anything names;
 //! 4. `plan`, `copy`, `write`: the new store, its side files made by recovering it. The source is only ever read.
+//!    `settings` and `consumers` say what it is configured with, `place` how it comes under its name.
 //!
 //! `merge` does the same from several copies, `quarantine` keeps what could not be proven.
 //!
@@ -17,7 +18,8 @@
 mod account;
 pub mod audit;
 pub mod border;
-mod consumers;
+pub mod consumers;
+mod copies;
 mod copy;
 mod digest;
 mod error;
@@ -30,12 +32,13 @@ pub mod mend;
 mod merge;
 mod misplaced;
 mod passes;
+mod place;
 mod plan;
 pub mod quarantine;
 mod read;
 pub mod report;
 pub mod scan;
-
+mod settings;
 mod settle;
 mod sums;
 mod survey;
@@ -47,6 +50,7 @@ pub mod write;
 
 use crate::format::sets;
 
+pub use copies::{Sorted, sort_out};
 pub use copy::{SalvageOptions, Uncertain, salvage};
 pub use error::SalvageError;
 pub use find::{BlockFind, Edge, Gap, GapCause, Patch, Repair, Site, UncertainBorder};

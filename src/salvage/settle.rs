@@ -6,6 +6,7 @@ use super::plan::Target;
 use super::survey::Survey;
 use super::write::Sealing;
 use crate::env::{Entropy, FileSystem};
+use crate::living::Idle;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Collect, Keys, Options, Policy};
 use crate::recovery::report::{Source, State, StreamReport};
@@ -70,7 +71,9 @@ pub(super) fn settle_as(
         undo: false,
     };
     own.no_index = true;
-    let report = recover_walked(fs, made, &own, &what, entropy, &quietly, walked);
+    // Nobody else knows of the new store yet.
+    let idle = Idle::declared();
+    let report = recover_walked(fs, &idle, made, &own, &what, entropy, &quietly, walked);
     let mismatch = |detail: String| SalvageError::Mismatch {
         dir: made.dir.clone(),
         detail,

@@ -3,6 +3,7 @@
 use super::problem::{ConfigError, Problem};
 use super::value::{Entry, Map, Value};
 use crate::crypto::Cipher;
+use crate::env::path_from_bytes;
 use std::fmt;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -148,7 +149,7 @@ impl<'a> Found<'a> {
     fn settle(self) -> Result<ServerConfig, ConfigError> {
         let store_dir = text(self.store_dir)?.map(|path| path.to_vec());
         Ok(ServerConfig {
-            store_dir: store_dir.map(path_of),
+            store_dir: store_dir.map(path_from_bytes),
             key: text(self.key)?,
             prev_key: text(self.prev_key)?,
             cipher: cipher(self.cipher)?,
@@ -227,15 +228,4 @@ fn error_at(entry: &Entry, problem: Problem) -> ConfigError {
         column: entry.column,
         problem,
     }
-}
-
-#[cfg(unix)]
-fn path_of(bytes: Vec<u8>) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
-#[cfg(not(unix))]
-fn path_of(bytes: Vec<u8>) -> PathBuf {
-    String::from_utf8_lossy(&bytes).into_owned().into()
 }

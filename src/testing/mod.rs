@@ -66,6 +66,7 @@
 //! ```
 
 pub mod damage;
+pub mod history;
 pub mod layout;
 mod random;
 pub mod recoverers;

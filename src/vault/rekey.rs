@@ -22,7 +22,8 @@ pub use swap::interrupted;
 
 use super::keys::survey;
 use crate::crypto::{Cipher, KeyChoice, ServerKey};
-use crate::env::{Entropy, FileSystem, LockError, LockGuard, ProcessInfo};
+use crate::env::{Entropy, FileSystem, LockError, LockGuard};
+use crate::living::{Idle, Pulse};
 use crate::recovery::options::{Keys, Options, Policy};
 use crate::recovery::report::{ConsumerReport, Outcome, StreamReport};
 use crate::recovery::{AreaState, StreamDir, UNDO_AREA, Watch, area_state, examine};
@@ -114,12 +115,13 @@ pub struct RekeyReport {
     pub kept: Option<PathBuf>,
 }
 
-/// Puts one stream under another key. The stream must be sound, and no server be running.
+/// Puts one stream under another key. The stream must be sound; that no server uses the store is for `idle` to say.
 ///
 /// Keys of the store as it is come in `options`; trying the new one is implied. A second call after a crash anywhere
 /// finishes, or starts over.
 pub fn rekey(
     fs: &dyn FileSystem,
+    idle: &Idle,
     stream: &StreamDir,
     options: &Options,
     rekey: &RekeyOptions,
@@ -141,6 +143,7 @@ pub fn rekey(
     };
     let work = Work {
         fs,
+        idle,
         stream,
         account: account_of(stream, options),
         options,
@@ -158,6 +161,7 @@ pub fn rekey(
 /// The work on one stream.
 struct Work<'a> {
     fs: &'a dyn FileSystem,
+    idle: &'a Idle,
     stream: &'a StreamDir,
     account: Vec<u8>,
     options: &'a Options,
@@ -168,6 +172,10 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&self, report: &mut RekeyReport) -> Result<RekeyOutcome, RekeyError> {
+        if !self.idle.covers(&self.stream.dir) {
+            let detail = "it was looked whether another store is in use, not this one";
+            return Err(RekeyError::Busy(detail.into()));
+        }
         let place = Place::of(&self.stream.dir)?;
         let _alone = self.own(&place.account_dir)?;
         let settled = place.settle(self.fs, &|dir| self.is_done(dir))?;
@@ -180,7 +188,10 @@ impl Work<'_> {
                 _ => RekeyOutcome::Already,
             });
         }
-        let built = self.build(&place, report);
+        let before = Pulse::take(self.fs, &self.stream.dir)?;
+        let built = self
+            .build(&place, report)
+            .and_then(|()| self.insist_on_still(&before));
         if built.is_err() {
             // What cannot be removed now is when the next call begins.
             let _ = place.discard(self.fs);
@@ -192,11 +203,6 @@ impl Work<'_> {
 
     /// Takes a directory for this process, or says who has it.
     fn own(&self, dir: &Path) -> Result<LockGuard, RekeyError> {
-        if let Some(ProcessInfo { pid, command, .. }) = self.fs.running_server(dir) {
-            return Err(RekeyError::Busy(format!(
-                "process {pid} ({command}) is using the store: stop it first"
-            )));
-        }
         self.fs.lock_exclusive(dir).map_err(|error| match error {
             LockError::HeldElsewhere { path } => RekeyError::Busy(format!(
                 "{} is held: another jetsam is at work here",
@@ -204,6 +210,17 @@ impl Work<'_> {
             )),
             LockError::Io(error) => RekeyError::Io(error),
         })
+    }
+
+    /// Refuses where a file changed since `before`: a server that cannot be seen shows in nothing else.
+    fn insist_on_still(&self, before: &Pulse) -> Result<(), RekeyError> {
+        let after = Pulse::take(self.fs, &self.stream.dir)?;
+        match before.stirred(&after) {
+            None => Ok(()),
+            Some(stir) => Err(RekeyError::Busy(format!(
+                "{stir} while the stream was being read: somebody is using the store"
+            ))),
+        }
     }
 
     /// Whether the directory is under the target in all its parts.

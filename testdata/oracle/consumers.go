@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,7 @@ import (
 // consumer is what became of one consumer directory.
 type consumer struct {
 	Name    string                `json:"name"`
-	Outcome string                `json:"outcome"` // opened, skipped, error, panic
+	Outcome string                `json:"outcome"` // opened, skipped, deleted, error, panic
 	Error   string                `json:"error,omitempty"`
 	State   *server.ConsumerState `json:"state,omitempty"`
 }
@@ -34,6 +33,13 @@ func (env *environment) openConsumer(s *store, p *plan, name string) (c consumer
 	info, err := env.readConsumerMeta(p, dir, name)
 	if err != nil {
 		c.Outcome, c.Error = "skipped", err.Error()
+		return c
+	}
+	if objection, removes := forbidsDelivery(p, info.ConsumerConfig); removes {
+		c.Outcome, c.Error = "deleted", objection
+		return c
+	} else if objection != "" {
+		c.Outcome, c.Error = "skipped", objection
 		return c
 	}
 	opened, err := s.ConsumerStore(name, info.Created, &info.ConsumerConfig)
@@ -62,11 +68,37 @@ func (env *environment) readConsumerMeta(p *plan, dir, name string) (info server
 			return info, fmt.Errorf("meta.key: %w", err)
 		}
 	}
-	if err := json.Unmarshal(buf, &info); err != nil {
+	strict, err := decode(buf, &info)
+	if err != nil {
 		return info, fmt.Errorf("meta.inf: %w", err)
 	}
 	if !linkSupportsAPILevel(info.Metadata) {
 		return info, fmt.Errorf("offline: required API level")
 	}
+	if strict != nil {
+		return info, fmt.Errorf("offline: %w", strict)
+	}
 	return info, nil
+}
+
+// forbidsDelivery says what the server has against where a consumer delivers to, and whether it removes the consumer's directory for
+// it. Its other checks of a consumer's configuration are left out.
+func forbidsDelivery(p *plan, found server.ConsumerConfig) (objection string, removes bool) {
+	none := &server.JetStreamAccountLimits{MaxMemory: -1, MaxStore: -1, MaxStreams: -1, MaxConsumers: -1, MaxAckPending: -1}
+	limits := &server.JSLimitOpts{}
+	if found.Durable == "" {
+		found.Durable = found.Name
+	}
+	if err := linkConsumerDefaults(&found, &p.cfg, limits, none, false); err != nil {
+		return "", false
+	}
+	err := linkCheckConsumerCfg(&found, limits, &p.cfg, nil, none, true)
+	if err == nil {
+		return "", false
+	}
+	removes = server.IsNatsErr(err, server.JSConsumerInvalidDeliverSubject)
+	if removes || server.IsNatsErr(err, server.JSConsumerDeliverToWildcardsErr, server.JSConsumerDeliverCycleErr) {
+		return err.Error(), removes
+	}
+	return "", false
 }

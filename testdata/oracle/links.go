@@ -33,6 +33,14 @@ func linkRecompress(mb unsafe.Pointer) error
 //go:linkname linkCheckStreamCfg github.com/nats-io/nats-server/v2/server.(*Server).checkStreamCfg
 func linkCheckStreamCfg(s *server.Server, cfg *server.StreamConfig, acc *server.Account, pedantic bool) (server.StreamConfig, *server.ApiError)
 
+//go:linkname linkConsumerDefaults github.com/nats-io/nats-server/v2/server.setConsumerConfigDefaults
+func linkConsumerDefaults(config *server.ConsumerConfig, stream *server.StreamConfig, lim *server.JSLimitOpts,
+	account *server.JetStreamAccountLimits, pedantic bool) *server.ApiError
+
+//go:linkname linkCheckConsumerCfg github.com/nats-io/nats-server/v2/server.checkConsumerCfg
+func linkCheckConsumerCfg(config *server.ConsumerConfig, lim *server.JSLimitOpts, stream *server.StreamConfig, _ *server.Account,
+	account *server.JetStreamAccountLimits, recovering bool) *server.ApiError
+
 //go:linkname linkDecryptMeta github.com/nats-io/nats-server/v2/server.(*Server).decryptMeta
 func linkDecryptMeta(s *server.Server, sc server.StoreCipher, ekey, buf []byte, account, context string) ([]byte, bool, error)
 

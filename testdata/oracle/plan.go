@@ -130,14 +130,9 @@ func metaSum(name string, meta []byte) string {
 
 // decodeInfo parses a stream's meta data; unknown fields and a too high API level leave the stream offline.
 func decodeInfo(buf []byte, info *server.FileStreamInfo) (skip string) {
-	decoder := json.NewDecoder(bytes.NewReader(buf))
-	decoder.DisallowUnknownFields()
-	strict := decoder.Decode(info)
-	if strict != nil {
-		*info = server.FileStreamInfo{}
-		if err := json.Unmarshal(buf, info); err != nil {
-			return "meta.inf: " + err.Error()
-		}
+	strict, err := decode(buf, info)
+	if err != nil {
+		return "meta.inf: " + err.Error()
 	}
 	if !linkSupportsAPILevel(info.Metadata) {
 		return "offline: required API level"
@@ -146,6 +141,33 @@ func decodeInfo(buf []byte, info *server.FileStreamInfo) (skip string) {
 		return "offline: " + strict.Error()
 	}
 	return ""
+}
+
+// decode reads meta data as the server does: strictly, else leniently, else field by field without what does not fit. strict says
+// what the first attempt stumbled over; such an asset is left offline.
+func decode[T any](buf []byte, info *T) (strict, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(buf))
+	decoder.DisallowUnknownFields()
+	if strict = decoder.Decode(info); strict == nil {
+		return nil, nil
+	}
+	var blank T
+	*info = blank
+	if json.Unmarshal(buf, info) == nil {
+		return strict, nil
+	}
+	*info = blank
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(buf, &fields); err != nil {
+		return strict, err
+	}
+	for name, value := range fields {
+		one, err := json.Marshal(map[string]json.RawMessage{name: value})
+		if trial := *new(T); err == nil && json.Unmarshal(one, &trial) == nil {
+			_ = json.Unmarshal(one, info)
+		}
+	}
+	return strict, nil
 }
 
 // repairConfig mends what older servers let through.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the stores below testdata/golden again: one embedded server per line, then the verdicts of 2.15.2.
+# Writes the stores below testdata/golden again: one embedded server per line, then the verdicts of 2.15.3.
 # Needs go and the Go module proxy. Usage: make.sh [LINE...], e.g. make.sh v2.9 v2.15; without a line: all.
 # ORACLE names an oracle built before; otherwise it is built.
 set -eu

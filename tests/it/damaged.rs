@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use jetsam::env::OsFileSystem;
+use jetsam::living::Idle;
 use jetsam::recovery::report::{Outcome, Refusal};
 use jetsam::recovery::{RecoverOptions, undo};
 
@@ -19,8 +20,8 @@ const WANTED: &[&str] = &[
     "3.5.W2", "3.5.W3", "3.5.C1", "3.5.C2", "3.5.C3", "3.5.N1", "3.5.N2", "3.5.N3", "3.5.N4",
     "3.5.N5", "3.5.N6", "3.5.N7", "3.6", "3.7", "4.1.1", "4.1.2", "4.1.3", "4.1.4", "4.1.5",
     "4.1.6", "4.2", "4.3", "4.4", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8", "5.9", "6",
-    "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "8", "9", "10", "11.5", "H15", "H16", "H19", "H24",
-    "H33", "H37",
+    "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "8", "9", "10", "11.2", "11.5", "H15", "H16", "H19",
+    "H24", "H33", "H37",
 ];
 
 /// Where we say something else than the server, and mean to.
@@ -111,7 +112,8 @@ fn recover_and_undo(fixture: &Fixture) -> Vec<String> {
     }
     compare_files(fixture, &stream.dir, &mut wrong);
     if snapshot(&stream.dir) != before {
-        undo(&OsFileSystem, &stream).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        undo(&OsFileSystem, &Idle::declared(), &stream)
+            .unwrap_or_else(|error| panic!("{case}: {error:?}"));
     }
     if snapshot(&stream.dir) != before {
         wrong.push(format!("{case}: undo does not bring everything back"));

@@ -3,6 +3,9 @@
 
 use jetsam::crypto::{Cipher, ServerKey, open_sealed, open_with_trials, stream_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
+use jetsam::preflight::{Forecast, PreflightOptions, Start, forecast};
+use jetsam::recovery::actions::Action;
 use jetsam::recovery::events::{Event, EventCode, Severity};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::{Outcome, Refusal, Source, StreamReport};
@@ -80,6 +83,7 @@ impl Seen {
         };
         let report = recover(
             &OsFileSystem,
+            &Idle::declared(),
             &self.stream,
             &options,
             &how,
@@ -120,11 +124,11 @@ impl Seen {
 }
 
 #[test]
-fn h01_a_stream_the_server_would_delete_is_refused_and_kept() {
+fn h01_a_stream_the_server_cannot_open_is_refused_and_kept() {
     let seen = see("3.4-s2-bit-flipped");
     seen.is_refused(Refusal::OpenFails);
     assert_eq!(
-        seen.event(EventCode::ServerWouldDeleteStream).severity,
+        seen.event(EventCode::ServerWouldSkipStream).severity,
         Severity::Error
     );
 }
@@ -133,9 +137,9 @@ fn h01_a_stream_the_server_would_delete_is_refused_and_kept() {
 fn h02_a_flipped_bit_in_a_compressed_block_is_refused() {
     let seen = see("3.4-s2-bit-flipped");
     seen.is_refused(Refusal::OpenFails);
-    let event = seen.event(EventCode::ServerWouldDeleteStream);
+    let event = seen.event(EventCode::ServerWouldSkipStream);
     assert_eq!(event.file.as_deref(), Some("msgs/1.blk"));
-    see("H33-max-msgs-meets-s2").is_refused(Refusal::ServerDown);
+    see("H33-max-msgs-meets-s2").is_refused(Refusal::OpenFails);
 }
 
 #[test]
@@ -388,8 +392,8 @@ fn h24_what_would_bring_the_server_down_is_refused_or_reported() {
         "H24-last-block-number-endless",
     ] {
         see(case)
-            .is_refused(Refusal::ServerDown)
-            .event(EventCode::OpenWouldCrash);
+            .is_refused(Refusal::OpenFails)
+            .event(EventCode::ServerWouldSkipStream);
     }
     for case in ["11.5-sealed-meta-short", "11.5-sealed-state-short"] {
         let seen = see(case);
@@ -403,7 +407,7 @@ fn h24_what_would_bring_the_server_down_is_refused_or_reported() {
 fn h25_a_broken_index_is_kept_for_undo() {
     let seen = see("D4-index-bit-flipped");
     assert!(seen.recover(false).1);
-    undo(&OsFileSystem, &seen.stream)
+    undo(&OsFileSystem, &Idle::declared(), &seen.stream)
         .expect("undo")
         .expect("something to undo");
     assert_eq!(snapshot(&seen.stream.dir), seen.before);
@@ -456,7 +460,7 @@ fn h32_an_empty_consumer_state_is_reported() {
 }
 
 #[test]
-fn h33_what_brings_the_whole_server_down_is_foretold() {
+fn h33_what_brought_the_whole_server_down_fails_the_one_stream() {
     for case in [
         "H33-max-msgs-meets-s2",
         "H33-max-bytes-meets-s2",
@@ -522,11 +526,75 @@ fn h37_reads_that_would_bring_the_server_down_are_foretold() {
     assert_eq!(small.report.unreadable, [2, 3, 4]);
 }
 
+/// A start foretold.
+fn foretold(seen: &Seen, server: &str) -> Forecast {
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let preflight = PreflightOptions {
+        server: server.parse().expect("a server"),
+        ..PreflightOptions::default()
+    };
+    let options = seen.fixture.options();
+    forecast(&OsFileSystem, &seen.stream, &options, &preflight, &watch)
+}
+
+fn tells(told: &Forecast, code: EventCode) -> bool {
+    told.events.iter().any(|event| event.code == code)
+}
+
+#[test]
+fn h38_a_kept_directory_has_the_name_still() {
+    let seen = see("3.4-s2-bit-flipped");
+    let told = foretold(&seen, "2.15.3");
+    assert_eq!(told.start, Start::StreamSkipped);
+    assert!(tells(&told, EventCode::StreamNameTaken));
+    // What is deleted takes no name; what is offline has its own.
+    assert!(!tells(
+        &foretold(&seen, "2.15.2"),
+        EventCode::StreamNameTaken
+    ));
+    let offline = foretold(&see("11.2-unknown-word"), "2.15.3");
+    assert_eq!(offline.start, Start::StreamSkipped);
+    assert!(!tells(&offline, EventCode::StreamNameTaken));
+    let left_out = foretold(&see("11.2-a-list"), "2.15.3");
+    assert!(tells(&left_out, EventCode::StreamNameTaken));
+}
+
+#[test]
+fn h39_a_consumer_that_delivers_where_it_must_not_loses_its_directory() {
+    for case in ["11.5-deliver-reserved", "11.5-deliver-invalid"] {
+        let seen = see(case);
+        assert_eq!(seen.report.consumers[0].outcome, "deleted");
+        let told = foretold(&seen, "2.15.3");
+        assert_eq!((told.consumers_lost.len(), told.exit_code()), (1, 4));
+        let removes = |action: &Action| action.kind.as_str() == "remove-consumer";
+        assert!(told.actions.iter().any(removes), "{:?}", told.actions);
+    }
+    // Before, the one ran, and the other was passed over.
+    let before = |case: &str| {
+        let told = foretold(&see(case), "2.15.2");
+        (told.consumers_lost.len(), told.consumers_disabled.len())
+    };
+    assert_eq!(before("11.5-deliver-reserved"), (0, 0));
+    assert_eq!(before("11.5-deliver-invalid"), (0, 1));
+}
+
+#[test]
+fn h40_a_rotation_that_stops_half_way_is_told() {
+    let seen = see("3.2-rotated-torn-tail");
+    let event = seen.event(EventCode::RotationHalfDone);
+    assert!(event.detail.starts_with("0 blocks"), "{}", event.detail);
+    assert!(!see("3.2-rotated-half").has(EventCode::RotationHalfDone));
+}
+
 /// Every hazard is tested above or listed as one that no directory shows.
 #[test]
 fn every_hazard_is_accounted_for() {
     let source = include_str!("hazards.rs");
-    for number in 1..=37 {
+    for number in 1..=40 {
         let tested = source.contains(&format!("\nfn h{number:02}_"));
         let id = format!("H{number}");
         let elsewhere = ELSEWHERE.iter().any(|(hazard, _)| *hazard == id);

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::duration::parse_rfc3339;
 use jetsam::format::seqset::SeqSet;
+use jetsam::living::Idle;
 use jetsam::preflight::{PreflightOptions, forecast};
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::options::Options;
@@ -89,7 +90,17 @@ fn recovers_with_consent(stream: &StreamDir, options: &Options, ledger: &Ledger)
             accept_loss,
             ..RecoverOptions::default()
         };
-        quiet(|watch| audit::recover(&OsFileSystem, &copy, options, &what, &OsEntropy, watch))
+        quiet(|watch| {
+            audit::recover(
+                &OsFileSystem,
+                &Idle::declared(),
+                &copy,
+                options,
+                &what,
+                &OsEntropy,
+                watch,
+            )
+        })
     };
     let asked = recover(false);
     assert_eq!(asked.ledger.as_ref(), Some(ledger), "recover");
@@ -357,7 +368,17 @@ fn a_recovery_that_would_remove_everything_by_age_asks() {
             accept_expiry,
             ..RecoverOptions::default()
         };
-        quiet(|watch| audit::recover(&OsFileSystem, &stream, &options, &what, &OsEntropy, watch))
+        quiet(|watch| {
+            audit::recover(
+                &OsFileSystem,
+                &Idle::declared(),
+                &stream,
+                &options,
+                &what,
+                &OsEntropy,
+                watch,
+            )
+        })
     };
     let asked = recover(false);
     assert_eq!(

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
+use jetsam::living::Idle;
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::Outcome;
 use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
@@ -411,12 +412,10 @@ fn a_servers_stream_comes_whole_out_of_copies_under_three_keys() {
             progress: &|_| {},
             cancel: &AtomicBool::new(false),
         };
-        let done = rekey(&OsFileSystem, &stream, &own, &wish, &OsEntropy, &watch);
-        assert!(
-            matches!(done.outcome, RekeyOutcome::Rekeyed),
-            "{:?}",
-            done.outcome
-        );
+        let (fs, idle) = (&OsFileSystem, Idle::declared());
+        let done = rekey(fs, &idle, &stream, &own, &wish, &OsEntropy, &watch);
+        let outcome = done.outcome;
+        assert_eq!(outcome, RekeyOutcome::Rekeyed);
         sources.push(MergeSource { stream, key });
     }
     // Each of the first three has one block less and a consumer that cannot be read.

@@ -373,6 +373,7 @@ fn consumer_in_short(consumer: &Value) -> Value {
     let outcome = match consumer["outcome"].as_str() {
         Some("opened") => "ok",
         Some("skipped") => "skipped",
+        Some("deleted") => "deleted",
         _ => "failed",
     };
     let state = &consumer["state"];

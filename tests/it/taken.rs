@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jetsam::env::{FileSystem, OsEntropy};
+use jetsam::living::Idle;
 use jetsam::recovery::options::{Collect, Options};
 use jetsam::recovery::report::{Outcome, Source, StreamReport};
 use jetsam::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover};
@@ -80,7 +81,15 @@ fn recover_from_blocks(store: &Store, options: &Options) {
     let mut options = options.clone();
     options.no_index = true;
     let made = new_store(store);
-    let report = recover(&store.files, &made, &options, &what, &OsEntropy, &watch);
+    let report = recover(
+        &store.files,
+        &Idle::declared(),
+        &made,
+        &options,
+        &what,
+        &OsEntropy,
+        &watch,
+    );
     assert_eq!(report.source, Some(Source::Blocks));
 }
 

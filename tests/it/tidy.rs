@@ -12,24 +12,27 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "server_config",
         &["server_config", "format", "crypto", "env"],
     ),
+    ("living", &["living", "server_config", "env"]),
     ("report", &["report", "format"]),
     ("ledger", &["ledger", "report", "format"]),
     ("block", &["block", "format", "crypto"]),
     (
         "recovery",
-        &["recovery", "report", "block", "format", "crypto", "env"],
+        &[
+            "recovery", "living", "report", "block", "format", "crypto", "env",
+        ],
     ),
     ("salvage/scan", &["salvage", "block", "format", "crypto"]),
     (
         "salvage",
         &[
-            "salvage", "recovery", "ledger", "report", "block", "format", "crypto", "env",
+            "salvage", "recovery", "living", "ledger", "report", "block", "format", "crypto", "env",
         ],
     ),
     (
         "vault",
         &[
-            "vault", "salvage", "recovery", "report", "block", "format", "crypto", "env",
+            "vault", "living", "salvage", "recovery", "report", "block", "format", "crypto", "env",
         ],
     ),
     (
@@ -48,7 +51,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "testing",
         &[
-            "testing", "salvage", "recovery", "report", "block", "format", "crypto", "env",
+            "testing", "living", "salvage", "recovery", "report", "block", "format", "crypto",
+            "env",
         ],
     ),
 ];

@@ -9,6 +9,7 @@ use jetsam::crypto::ServerKey;
 use jetsam::format::compression::compress;
 use jetsam::format::record::NewRecord;
 use jetsam::preflight::{Pace, PreflightOptions, Reading, Start, measure};
+use jetsam::recovery::actions::Action;
 use jetsam::recovery::events::EventCode;
 
 pub use store::{Store, block, message, messages, tombstone};
@@ -70,22 +71,29 @@ fn a_damaged_compressed_block_costs_the_block_or_the_stream() {
     store.expect(
         |told| (told.start, told.messages, told.lost),
         &[
-            ("2.15", (Start::StreamDeleted, 0, 12)),
+            ("2.15", (Start::StreamSkipped, 0, 0)),
+            ("2.15.2", (Start::StreamDeleted, 0, 12)),
+            ("2.14", (Start::StreamSkipped, 0, 0)),
+            ("2.14.9", (Start::StreamDeleted, 0, 12)),
             ("2.14.0", (Start::StreamDeleted, 0, 12)),
             ("2.12", (Start::Ok, 3, 9)),
             ("2.10", (Start::Ok, 3, 9)),
         ],
     );
-    let told = store.by("2.15");
+    let told = store.by("2.15.2");
     assert_eq!(
         told.actions.last().expect("an action").kind.as_str(),
         "remove-stream"
     );
     assert_eq!(told.exit_code(), 4);
+    let told = store.by("2.15");
+    let removes = |action: &Action| action.kind.as_str() == "remove-stream";
+    assert!(!told.actions.iter().any(removes), "{:?}", told.actions);
+    assert_eq!(told.exit_code(), 4);
 }
 
 #[test]
-fn what_does_not_open_is_deleted_since_2_11_9() {
+fn what_does_not_open_is_deleted_from_2_11_9_to_2_14_9_and_2_15_2() {
     // No server reads a name like this.
     let store = Store::new("")
         .with("msgs/1.blk", messages(1, 1..=3))
@@ -97,19 +105,29 @@ fn what_does_not_open_is_deleted_since_2_11_9() {
             ("2.11.8", (Start::StreamSkipped, 0)),
             ("2.11.9", (Start::StreamDeleted, 3)),
             ("2.12.0", (Start::StreamDeleted, 3)),
-            ("2.15", (Start::StreamDeleted, 3)),
+            ("2.14.9", (Start::StreamDeleted, 3)),
+            ("2.14.10", (Start::StreamSkipped, 0)),
+            ("2.15.0", (Start::StreamDeleted, 3)),
+            ("2.15.2", (Start::StreamDeleted, 3)),
+            ("2.15", (Start::StreamSkipped, 0)),
         ],
     );
 }
 
 #[test]
-fn late_faults_crash_since_2_14() {
+fn late_faults_crash_from_2_14_0_to_2_14_9_and_2_15_2() {
     let store = Store::new(r#""max_msgs":2,"discard":"old","#)
         .with("msgs/1.blk", messages(1, 1..=4))
         .indexed(1, &[(1, 1, 4)])
         .flip("msgs/1.blk", 40);
-    for server in ["2.14.0", "2.15"] {
-        assert_eq!(store.by(server).start, Start::ServerDown, "{server}");
+    for (server, start) in [
+        ("2.14.0", Start::ServerDown),
+        ("2.14.9", Start::ServerDown),
+        ("2.14.10", Start::StreamSkipped),
+        ("2.15.2", Start::ServerDown),
+        ("2.15", Start::StreamSkipped),
+    ] {
+        assert_eq!(store.by(server).start, start, "{server}");
         assert_eq!(store.by(server).exit_code(), 4);
     }
     for server in ["2.10", "2.11", "2.12"] {
@@ -118,7 +136,7 @@ fn late_faults_crash_since_2_14() {
 }
 
 #[test]
-fn a_scan_for_ttls_crashes_since_2_15() {
+fn a_scan_for_ttls_fails_the_open_since_2_15() {
     let record = NewRecord::Message {
         sequence: 1,
         timestamp_ns: 1_000,
@@ -135,7 +153,8 @@ fn a_scan_for_ttls_crashes_since_2_15() {
             state.blocks[0].bytes += length;
         })
         .flip("msgs/1.blk", 30);
-    assert_eq!(store.by("2.15").start, Start::ServerDown);
+    assert_eq!(store.by("2.15.2").start, Start::ServerDown);
+    assert_eq!(store.by("2.15").start, Start::StreamSkipped);
     for server in ["2.11", "2.12", "2.14"] {
         let told = store.by(server);
         assert_eq!(

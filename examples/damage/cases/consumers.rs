@@ -1,4 +1,4 @@
-//! Section 11.5: consumers.
+//! Sections 11.2 and 11.5: metadata of streams, and consumers.
 
 use jetsam::crypto::Cipher;
 use jetsam::format::consumer::{ConsumerState, ConsumerVersion, Pending, SequencePair};
@@ -50,6 +50,71 @@ fn consumed(
     .ask("consumers", json!(true))
 }
 
+/// A consumer with more in its configuration.
+fn described(slug: &'static str, note: &'static str, more: serde_json::Value) -> Case {
+    consumed(slug, note, None, move |store| {
+        let mut meta = json!({
+            "Created": "2025-12-31T00:00:00Z", "Name": "c", "durable_name": "c", "deliver_policy": "all",
+            "ack_policy": "explicit", "replay_policy": "instant", "num_replicas": 0,
+        });
+        if let (Some(meta), Some(more)) = (meta.as_object_mut(), more.as_object()) {
+            meta.extend(more.clone());
+        }
+        store.write(META, meta.to_string());
+    })
+}
+
+/// Section 11.2.
+pub fn metadata() -> Vec<Case> {
+    let set = |slug, note, name: &'static str, value: serde_json::Value| {
+        case("11.2", slug, note, move |store| {
+            two_blocks(store);
+            store.with(name, value).index();
+        })
+    };
+    vec![
+        set(
+            "unknown-word",
+            "a retention that is not known: offline (before 2.15.3: no metadata at all)",
+            "retention",
+            json!("novel"),
+        ),
+        set(
+            "unknown-storage",
+            "a storage that is not known: offline",
+            "storage",
+            json!("tape"),
+        ),
+        set(
+            "wrong-type",
+            "a text where a number belongs: offline",
+            "max_msgs",
+            json!("many"),
+        ),
+        set(
+            "nameless",
+            "a number where the name belongs: offline, without a name",
+            "name",
+            json!(7),
+        ),
+        set(
+            "unknown-field",
+            "a field that is not known: offline",
+            "novelty",
+            json!(true),
+        ),
+        case(
+            "11.2",
+            "a-list",
+            "a list where an object belongs: left out",
+            |store| {
+                two_blocks(store);
+                store.index().write("meta.inf", "[]");
+            },
+        ),
+    ]
+}
+
 pub fn all() -> Vec<Case> {
     let sealed = Some(Cipher::ChaCha);
     vec![
@@ -80,6 +145,70 @@ pub fn all() -> Vec<Case> {
             None,
             |store| {
                 store.write(META, "{");
+            },
+        ),
+        described(
+            "deliver-reserved",
+            "a reserved deliver subject: the directory is deleted (H39)",
+            json!({"deliver_subject": "$JS.API.STREAM.DELETE.S"}),
+        ),
+        described(
+            "deliver-invalid",
+            "a deliver subject with an empty token: the directory is deleted (H39)",
+            json!({"deliver_subject": "a..b"}),
+        ),
+        described(
+            "deliver-wildcard",
+            "a deliver subject with a wildcard: left out, kept",
+            json!({"deliver_subject": "a.*"}),
+        ),
+        described(
+            "deliver-cycle",
+            "it delivers into its own stream: left out, kept",
+            json!({"deliver_subject": "s.x"}),
+        ),
+        described(
+            "deliver-sound",
+            "a sound deliver subject",
+            json!({"deliver_subject": "d.x"}),
+        ),
+        described(
+            "unknown-word",
+            "an ack policy that is not known: the stream is stopped over it",
+            json!({"ack_policy": "novel"}),
+        ),
+        described(
+            "unknown-type",
+            "a number where a text belongs: the stream is stopped over it",
+            json!({"filter_subject": 7}),
+        ),
+        consumed(
+            "floor-above-pending",
+            "an ack floor above what is pending, as ack-all consumers of older servers wrote it",
+            None,
+            |store| {
+                let mut found = ConsumerState {
+                    ack_floor: SequencePair {
+                        consumer: 4,
+                        stream: 1,
+                    },
+                    delivered: SequencePair {
+                        consumer: 4,
+                        stream: 3,
+                    },
+                    ..ConsumerState::default()
+                };
+                for seq in [2, 3] {
+                    let pending = Pending {
+                        consumer_sequence: seq,
+                        timestamp_ns: BASE_NS,
+                    };
+                    found.pending.insert(seq, pending);
+                }
+                store.write(
+                    STATE,
+                    found.encode(ConsumerVersion::V2, BASE_NS / 1_000_000_000),
+                );
             },
         ),
         consumed(

@@ -314,26 +314,26 @@ fn limits_meet_s2() -> Vec<Case> {
     vec![
         meets(
             "max-msgs-meets-s2",
-            "one message over max_msgs, the first block does not decompress: the server crashes",
+            "one message over max_msgs, the first block does not decompress: the open fails (up to 2.15.2 the server crashes)",
             "max_msgs",
             json!(8),
         ),
         meets(
             "max-bytes-meets-s2",
-            "a few bytes over max_bytes, the first block does not decompress: the server crashes",
+            "a few bytes over max_bytes, the first block does not decompress: the open fails (up to 2.15.2 the server crashes)",
             "max_bytes",
             json!(370),
         ),
         meets(
             "max-per-subject-meets-s2",
-            "a subject over its limit in a block that does not decompress: the server crashes",
+            "a subject over its limit in a block that does not decompress: the open fails (up to 2.15.2 the server crashes)",
             "max_msgs_per_subject",
             json!(2),
         ),
         case(
             "H33",
             "age-meets-s2",
-            "a partly expired block does not decompress: the server crashes",
+            "a partly expired block does not decompress: the open fails (up to 2.15.2 the server crashes)",
             |store| {
                 store
                     .compress()
@@ -349,7 +349,7 @@ fn limits_meet_s2() -> Vec<Case> {
         case(
             "H33",
             "ttl-scan-meets-s2",
-            "the scan for a missing thw.db meets a block that does not decompress: the server crashes",
+            "the scan for a missing thw.db meets a block that does not decompress: the open fails (up to 2.15.2 the server crashes)",
             |store| {
                 store.compress().with("allow_msg_ttl", json!(true));
                 let mortal = |seq| msg(seq).header("Nats-TTL", "1000000h");
@@ -363,7 +363,7 @@ fn limits_meet_s2() -> Vec<Case> {
         case(
             "H33",
             "max-msgs-meets-bad-record",
-            "one message over max_msgs, the first record is bad: the server crashes",
+            "one message over max_msgs, the first record is bad: the open fails (up to 2.15.2 the server crashes)",
             |store| {
                 three_blocks(store);
                 store
@@ -375,7 +375,7 @@ fn limits_meet_s2() -> Vec<Case> {
         case(
             "H33",
             "tombstone-meets-bad-header-length",
-            "a tombstone for a message whose header length is bad: the server crashes",
+            "a tombstone for a message whose header length is bad: the open fails (up to 2.15.2 the server crashes)",
             |store| {
                 let record = msg(2).header("A", "b").header_length(4000);
                 store.block(1, vec![msg(1), record, msg(3), tomb(2)]);

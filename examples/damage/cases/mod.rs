@@ -126,6 +126,7 @@ pub fn all() -> Vec<Case> {
         limits::age(),
         limits::limits(),
         blocks::staging(),
+        consumers::metadata(),
         consumers::all(),
     ]
     .into_iter()

@@ -28,6 +28,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -
             return Ok(session::exit_code(&error));
         }
     };
+    session::note_living(session, &command.path);
     let mut left = query.limit.unwrap_or(u64::MAX);
     let mut exit = 0;
     for stream in &streams {

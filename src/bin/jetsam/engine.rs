@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 pub use jetsam::recovery::{Phase, Progress, RecoverOptions, Shape, StreamDir};
 
+use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
-use jetsam::salvage::{MergeSource, SalvageError, SalvageReport};
+use jetsam::salvage::{MergeSource, SalvageError, SalvageReport, Sorted};
 
 use crate::{merge, salvage};
 
@@ -112,6 +113,12 @@ pub trait Engine {
     /// The streams below `path`.
     fn find_streams(&self, path: &Path) -> Result<Found, EngineError>;
 
+    /// Who uses the store at `path`, or the one it lies in.
+    fn look(&self, path: &Path) -> Sighting;
+
+    /// The sizes and times of a stream's files; `None` where they cannot be had.
+    fn pulse(&self, stream: &StreamDir) -> Option<Pulse>;
+
     /// Scans and judges without writing.
     fn examine(
         &self,
@@ -126,6 +133,7 @@ pub trait Engine {
         stream: &StreamDir,
         options: &Options,
         recover: RecoverOptions,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport;
 
@@ -144,19 +152,23 @@ pub trait Engine {
         stream: &StreamDir,
         options: &Options,
         server: ServerVersion,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport;
 
     /// Brings back what the last recovery put aside.
-    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError>;
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError>;
 
     /// Whether the new store can go to `out`, apart from `sources`; else why not.
-    fn check_out(&self, sources: &[PathBuf], out: &Path) -> Result<(), String>;
+    fn check_out(&self, sources: &[PathBuf], out: &Path, resume: bool) -> Result<(), String>;
 
-    /// Copies what can be proven of one stream.
+    /// Which directory holds which stream, and what each is called in a new store.
+    fn sort_out(&self, streams: &[StreamDir], options: &Options) -> Vec<Sorted>;
+
+    /// Copies what can be proven of one stream, and judges what was written.
     fn salvage(
         &self,
-        stream: &StreamDir,
+        stream: &Sorted,
         options: &Options,
         query: &salvage::Query,
         on_progress: OnProgress<'_>,
@@ -169,7 +181,7 @@ pub trait Engine {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError>;
+    ) -> Salvaged;
 
     /// Writes the summary into the new store's directory.
     fn write_summary(&self, out: &Path, summary: &serde_json::Value) -> Result<(), String>;

@@ -71,7 +71,7 @@ impl Verb {
             Verb::Check => "scan, judge and report; never writes",
             Verb::Recover => "do what opening the store does: scan, judge, apply, report",
             Verb::Salvage => "copy everything that still verifies into a new store",
-            Verb::Merge => "salvage from several copies of one stream",
+            Verb::Merge => "salvage from several copies of one stream, or of whole stores",
             Verb::Preflight => "foretell what a server would do when it starts; never writes",
             Verb::RebuildIndex => {
                 "write fresh index.db, thw.db, sched.db and sources.db from the blocks"
@@ -135,6 +135,14 @@ const fn short(letter: char, flag: Flag) -> Flag {
 const ALL: &[Verb] = &[];
 const COPYING: &[Verb] = &[Verb::Salvage, Verb::Merge];
 const WRITING_OUT: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Harness];
+const WRITING: &[Verb] = &[
+    Verb::Recover,
+    Verb::Undo,
+    Verb::RebuildIndex,
+    Verb::Rekey,
+    Verb::Salvage,
+    Verb::Merge,
+];
 const SEALING: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Rekey];
 
 /// Every flag but help and version.
@@ -163,6 +171,11 @@ pub const FLAGS: &[Flag] = &[
         "no-undo",
         &[Verb::Recover],
         "do not put aside what is changed or removed",
+    ),
+    switch(
+        "store-is-idle",
+        WRITING,
+        "go on where it cannot be told whether a server uses the store",
     ),
     value("seq", "N[-M]", &[Verb::Cat], "one sequence, or a range"),
     value(
@@ -232,9 +245,25 @@ pub const FLAGS: &[Flag] = &[
         "hard links instead of copies; run a server on one of the two only",
     ),
     value(
+        "replicas",
+        "N",
+        COPYING,
+        "replicas in the new configuration; default 1, as a server standing alone needs it",
+    ),
+    switch(
+        "resume",
+        COPYING,
+        "go on where a run into the same DIR was interrupted; finished streams stay",
+    ),
+    value(
         "server",
         "VERSION",
-        &[Verb::Preflight, Verb::RebuildIndex],
+        &[
+            Verb::Preflight,
+            Verb::RebuildIndex,
+            Verb::Salvage,
+            Verb::Merge,
+        ],
         "the server that will start, such as 2.15 or 2.12.3; default 2.15",
     ),
     value(

@@ -346,6 +346,15 @@ pub struct ConsumerJson<'a> {
     ack_floor: Pair,
     num_ack_pending: u64,
     num_redelivered: u64,
+    /// The position in the files of a consumer that does not come up with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldJson>,
+}
+
+#[derive(serde::Serialize)]
+struct HeldJson {
+    delivered: Pair,
+    ack_floor: Pair,
 }
 
 #[derive(serde::Serialize)]
@@ -367,6 +376,10 @@ pub fn consumer(consumer: &ConsumerReport) -> ConsumerJson<'_> {
         ack_floor: pair(consumer.ack_floor),
         num_ack_pending: consumer.pending_count,
         num_redelivered: consumer.redelivered_count,
+        held: consumer.held.map(|held| HeldJson {
+            delivered: pair(held.delivered),
+            ack_floor: pair(held.ack_floor),
+        }),
     }
 }
 

@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
+use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
 use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
-use jetsam::salvage::{self as saving, MergeSource, SalvageError, SalvageReport};
+use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
-    UndoReport, Want,
+    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, Salvaged, SeqRange,
+    StreamDir, UndoReport, Want,
 };
-use crate::{merge, out, salvage};
+use crate::{merge, out, salvage, writing};
 
 /// The library.
 pub struct Library;
@@ -42,6 +43,14 @@ impl Engine for Library {
         })
     }
 
+    fn look(&self, path: &Path) -> Sighting {
+        living::look(&OsFileSystem, path)
+    }
+
+    fn pulse(&self, stream: &StreamDir) -> Option<Pulse> {
+        Pulse::take(&OsFileSystem, &stream.dir).ok()
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -60,10 +69,12 @@ impl Engine for Library {
         stream: &StreamDir,
         options: &Options,
         recover: RecoverOptions,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         saving::audit::recover(
             &OsFileSystem,
+            idle,
             stream,
             options,
             &recover,
@@ -90,14 +101,23 @@ impl Engine for Library {
         stream: &StreamDir,
         options: &Options,
         server: ServerVersion,
+        idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         let watch = watch(on_progress);
-        recovery::rebuild_index(&OsFileSystem, stream, options, server, &OsEntropy, &watch)
+        recovery::rebuild_index(
+            &OsFileSystem,
+            idle,
+            stream,
+            options,
+            server,
+            &OsEntropy,
+            &watch,
+        )
     }
 
-    fn undo(&self, stream: &StreamDir) -> Result<UndoReport, EngineError> {
-        match recovery::undo(&OsFileSystem, stream) {
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError> {
+        match recovery::undo(&OsFileSystem, idle, stream) {
             Ok(Some(report)) => Ok(UndoReport {
                 found: true,
                 restored: report.restored,
@@ -108,40 +128,22 @@ impl Engine for Library {
         }
     }
 
-    fn check_out(&self, sources: &[PathBuf], place: &Path) -> Result<(), String> {
-        out::check(sources, place)
+    fn check_out(&self, sources: &[PathBuf], place: &Path, resume: bool) -> Result<(), String> {
+        out::check(sources, place, resume)
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], options: &Options) -> Vec<Sorted> {
+        saving::sort_out(&OsFileSystem, streams, options, &watch(&|_| {}))
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         options: &Options,
         query: &salvage::Query,
         on_progress: OnProgress<'_>,
     ) -> SalvageReport {
-        let watch = watch(on_progress);
-        let result = match &query.from_quarantine {
-            Some(file) => {
-                let wish = saving::MergeOptions {
-                    out: query.out.clone(),
-                    plaintext: query.plaintext,
-                    uncertain: query.uncertain,
-                    force: false,
-                };
-                let (fs, entropy) = (&OsFileSystem, &OsEntropy);
-                saving::salvage_with_quarantine(fs, stream, file, options, &wish, entropy, &watch)
-            }
-            None => {
-                let wish = saving::SalvageOptions {
-                    out: query.out.clone(),
-                    plaintext: query.plaintext,
-                    uncertain: query.uncertain,
-                    link: query.link,
-                };
-                saving::salvage(&OsFileSystem, stream, options, &wish, &OsEntropy, &watch)
-            }
-        };
-        salvage::or_refused(stream, result)
+        writing::salvage(sorted, options, query, &watch(on_progress))
     }
 
     fn merge(
@@ -150,20 +152,8 @@ impl Engine for Library {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
-        let wish = saving::MergeOptions {
-            out: query.out.clone(),
-            plaintext: query.plaintext,
-            uncertain: query.uncertain,
-            force: query.force,
-        };
-        let watch = watch(on_progress);
-        saving::merge(&OsFileSystem, copies, options, &wish, &OsEntropy, &watch).map_err(|error| {
-            match error {
-                SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
-                _ => EngineError::Unreadable(error.to_string()),
-            }
-        })
+    ) -> Salvaged {
+        writing::merge(copies, options, query, &watch(on_progress))
     }
 
     fn write_summary(&self, place: &Path, summary: &serde_json::Value) -> Result<(), String> {

@@ -38,6 +38,7 @@ mod testing;
 mod undo;
 mod units;
 mod verdict;
+mod writing;
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal};

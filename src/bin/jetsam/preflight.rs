@@ -65,6 +65,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
+    session::note_living(session, &command.path);
     if query.server.is_beyond_known() {
         session.console.remark(&format!(
             "server {} is newer than any known of its line; it is taken to behave like the newest of them",
@@ -119,6 +120,7 @@ fn ask(
             server: query.server,
             probe: query.probe,
             pace: None,
+            quick: false,
         };
         forecasts.push(session.worker.forecast(stream, &command.options, preflight));
         if session.worker.gate.interrupted() {
@@ -473,9 +475,9 @@ mod tests {
     fn a_clean_store_may_start() {
         let Ran { exit, out, err } = run("preflight D", &fake(vec![sample::starts("ORDERS")]));
         assert_eq!((exit, err.as_str()), (0, ""));
-        assert!(out.starts_with("Foretold the start of server 2.15.2 on 1 stream under D in "));
+        assert!(out.starts_with("Foretold the start of server 2.15.3 on 1 stream under D in "));
         assert!(
-            out.ends_with("server 2.15.2 starts in 300ms to 800ms, nothing lost\n"),
+            out.ends_with("server 2.15.3 starts in 300ms to 800ms, nothing lost\n"),
             "{out}"
         );
     }

@@ -25,12 +25,16 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
+    let idle = match session::idle_streams(session, command)? {
+        Ok(idle) => idle,
+        Err(exit) => return Ok(exit),
+    };
     session::report(
         session,
         command,
         Run::Recover,
         &|engine, stream, on_progress| {
-            engine.rebuild_index(stream, &command.options, query.server, on_progress)
+            engine.rebuild_index(stream, &command.options, query.server, &idle, on_progress)
         },
     )
 }

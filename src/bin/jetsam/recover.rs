@@ -13,12 +13,16 @@ pub fn run(
     command: &Command,
     recover: RecoverOptions,
 ) -> io::Result<u8> {
+    let idle = match session::idle_streams(session, command)? {
+        Ok(idle) => idle,
+        Err(exit) => return Ok(exit),
+    };
     session::report(
         session,
         command,
         Run::Recover,
         &|engine, stream, on_progress| {
-            engine.recover(stream, &command.options, recover, on_progress)
+            engine.recover(stream, &command.options, recover, &idle, on_progress)
         },
     )
 }

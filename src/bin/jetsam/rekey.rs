@@ -1,10 +1,12 @@
 //! `jetsam rekey`: put a store under another key.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::living::Idle;
 use jetsam::recovery::Watch;
 use jetsam::vault::rekey::{
     RekeyError, RekeyOptions, RekeyOutcome, RekeyReport, Target, interrupted, rekey,
@@ -98,8 +100,12 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(streams) => streams,
         Err(error) => return session::failed(session, command, None, &error),
     };
+    let idle = match session::idle(session, command, &absolute(&command.path))? {
+        Ok(idle) => idle,
+        Err(exit) => return Ok(exit),
+    };
     let (reports, exit) = each::stream(session.worker.gate, &streams, |stream| {
-        let report = one(session, command, stream, &options);
+        let report = one(session, command, stream, &options, &idle);
         let exit = report.outcome.exit_code();
         (report, exit)
     });
@@ -111,12 +117,16 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     Ok(exit)
 }
 
-/// The streams and logs of raft groups below the path, also those that an interrupted call left without a directory. Renames
-/// need real names, so links and dots are resolved first.
+/// The path without links and dots: renames need real names.
+fn absolute(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
+}
+
+/// The streams and logs of raft groups below the path, also those that an interrupted call left without a directory.
 fn find(session: &mut Session<'_, '_>, command: &Command) -> Result<Vec<StreamDir>, EngineError> {
-    let path = std::fs::canonicalize(&command.path)
-        .or_else(|_| std::path::absolute(&command.path))
-        .unwrap_or_else(|_| command.path.clone());
+    let path = absolute(&command.path);
     let away = interrupted(&OsFileSystem, &path)
         .map_err(|error| EngineError::Unreadable(error.to_string()))?;
     match keys::find(session, &path) {
@@ -134,6 +144,7 @@ fn one(
     command: &Command,
     stream: &StreamDir,
     options: &RekeyOptions,
+    idle: &Idle,
 ) -> RekeyReport {
     let meter = Meter::new(session.worker.progress, &stream.name);
     let on_progress = |progress: Progress| meter.update(progress);
@@ -144,6 +155,7 @@ fn one(
     };
     rekey(
         &OsFileSystem,
+        idle,
         stream,
         &command.options,
         options,

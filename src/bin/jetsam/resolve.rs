@@ -27,6 +27,8 @@ pub struct Command {
     pub paths: Vec<PathBuf>,
     /// JSON instead of tables.
     pub json: bool,
+    /// The caller answers for it that no server uses the store.
+    pub store_is_idle: bool,
     /// Whether progress was asked for or refused.
     pub progress: Option<bool>,
     /// Options for the library.
@@ -123,6 +125,7 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         path: paths.first().cloned().unwrap_or_default(),
         paths,
         json: raw.has("json"),
+        store_is_idle: raw.has("store-is-idle"),
         progress: raw.last_of("progress", "no-progress"),
         options,
         task,

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use jetsam::recovery::options::Policy;
 use jetsam::recovery::report::{Outcome, StreamReport};
-use jetsam::salvage::{SalvageReport, Uncertain};
+use jetsam::recovery::server::ServerVersion;
+use jetsam::salvage::{SalvageReport, Sorted, Uncertain};
 
 use crate::args::{RawArgs, Usage};
 use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
@@ -32,6 +33,12 @@ pub struct Query {
     pub link: bool,
     /// A quarantine file to be taken up again.
     pub from_quarantine: Option<PathBuf>,
+    /// Replicas in the new configuration.
+    pub replicas: i64,
+    /// Go on where a run was interrupted.
+    pub resume: bool,
+    /// The server that is to start on the new store.
+    pub server: ServerVersion,
 }
 
 /// Reads it.
@@ -42,6 +49,9 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
         uncertain: out::uncertain(raw)?,
         link: raw.has("link"),
         from_quarantine: raw.get("from-quarantine").map(PathBuf::from),
+        replicas: out::replicas(raw)?,
+        resume: raw.has("resume"),
+        server: crate::preflight::server(raw)?,
     })
 }
 
@@ -51,13 +61,18 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
-    if let Err(message) = session
+    let sources = std::slice::from_ref(&command.path);
+    if let Some(exit) = session::used(session, command, &query.out)? {
+        return Ok(exit);
+    }
+    let checked = session
         .worker
         .engine
-        .check_out(std::slice::from_ref(&command.path), &query.out)
-    {
+        .check_out(sources, &query.out, query.resume);
+    if let Err(message) = checked {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
+    session::note_living(session, &command.path);
     let shape = found.shape;
     let streams = session::note_passed_over(&mut session.console, found);
     if query.from_quarantine.is_some() && streams.len() != 1 {
@@ -65,8 +80,9 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
     let started = Instant::now();
-    let mut done = Vec::with_capacity(streams.len());
-    for stream in &streams {
+    let sorted = session.worker.engine.sort_out(&streams, &command.options);
+    let mut done = Vec::with_capacity(sorted.len());
+    for stream in &sorted {
         done.push(one(session, command, query, shape, stream));
         if session.worker.gate.interrupted() {
             break;
@@ -84,11 +100,16 @@ fn one(
     command: &Command,
     query: &Query,
     shape: Shape,
-    stream: &StreamDir,
+    stream: &Sorted,
 ) -> SalvageReport {
     let meter = Meter::new(session.worker.progress, &stream.name);
     let place = Query {
-        out: place_of(&query.out, shape, stream),
+        out: place_of(
+            &query.out,
+            shape,
+            stream.stream.account.as_deref(),
+            &stream.place,
+        ),
         ..query.clone()
     };
     let engine = session.worker.engine;
@@ -98,17 +119,17 @@ fn one(
 }
 
 /// Where a stream goes, so that the new directory has the shape of the old.
-fn place_of(out: &Path, shape: Shape, stream: &StreamDir) -> PathBuf {
-    let account = stream.account.as_deref().unwrap_or_default();
+pub fn place_of(out: &Path, shape: Shape, account: Option<&str>, name: &str) -> PathBuf {
+    let account = account.unwrap_or_default();
     match shape {
         Shape::Stream => out.to_owned(),
-        Shape::Account => out.join("streams").join(&stream.name),
-        Shape::Jetstream => out.join(account).join("streams").join(&stream.name),
+        Shape::Account => out.join("streams").join(name),
+        Shape::Jetstream => out.join(account).join("streams").join(name),
         Shape::StoreDir => out
             .join("jetstream")
             .join(account)
             .join("streams")
-            .join(&stream.name),
+            .join(name),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
 use jetsam::recovery::actions::{Action, ActionKind};
 use jetsam::recovery::events::{Event, EventCode};
@@ -13,11 +14,11 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
-use jetsam::salvage::SalvageReport;
+use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
-    StreamDir, UndoReport, Want,
+    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, Salvaged,
+    SeqRange, Shape, StreamDir, UndoReport, Want,
 };
 
 /// A stream that starts, and loses nothing.
@@ -126,6 +127,7 @@ pub fn damaged() -> StreamReport {
             ack_floor: (3, 4),
             pending_count: 5,
             redelivered_count: 6,
+            held: None,
         }],
         events: vec![
             Event::new(EventCode::IndexHashMismatch, "stored 1, computed 2").file("msgs/index.db"),
@@ -171,6 +173,8 @@ pub struct Fake {
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
     pub undo: UndoReport,
+    /// Who uses the store.
+    pub sighting: Sighting,
 }
 
 impl Fake {
@@ -214,6 +218,14 @@ impl Engine for Fake {
         })
     }
 
+    fn look(&self, _path: &Path) -> Sighting {
+        self.sighting.clone()
+    }
+
+    fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
+        None
+    }
+
     fn examine(
         &self,
         stream: &StreamDir,
@@ -233,6 +245,7 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _recover: RecoverOptions,
+        _idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         on_progress(Progress {
@@ -266,28 +279,39 @@ impl Engine for Fake {
         stream: &StreamDir,
         _options: &Options,
         _server: ServerVersion,
+        _idle: &Idle,
         _on_progress: OnProgress<'_>,
     ) -> StreamReport {
         self.report(stream)
     }
 
-    fn undo(&self, _stream: &StreamDir) -> Result<UndoReport, EngineError> {
+    fn undo(&self, _stream: &StreamDir, _idle: &Idle) -> Result<UndoReport, EngineError> {
         Ok(self.undo.clone())
     }
 
-    fn check_out(&self, _sources: &[PathBuf], _out: &Path) -> Result<(), String> {
+    fn check_out(&self, _sources: &[PathBuf], _out: &Path, _resume: bool) -> Result<(), String> {
         Ok(())
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], _options: &Options) -> Vec<Sorted> {
+        let sorted = |stream: &StreamDir| Sorted {
+            stream: stream.clone(),
+            name: stream.name.clone(),
+            place: stream.name.clone(),
+            events: Vec::new(),
+        };
+        streams.iter().map(sorted).collect()
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         _options: &Options,
         _query: &crate::salvage::Query,
         _on_progress: OnProgress<'_>,
     ) -> SalvageReport {
         SalvageReport {
-            stream: self.report(stream),
+            stream: self.report(&sorted.stream),
             blocks: Vec::new(),
         }
     }
@@ -298,7 +322,7 @@ impl Engine for Fake {
         _options: &Options,
         _query: &crate::merge::Query,
         _on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
+    ) -> Salvaged {
         let stream = self.report(&copies[0].stream);
         Ok(SalvageReport {
             stream,

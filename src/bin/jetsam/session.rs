@@ -1,9 +1,12 @@
 //! What the verbs share: finding the streams, going through them, telling the outcome.
 
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
+use jetsam::living::{Idle, Living, Pulse};
 use jetsam::preflight::{Forecast, PreflightOptions};
+use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 
@@ -65,8 +68,13 @@ impl Worker<'_> {
     ) -> Forecast {
         let meter = Meter::new(self.progress, &stream.name);
         let on_progress = |progress: Progress| meter.update(progress);
-        self.engine
-            .forecast(stream, options, preflight, &on_progress)
+        let before = self.engine.pulse(stream);
+        let mut forecast = self
+            .engine
+            .forecast(stream, options, preflight, &on_progress);
+        let stirred = stirred(self.engine, stream, before.as_ref());
+        forecast.events.extend(stirred);
+        forecast
     }
 }
 
@@ -84,6 +92,74 @@ pub fn exit_code(error: &EngineError) -> u8 {
     match error {
         EngineError::NotAStore(_) => 16,
         EngineError::Unreadable(_) => 8,
+    }
+}
+
+/// As [`idle`], for the streams that will be found below the command's path.
+pub fn idle_streams(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+) -> io::Result<Result<Idle, u8>> {
+    // Where there is no store nobody needs leave; the path itself is what is wrong.
+    if let Err(error) = session.worker.engine.find_streams(&command.path) {
+        return failed(session, command, Some(command.options.policy), &error).map(Err);
+    }
+    idle(session, command, &command.path)
+}
+
+/// Leave to write to the store at `path`, or the exit code where there is none. Decided once, before the first stream.
+pub fn idle(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    path: &Path,
+) -> io::Result<Result<Idle, u8>> {
+    let sighting = session.worker.engine.look(path);
+    if let Some(remark) = sighting.unseen() {
+        session.console.remark(&remark);
+    }
+    if command.store_is_idle {
+        if let Some(user) = sighting.users.first() {
+            let remark = format!(
+                "{user} is using the store; going on, since --store-is-idle says otherwise"
+            );
+            session.console.remark(&remark);
+        }
+        return Ok(Ok(Idle::declared()));
+    }
+    match sighting.idle() {
+        Ok(idle) => Ok(Ok(idle)),
+        Err(living) => {
+            let error = EngineError::Unreadable(living.to_string());
+            failed(session, command, None, &error).map(Err)
+        }
+    }
+}
+
+/// The exit code where `out`, which is yet to be made, lies in a store that a server is using.
+pub fn used(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    out: &Path,
+) -> io::Result<Option<u8>> {
+    let users = session.worker.engine.look(out).users;
+    if users.is_empty() || command.store_is_idle {
+        return Ok(None);
+    }
+    let error = EngineError::Unreadable(format!("--out: {}", Living::Used(users)));
+    failed(session, command, None, &error).map(Some)
+}
+
+/// An event where a stream's files changed since `before`.
+pub fn stirred(engine: &dyn Engine, stream: &StreamDir, before: Option<&Pulse>) -> Option<Event> {
+    let stir = before?.stirred(&engine.pulse(stream)?)?;
+    let detail = format!("{stir} while the stream was being read: somebody is using the store");
+    Some(Event::new(EventCode::ReadChangedUnderneath, detail).file(stir.file.to_string_lossy()))
+}
+
+/// Tells whoever only reads that a server is at work.
+pub fn note_living(session: &mut Session<'_, '_>, path: &Path) {
+    if let Some(remark) = session.worker.engine.look(path).remark() {
+        session.console.remark(&remark);
     }
 }
 
@@ -243,6 +319,8 @@ fn text(reports: &[StreamReport], run: Run, heading: &str, style: crate::console
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jetsam::living::{Doubt, ProcessInfo, Sighting, Untold};
+
     use crate::sample::{self, Fake};
     use crate::testing::{Ran, run};
 
@@ -298,6 +376,94 @@ mod tests {
             assert_eq!(ran.err, format!("jetsam: {message}\n"));
             let ran = run("recover D", &fake);
             assert_eq!((ran.exit, ran.out.as_str()), (want, ""));
+        }
+    }
+
+    fn seen(pid: u32) -> ProcessInfo {
+        ProcessInfo {
+            pid,
+            command: "nats-server".into(),
+        }
+    }
+
+    const WRITING: [&str; 6] = [
+        "recover D",
+        "undo D",
+        "rebuild-index D",
+        "recover --json D",
+        "salvage D --out O",
+        "merge D D --out O",
+    ];
+
+    #[test]
+    fn a_store_in_use_is_refused_before_the_first_stream() {
+        let fake = Fake {
+            sighting: Sighting {
+                users: vec![seen(77)],
+                ..Sighting::default()
+            },
+            ..Fake::default()
+        };
+        for line in WRITING {
+            let ran = run(line, &fake);
+            assert_eq!(ran.exit, 8, "{line}");
+            assert!(
+                ran.err
+                    .contains("process 77 (nats-server) is using the store"),
+                "{}",
+                ran.err
+            );
+            assert!(ran.out.is_empty() || line.contains("--json"), "{}", ran.out);
+            let ran = run(&format!("{line} --store-is-idle"), &fake);
+            assert_eq!(ran.exit, 0, "{line}: {}", ran.err);
+        }
+        let document: serde_json::Value =
+            serde_json::from_str(&run("recover --json D", &fake).out).unwrap();
+        assert_eq!(
+            (&document["exit"], &document["streams"]),
+            (&8.into(), &serde_json::json!([]))
+        );
+        for line in ["check D", "cat D", "recover --dry-run D"] {
+            let ran = run(line, &fake);
+            assert_eq!(ran.exit, 0, "{line}");
+            assert!(
+                ran.err
+                    .contains("process 77 (nats-server) is using this store"),
+                "{}",
+                ran.err
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_wants_a_word() {
+        let untold = Untold {
+            process: seen(78),
+            why: Doubt::Title,
+        };
+        for sighting in [
+            Sighting {
+                untold: vec![untold],
+                ..Sighting::default()
+            },
+            Sighting {
+                is_blind: true,
+                ..Sighting::default()
+            },
+        ] {
+            let fake = Fake {
+                sighting,
+                ..Fake::default()
+            };
+            for line in &WRITING[..4] {
+                let ran = run(line, &fake);
+                assert_eq!(ran.exit, 8, "{line}");
+                assert!(ran.err.contains("--store-is-idle"), "{}", ran.err);
+                assert_eq!(run(&format!("{line} --store-is-idle"), &fake).exit, 0);
+            }
+            // What writes beside what it reads needs none.
+            assert_eq!(run("salvage D --out O", &fake).exit, 0);
+            assert_eq!(run("check D", &fake).err, "");
         }
     }
 

@@ -30,9 +30,13 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
         Ok(found) => session::note_passed_over(&mut session.console, found),
         Err(error) => return session::failed(session, command, None, &error),
     };
+    let idle = match session::idle(session, command, &command.path)? {
+        Ok(idle) => idle,
+        Err(exit) => return Ok(exit),
+    };
     let (results, exit) = each::stream(worker.gate, &streams, |stream| {
         worker.gate.begin_writing();
-        let result = worker.engine.undo(stream);
+        let result = worker.engine.undo(stream, &idle);
         worker.gate.end_writing();
         let exit = result.as_ref().err().map_or(0, session::exit_code);
         ((stream, result), exit)

@@ -48,7 +48,18 @@ fn of_one(report: &StreamReport, run: Run) -> String {
         return format!("refused: {}", reason(report));
     }
     if let Some(totals) = &report.salvage {
-        return salvaged(totals, run);
+        let unfit = report
+            .events
+            .iter()
+            .find(|event| event.code == EventCode::NewStoreUnfit);
+        let kept = salvaged(totals, run);
+        return match unfit {
+            Some(event) => format!(
+                "{kept}; do not start a server on it yet: {}",
+                units::printable(&event.detail)
+            ),
+            None => kept,
+        };
     }
     match (report.exit_code(), run) {
         (0, _) => "clean: nothing wrong, nothing lost".into(),
@@ -108,7 +119,9 @@ fn reason(report: &StreamReport) -> String {
         .find(|event| event.code != EventCode::StreamRefused)
         .or(errors().next());
     let fate = match report.refusal {
-        Some(Refusal::OpenFails) => "the server would fail to open it and delete its directory",
+        Some(Refusal::OpenFails) => {
+            "the server would fail to open it and leave it out, and releases before 2.14.10 and 2.15.3 delete it"
+        }
         Some(Refusal::ServerDown) => "the server would go down at every start",
         Some(Refusal::Skipped) => "the server would start without it",
         Some(Refusal::NeedsKey) => "a key is missing or does not fit",

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use super::super::FileIdentity;
+
 pub(super) fn mode_of(_: &fs::Metadata) -> Option<u32> {
     None
 }
@@ -25,10 +27,22 @@ pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::R
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
+pub(super) fn identity_of(_: &fs::Metadata) -> Option<FileIdentity> {
+    None
+}
+
+pub(super) fn changed_of(_: &fs::Metadata) -> Option<i64> {
+    None
+}
+
 pub(super) fn is_same_file(_: &File, _: &Path) -> bool {
     true
 }
 
 pub(super) fn give_to_owner_of(_: &File, _: Option<&fs::Metadata>, _: &Path) -> io::Result<()> {
     Ok(())
+}
+
+pub(super) fn adopt_owner_and_mode(_: &Path, _: &fs::Metadata) -> io::Result<bool> {
+    Ok(false)
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
+use super::super::FileIdentity;
+
 pub(super) fn mode_of(metadata: &fs::Metadata) -> Option<u32> {
     Some(metadata.mode() & 0o7777)
 }
@@ -25,6 +27,21 @@ pub(super) fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
 
 pub(super) fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere files have no identity")]
+pub(super) fn identity_of(metadata: &fs::Metadata) -> Option<FileIdentity> {
+    Some(FileIdentity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
+}
+
+pub(super) fn changed_of(metadata: &fs::Metadata) -> Option<i64> {
+    metadata
+        .ctime()
+        .checked_mul(1_000_000_000)?
+        .checked_add(metadata.ctime_nsec())
 }
 
 pub(super) fn is_same_file(file: &File, path: &Path) -> bool {
@@ -56,4 +73,31 @@ pub(super) fn give_to_owner_of(
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         changed => changed,
     }
+}
+
+/// Gives a file or directory owner, group and mode of another; whether anything changed. What the caller has no right to
+/// give away stays ours: a member of the group may still hand the file to it.
+pub(super) fn adopt_owner_and_mode(path: &Path, wanted: &fs::Metadata) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let present = file.metadata()?;
+    let mut changed = false;
+    if (present.uid(), present.gid()) != (wanted.uid(), wanted.gid()) {
+        let both = fchown(&file, Some(wanted.uid()), Some(wanted.gid()));
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let given = match both {
+            Err(error) if denied(&error) => fchown(&file, None, Some(wanted.gid())),
+            given => given,
+        };
+        match given {
+            Ok(()) => changed = true,
+            Err(error) if denied(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A change of owner may have taken bits away.
+    if file.metadata()?.mode() & 0o7777 != wanted.mode() & 0o7777 {
+        file.set_permissions(Permissions::from_mode(wanted.mode() & 0o7777))?;
+        changed = true;
+    }
+    Ok(changed)
 }

@@ -112,6 +112,12 @@ pub struct ConsumerMeta {
     pub deliver_policy: DeliverPolicy,
     /// First sequence wanted, 0 where none is set.
     pub opt_start_seq: u64,
+    /// Where a push consumer delivers to; empty for a pull consumer.
+    pub deliver_subject: String,
+    /// When it is paused until, as its metadata has it; empty where it is not.
+    pub pause_until: String,
+    /// Groups with priorities; empty where there are none.
+    pub priority_groups: Vec<String>,
     /// Which subjects; empty for all.
     pub filter_subjects: Vec<String>,
     /// Replicas, 0 to take those of the stream.
@@ -136,7 +142,21 @@ impl ConsumerMeta {
     ///
     /// [`MetaError`] where the server's lenient attempt fails too.
     pub fn parse(json: &[u8]) -> Result<Self, MetaError> {
-        let (mut raw, unknown_fields) = schema::read(json, CONSUMER)?;
+        let (raw, unknown_fields) = schema::read(json, CONSUMER)?;
+        Ok(Self::of(raw, unknown_fields))
+    }
+
+    /// Reads field by field; see [`StreamMeta::parse_fitting`](super::StreamMeta::parse_fitting).
+    ///
+    /// # Errors
+    ///
+    /// [`MetaError`] where the text is no JSON object.
+    pub fn parse_fitting(json: &[u8]) -> Result<(Self, Option<String>), MetaError> {
+        let (raw, unknown_fields, misfit) = schema::read_fitting(json, CONSUMER)?;
+        Ok((Self::of(raw, unknown_fields), misfit))
+    }
+
+    fn of(mut raw: Object, unknown_fields: Vec<String>) -> Self {
         if raw.get("deliver_policy").and_then(Value::as_str) == Some("undefined") {
             raw.insert("deliver_policy".to_owned(), Value::from("all"));
         }
@@ -145,7 +165,7 @@ impl ConsumerMeta {
         if !word("filter_subject").is_empty() {
             filter_subjects.insert(0, text(&raw, "filter_subject"));
         }
-        Ok(ConsumerMeta {
+        ConsumerMeta {
             store_name: text(&raw, "Name"),
             name: text(&raw, "name"),
             durable: text(&raw, "durable_name"),
@@ -165,6 +185,9 @@ impl ConsumerMeta {
                 _ => DeliverPolicy::All,
             },
             opt_start_seq: unsigned(&raw, "opt_start_seq"),
+            deliver_subject: text(&raw, "deliver_subject"),
+            pause_until: text(&raw, "pause_until"),
+            priority_groups: texts(&raw, "priority_groups"),
             filter_subjects,
             replicas: number(&raw, "num_replicas"),
             mem_storage: flag(&raw, "mem_storage"),
@@ -173,7 +196,28 @@ impl ConsumerMeta {
             required_level: RequiredLevel::of(&raw),
             unknown_fields,
             raw,
-        })
+        }
+    }
+
+    /// The same metadata with another number of replicas.
+    #[must_use]
+    pub fn with_replicas(&self, count: i64) -> Self {
+        let mut changed = self.clone();
+        changed.replicas = count;
+        let value = Value::from(count);
+        changed.raw.insert("num_replicas".to_owned(), value);
+        changed
+    }
+
+    /// A durable consumer of that name which takes every message of the stream and wants each acknowledged.
+    #[must_use]
+    pub fn explicit(name: &str) -> Option<Self> {
+        let fields = serde_json::json!({
+            "Name": name, "name": name, "durable_name": name, "deliver_policy": "all",
+            "ack_policy": "explicit", "ack_wait": 30_000_000_000_i64, "max_deliver": -1,
+            "replay_policy": "instant", "max_waiting": 512, "max_ack_pending": 1000, "num_replicas": 0,
+        });
+        Self::parse(fields.to_string().as_bytes()).ok()
     }
 
     /// Every field that was there, under the server's names; unknown ones too.
@@ -231,6 +275,29 @@ mod tests {
             text,
             r#"{"Created":"0001-01-01T00:00:00Z","Name":"","deliver_policy":"all","ack_policy":"none","replay_policy":"instant","num_replicas":0}"#
         );
+    }
+
+    #[test]
+    fn what_does_not_fit_can_be_left_out() {
+        let json = br#"{"Name":"a","ack_policy":"novel","filter_subject":"x","deliver_subject":7,"new":1}"#;
+        assert!(ConsumerMeta::parse(json).is_err());
+        let (meta, misfit) = ConsumerMeta::parse_fitting(json).expect("an object");
+        assert_eq!(misfit.as_deref(), Some("ack_policy: \"novel\""));
+        assert_eq!(
+            (meta.store_name.as_str(), meta.ack_policy),
+            ("a", AckPolicy::None)
+        );
+        assert_eq!(
+            (meta.filter_subjects, meta.deliver_subject),
+            (vec!["x".to_owned()], String::new())
+        );
+        assert_eq!(meta.unknown_fields, ["new"]);
+        for text in ["[]", "7", "{", "{} x"] {
+            assert!(
+                ConsumerMeta::parse_fitting(text.as_bytes()).is_err(),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -98,9 +98,7 @@ pub fn read(json: &[u8], fields: &'static [Field]) -> Result<(Object, Vec<String
         None => return Err(MetaError::Empty),
     };
     let end = values.byte_offset();
-    let mut reader = Reader {
-        unknown: Vec::new(),
-    };
+    let mut reader = Reader::default();
     let object = reader.object(value, fields, "")?;
     let rest = text
         .get(end..)
@@ -113,6 +111,45 @@ pub fn read(json: &[u8], fields: &'static [Field]) -> Result<(Object, Vec<String
     Ok((object, reader.unknown))
 }
 
+/// As [`read`], field by field: a field of the top level whose value does not fit is left out whole. The first such field is
+/// returned beside the object, with its value where that is plain.
+///
+/// # Errors
+///
+/// [`MetaError`]: not JSON, or not an object.
+pub fn read_fitting(
+    json: &[u8],
+    fields: &'static [Field],
+) -> Result<(Object, Vec<String>, Option<String>), MetaError> {
+    let text = String::from_utf8_lossy(json);
+    let value: Value = serde_json::from_str(&text).map_err(|error| MetaError::Syntax {
+        line: error.line(),
+        column: error.column(),
+        detail: error.to_string(),
+    })?;
+    let Value::Object(source) = value else {
+        return Err(wrong("", "an object", &value));
+    };
+    let mut reader = Reader::default();
+    let mut out = Object::new();
+    let mut misfits = Vec::new();
+    for (key, value) in source {
+        let plain = (!value.is_object() && !value.is_array()).then(|| value.to_string());
+        let one = Value::Object(Object::from_iter([(key.clone(), value)]));
+        match reader.object(one, fields, "") {
+            Ok(found) => out.extend(found),
+            Err(_) => misfits.push((key, plain)),
+        }
+    }
+    misfits.sort_unstable();
+    let misfit = misfits.into_iter().next().map(|(key, plain)| match plain {
+        Some(value) => format!("{key}: {value}"),
+        None => key,
+    });
+    Ok((out, reader.unknown, misfit))
+}
+
+#[derive(Default)]
 struct Reader {
     unknown: Vec<String>,
 }

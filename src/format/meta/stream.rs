@@ -214,6 +214,17 @@ impl StreamMeta {
         Ok(Self::of(raw, unknown_fields))
     }
 
+    /// Reads field by field, as servers from 2.14.10 and 2.15.3 on do where [`parse`](Self::parse) fails over a value: fields
+    /// whose value does not fit are left unset, and the first of them is told beside the metadata.
+    ///
+    /// # Errors
+    ///
+    /// [`MetaError`] where the text is no JSON object.
+    pub fn parse_fitting(json: &[u8]) -> Result<(Self, Option<String>), MetaError> {
+        let (raw, unknown_fields, misfit) = schema::read_fitting(json, STREAM)?;
+        Ok((Self::of(raw, unknown_fields), misfit))
+    }
+
     #[expect(clippy::too_many_lines, reason = "one line for each setting")]
     fn of(raw: Object, unknown_fields: Vec<String>) -> Self {
         let word = |name| raw.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -321,6 +332,12 @@ impl StreamMeta {
     #[must_use]
     pub fn with_name(&self, name: &str) -> Self {
         self.with([("name", Value::from(name))])
+    }
+
+    /// The same metadata with another number of replicas.
+    #[must_use]
+    pub fn with_replicas(&self, count: i64) -> Self {
+        self.with([("num_replicas", Value::from(count))])
     }
 
     /// The same metadata created at another time.

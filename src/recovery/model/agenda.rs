@@ -51,7 +51,7 @@ impl Doomed {
     pub fn of(record: &RecordRef, content: &[u8]) -> Self {
         let subject = record.subject(content);
         let (headers, body) = record.headers_and_body(content).unwrap_or_default();
-        let (has_ttl, _) = timer_headers(headers);
+        let (has_ttl, _) = timer_headers(headers, true);
         Self {
             timestamp_ns: record.timestamp_ns(),
             record_length: record_length(subject.len(), headers.len(), body.len()) as u64,

@@ -54,13 +54,19 @@ impl Model<'_> {
                 && let Some(first) = self.blocks.first()
                 && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
             {
+                let (excess, blocks) = (held(&self.totals), self.blocks.len());
                 self.purge_block(0)?;
+                // Totals that no block answers for: each empty block that goes makes room for another, without end.
+                if held(&self.totals) == excess && self.blocks.len() >= blocks {
+                    let detail = "the stream counts more than its blocks hold, and the server drops blocks for ever to get below its limit";
+                    return Err(Fault::general(Cause::Crash(detail.into())));
+                }
                 continue;
             }
             let removed = self.remove_message(self.totals.first.seq);
             match self.pass_over(removed)? {
                 Some(Removal::Removed) => {}
-                Some(Removal::NoBlock) if self.rules.server.has(Feature::LateFaultCrashes) => {
+                Some(Removal::NoBlock) if self.rules.server.has(Feature::LateFaultEnds) => {
                     let seq = self.totals.first.seq;
                     let detail =
                         "no block holds the stream's first message while its limit is exceeded";

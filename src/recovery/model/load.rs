@@ -12,6 +12,7 @@ use crate::recovery::actions::ActionKind;
 use crate::recovery::events::EventCode;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::report::Lost;
+use crate::recovery::server::Feature;
 
 /// How often a block that does not index is walked and read again before the server gives up.
 const LOAD_TRIES: u32 = 8;
@@ -39,6 +40,7 @@ impl Model<'_> {
             return Err(Fault::general(Cause::Missing));
         };
         self.load_key(at)?;
+        let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);
         for _ in 0..LOAD_TRIES {
             if let Some(loaded) = self.loaded_at_hand(at).or_else(|| self.loaded_again(at)) {
                 return Ok(loaded);
@@ -62,7 +64,13 @@ impl Model<'_> {
             block.compressed = content.compressed;
             let (first, last) = (block.first.seq, block.last.seq);
             let deleted_count = block.deleted.len();
-            match slots::index(&content.bytes, first, last, &mut block.deleted) {
+            match slots::index(
+                &content.bytes,
+                first,
+                last,
+                &mut block.deleted,
+                empty_counts,
+            ) {
                 Ok(index) => {
                     let settled = (block.deleted.len() == deleted_count).then_some(IndexedBy {
                         bounds: (first, last),
@@ -497,7 +505,7 @@ pub fn convert_check(
         deleted,
         ..
     } = block;
-    slots::index(content, *first, *last, deleted)
+    slots::index(content, *first, *last, deleted, true)
         .map(|_| ())
         .map_err(|_| Cause::Misaligned)
 }

@@ -222,6 +222,8 @@ pub struct Model<'a> {
     pub lossy: bool,
     /// Live sequences that cannot be read although recovery passes them.
     pub unreadable: Vec<u64>,
+    /// Blocks that lie under the configured key, and those that another opened and that are put under it.
+    pub keyed: (u32, u32),
     /// Blocks taken on the word of a legacy index, their records not looked at.
     pub unverified: Vec<u32>,
     next_id: u32,
@@ -250,6 +252,7 @@ impl<'a> Model<'a> {
             actions: Vec::new(),
             lossy: false,
             unreadable: Vec::new(),
+            keyed: (0, 0),
             unverified: Vec::new(),
             next_id: 0,
             loaded: Vec::new(),
@@ -417,15 +420,15 @@ impl<'a> Model<'a> {
             })
     }
 
-    /// What a step makes of a message or block that cannot be read: today's server crashes on it, older ones pass it over.
+    /// What a step makes of a message or block that cannot be read: today's server gives the open up, older ones pass it over.
     ///
     /// # Errors
     ///
-    /// `fault`, where the server crashes.
+    /// `fault`, where the open ends with it.
     pub fn pass_over<T>(&mut self, step: Result<T, Fault>) -> Result<Option<T>, Fault> {
         let fault = match step {
             Ok(found) => return Ok(Some(found)),
-            Err(fault) if self.rules.server.has(Feature::LateFaultCrashes) => return Err(fault),
+            Err(fault) if self.rules.server.has(Feature::LateFaultEnds) => return Err(fault),
             Err(fault) => fault,
         };
         let mut event = Event::new(
@@ -443,6 +446,7 @@ impl<'a> Model<'a> {
     pub fn starts_too_low(&self, first_seq: u64) -> bool {
         let configured = self.rules.first_seq;
         configured > 0
+            && self.rules.server.has(Feature::FirstSeq)
             && (first_seq < configured
                 || first_seq == configured && !self.rules.server.has(Feature::FirstSeqExact))
     }

@@ -8,6 +8,7 @@ use crate::recovery::actions::{ActionKind, Change, Piece};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
 use crate::recovery::index::{totals_agree, totals_over};
+use crate::recovery::server::Feature;
 
 /// Deleted sets are written in nodes of 2,048 sequences; a set that would take more bytes than this
 /// is not written at all, and the index with it.
@@ -207,7 +208,8 @@ impl Model<'_> {
 
     /// `index.db` and what is written with it, where anything changed.
     fn index_changes(&mut self) -> Result<Vec<Change>, Fault> {
-        if !self.dirty || self.is_blocked("msgs/index.db") {
+        let server = self.rules.server;
+        if !self.dirty || !server.has(Feature::IndexFile) || self.is_blocked("msgs/index.db") {
             return Ok(Vec::new());
         }
         let listed = totals_over(&self.blocks);

@@ -11,6 +11,7 @@ use crate::recovery::fault::Fault;
 use crate::recovery::files::FileFault;
 use crate::recovery::model::Model;
 use crate::recovery::report::SourcePosition;
+use crate::recovery::server::Feature;
 
 /// From where each of the three has to be caught up; `None` where it does not apply.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +62,7 @@ impl Model<'_> {
     ///
     /// # Errors
     ///
-    /// [`Fault`]: a message in the scanned range cannot be read; the server goes down on it.
+    /// [`Fault`]: a message in the scanned range cannot be read; the open ends with it.
     pub fn recover_timers(&mut self, rules: &TimerRules) -> Result<(), Fault> {
         let mut starts = Starts {
             ttl: rules.ttl.then(|| self.recover_ttl_state(rules)),
@@ -82,9 +83,12 @@ impl Model<'_> {
         }
         self.note_outdated(&starts);
         if starts.ttl.is_none() && starts.schedules.is_none() {
-            return self.scan_sources_backward(rules, starts);
+            self.scan_sources_backward(rules, starts)?;
+        } else {
+            self.scan_forward(rules, &starts)?;
         }
-        self.scan_forward(rules, &starts)
+        self.dirty |= self.rules.server.has(Feature::ScansPersist);
+        Ok(())
     }
 
     fn note_outdated(&mut self, starts: &Starts) {

@@ -59,12 +59,12 @@ impl Model<'_> {
         if block.first.seq > block.last.seq || block.messages == 0 && !block.has_undeleted() {
             return Ok(());
         }
-        let crashes = self.rules.server.has(Feature::ScanFaultCrashes);
+        let ends = self.rules.server.has(Feature::ScanFaultEnds);
         let loaded = match self.load(at) {
             Ok(loaded) => loaded,
             Err(fault) => {
                 self.note_scan_fault(&fault);
-                return if crashes { Err(fault) } else { Ok(()) };
+                return if ends { Err(fault) } else { Ok(()) };
             }
         };
         for slot in &loaded.index.slots {
@@ -73,7 +73,7 @@ impl Model<'_> {
                 Ok(Lookup::Gone) => continue,
                 Err(fault) => {
                     self.note_scan_fault(&fault);
-                    if crashes {
+                    if ends {
                         return Err(fault);
                     }
                     continue;
@@ -186,19 +186,62 @@ impl Model<'_> {
         let Some(newest) = self.select_block(from) else {
             return Ok(None);
         };
-        for at in (0..=newest).rev() {
+        let wanted = |subject: &[u8]| is_searched(subject, rules, searched);
+        let takes_all = rules
+            .sources
+            .iter()
+            .filter(|source| searched.contains(&source.key))
+            .any(|source| source.filters.iter().any(|filter| filter == b">"));
+        let jumps = self.rules.server.has(Feature::SourcesJump) && !takes_all;
+        let mut next = Some(newest);
+        while let Some(at) = next {
             let loaded = self
                 .load(at)
                 .inspect_err(|fault| self.note_scan_fault(fault))?;
             if known.at != Some(at) {
                 *known = self.last_of_subjects(at, &loaded);
             }
-            let wanted = |subject: &[u8]| is_searched(subject, rules, searched);
-            if let Some((seq, record)) = self.previous_in_block(at, &loaded, from, known, wanted) {
+            if let Some((seq, record)) = self.previous_in_block(at, &loaded, from, known, &wanted) {
                 return Ok(Some((seq, loaded, record)));
             }
+            next = match at {
+                0 => None,
+                2.. if jumps && at == newest => self.block_before(at, &wanted),
+                _ => Some(at - 1),
+            };
         }
         Ok(None)
+    }
+
+    /// The last block before `at` that may hold a subject `wanted`, as far as the subjects' block ranges tell.
+    fn block_before(&self, at: usize, wanted: impl Fn(&[u8]) -> bool) -> Option<usize> {
+        /// Beyond so many subjects the server does not look.
+        const SUBJECTS_MAX: u64 = 1_000_000;
+        let before = at.checked_sub(1)?;
+        let (here, guard) = (self.blocks.get(at)?.number, self.blocks.get(before)?.number);
+        if self.subjects.len() > SUBJECTS_MAX {
+            return Some(before);
+        }
+        let (mut first, mut last) = (u32::MAX, 0);
+        self.subjects.for_each(|subject, totals| {
+            if wanted(subject) {
+                first = first.min(totals.first_block);
+                if totals.first_block < here {
+                    last = last.max(totals.last_block);
+                }
+            }
+        });
+        if first >= here {
+            return None;
+        }
+        let target = self.blocks.iter().rfind(|block| block.number == last);
+        match target {
+            Some(block) if last < guard => {
+                let found = self.select_block(block.last.seq)?;
+                Some(if found < at { found } else { before })
+            }
+            _ => Some(before),
+        }
     }
 
     fn last_of_subjects(&self, at: usize, loaded: &Loaded) -> LastOfSubjects {
@@ -224,8 +267,8 @@ impl Model<'_> {
         }
     }
 
-    /// As the server looks through one block: by subject where the block has few, record by record
-    /// where it has many. By subject, one whose last record cannot be read is passed over whole.
+    /// As the server looks through one block: record by record; up to 2.15.2 by subject where the block has few, and then one
+    /// whose last record cannot be read is passed over whole.
     fn previous_in_block(
         &self,
         at: usize,
@@ -236,7 +279,8 @@ impl Model<'_> {
     ) -> Option<(u64, RecordRef)> {
         let block = self.blocks.get(at)?;
         let (first, from) = (block.first.seq, from.min(block.last.seq));
-        let by_subject = (known.last_of.len() as u64) < from.wrapping_sub(first);
+        let by_subject = (known.last_of.len() as u64) < from.wrapping_sub(first)
+            && !self.rules.server.has(Feature::SourcesJump);
         let reach = loaded.index.slots.partition_point(|slot| slot.seq <= from);
         for slot in loaded.index.slots.get(..reach)?.iter().rev() {
             let Ok(Lookup::Found(_, record)) = self.lookup(at, loaded, slot.seq) else {

@@ -19,11 +19,12 @@ use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::format::checksum::HashKey;
 use crate::format::limits;
 use crate::format::meta;
+use crate::living::Idle;
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{self, RecoverOptions, StreamDir};
 
 pub use blocks::WorkloadError;
-pub(super) use keys::AssetKeys;
+pub(super) use keys::{AssetKeys, sealed};
 
 /// Account of the generated stores.
 pub const ACCOUNT: &str = "ACME";
@@ -358,7 +359,15 @@ impl Workload {
             cancel: &cancel,
         };
         let options = access.options();
-        let report = recovery::recover(files, stream, &options, &accept, &entropy, &watch);
+        let report = recovery::recover(
+            files,
+            &Idle::declared(),
+            stream,
+            &options,
+            &accept,
+            &entropy,
+            &watch,
+        );
         if report.refusal.is_some() || report.loses_messages {
             let event = report.events.last();
             let why = event.map(|event| event.detail.clone()).unwrap_or_default();

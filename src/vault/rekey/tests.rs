@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{FileKind, OsFileSystem};
+use crate::living::Idle;
 use crate::recovery::report::State;
 use crate::salvage::evidence::{ConsumerFile, consumers};
 
@@ -81,7 +82,15 @@ fn run(
         progress: &|_| {},
         cancel: &AtomicBool::new(false),
     };
-    rekey(fs, stream, options, target, &SeededEntropy::new(9), &watch)
+    rekey(
+        fs,
+        &Idle::declared(),
+        stream,
+        options,
+        target,
+        &SeededEntropy::new(9),
+        &watch,
+    )
 }
 
 fn keys_of(target: &RekeyOptions) -> Keys {

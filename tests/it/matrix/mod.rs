@@ -1,6 +1,6 @@
 //! Parity with what the server's own tests demand of recovery, row by row.
 //!
-//! `testdata/matrix` has stores that nats-server v2.15.2 wrote in the way each row describes, with its verdict
+//! `testdata/matrix` has stores that nats-server v2.15.2 and v2.15.3 wrote in the way each row describes, with its verdict
 //! beside them. A test holds every dressing of a store (plain, compressed, encrypted) against the verdict and then
 //! says in numbers what the row demands.
 
@@ -19,6 +19,7 @@ mod meta;
 mod not_here;
 mod open;
 mod prg;
+mod since;
 mod src;
 mod subj;
 mod tomb;
@@ -320,6 +321,7 @@ const TESTS: &[&str] = &[
     include_str!("meta.rs"),
     include_str!("open.rs"),
     include_str!("prg.rs"),
+    include_str!("since.rs"),
     include_str!("src.rs"),
     include_str!("subj.rs"),
     include_str!("tomb.rs"),

@@ -207,4 +207,25 @@ pub const NOT_HERE: &[(&str, &str)] = &[
     ("R341", "server level: commit file of a replicated log"),
     ("R342", "server level: commit file of a replicated log"),
     ("R344", "server level: source positions among replicas"),
+    ("R345", "server level: the table of message ids"),
+    ("R346", "server level: the table of message ids"),
+    (
+        "R351",
+        "server level: what is left of a stream that could not be created",
+    ),
+    ("R352", "server level: directories of an account"),
+    ("R353", "server level: directories of an account"),
+    ("R355", "archives come later: message ids after a restore"),
+    (
+        "R359",
+        "server level: what the interest check of consumers removes",
+    ),
+    (
+        "R360",
+        "server level: what the interest check of consumers removes",
+    ),
+    ("R364", "server level: scaling a replicated stream down"),
+    ("R365", "server level: scaling a replicated consumer up"),
+    ("R366", "server level: the meta group's files"),
+    ("R367", "server level: the vote of a replicated log"),
 ];

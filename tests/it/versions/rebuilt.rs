@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::OsEntropy;
 use jetsam::format::record::NewRecord;
+use jetsam::living::Idle;
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::{Outcome, Source};
 use jetsam::recovery::{Watch, examine, rebuild_index};
@@ -18,6 +19,7 @@ fn rebuilt(store: &Store, server: &str) -> jetsam::recovery::report::StreamRepor
     };
     rebuild_index(
         &store.fs,
+        &Idle::declared(),
         &Store::stream(),
         &store.options,
         server.parse().expect("a version"),

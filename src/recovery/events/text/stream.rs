@@ -60,8 +60,8 @@ pub(super) const STREAM: &[Text] = &[
     ),
     (
         StreamStrictJson,
-        "The stream's configuration has fields that 2.15 does not know; a newer server \
-         probably wrote it. A server standing alone shows the stream as offline.",
+        "The stream's configuration has fields or values that the server does not know; a newer \
+         server probably wrote it. A server standing alone shows the stream as offline.",
         "Start it with the server line that wrote it.",
     ),
     (
@@ -97,6 +97,33 @@ pub(super) const STREAM: &[Text] = &[
         "Changing the encryption gives the stream a new creation time. Streams that source \
          from it take it for a new stream and store everything again.",
         "Watch the streams that source from this one after the second start.",
+    ),
+    (
+        FeatureIgnored,
+        "The stream or a consumer uses a feature that this older server does not know and passes \
+         over without a word.",
+        "Start the server line that wrote it, or be sure that you can do without the feature.",
+    ),
+    (
+        DeletesReturn,
+        "Messages that were deleted on purpose, or acknowledged in a work queue, are live again \
+         for this server.",
+        "Start a server that knows the deletes, or delete the messages again after the start.",
+    ),
+    (
+        StreamNameTaken,
+        "The server leaves the stream out and keeps its directory, which still has the name: \
+         creating a stream of that name opens the old directory, messages and all; restoring a \
+         backup of version 1 deletes it, one of version 2 adds to it.",
+        "Move the directory out of the store before you create or restore a stream of that name.",
+    ),
+    (
+        RotationHalfDone,
+        "A change of keys stopped half-way: some blocks are under the new key, others under the \
+         former one. A server given the former key alone deletes the blocks under the new one \
+         without a word.",
+        "Finish the change with both keys at hand: take out what verifies with `jetsam salvage`, \
+         or put the whole store under one key with `jetsam rekey`.",
     ),
     (
         StreamOpenFailed,
@@ -159,7 +186,7 @@ pub(super) const CONSUMER: &[Text] = &[
     ),
     (
         ConsumerStrictJson,
-        "A consumer's configuration has fields that 2.15 does not know.",
+        "A consumer's configuration has fields or values that the server does not know.",
         "Start it with the server line that wrote it.",
     ),
     (
@@ -173,6 +200,13 @@ pub(super) const CONSUMER: &[Text] = &[
         "The server cannot bring this consumer back. Its directory stays, and its name stays \
          taken.",
         CONSUMER_AGAIN,
+    ),
+    (
+        ConsumerWouldBeDeleted,
+        "The consumer delivers to a subject that is not valid or that the server keeps to itself; \
+         servers from 2.14.10 and 2.15.3 on remove its directory at the start.",
+        "If its configuration was damaged, restore the consumer's directory from a backup before a \
+         server starts; otherwise create it anew with another deliver subject.",
     ),
     (
         ConsumerAheadOfStream,
@@ -191,6 +225,18 @@ pub(super) const CONSUMER: &[Text] = &[
         "A consumer's position, o.dat, is empty, as after a power cut. The server then \
          delivers the stream again from its beginning.",
         "Expect repeated messages, or put the file back from a backup.",
+    ),
+    (
+        ConsumerStateMissing,
+        "A consumer's position, o.dat, is missing; a new consumer has one. The server starts the consumer over \
+         by its deliver policy.",
+        "The consumer delivers messages again, or with deliver policy new passes over those it had not delivered.",
+    ),
+    (
+        ConsumerRenamed,
+        "The directory of a consumer has another name than the consumer. The server makes a new consumer of that \
+         name, without a position, in a directory of its own.",
+        "Give the directory the consumer's name before a server starts; `jetsam salvage` does.",
     ),
     (
         ConsumerDisabled,
@@ -226,7 +272,8 @@ pub(super) const VERDICT: &[Text] = &[
     ),
     (
         ServerWouldDeleteStream,
-        "The server cannot open this stream and then deletes its whole directory.",
+        "A server of 2.11.9 to 2.14.9, or 2.15.0 to 2.15.2, cannot open this stream and then deletes \
+         its whole directory.",
         COPY_FIRST,
     ),
     (
@@ -238,8 +285,9 @@ pub(super) const VERDICT: &[Text] = &[
     ),
     (
         ServerWouldSkipStream,
-        "The server starts without this stream and leaves its files alone.",
-        "The events above say what keeps it from being opened.",
+        "The server cannot open this stream, starts without it and keeps its directory as the \
+         failed open left it. Releases from 2.11.9 to 2.14.9 and from 2.15.0 to 2.15.2 delete it.",
+        COPY_FIRST,
     ),
     (
         ExpiryNeedsConsent,
@@ -257,6 +305,12 @@ pub(super) const VERDICT: &[Text] = &[
         StoreBusy,
         "Another process holds this store.",
         "Stop the server, or wait for the other command, and try again.",
+    ),
+    (
+        ServersUnseen,
+        "The store lies on a file system that other machines can have mounted too; a server running there cannot be seen \
+         from here.",
+        "Make sure that no server uses the store before anything is changed in it.",
     ),
     (
         IoError,

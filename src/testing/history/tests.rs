@@ -1,0 +1,199 @@
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::format::seqset::SeqSet;
+use crate::recovery::options::Collect;
+use crate::recovery::report::{Outcome, Source, StreamReport};
+use crate::recovery::{self, Watch};
+use crate::report::{Ledger, Removal};
+use crate::testing::damage::{Damage, DamageKind, Target};
+use crate::testing::reference::Reference;
+
+fn histories(last_day: LastDay) -> impl Iterator<Item = History> {
+    HistoryKind::ALL.into_iter().flat_map(move |kind| {
+        (0..6).map(move |seed| History {
+            kind,
+            layout: StoreKind::ALL[(seed as usize + kind as usize) % 6],
+            last_day,
+            steps: 500,
+            doings: if seed % 2 == 0 {
+                Doings::All
+            } else {
+                Doings::Clients
+            },
+            seed,
+        })
+    })
+}
+
+fn judged(lived: &Lived) -> StreamReport {
+    let mut options = lived.store.access.options();
+    options.expire = false;
+    options.collect = Collect {
+        deleted: true,
+        ..Collect::default()
+    };
+    let cancel = AtomicBool::new(false);
+    let watch = Watch {
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    recovery::examine(&lived.store.files, &lived.store.stream, &options, &watch)
+}
+
+#[test]
+fn a_stopped_server_leaves_an_index_of_what_is_true() {
+    for history in histories(LastDay::Stopped) {
+        let lived = history.live_through().expect("a history");
+        let report = judged(&lived);
+        assert_eq!(report.outcome, Outcome::Clean, "{history:?}: {report:#?}");
+        assert_eq!(report.source, Some(Source::Index), "{history:?}");
+        let state = report.state.expect("a state");
+        assert_eq!(state.messages, lived.truth.live.len(), "{history:?}");
+        assert_eq!(state.last_seq, lived.truth.last_seq, "{history:?}");
+        let read = Reference::read(&lived.store.files, &lived.store.stream, &lived.store.access);
+        let mut access = lived.store.access.clone();
+        access.now_ns = BASE_NS;
+        let early = Reference::read(&lived.store.files, &lived.store.stream, &access);
+        assert!(read.is_ok(), "{history:?}");
+        assert_eq!(
+            early.expect("readable").live(),
+            &lived.truth.live,
+            "{history:?}"
+        );
+    }
+}
+
+#[test]
+fn every_live_message_of_a_killed_server_has_its_record_on_disk() {
+    for history in histories(LastDay::Killed) {
+        let lived = history.live_through().expect("a history");
+        let mut there = SeqSet::new();
+        for block in &lived.layout.blocks {
+            let messages = block
+                .records
+                .iter()
+                .filter(|one| one.kind == crate::format::record::RecordKind::Message);
+            messages.for_each(|one| {
+                there.insert(one.seq);
+            });
+        }
+        for seq in lived.truth.live.iter() {
+            assert!(there.contains(seq), "{history:?}: {seq}");
+        }
+        let all = lived.truth.live.len() + lived.truth.gone.len();
+        assert_eq!(all, lived.truth.last_seq, "{history:?}");
+    }
+}
+
+fn lived(kind: HistoryKind, last_day: LastDay) -> Lived {
+    let history = History {
+        kind,
+        layout: StoreKind::Plain,
+        last_day,
+        steps: 600,
+        doings: Doings::All,
+        seed: 3,
+    };
+    history.live_through().expect("a history")
+}
+
+/// The account that the truth would give.
+fn true_account(lived: &Lived) -> Ledger {
+    let mut ledger = Ledger {
+        live: lived.truth.live.clone(),
+        expired: lived.truth.expired.clone(),
+        ..Ledger::default()
+    };
+    for span in lived.truth.expired.spans() {
+        ledger.live.remove_range(span);
+    }
+    for (way, seqs) in &lived.truth.removed {
+        let removal = match way {
+            Way::Deleted | Way::Purge | Way::Rollup | Way::Skipped => Removal::Tombstone,
+            Way::Limit => Removal::Limit,
+            Way::Age => Removal::Age,
+            Way::SubjectLimit => Removal::SubjectLimit,
+            Way::Ack => Removal::Ack,
+        };
+        ledger.remove(removal, seqs);
+    }
+    ledger
+}
+
+#[test]
+fn the_truth_is_right_and_every_mistake_is_noticed() {
+    for kind in HistoryKind::ALL {
+        for last_day in LastDay::ALL {
+            let lived = lived(kind, last_day);
+            let account = true_account(&lived);
+            let score = LedgerScore::of(&account, &lived, None);
+            assert_eq!(score, LedgerScore::default(), "{kind:?} {last_day:?}");
+        }
+    }
+    let lived = lived(HistoryKind::WorkQueue, LastDay::Stopped);
+    let (live, gone) = (&lived.truth.live, &lived.truth.gone);
+    let (kept, removed) = (live.first().expect("one"), gone.first().expect("one"));
+    let change = |change: &dyn Fn(&mut Ledger)| {
+        let mut account = true_account(&lived);
+        change(&mut account);
+        LedgerScore::of(&account, &lived, None)
+    };
+    let only = |seq: u64| -> SeqSet { [seq].into_iter().collect() };
+
+    let hidden = change(&|account| {
+        account.live.remove(kept);
+    });
+    assert_eq!(hidden.silent, only(kept));
+    let filed = change(&|account| {
+        account.live.remove(kept);
+        account.remove(Removal::Ack, &only(kept));
+    });
+    assert_eq!(filed.silent, only(kept));
+    let invented = change(&|account| {
+        account.live.remove(kept);
+        account.lost.insert(kept);
+        account.lost.insert(removed);
+        account.lost.insert(lived.truth.last_seq + 5);
+    });
+    let all = [kept, removed, lived.truth.last_seq + 5];
+    assert_eq!(invented.invented, all.into_iter().collect());
+    let revived = change(&|account| {
+        account.live.insert(removed);
+    });
+    assert_eq!(revived.revived, only(removed));
+    let open = change(&|account| {
+        account.live.remove(kept);
+        account.unknown.insert(kept);
+    });
+    assert!(open.is_right() && open.unknown == only(kept));
+    let misfiled = change(&|account| {
+        account.removed.clear();
+        account.remove(Removal::Age, gone);
+    });
+    assert_eq!(&misfiled.misfiled, gone);
+}
+
+#[test]
+fn what_a_damage_took_may_be_lost_and_must_be_told() {
+    let lived = lived(HistoryKind::Append, LastDay::Stopped);
+    let files = lived.store.files.fork();
+    let target = Target::new(&lived.store, &files, &lived.layout);
+    let damage = Damage::inflict(DamageKind::CutTail, 4, &target).expect("no error");
+    let damage = damage.expect("a cut");
+    let mut cut = damage.touched.messages.clone();
+    for span in lived.truth.gone.spans() {
+        cut.remove_range(span);
+    }
+    assert!(!cut.is_empty(), "{damage}");
+    let mut account = true_account(&lived);
+    for span in cut.spans() {
+        account.live.remove_range(span);
+    }
+    let silent = LedgerScore::of(&account, &lived, Some(&damage));
+    assert_eq!(silent.silent, cut);
+    account.lost.union_with(&cut);
+    let told = LedgerScore::of(&account, &lived, Some(&damage));
+    assert!(told.is_right(), "{told:?}");
+    assert_eq!(told.lost, cut);
+}

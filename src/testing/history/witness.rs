@@ -1,0 +1,156 @@
+//! What the files still say after a damage: only what a witness names can be asked of an account.
+
+use std::collections::BTreeMap;
+
+use super::world::World;
+use crate::format::record::RecordKind;
+use crate::format::seqset::SeqSet;
+use crate::testing::damage::Damage;
+use crate::testing::layout::Layout;
+
+/// The witnesses of a history, before a damage.
+#[derive(Debug, Clone, Default)]
+pub struct Witnesses {
+    /// Sequences that a tombstone names.
+    tombstones: SeqSet,
+    /// What the index on disk does not count, up to its last sequence, and that sequence; `None` where there is none.
+    index: Option<(SeqSet, u64)>,
+    /// What the limits prove as long as no record is damaged.
+    by_limits: SeqSet,
+    /// What the consumers' files on disk prove.
+    by_consumers: SeqSet,
+    /// The last sequence that a consumer's file names.
+    delivered: u64,
+    /// The last sequence of each block.
+    ends: BTreeMap<u32, u64>,
+    /// Messages whose record lies in a file.
+    pub on_disk: SeqSet,
+}
+
+impl Witnesses {
+    pub(super) fn of(world: &World, layout: &Layout, index: Option<(SeqSet, u64)>) -> Self {
+        let mut found = Self {
+            index,
+            ..Self::default()
+        };
+        for block in &layout.blocks {
+            for record in &block.records {
+                match record.kind {
+                    RecordKind::Tombstone => found.tombstones.insert(record.seq),
+                    RecordKind::Message => found.on_disk.insert(record.seq),
+                    RecordKind::Erased => false,
+                };
+            }
+            let last = block.records.iter().map(|record| record.seq).max();
+            found.ends.insert(block.number, last.unwrap_or_default());
+        }
+        found.by_limits = by_limits(world);
+        found.by_consumers = by_consumers(world);
+        let delivered = world
+            .consumers
+            .iter()
+            .map(|one| one.on_disk().delivered.stream);
+        found.delivered = delivered.max().unwrap_or_default();
+        found
+    }
+
+    /// Whether something that the damage left says that `seq` was removed.
+    #[must_use]
+    pub fn tell_removal(&self, seq: u64, damage: Option<&Damage>) -> bool {
+        let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
+        let keys_hit = damage.is_some_and(|damage| !damage.behind_keys.is_empty());
+        let torn = |set: &SeqSet| damage.is_some_and(|_| set.contains(seq));
+        let tombstone = self.tombstones.contains(seq)
+            && !keys_hit
+            && !damage.is_some_and(|damage| torn(&damage.touched.removals));
+        let index = self
+            .index
+            .as_ref()
+            .is_some_and(|(gone, _)| gone.contains(seq));
+        let records_whole = damage.is_none_or(|damage| {
+            damage.touched.messages.is_empty() && damage.behind_keys.is_empty()
+        });
+        let configured = !hit("meta.inf") && !hit("meta.sum") && !hit("meta.key");
+        tombstone
+            || (index && !hit("msgs/index.db"))
+            || (configured && records_whole && self.by_limits.contains(seq))
+            || (configured && self.by_consumers.contains(seq))
+    }
+
+    /// The last sequence that anything names after the damage.
+    #[must_use]
+    pub fn named_up_to(&self, layout: &Layout, damage: Option<&Damage>) -> u64 {
+        let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
+        let index = match &self.index {
+            Some((_, last)) if !hit("msgs/index.db") => *last,
+            _ => 0,
+        };
+        let mut named = index.max(self.delivered);
+        for record in layout.blocks.iter().flat_map(|block| &block.records) {
+            let gone = damage.is_some_and(|damage| match record.kind {
+                RecordKind::Message => damage.may_cost(record.seq),
+                _ => damage.touched.removals.contains(record.seq) || !damage.behind_keys.is_empty(),
+            });
+            if !gone {
+                named = named.max(record.seq);
+            }
+        }
+        named
+    }
+}
+
+fn touches(damage: &Damage, path: &str) -> bool {
+    damage.files.iter().any(|file| file.path == path)
+}
+
+/// Removed messages that the limits would remove again, from the records that are there.
+fn by_limits(world: &World) -> SeqSet {
+    let (server, truth) = (&world.server, &world.server.truth);
+    let setup = &server.setup;
+    let (mut messages, mut bytes) = (0, 0);
+    let mut found = SeqSet::new();
+    let mut full_from = 0;
+    for (seq, kept) in server.live.iter().rev() {
+        messages += 1;
+        bytes += kept.bytes;
+        let full = setup.max_messages.is_some_and(|most| messages >= most)
+            || setup
+                .max_bytes
+                .is_some_and(|most| bytes + kept.bytes > most);
+        if full {
+            full_from = *seq;
+            break;
+        }
+    }
+    for (way, seqs) in &truth.removed {
+        match way {
+            super::Way::SubjectLimit => found.union_with(seqs),
+            super::Way::Limit | super::Way::Deleted | super::Way::Purge if full_from > 0 => {
+                let mut below = seqs.clone();
+                below.remove_range(full_from..=u64::MAX);
+                found.union_with(&below);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Messages that, by the consumers' files, every consumer that wants them is done with.
+fn by_consumers(world: &World) -> SeqSet {
+    let mut found = SeqSet::new();
+    let Some(acked) = world.server.truth.removed.get(&super::Way::Ack) else {
+        return found;
+    };
+    let done = |seq: u64| {
+        world.consumers.iter().all(|consumer| {
+            let state = consumer.on_disk();
+            seq <= state.ack_floor.stream
+                || (seq <= state.delivered.stream && !state.pending.contains_key(&seq))
+        })
+    };
+    for seq in acked.iter().filter(|seq| done(*seq)) {
+        found.insert(seq);
+    }
+    found
+}
