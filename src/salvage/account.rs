@@ -122,7 +122,8 @@ fn judged(consumers: &[ConsumerEvidence]) -> Vec<Consumer<'_>> {
     consumers.iter().map(judge).collect()
 }
 
-fn judge(consumer: &ConsumerEvidence) -> Consumer<'_> {
+/// What a consumer's files tell of its acknowledgements.
+pub(super) fn judge(consumer: &ConsumerEvidence) -> Consumer<'_> {
     let meta = match &consumer.meta {
         ConsumerFile::Plain(json) => ConsumerMeta::parse(json).ok(),
         _ => None,

@@ -6,13 +6,14 @@
 //! Where a server would open the store by its index, and every record that the index counts verifies, the index proves all
 //! there is to prove, and the blocks are not read once more.
 
-use super::error::SalvageError;
+use super::account::judge;
 use super::find::BlockFind;
 use super::sets::{difference, intersection, within};
 use super::survey::{Survey, survey};
 use crate::env::{Entropy, FileSystem};
+use crate::format::meta::Retention;
 use crate::format::seqset::SeqSet;
-use crate::ledger::all_is_well;
+use crate::ledger::{acknowledged, all_is_well};
 use crate::living::Idle;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::{Collect, Options};
@@ -126,7 +127,8 @@ pub(crate) fn confronted(
         && found.finds.iter().all(is_whole)
         && found.misplaced.is_empty()
         && ledger.expired.is_empty()
-        && !ledger.holds_loss();
+        && !ledger.holds_loss()
+        && found.gathered.evidence.meta.retention != Retention::Interest;
     if nothing_to_change {
         return ledger;
     }
@@ -136,7 +138,7 @@ pub(crate) fn confronted(
         ..options.clone()
     };
     let (report, readable) = examine_readable(fs, &found.stream, &quick, watch);
-    confront(&mut ledger, &report, &readable, options);
+    confront(&mut ledger, found, &report, &readable, options);
     ledger
 }
 
@@ -152,11 +154,9 @@ pub(crate) fn ledger_of(
     if let Some(ledger) = of_sound(report, readable, options) {
         return Some(ledger);
     }
-    let mut ledger = match survey(fs, stream, options, watch) {
-        Ok(found) => found.ledger,
-        Err(SalvageError::NeedsKey { .. } | _) => return None,
-    };
-    confront(&mut ledger, report, readable, options);
+    let found = survey(fs, stream, options, watch).ok()?;
+    let mut ledger = found.ledger.clone();
+    confront(&mut ledger, &found, report, readable, options);
     Some(ledger)
 }
 
@@ -183,13 +183,23 @@ fn of_sound(report: &StreamReport, readable: &SeqSet, options: &Options) -> Opti
         && report.refusal.is_none()
         && !report.loses_messages
         && report.unreadable.is_empty()
+        && report
+            .consumers
+            .iter()
+            .all(|consumer| consumer.outcome == "ok")
         && !options.no_index
         && !report.events.iter().any(changes_messages);
     is_sound.then(|| all_is_well(readable.clone(), state.first_seq, state.last_seq))
 }
 
 /// What the server's start would change of the account.
-fn confront(ledger: &mut Ledger, report: &StreamReport, readable: &SeqSet, options: &Options) {
+fn confront(
+    ledger: &mut Ledger,
+    found: &Survey,
+    report: &StreamReport,
+    readable: &SeqSet,
+    options: &Options,
+) {
     let removed = ledger.removed.values();
     for seqs in removed {
         ledger.returning.union_with(&intersection(seqs, readable));
@@ -202,6 +212,10 @@ fn confront(ledger: &mut Ledger, report: &StreamReport, readable: &SeqSet, optio
         }
         Some(_) => SeqSet::new(),
     };
+    if report.refusal.is_none() {
+        let owed = intersection(&owed(found, report), &ledger.live);
+        ledger.endangered.union_with(&owed);
+    }
     let trims = report
         .events
         .iter()
@@ -215,6 +229,24 @@ fn confront(ledger: &mut Ledger, report: &StreamReport, readable: &SeqSet, optio
         }
         ledger.remove(crate::report::Removal::Limit, &trimmed);
     }
+}
+
+/// What a stream with interest retention lets go at the start because a consumer that still waits for it does not come up.
+fn owed(found: &Survey, report: &StreamReport) -> SeqSet {
+    let comes_up = |name: &str| {
+        let mut consumers = report.consumers.iter();
+        consumers.any(|consumer| consumer.name == name && consumer.outcome == "ok")
+    };
+    let consumers = &found.consumers;
+    let is_interest = found.gathered.evidence.meta.retention == Retention::Interest;
+    if !is_interest || consumers.iter().all(|consumer| comes_up(&consumer.name)) {
+        return SeqSet::new();
+    }
+    let last = found.trust.last.seq;
+    let up = consumers.iter().filter(|consumer| comes_up(&consumer.name));
+    let done = acknowledged(&up.map(judge).collect::<Vec<_>>(), last);
+    let by_all = acknowledged(&consumers.iter().map(judge).collect::<Vec<_>>(), last);
+    difference(&done, &by_all)
 }
 
 /// Brings the report in line with its ledger: what is lost, what the server says in vain, what comes back.

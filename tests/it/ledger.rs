@@ -281,6 +281,14 @@ fn a_consumer_names_what_the_stream_has_lost() {
     assert_eq!(stretches(&said.ledger.lost), [(901, 1000)]);
 }
 
+#[test]
+fn a_consumer_that_does_not_come_up_endangers_what_it_waits_for() {
+    let case = Case::unpack("33-interest-consumer-lost");
+    let said = said_as_the_dump(&case, "I", &case_options());
+    assert_eq!(stretches(&said.ledger.endangered), [(101, 400)]);
+    assert!(said.ledger.lost.is_empty());
+}
+
 /// What the servers said themselves just before the end, of stores that were stopped, killed, or left with an older index.
 #[test]
 fn live_is_what_the_server_said_before_it_was_killed() {
