@@ -1,15 +1,19 @@
 //! The engine of the command: the library itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
 use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
-use jetsam::recovery::options::{Options, Policy};
+use jetsam::recovery::options::{Options, Policy, Standing};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
 
 use crate::engine::{
@@ -19,7 +23,28 @@ use crate::engine::{
 use crate::{merge, out, salvage, writing};
 
 /// The library.
-pub struct Library;
+#[derive(Debug, Default)]
+pub struct Library {
+    /// By directory of accounts, since every stream of a store asks.
+    standings: Mutex<BTreeMap<PathBuf, Standing>>,
+}
+
+impl Library {
+    /// The options for one stream: a store that was a cluster member's is judged as one.
+    fn options_for(&self, stream: &StreamDir, options: &Options) -> Options {
+        let mut options = options.clone();
+        if options.standing == Standing::Standalone
+            && let Some(dir) = recovery::accounts_dir(stream)
+            && let Ok(mut known) = self.standings.lock()
+        {
+            let standing = known
+                .entry(dir)
+                .or_insert_with_key(|dir| recovery::standing(&OsFileSystem, dir));
+            options.standing = *standing;
+        }
+        options
+    }
+}
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -57,6 +82,7 @@ impl Engine for Library {
         options: &Options,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        let options = &self.options_for(stream, options);
         if options.policy == Policy::Salvage {
             let result = saving::check(&OsFileSystem, stream, options, &watch(on_progress));
             return salvage::or_refused(stream, result).stream;
@@ -72,6 +98,7 @@ impl Engine for Library {
         idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        let options = &self.options_for(stream, options);
         recovery::recover(
             &OsFileSystem,
             idle,
@@ -96,6 +123,10 @@ impl Engine for Library {
         preflight::forecast(&OsFileSystem, stream, options, &preflight, &watch)
     }
 
+    fn hits(&self, stream: &StreamDir, options: &Options, ledger: &Ledger) -> Vec<Hit> {
+        saving::hit::hits(&OsFileSystem, stream, options, ledger, &watch(&|_| {}))
+    }
+
     fn rebuild_index(
         &self,
         stream: &StreamDir,
@@ -104,6 +135,7 @@ impl Engine for Library {
         idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        let options = &self.options_for(stream, options);
         let watch = watch(on_progress);
         recovery::rebuild_index(
             &OsFileSystem,
@@ -143,6 +175,7 @@ impl Engine for Library {
         query: &salvage::Query,
         on_progress: OnProgress<'_>,
     ) -> SalvageReport {
+        let options = &self.options_for(&sorted.stream, options);
         writing::salvage(sorted, options, query, &watch(on_progress))
     }
 
@@ -167,6 +200,7 @@ impl Engine for Library {
         range: SeqRange,
         visit: &mut dyn FnMut(Item<'_>) -> Want,
     ) -> Result<(), EngineError> {
+        let options = &self.options_for(stream, options);
         let mut visit = |item: recovery::Item<'_>| {
             let item = match item {
                 recovery::Item::Message(message) => Item::Message(Message {

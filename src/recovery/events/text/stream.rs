@@ -137,9 +137,10 @@ pub(super) const STREAM: &[Text] = &[
     ),
     (
         ReplicasUnsupported,
-        "The stream asks for several replicas; a server standing alone leaves it out.",
-        "Start it in its cluster. Before repairing one replica, see whether another is \
-         healthy: wiping this one may be the better way.",
+        "The stream asks for several replicas; a server standing alone leaves it out, its files as \
+         they are. They are looked at all the same.",
+        "Start it in its cluster, or give its metadata one replica. Before repairing one replica, \
+         see whether another is healthy: wiping this one may be the better way.",
     ),
 ];
 
