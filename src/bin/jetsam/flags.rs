@@ -297,6 +297,12 @@ pub const FLAGS: &[Flag] = &[
         COPYING,
         "replicas in the new configuration; default 1, as a server standing alone needs it",
     ),
+    value(
+        "stream-info",
+        "FILE",
+        COPYING,
+        "configuration where meta.inf is gone, from `nats stream info --json`; may be repeated",
+    ),
     switch(
         "resume",
         COPYING,

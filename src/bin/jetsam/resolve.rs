@@ -222,6 +222,7 @@ fn options(
         return usage("--account is empty");
     }
     options.keys = keys(raw, config, surroundings)?;
+    options.configurations = crate::out::configurations(raw)?;
     options.collect = Collect {
         deleted: raw.has("deleted"),
         subjects: raw.has("subjects"),

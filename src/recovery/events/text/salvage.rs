@@ -65,9 +65,9 @@ pub(super) const SALVAGED: &[Text] = &[
     ),
     (
         StreamMetaRebuilt,
-        "The stream's metadata could not be read or mended; a plain configuration was made from \
-         what the messages show.",
-        "Compare the new stream's configuration with what it should be before clients use it.",
+        "The stream's metadata could not be read or mended; the configuration given was taken, or a plain one made \
+         from what the messages show.",
+        "Where you have the stream's information, give it with --stream-info. Compare the new stream's configuration with what it should be before clients use it.",
     ),
     (
         ConsumerStateMended,
