@@ -13,7 +13,7 @@ use crate::recovery::actions::{Action, ActionKind};
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::foresee::{Foreseen, foresee, held};
 use crate::recovery::holdings::{Holdings, difference};
-use crate::recovery::options::Options;
+use crate::recovery::options::{Options, Standing};
 use crate::recovery::report::{Refusal, Source, State, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::{StreamDir, Watch};
@@ -53,7 +53,7 @@ fn opened(
 ) -> Forecast {
     let mut foreseen = foresee(fs, stream, options, watch);
     let server = Behaviour::of(preflight.server);
-    let opened = start_of(&foreseen, server);
+    let opened = start_of(&foreseen, server, options.standing);
     let deleted = around.after_its_start(stream);
     let deleted = deleted.filter(|_| opened == Start::Ok);
     let start = deleted.as_ref().map_or(opened, |_| Start::StreamDeleted);
@@ -182,7 +182,7 @@ fn spans(set: &SeqSet) -> Vec<(u64, u64)> {
 }
 
 /// What the server makes of the judgement.
-fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
+fn start_of(foreseen: &Foreseen, server: Behaviour, standing: Standing) -> Start {
     let report = &foreseen.report;
     let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
     let failed = if foreseen.raft_group || !server.has(Feature::FailedOpenDeletes) {
@@ -209,7 +209,10 @@ fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
         Some(Refusal::Io) => failed,
         // A consumer can bring the server down, or take its stream with it.
         None if told(EventCode::OpenWouldCrash) => Start::ServerDown,
-        None if told(EventCode::ConsumerStreamStopped) => Start::StreamSkipped,
+        // In a cluster only the consumer stays away.
+        None if told(EventCode::ConsumerStreamStopped) && standing == Standing::Standalone => {
+            Start::StreamSkipped
+        }
         None => Start::Ok,
     }
 }

@@ -75,7 +75,9 @@ fn a_sum_of_limits_leaves_a_stream_out_of_older_servers_only() {
         let big = foretold(&case, "BIG", &around);
         assert_eq!((big.start, big.lost), (start, 0), "{server}");
         if start == Start::StreamSkipped {
-            assert_eq!(cause(&big), ("limit-leaves-stream-out", "server.conf:2:39"));
+            let (code, place) = cause(&big);
+            assert_eq!(code, "limit-leaves-stream-out");
+            assert!(place.starts_with("server.conf:2:"), "{place}");
         }
         let mid = foretold(&case, "MID", &around);
         assert_eq!((mid.start, mid.messages), (Start::Ok, 300), "{server}");
