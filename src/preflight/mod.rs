@@ -163,7 +163,7 @@ pub struct Forecast {
 impl Forecast {
     /// The exit code of this stream: 4 where messages or a consumer's state are lost, the server goes down or goes without
     /// the stream; 8 where it does so because a key is missing or a file cannot be read; 2 where the start would outlast the
-    /// probe; 1 where something would be mended; 0 where nothing happens.
+    /// probe; 1 where something would be mended; 0 where nothing happens but that side files are written.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         use crate::recovery::events::Severity;
@@ -184,6 +184,7 @@ impl Forecast {
             .events
             .iter()
             .any(|event| event.severity >= Severity::Warn);
-        u8::from(seen || !self.actions.is_empty())
+        let mends = |action: &Action| !action.kind.is_side_file();
+        u8::from(seen || self.actions.iter().any(mends))
     }
 }

@@ -289,15 +289,22 @@ fn lost(
     (lost, proven)
 }
 
-/// Whether nothing hints at a loss, so that there is no need to look.
+/// Whether nothing hints at a loss, so that there is no need to look. An index that is older than the last block may know of
+/// messages that a cut took.
 fn is_at_ease(report: &StreamReport) -> bool {
+    const HINTS: [EventCode; 4] = [
+        EventCode::LostData,
+        EventCode::IndexStaleLastRecord,
+        EventCode::IndexStaleExtraBlocks,
+        EventCode::LegacyIdxRejected,
+    ];
     report.refusal.is_none()
         && !report.loses_messages
         && report.unreadable.is_empty()
         && !report
             .events
             .iter()
-            .any(|event| event.severity >= Severity::Warn || event.code == EventCode::LostData)
+            .any(|event| event.severity >= Severity::Warn || HINTS.contains(&event.code))
 }
 
 /// The consumers with one of these outcomes.

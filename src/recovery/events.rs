@@ -68,8 +68,8 @@ event_codes! {
     IndexTailMissing, "index-tail-missing", Warn;
     IndexLastBlockMismatch, "index-last-block-mismatch", Warn;
     IndexLastBlockMissing, "index-last-block-missing", Error;
-    IndexStaleLastRecord, "index-stale-last-record", Warn;
-    IndexStaleExtraBlocks, "index-stale-extra-blocks", Warn;
+    IndexStaleLastRecord, "index-stale-last-record", Info;
+    IndexStaleExtraBlocks, "index-stale-extra-blocks", Info;
     IndexBlockMissing, "index-block-missing", Error;
     IndexTotalsMismatch, "index-totals-mismatch", Warn;
     IndexRejected, "index-rejected", Warn;
@@ -126,6 +126,7 @@ event_codes! {
     BlockLoadFailed, "block-load-failed", Warn;
     AgeExpiredBlocks, "age-expired-blocks", Info;
     AgeExpiredMsgs, "age-expired-msgs", Info;
+    AgeBlockedByFuture, "age-blocked-by-future", Info;
     LimitTrimmed, "limit-trimmed", Info;
     FirstSeqPurged, "first-seq-purged", Info;
     StreamMetaMissing, "stream-meta-missing", Error;

@@ -56,7 +56,12 @@ impl fmt::Display for WalkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WalkError::Missing(path) => write!(f, "{}: no such directory", path.display()),
-            WalkError::NotADirectory(path) => write!(f, "{}: not a directory", path.display()),
+            WalkError::NotADirectory(path) => write!(
+                f,
+                "{}: a file; give the directory of a stream (it holds msgs/), of an account, jetstream/, or the server's \
+                 store_dir",
+                path.display()
+            ),
             WalkError::Unrecognised(path) => write!(
                 f,
                 "{}: no store here; looked for a stream (msgs/ or meta.inf), an account (streams/), \
@@ -353,6 +358,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_lost_and_found_is_no_stream_and_a_full_one_is() {
+        let fs = store();
+        let names = || {
+            let found = find_streams(&fs, Path::new("/data/jetstream/B")).expect("streams");
+            let names: Vec<_> = found
+                .streams
+                .into_iter()
+                .map(|stream| stream.name)
+                .collect();
+            names
+        };
+        fs.seed_dir("/data/jetstream/B/streams/lost+found");
+        assert_eq!(names(), ["X", "Y"]);
+        fs.seed_dir("/data/jetstream/B/streams/lost+found/msgs");
+        assert_eq!(names().len(), 3);
+    }
+
+    #[test]
     fn errors_say_what_is_wrong() {
         let fs = store();
         let error = |path: &str| find_streams(&fs, Path::new(path)).expect_err("no streams");
@@ -366,6 +389,11 @@ mod tests {
             WalkError::Unrecognised("/data/other".into())
         );
         assert!(error("/data/other").to_string().contains("streams/"));
+        let file = error("/data/other/file").to_string();
+        assert!(
+            file.contains("a file; give the directory of a stream"),
+            "{file}"
+        );
     }
 
     #[test]

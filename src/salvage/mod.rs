@@ -23,6 +23,7 @@ mod error;
 pub mod evidence;
 pub mod find;
 mod fresh;
+pub mod hit;
 mod kept;
 mod listed;
 pub mod mend;

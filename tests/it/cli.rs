@@ -94,8 +94,8 @@ fn help_and_version_go_to_stdout() {
 fn the_page_of_events_is_what_the_command_prints() {
     let page = include_str!("../../docs/EVENTS.md");
     assert!(
-        text(&run("events").stdout) == page,
-        "run: cargo run -- events > docs/EVENTS.md"
+        text(&run("events --markdown").stdout) == page,
+        "run: cargo run -- events --markdown > docs/EVENTS.md"
     );
 }
 

@@ -10,6 +10,8 @@ use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{MergeSource, SalvageError, SalvageReport, Sorted};
 
 use crate::{merge, salvage};
@@ -145,6 +147,9 @@ pub trait Engine {
         preflight: PreflightOptions,
         on_progress: OnProgress<'_>,
     ) -> Forecast;
+
+    /// Names what the lost messages of a stream were.
+    fn hits(&self, stream: &StreamDir, options: &Options, ledger: &Ledger) -> Vec<Hit>;
 
     /// Writes the side files anew.
     fn rebuild_index(

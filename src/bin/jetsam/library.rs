@@ -12,6 +12,8 @@ use jetsam::recovery::options::{Options, Policy, Standing};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
 
 use crate::engine::{
@@ -119,6 +121,10 @@ impl Engine for Library {
         preflight.pace = Some(pace);
         let watch = watch(on_progress);
         preflight::forecast(&OsFileSystem, stream, options, &preflight, &watch)
+    }
+
+    fn hits(&self, stream: &StreamDir, options: &Options, ledger: &Ledger) -> Vec<Hit> {
+        saving::hit::hits(&OsFileSystem, stream, options, ledger, &watch(&|_| {}))
     }
 
     fn rebuild_index(

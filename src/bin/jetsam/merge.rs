@@ -85,8 +85,8 @@ struct Group {
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let groups = match groups(session, command, query) {
-        Ok(groups) => groups,
+    let (shape, groups) = match groups(session, command, query) {
+        Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
     if let Some(exit) = session::used(session, command, &query.out)? {
@@ -121,7 +121,13 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             break;
         }
     }
-    let exit = salvage::finish(session, command, &query.out, "Merged", started, &done)?;
+    let made = salvage::Made {
+        verb: "Merged",
+        shape,
+        out: &query.out,
+        started,
+    };
+    let exit = salvage::finish(session, command, &made, &done)?;
     Ok(match session.worker.gate.interrupted() {
         true => INTERRUPTED,
         false => exit,
@@ -147,7 +153,7 @@ fn groups(
     session: &mut Session<'_, '_>,
     command: &Command,
     query: &Query,
-) -> Result<Vec<Group>, EngineError> {
+) -> Result<(Shape, Vec<Group>), EngineError> {
     let engine = session.worker.engine;
     let mut shape = None;
     let mut by_name: BTreeMap<(Option<String>, String), Vec<MergeSource>> = BTreeMap::new();
@@ -178,5 +184,5 @@ fn groups(
         copies,
         out: salvage::place_of(&query.out, shape, account.as_deref(), &name),
     });
-    Ok(groups.collect())
+    Ok((shape, groups.collect()))
 }

@@ -11,14 +11,15 @@ use jetsam::recovery::server::ServerVersion;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::args::{RawArgs, Usage};
-use crate::console::Style;
-use crate::details::{self, Tense};
+use crate::details::{self, Details, Heading, Tense};
 use crate::engine::{Found, Shape, StreamDir};
+use crate::ledger::Counts;
+use crate::page::Page;
 use crate::resolve::Command;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Told};
 use crate::signals::INTERRUPTED;
 use crate::surroundings::{self, Configured};
-use crate::{json, table, units};
+use crate::{json, ledger, next, table, units};
 
 /// What only this verb is asked.
 #[derive(Debug, Clone, Default)]
@@ -108,7 +109,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         let mut heading = format!(
             "Foretold the start of server {} on {} under {} in {}",
             query.server,
-            streams_text(forecasts.len()),
+            units::streams(forecasts.len()),
             units::printable(&command.path.to_string_lossy()),
             units::duration(began.elapsed())
         );
@@ -116,7 +117,8 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             heading.push('\n');
             heading.push_str(&line);
         }
-        let text = text(&forecasts, &whole, query, &heading, session.console.style);
+        let page = session.console.page(command.show);
+        let text = text(&forecasts, &whole, query, command, heading, &page);
         session.console.out.write_all(text.as_bytes())?;
         session.console.out.flush()?;
     }
@@ -161,6 +163,8 @@ struct Whole {
     /// What is taken for granted without a configuration.
     assumed: Option<String>,
     lost: u64,
+    /// What the ledgers come to.
+    counts: Counts,
     /// Streams start side by side on the lines that do, one after the other on the others.
     start_seconds: f64,
     /// Between how many seconds that is expected to be.
@@ -207,6 +211,11 @@ impl Whole {
             assumed: surroundings::assumptions(around),
             down: down.map(|forecast| forecast.name.clone()),
             lost: forecasts.iter().map(|forecast| forecast.lost).sum(),
+            counts: forecasts
+                .iter()
+                .filter_map(|forecast| forecast.ledger.as_ref())
+                .map(Counts::of)
+                .fold(Counts::default(), Counts::plus),
             start_seconds,
             range,
             fits_probe,
@@ -253,6 +262,11 @@ impl Whole {
             1 => harms.push("1 message is lost".into()),
             n => harms.push(format!("{} messages are lost", units::count(n))),
         }
+        match self.counts.lost() {
+            0 => {}
+            1 => harms.push("1 message was lost before".into()),
+            n => harms.push(format!("{} messages were lost before", units::count(n))),
+        }
         let takes = takes(self.range);
         if self.fits_probe == Some(false) {
             let perhaps = match query.probe {
@@ -260,7 +274,7 @@ impl Whole {
                 _ => "longer",
             };
             harms.push(format!(
-                "the start takes {takes}, {perhaps} than the probe waits"
+                "the start takes {takes} on an idle machine, {perhaps} than the probe waits"
             ));
         }
         if harms.is_empty() {
@@ -270,8 +284,9 @@ impl Whole {
                 ", something is mended"
             };
             return format!(
-                "server {} starts in {takes}, nothing lost{mended}",
-                query.server
+                "server {} starts in {takes} on an idle machine, {}{mended}",
+                query.server,
+                self.counts.outcome()
             );
         }
         format!(
@@ -293,77 +308,85 @@ pub fn takes((least, most): (f64, f64)) -> String {
     format!("{} to {}", text(least), text(most))
 }
 
-fn streams_text(count: usize) -> String {
-    match count {
-        1 => "1 stream".to_owned(),
-        n => format!("{} streams", units::count(n as u64)),
-    }
+/// Whether a forecast needs no words.
+pub fn is_silent(forecast: &Forecast) -> bool {
+    let ledger = forecast.ledger.as_ref();
+    forecast.exit_code() == 0
+        && !ledger.is_some_and(ledger::says_something)
+        && !forecast.events.iter().any(details::is_worth_telling)
 }
 
 fn text(
     forecasts: &[Forecast],
     whole: &Whole,
     query: &Query,
-    heading: &str,
-    style: Style,
+    command: &Command,
+    heading: String,
+    page: &Page,
 ) -> String {
-    let mut text = format!("{heading}\n\n");
-    if !forecasts.is_empty() {
-        text.push_str(&style.borders(&table::forecasts(forecasts)));
-        for forecast in forecasts {
-            text.push_str(&details_of(forecast, style));
-        }
-        text.push('\n');
-    }
-    let color = match whole.exit {
-        0 => 32,
-        1 | BEYOND_PROBE => 33,
-        _ => 31,
+    let mut told = Told {
+        heading,
+        verdict: whole.line(forecasts, query),
+        exit: whole.exit,
+        ..Told::default()
     };
-    text.push_str(&style.paint(color, &whole.line(forecasts, query)));
-    text.push('\n');
-    text
+    if !page.show.quiet {
+        told.table = table::forecasts(forecasts, page);
+        let mut details = Details::new(page);
+        for forecast in forecasts {
+            told.details
+                .push_str(&details_of(forecast, &mut details, page));
+        }
+        if whole.exit == 4 {
+            told.next = next::after_forecast(command, page);
+        }
+    }
+    told.text(page)
 }
 
-fn details_of(forecast: &Forecast, style: Style) -> String {
-    let mut text = details::told(&forecast.events, &forecast.actions, Tense::Planned, style);
-    let mut add = |line: String| {
-        text.push_str("\n  ");
-        text.push_str(&line);
-        text.push('\n');
-    };
+fn details_of(forecast: &Forecast, details: &mut Details, page: &Page) -> String {
+    if is_silent(forecast) && !page.show.verbose {
+        return String::new();
+    }
+    let mut text = String::new();
+    match &forecast.ledger {
+        Some(ledger) => ledger::tell(&mut text, ledger, page),
+        None => {
+            let expired = units::count(forecast.expired);
+            if forecast.expired > 0 {
+                let line = format!("removed by age or limits: {expired} messages");
+                page.hanging(&mut text, 2, 4, &line);
+            }
+        }
+    }
     if forecast.lost > 0 {
         let spans = details::spans(&forecast.lost_seqs);
         let proven = match forecast.lost_proven {
             n if n == forecast.lost => ", all of which verify now".to_owned(),
             n => format!(", {} of which verify now", units::count(n)),
         };
-        add(format!("Lost: sequences {spans}{proven}"));
-    }
-    if forecast.expired > 0 {
-        let expired = units::count(forecast.expired);
-        add(format!("Removed by age or limits: {expired} messages"));
+        let line = format!("lost by the start: sequences {spans}{proven}");
+        page.hanging(&mut text, 2, 4, &line);
     }
     for (names, fate) in [
-        (&forecast.consumers_lost, "Consumers deleted"),
-        (&forecast.consumers_disabled, "Consumers out of service"),
+        (&forecast.consumers_lost, "consumers deleted"),
+        (&forecast.consumers_disabled, "consumers out of service"),
     ] {
         if !names.is_empty() {
-            add(format!("{fate}: {}", units::printable(&names.join(", "))));
+            let line = format!("{fate}: {}", units::printable(&names.join(", ")));
+            page.hanging(&mut text, 2, 4, &line);
         }
     }
+    text.push_str(&details.told(&forecast.events, &forecast.actions, Tense::Planned));
     if text.is_empty() {
         return text;
     }
-    let account = match &forecast.account {
-        Some(account) => format!(" in account {}", units::printable(account)),
-        None => String::new(),
+    let heading = Heading {
+        account: forecast.account.as_deref(),
+        name: &forecast.name,
+        dir: &forecast.dir,
     };
-    format!(
-        "\nStream {}{account}, {}\n{text}",
-        units::printable(&forecast.name),
-        units::printable(&forecast.dir)
-    )
+    heading.line(page) + &text
 }
 
 fn as_json<'e>(
@@ -526,7 +549,9 @@ mod tests {
         assert_eq!((exit, err.as_str()), (0, ""));
         assert!(out.starts_with("Foretold the start of server 2.15.3 on 1 stream under D in "));
         assert!(
-            out.ends_with("server 2.15.3 starts in 300ms to 800ms, nothing lost\n"),
+            out.ends_with(
+                "server 2.15.3 starts in 300ms to 800ms on an idle machine, nothing lost\n"
+            ),
             "{out}"
         );
     }
@@ -536,10 +561,16 @@ mod tests {
         let both = fake(vec![sample::starts("GOOD"), deleted()]);
         let Ran { exit, out, .. } = run("preflight D --server 2.14.5", &both);
         assert_eq!(exit, 4);
-        assert!(out.contains("Lost: sequences 1-600, 602-1,001, 999 of which verify now"));
-        assert!(out.ends_with(
-            "do not start server 2.14.5 on this: 1 stream is deleted; 1,000 messages are lost\n"
+        assert!(
+            out.contains("lost by the start: sequences 1-600, 602-1,001, 999 of which verify now")
+        );
+        assert!(out.contains(
+            "\ndo not start server 2.14.5 on this: 1 stream is deleted; 1,000 messages are lost\n"
         ));
+        assert!(
+            out.contains("\n  jetsam salvage D --out D-salvaged\n"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -572,11 +603,11 @@ mod tests {
         for (line, verdict) in [
             (
                 "preflight D --probe 15m",
-                "10m0s to 26m40s, perhaps longer than the probe waits",
+                "10m0s to 26m40s on an idle machine, perhaps longer than the probe waits",
             ),
             (
                 "preflight D --probe 9m",
-                "10m0s to 26m40s, longer than the probe waits",
+                "10m0s to 26m40s on an idle machine, longer than the probe waits",
             ),
         ] {
             let Ran { exit, out, .. } = run(line, &slow);

@@ -11,6 +11,8 @@ use crate::args::{RawArgs, Usage};
 use crate::config;
 use crate::engine::{RecoverOptions, SeqRange};
 use crate::flags::Verb;
+use crate::next;
+use crate::page::Show;
 use crate::surroundings::Configured;
 use crate::units;
 
@@ -28,6 +30,10 @@ pub struct Command {
     pub paths: Vec<PathBuf>,
     /// JSON instead of tables.
     pub json: bool,
+    /// How much is told.
+    pub show: Show,
+    /// The flags that a command to be copied has to repeat: keys, account, configuration.
+    pub again: String,
     /// The caller answers for it that no server uses the store.
     pub store_is_idle: bool,
     /// Whether progress was asked for or refused.
@@ -70,6 +76,8 @@ pub enum Task {
 pub struct CatQuery {
     /// Sequences.
     pub range: SeqRange,
+    /// Whether these very sequences were asked for: then those that are not there are told, with the reason.
+    pub by_sequence: bool,
     /// Earliest time, nanoseconds since the Unix epoch.
     pub from_ns: Option<i64>,
     /// Latest time.
@@ -139,6 +147,8 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         path: paths.first().cloned().unwrap_or_default(),
         paths,
         json: raw.has("json"),
+        show: Show::of(raw),
+        again: next::flags_to_repeat(raw),
         store_is_idle: raw.has("store-is-idle"),
         progress: raw.last_of("progress", "no-progress"),
         options,
@@ -315,6 +325,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         Verb::Rekey => Task::Rekey(crate::rekey::query(raw, surroundings)?),
         Verb::Harness => Task::Harness(crate::harness::query(raw)?),
         Verb::Check => Task::Check,
+        Verb::Events => return usage("`jetsam events` looks at no store"),
     })
 }
 
@@ -324,6 +335,7 @@ fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
             first: 0,
             last: u64::MAX,
         },
+        by_sequence: raw.has("seq"),
         from_ns: None,
         to_ns: None,
         subject: raw

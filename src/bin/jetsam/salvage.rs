@@ -11,14 +11,15 @@ use jetsam::recovery::server::ServerVersion;
 use jetsam::salvage::{SalvageReport, Sorted, Uncertain};
 
 use crate::args::{RawArgs, Usage};
+use crate::details::{Details, Tense};
 use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
 use crate::json::{Document, Stream};
 use crate::progress::Meter;
 use crate::resolve::Command;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Told};
 use crate::signals::INTERRUPTED;
 use crate::verdict::{self, Run};
-use crate::{details, out, table, units};
+use crate::{next, out, table, units};
 
 /// What only this verb is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,7 +89,15 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             break;
         }
     }
-    let exit = finish(session, command, &query.out, "Salvaged", started, &done)?;
+    let exit = {
+        let made = Made {
+            verb: "Salvaged",
+            shape,
+            out: &query.out,
+            started,
+        };
+        finish(session, command, &made, &done)?
+    };
     Ok(match session.worker.gate.interrupted() {
         true => INTERRUPTED,
         false => exit,
@@ -133,13 +142,23 @@ pub fn place_of(out: &Path, shape: Shape, account: Option<&str>, name: &str) -> 
     }
 }
 
+/// What is told of a new store besides its streams.
+pub struct Made<'a> {
+    /// What was done.
+    pub verb: &'static str,
+    /// What the source was.
+    pub shape: Shape,
+    /// Where it is.
+    pub out: &'a Path,
+    /// When the work began.
+    pub started: Instant,
+}
+
 /// Tells what was done, on the console and in `summary.json`; returns the exit code.
 pub fn finish(
     session: &mut Session<'_, '_>,
     command: &Command,
-    out: &Path,
-    verb: &str,
-    started: Instant,
+    made: &Made<'_>,
     done: &[SalvageReport],
 ) -> io::Result<u8> {
     let reports: Vec<StreamReport> = done.iter().map(|report| report.stream.clone()).collect();
@@ -148,60 +167,76 @@ pub fn finish(
         .map(StreamReport::exit_code)
         .max()
         .unwrap_or(0);
-    if reports
-        .iter()
-        .any(|report| report.outcome != Outcome::Refused)
-        || reports.is_empty()
-    {
+    let is_written = |report: &StreamReport| report.outcome != Outcome::Refused;
+    let written = reports.iter().any(is_written);
+    if written || reports.is_empty() {
         let summary = out::summary(&command.path, exit, done);
-        if let Err(message) = session.worker.engine.write_summary(out, &summary) {
+        if let Err(message) = session.worker.engine.write_summary(made.out, &summary) {
             session.console.remark(&units::printable(&message));
         }
     }
     if command.json {
-        let collect = command.options.collect;
-        let policy = Some(Policy::Salvage);
-        let mut document = Document::begin(session.console.out, &command.path, policy)?;
-        for report in &reports {
-            document.stream(&Stream { report, collect })?;
-            if report.exit_code() > 0 {
-                let line = verdict::line(std::slice::from_ref(report), Run::Salvage);
-                let name = units::printable(&report.name);
-                let _ = writeln!(session.console.err, "jetsam: {name}: {line}");
-            }
-        }
-        document.end(exit, None)?;
+        as_json(session, command, &reports, exit)?;
         return Ok(exit);
     }
-    let style = session.console.style;
-    let mut text = format!(
-        "{verb} {} under {} into {} in {}\n\n",
-        match reports.len() {
-            1 => "1 stream".to_owned(),
-            n => format!("{} streams", units::count(n as u64)),
-        },
-        units::printable(&command.path.to_string_lossy()),
-        units::printable(&out.to_string_lossy()),
-        units::duration(started.elapsed())
-    );
-    if !reports.is_empty() {
-        text.push_str(&style.borders(&table::salvage(&reports)));
-        text.push_str(&name_wanted(out, &reports));
-        for report in &reports {
-            text.push_str(&details::stream(report, details::Tense::Done, style));
-        }
-        text.push('\n');
-    }
-    let color = match exit {
-        0 => 32,
-        1 => 33,
-        _ => 31,
+    let page = session.console.page(command.show);
+    let mut told = Told {
+        heading: format!(
+            "{} {} under {} into {} in {}",
+            made.verb,
+            units::streams(reports.len()),
+            units::printable(&command.path.to_string_lossy()),
+            units::printable(&made.out.to_string_lossy()),
+            units::duration(made.started.elapsed())
+        ),
+        verdict: verdict::line(&reports, Run::Salvage),
+        exit,
+        ..Told::default()
     };
-    text.push_str(&style.paint(color, &verdict::line(&reports, Run::Salvage)));
-    text.push('\n');
-    session.console.out.write_all(text.as_bytes())?;
+    if !page.show.quiet {
+        told.table = table::salvage(&reports, &page);
+        told.table.push_str(&name_wanted(made.out, &reports));
+        let mut details = Details::new(&page);
+        for report in &reports {
+            told.details
+                .push_str(&details.stream(report, Tense::Done, &[]));
+        }
+        if written {
+            let name = match reports.as_slice() {
+                [report] => report.name.as_str(),
+                _ => "",
+            };
+            let change = next::Move::of(made.shape, &command.path, made.out, name);
+            told.next = next::after_salvage(&change, &command.again, &page);
+        }
+    }
+    session.console.out.write_all(told.text(&page).as_bytes())?;
     session.console.out.flush()?;
     Ok(exit)
+}
+
+fn as_json(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    reports: &[StreamReport],
+    exit: u8,
+) -> io::Result<()> {
+    let collect = command.options.collect;
+    let policy = Some(Policy::Salvage);
+    let mut document = Document::begin(session.console.out, &command.path, policy)?;
+    for report in reports {
+        document.stream(&Stream {
+            report,
+            hits: &[],
+            collect,
+        })?;
+        if report.exit_code() > 0 {
+            let line = verdict::line(std::slice::from_ref(report), Run::Salvage);
+            let name = units::printable(&report.name);
+            let _ = writeln!(session.console.err, "jetsam: {name}: {line}");
+        }
+    }
+    document.end(exit, None)
 }
 
 /// A stream directory must be called as the stream is, or the server leaves it out.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
@@ -14,6 +15,8 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
@@ -72,7 +75,7 @@ pub fn clean() -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
-        ledger: None,
+        ledger: Some(Ledger::default()),
         salvage: None,
         loses_messages: false,
     }
@@ -143,6 +146,7 @@ pub fn damaged() -> StreamReport {
             offset: Some(999_827),
             detail: "first bad record".into(),
         }],
+        ledger: None,
         loses_messages: true,
         ..clean()
     }
@@ -156,6 +160,7 @@ pub fn refused() -> StreamReport {
         refusal: Some(Refusal::NeedsKey),
         source: None,
         state: None,
+        ledger: None,
         events: vec![Event::new(EventCode::KeyMissing, "meta.key is present")],
         ..clean()
     }
@@ -174,8 +179,12 @@ pub struct Fake {
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
     pub undo: UndoReport,
+    /// What was hit, where a ledger holds a loss.
+    pub hits: Vec<Hit>,
     /// Who uses the store.
     pub sighting: Sighting,
+    /// How the files look, the last look first.
+    pub pulses: Mutex<Vec<Pulse>>,
 }
 
 impl Fake {
@@ -224,7 +233,7 @@ impl Engine for Fake {
     }
 
     fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
-        None
+        self.pulses.lock().expect("one thread").pop()
     }
 
     fn examine(
@@ -273,6 +282,13 @@ impl Engine for Fake {
             .expect("a forecast");
         forecast.server = preflight.server;
         forecast
+    }
+
+    fn hits(&self, _stream: &StreamDir, _options: &Options, ledger: &Ledger) -> Vec<Hit> {
+        match ledger.holds_loss() {
+            true => self.hits.clone(),
+            false => Vec::new(),
+        }
     }
 
     fn rebuild_index(
