@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::OsFileSystem;
 use jetsam::format::duration::format_rfc3339;
+use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::{Collect, Options};
 use jetsam::recovery::report::{ConsumerReport, Refusal, Source, StreamReport};
 use jetsam::recovery::{StreamDir, Watch, examine};
