@@ -92,12 +92,7 @@ fn opened(
         events.extend(back.events);
         proven += difference(&back.released.owed, &lost).len();
         lost.union_with(&back.released.owed);
-        if let Some(ledger) = &mut ledger {
-            let others = difference(&back.released.owed, &ledger.live);
-            ledger
-                .endangered
-                .union_with(&difference(&back.released.owed, &others));
-        }
+        endanger(ledger.as_mut(), &back.released.owed);
         released = back.released;
     }
     let (recreates, raft_group) = (foreseen.recreates, foreseen.raft_group);
@@ -279,6 +274,14 @@ fn account(
     report.ledger = Some(ledger);
     audit::conclude(report);
     report.ledger.take()
+}
+
+/// Puts live messages down as such that the start loses.
+fn endanger(ledger: Option<&mut Ledger>, seqs: &SeqSet) {
+    if let Some(ledger) = ledger {
+        let others = difference(seqs, &ledger.live);
+        ledger.endangered.union_with(&difference(seqs, &others));
+    }
 }
 
 /// What the server will not be able to hand out.
