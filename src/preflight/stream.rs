@@ -23,13 +23,9 @@ pub fn forecast(
     preflight: &PreflightOptions,
     watch: &Watch<'_>,
 ) -> Forecast {
-    let options = &Options {
-        server: preflight.server,
-        quick: false,
-        ..options.clone()
-    };
-    let mut foreseen = foresee(fs, stream, options, watch);
     let server = Behaviour::of(preflight.server);
+    let options = &as_by(server, options);
+    let mut foreseen = foresee(fs, stream, options, watch);
     let start = start_of(&foreseen, server);
     let expired = match start {
         Start::Ok => expired(fs, stream, options, &foreseen, watch),
@@ -48,9 +44,7 @@ pub fn forecast(
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
     }
     if keeps_name(report, &events, start, foreseen.raft_group) {
-        let detail =
-            "creating a stream of this name would open this directory, old messages and all";
-        events.push(Event::new(EventCode::StreamNameTaken, detail));
+        events.push(name_taken());
     }
     let read = reading(&events, start, server);
     let fast_path = report.source == Some(Source::Index);
@@ -93,6 +87,19 @@ pub fn forecast(
         actions,
         needs_help: matches!(report.refusal, Some(Refusal::NeedsKey | Refusal::Io)),
     }
+}
+
+/// The options of an examination as `server` would make it.
+fn as_by(server: Behaviour, options: &Options) -> Options {
+    let mut options = Options {
+        server: server.version(),
+        quick: false,
+        ..options.clone()
+    };
+    if !server.has(Feature::FormerKey) {
+        options.keys.previous = None;
+    }
+    options
 }
 
 /// What reading every message does to the server; of a stream that is not there nothing can be read.
@@ -146,6 +153,11 @@ fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
         None if told(EventCode::ConsumerStreamStopped) => Start::StreamSkipped,
         None => Start::Ok,
     }
+}
+
+fn name_taken() -> Event {
+    let detail = "creating a stream of this name would open this directory, old messages and all";
+    Event::new(EventCode::StreamNameTaken, detail)
 }
 
 /// Whether the directory of a stream that is left out stays while no stream runs on it (H38). One that is shown as offline
