@@ -192,6 +192,16 @@ pub trait FileSystem: Send + Sync {
     /// Sets a file's permission bits, where the system has them.
     fn set_mode(&self, path: &Path, mode: u32) -> Result<(), IoError>;
 
+    /// Gives a file or directory the owner, the group and the permission bits that `like` has, as far as there are such
+    /// things and the caller may; whether anything changed. Without the right to give something away it stays ours.
+    fn adopt(&self, path: &Path, like: &Path) -> Result<bool, IoError> {
+        let wanted = self.metadata(like)?.mode;
+        match wanted.filter(|_| self.metadata(path).is_ok_and(|found| found.mode != wanted)) {
+            Some(mode) => self.set_mode(path, mode).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Sets a file's time of modification, in nanoseconds since the Unix epoch.
     fn set_modified(&self, path: &Path, time_ns: i64) -> Result<(), IoError>;
 

@@ -25,8 +25,8 @@ use super::{
 };
 use clock::{nanoseconds, system_time};
 use system::{
-    changed_of, give_to_owner_of, identity_of, make_dir, mode_of, read_some_at, set_mode_of,
-    with_mode,
+    adopt_owner_and_mode, changed_of, give_to_owner_of, identity_of, make_dir, mode_of,
+    read_some_at, set_mode_of, with_mode,
 };
 
 pub use clock::{OsClock, OsEntropy};
@@ -250,6 +250,11 @@ impl FileSystem for OsFileSystem {
         File::open(path)
             .and_then(|file| set_mode_of(&file, mode))
             .at(Operation::SetMode, path)
+    }
+
+    fn adopt(&self, path: &Path, like: &Path) -> Result<bool, IoError> {
+        let wanted = fs::metadata(like).at(Operation::Metadata, like)?;
+        adopt_owner_and_mode(path, &wanted).at(Operation::SetMode, path)
     }
 
     fn set_modified(&self, path: &Path, time_ns: i64) -> Result<(), IoError> {

@@ -194,6 +194,41 @@ impl ConsumerFile {
     }
 }
 
+/// What is left of an `o.dat` that was cut short or damaged behind its first numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerRemains {
+    /// The layout found.
+    pub version: ConsumerVersion,
+    /// Ack floor and delivered pair, and those deliveries before the damage that make sense. More may have waited for
+    /// an acknowledgement than are listed.
+    pub state: ConsumerState,
+}
+
+impl ConsumerRemains {
+    /// Reads as far as it goes; `None` where not even ack floor and delivered pair can be read, or where they contradict
+    /// each other.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let version = match *bytes {
+            [MAGIC, 1, ..] => ConsumerVersion::V1,
+            [MAGIC, 2, ..] => ConsumerVersion::V2,
+            _ => return None,
+        };
+        let mut reader = Reader::new(bytes);
+        reader.bytes(2).ok()?;
+        let mut state = read_header(&mut reader, version).ok()?;
+        let (floor, delivered) = (state.ack_floor, state.delivered);
+        if floor.stream > delivered.stream || floor.consumer > delivered.consumer {
+            return None;
+        }
+        // Entries are put in as they are read; the one that fails ends the list.
+        let _ = read_pending(&mut StickyReader::new(reader), version, &mut state);
+        let (first, last) = (floor.stream.saturating_add(1), delivered.stream);
+        state.pending.retain(|seq, _| (first..=last).contains(seq));
+        Some(Self { version, state })
+    }
+}
+
 fn read_header(
     reader: &mut Reader<'_>,
     version: ConsumerVersion,

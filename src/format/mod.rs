@@ -9,6 +9,7 @@ pub mod legacy;
 pub mod limits;
 pub mod meta;
 pub mod names;
+pub mod peers;
 pub mod record;
 pub mod schedule;
 pub mod seqset;

@@ -14,9 +14,10 @@
 
 mod flags;
 mod holders;
-mod network;
+mod mounts;
 mod place;
 mod process;
+mod program;
 mod pulse;
 mod servers;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::server_config::ConfigError;
 use holders::Holders;
 use place::Place;
 use process::Process;
+use program::Role;
 pub use pulse::{Pulse, Stir};
 use servers::{Store, Told};
 
@@ -65,6 +67,8 @@ pub enum Doubt {
     },
     /// It has overwritten its command line.
     Title,
+    /// It is another program that has a server's code inside, and waits for connections.
+    Inside,
     /// Its configuration cannot be read, or does not parse.
     Config(ConfigError),
     /// Its configuration was changed after it started, so that what it says now may not be what it goes by.
@@ -79,6 +83,9 @@ impl fmt::Display for Doubt {
         match self {
             Doubt::Hidden { what, kind } => write!(f, "its {what} cannot be seen: {kind}"),
             Doubt::Title => f.write_str("it has overwritten its command line"),
+            Doubt::Inside => f.write_str(
+                "it has the code of a nats-server inside and waits for connections, and does not say where a store of it is",
+            ),
             Doubt::Config(error) => write!(f, "its configuration: {error}"),
             Doubt::ConfigChanged { file } => write!(
                 f,
@@ -258,7 +265,7 @@ fn look_in(fs: &dyn FileSystem, proc: &Path, own: u32, path: &Path) -> Sighting 
     let place = Place::of(fs, path);
     let mut sighting = Sighting {
         path: path.to_owned(),
-        network: network::network_type(fs, proc, &place.path),
+        network: mounts::network_type(fs, proc, &place.path),
         ..Sighting::default()
     };
     let processes = process::all(fs, proc).unwrap_or_default();
@@ -281,6 +288,7 @@ fn look_in(fs: &dyn FileSystem, proc: &Path, own: u32, path: &Path) -> Sighting 
         }
         match examine(process, line, boot_ns, &place) {
             Use::Serves(info) => sighting.users.push(info),
+            Use::Untold(untold) if holders.look(process) => sighting.users.push(untold.process),
             Use::Untold(untold) => sighting.untold.push(untold),
             Use::No(info) if holders.look(process) => sighting.users.push(info),
             Use::No(info) => others.push(info),
@@ -313,11 +321,15 @@ fn examine(
             None => printable(&crate::env::path_from_bytes(process.short_name()).into_os_string()),
         },
     };
-    if !servers::is_server(process, called.map(std::ffi::OsString::as_os_str)) {
-        return Use::No(info);
-    }
+    let role = program::role(process);
+    let is_server = servers::is_server(process, called.map(std::ffi::OsString::as_os_str), role);
     let told = match &line {
         Ok(line) if line.is_empty() => Told::default(),
+        _ if !is_server && role == Role::Host && program::may_serve(process) => Told {
+            stores: Vec::new(),
+            doubt: Some(Doubt::Inside),
+        },
+        _ if !is_server => Told::default(),
         Ok(line) => servers::tell(process, line, boot_ns),
         Err(kind) => Told {
             stores: Vec::new(),
@@ -356,8 +368,18 @@ fn serves(process: &Process<'_>, store: &Store, place: &Place<'_>) -> Result<boo
             return Ok(true);
         }
     }
-    Ok(place.is_within(&process.resolve(&store.jetstream)?)?
-        || place.is(&process.resolve(&store.root)?)?)
+    let (jetstream, root) = (
+        process.resolve(&store.jetstream)?,
+        process.resolve(&store.root)?,
+    );
+    if place.is_within(&jetstream)? || place.is(&root)? {
+        return Ok(true);
+    }
+    let behind = |directory: &Path| process.behind(directory);
+    Ok(
+        behind(&jetstream).is_some_and(|directory| place.is_within(&directory) == Ok(true))
+            || behind(&root).is_some_and(|directory| place.is(&directory) == Ok(true)),
+    )
 }
 
 /// A program's name for a terminal, cut to a bearable length.

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::mounts::behind_overlay;
 use crate::env::{FileSystem, path_from_bytes};
 
 /// More than the longest command line or environment Linux allows by default.
@@ -120,6 +121,42 @@ impl Process<'_> {
         let name = link.file_name()?.as_encoded_bytes();
         // What was replaced by a newer version runs on under this name.
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+    }
+
+    /// A second place for what [`resolve`](Self::resolve) gave: what lies behind the overlay a container has for its root.
+    pub(super) fn behind(&self, resolved: &Path) -> Option<PathBuf> {
+        let inside = match resolved.strip_prefix(self.dir.join("root")) {
+            Ok(inside) => Path::new("/").join(inside),
+            Err(_) => {
+                let inside = resolved.strip_prefix(self.dir.join("cwd")).ok()?;
+                self.fs.read_link(&self.dir.join("cwd")).ok()?.join(inside)
+            }
+        };
+        behind_overlay(&self.read("mountinfo").ok()?, &inside)
+    }
+
+    /// Its open sockets, by number.
+    pub(super) fn sockets(&self) -> Vec<u64> {
+        let descriptors = self.dir.join("fd");
+        let entries = self.fs.list(&descriptors).unwrap_or_default();
+        let sockets = entries.iter().filter_map(|entry| {
+            let link = self.fs.read_link(&descriptors.join(&entry.name)).ok()?;
+            let number = link.to_str()?.strip_prefix("socket:[")?;
+            number.strip_suffix(']')?.parse().ok()
+        });
+        sockets.collect()
+    }
+
+    /// The sockets that wait for connections, of all processes in its network, by number. `table` is one of the kernel's.
+    pub(super) fn listening(&self, table: &str) -> Vec<u64> {
+        let content = self.read(table).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&content);
+        let sockets = lines.lines().filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let is_listening = fields.nth(3)? == "0A";
+            fields.nth(5)?.parse().ok().filter(|_| is_listening)
+        });
+        sockets.collect()
     }
 
     /// The variables it was started with.

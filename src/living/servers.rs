@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use super::Doubt;
 use super::flags::Flags;
 use super::process::{Process, Variables};
+use super::program::Role;
 use crate::server_config::{self, JetStream, Problem, ServerConfig};
 
 /// The directory JetStream makes below the store directory.
@@ -55,7 +56,10 @@ impl Told {
 }
 
 /// Whether a process is a nats-server: by the program it runs, whatever that is called now, or by the name it was called by.
-pub(super) fn is_server(process: &Process<'_>, called: Option<&OsStr>) -> bool {
+pub(super) fn is_server(process: &Process<'_>, called: Option<&OsStr>, role: Role) -> bool {
+    if role == Role::Server {
+        return true;
+    }
     let program = process.program();
     let known = program.as_deref().is_some_and(looks_like_one);
     let called = called.is_some_and(|called| looks_like_one(file_name(called)));

@@ -281,6 +281,32 @@ fn a_container_knows_the_store_by_another_name() {
     }
 }
 
+/// The layer of a container that is not from its image, seen from outside.
+#[test]
+fn a_store_behind_the_overlay_of_a_container_is_served() {
+    let machine = Machine::new();
+    machine.write("box/data/jetstream/.keep", b"");
+    let diff = machine.at("diff");
+    let mounts = format!(
+        "1 0 0:9 / / rw - overlay overlay rw,lowerdir=/l,upperdir={},workdir=/w\n",
+        diff.display()
+    );
+    OsFileSystem
+        .create_dir_all(&diff, DEFAULT_DIR_MODE)
+        .unwrap();
+    OsFileSystem
+        .rename(&machine.at("data"), &diff.join("data"))
+        .unwrap();
+    let server = machine.server(&["-js", "-sd", "/data"]);
+    server
+        .link("root", &machine.at("box"))
+        .file("mountinfo", mounts.as_bytes());
+    for path in ["diff/data", "diff/data/jetstream/$G"] {
+        assert!(is_served_below(&machine, path), "{path}");
+    }
+    assert!(!is_served_below(&machine, "diff"));
+}
+
 #[test]
 fn a_symbolic_link_to_the_store_is_the_store() {
     let machine = Machine::new();
@@ -330,6 +356,41 @@ fn a_server_is_recognised_whatever_it_is_called() {
         machine.process(SERVER, &line(called), program);
         assert!(!is_served(&machine), "{called} {program}");
     }
+}
+
+/// By the modules Go writes into a program; how they are read is tested there.
+#[test]
+fn a_program_with_a_server_inside_is_named_if_it_listens() {
+    let machine = Machine::new();
+    let host = program::tests::program(
+        "path\texample.org/app\ndep\tgithub.com/nats-io/nats-server/v2\tv2.15.3\n",
+    );
+    let server = program::tests::program("path\tgithub.com/nats-io/nats-server/v2\n");
+    machine.write("bin/app", &host);
+    machine.write("bin/nats", &host);
+    machine.write("bin/bus", &server);
+    let run = |name: &str, line: &[u8]| {
+        let made = machine.process(SERVER, line, name);
+        made.link("exe", &machine.at(&format!("bin/{name}")));
+        made.link("fd/4", Path::new("socket:[123]"));
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 0100007F:107E 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0 0 123 1\n\
+             1: 0100007F:107E 00000000:0000 01 00000000:00000000 00:00000000 00000000  0 0 124 1\n";
+        made.file("net/tcp", table.as_bytes());
+    };
+    run("app", b"app\0serve\0");
+    assert_eq!(doubt(&machine), Doubt::Inside);
+    machine
+        .process(SERVER, b"", "x")
+        .link("fd/4", Path::new("socket:[124]"));
+    run("nats", b"nats\0sub\0");
+    assert!(!is_served(&machine));
+    // A server that was given another name is one all the same.
+    let line = format!("bus\0-js\0-sd\0{}\0", machine.store());
+    run("bus", line.as_bytes());
+    assert!(is_served(&machine));
+    run("bus", b"bus\0-js\0-sd\0/elsewhere\0");
+    assert!(!is_served(&machine));
 }
 
 #[test]

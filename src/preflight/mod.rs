@@ -11,20 +11,30 @@
 //!
 //! # What is not foretold
 //!
-//! * What a server does after the open calls: TTLs and schedules that fire, consumers and interest retention that remove
-//!   messages, the scan of the duplicate window, clustering (replicas catch up from each other).
+//! * What a server does after the start: TTLs and schedules that fire, clustering (replicas catch up from each other). What
+//!   an interest stream lets go of at once is foretold ([`released`]).
 //! * A duplicate-window scan that meets the damage of H37 brings the server down at the start rather than at the first read.
-//! * A stand-alone server is assumed: replicated streams are left out by it, and told so.
+//! * Without a configuration the server is taken to look where the store is, with JetStream for its account and no limits
+//!   ([`Surroundings`]); a store without a cluster's metadata to be that of a server standing alone.
 //! * What [`crate::recovery::server`] lists as left out of the differences between versions.
 
+mod around;
+mod interest;
+mod output;
 mod pace;
 mod stream;
+pub mod surroundings;
 
+pub use interest::{Released, released};
+pub use output::vouch;
 pub use pace::{Pace, measure};
 pub use stream::forecast;
+pub use surroundings::Surroundings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::format::seqset::SeqSet;
 use crate::recovery::actions::Action;
 use crate::recovery::events::Event;
 use crate::recovery::report::{ConsumerReport, State};
@@ -40,6 +50,11 @@ pub struct PreflightOptions {
     pub probe: Option<Duration>,
     /// What [`measure`] found of the stream and this machine; without it no time is foretold.
     pub pace: Option<Pace>,
+    /// What stands around the store; by default nothing is known of it, and the server stands alone or not as the options of
+    /// the examination say.
+    pub surroundings: Option<Arc<Surroundings>>,
+    /// Read only what the server would: believe a sound index. For a store whose blocks were just verified.
+    pub quick: bool,
 }
 
 /// How the start comes out for one stream.
@@ -113,6 +128,10 @@ pub struct Forecast {
     pub lost_seqs: Vec<(u64, u64)>,
     /// Those of the lost whose record verifies now.
     pub lost_proven: u64,
+    /// Those of the lost that go at once after the start because a consumer does not come up.
+    pub lost_with_consumers: SeqSet,
+    /// Messages that every consumer has done with, which the server removes once they are back.
+    pub released: u64,
     /// Messages that age or limits remove.
     pub expired: u64,
     /// Messages the server would count and could not hand out.
@@ -144,7 +163,7 @@ pub struct Forecast {
 impl Forecast {
     /// The exit code of this stream: 4 where messages or a consumer's state are lost, the server goes down or goes without
     /// the stream; 8 where it does so because a key is missing or a file cannot be read; 2 where the start would outlast the
-    /// probe; 1 where something would be mended; 0 where nothing happens.
+    /// probe; 1 where something would be mended; 0 where nothing happens but that side files are written.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         use crate::recovery::events::Severity;
@@ -165,6 +184,7 @@ impl Forecast {
             .events
             .iter()
             .any(|event| event.severity >= Severity::Warn);
-        u8::from(seen || !self.actions.is_empty())
+        let mends = |action: &Action| !action.kind.is_side_file();
+        u8::from(seen || self.actions.iter().any(mends))
     }
 }

@@ -1,6 +1,11 @@
 //! One stream: from the judgement to the forecast.
 
+use std::collections::BTreeSet;
+
+use super::around::{coming_back, kept_away, left_out};
+use super::interest::Released;
 use super::pace::{self, Scans};
+use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
@@ -23,44 +28,61 @@ pub fn forecast(
     preflight: &PreflightOptions,
     watch: &Watch<'_>,
 ) -> Forecast {
-    let server = Behaviour::of(preflight.server);
-    let options = &as_by(server, options);
+    let unknown = Surroundings::unknown(options.standing);
+    let around = preflight.surroundings.as_deref().unwrap_or(&unknown);
+    let options = &as_by(options, preflight, around);
+    if let Some(cause) = kept_away(fs, stream, options, around) {
+        return left_out(stream, preflight, cause);
+    }
+    opened(fs, stream, options, preflight, around, watch)
+}
+
+/// The forecast of a stream that the server goes on to open.
+fn opened(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    preflight: &PreflightOptions,
+    around: &Surroundings,
+    watch: &Watch<'_>,
+) -> Forecast {
     let mut foreseen = foresee(fs, stream, options, watch);
-    let start = start_of(&foreseen, server);
-    let expired = match start {
+    let server = Behaviour::of(preflight.server);
+    let opened = start_of(&foreseen, server);
+    let deleted = around.after_its_start(stream);
+    let deleted = deleted.filter(|_| opened == Start::Ok);
+    let start = deleted.as_ref().map_or(opened, |_| Start::StreamDeleted);
+    let expired = match opened {
         Start::Ok => expired(fs, stream, options, &foreseen, watch),
         _ => SeqSet::new(),
     };
-    let (lost, proven) = lost(fs, stream, options, &foreseen, start, &expired, watch);
+    let (mut lost, mut proven) = lost(fs, stream, options, &foreseen, start, &expired, watch);
     let report = &mut foreseen.report;
-    let mut events = std::mem::take(&mut report.events);
+    let mut events: Vec<Event> = around.remarks(stream).into_iter().chain(deleted).collect();
+    events.append(&mut report.events);
     let mut actions = std::mem::take(&mut report.actions);
     actions.append(&mut foreseen.cut_short);
-    let (consumers_lost, consumers_disabled) = consumers(report, start, server);
-    note_deletions(stream, start, &consumers_lost, &mut actions);
-    if foreseen.recreates && start == Start::Ok {
-        let detail = "its metadata is written anew, with the time of this start as its creation; streams that source from it take \
-                      it for another stream and store its messages again";
-        events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
+    let (consumers_lost, mut consumers_disabled) = consumers(report, start, server);
+    note_deletions(stream, start, opened, &consumers_lost, &mut actions);
+    let mut released = Released::default();
+    if start == Start::Ok {
+        let mut up = names(report, &["ok"]);
+        up.retain(|name| !consumers_lost.contains(name) && !consumers_disabled.contains(name));
+        let back = coming_back(fs, stream, options, around, &foreseen.readable, up, watch);
+        consumers_disabled.extend(back.limited);
+        events.extend(back.events);
+        proven += difference(&back.released.owed, &lost).len();
+        lost.union_with(&back.released.owed);
+        released = back.released;
     }
-    if keeps_name(report, &events, start, foreseen.raft_group) {
-        events.push(name_taken());
-    }
+    let (recreates, raft_group) = (foreseen.recreates, foreseen.raft_group);
+    aftermath(report, start, recreates, raft_group, &mut events);
     let read = reading(&events, start, server);
     let fast_path = report.source == Some(Source::Index);
     let state = report.state.take().filter(|_| start == Start::Ok);
-    let subjects = state.as_ref().map_or(0, |state| state.subject_count);
     let scans = scans(report, state.as_ref(), &events, start);
-    let start_seconds = preflight
-        .pace
-        .map_or(0.0, |pace| pace.start_seconds(scans, subjects));
-    let (least, most) = pace::range(start_seconds);
-    let fits_probe = preflight.probe.map(|probe| most <= probe.as_secs_f64());
-    if fits_probe == Some(false) {
-        let detail =
-            format!("the open call is expected to take between {least:.1} and {most:.1} seconds");
-        events.push(Event::new(EventCode::StartBeyondProbe, detail));
-    }
+    let (start_seconds, range, fits_probe) =
+        duration(preflight, scans, state.as_ref(), &mut events);
     Forecast {
         account: report.account.clone(),
         name: report.name.clone(),
@@ -69,16 +91,20 @@ pub fn forecast(
         start,
         read,
         fast_path: fast_path && start == Start::Ok,
-        messages: state.as_ref().map_or(0, |state| state.messages),
+        messages: state
+            .as_ref()
+            .map_or(0, |state| state.messages.saturating_sub(released.all.len())),
         lost: lost.len(),
         lost_seqs: spans(&lost),
         lost_proven: proven,
+        released: released.all.len() - released.owed.len(),
+        lost_with_consumers: released.owed,
         expired: expired.len(),
         unreadable: report.unreadable.len() as u64,
         state,
         ledger: None,
         start_seconds,
-        start_seconds_range: (least, most),
+        start_seconds_range: range,
         fits_probe,
         consumers: std::mem::take(&mut report.consumers),
         consumers_lost,
@@ -89,14 +115,54 @@ pub fn forecast(
     }
 }
 
-/// The options of an examination as `server` would make it.
-fn as_by(server: Behaviour, options: &Options) -> Options {
+/// What is left behind that matters after the start.
+fn aftermath(
+    report: &StreamReport,
+    start: Start,
+    recreates: bool,
+    raft_group: bool,
+    events: &mut Vec<Event>,
+) {
+    if recreates && start == Start::Ok {
+        let detail = "its metadata is written anew, with the time of this start as its creation; streams that source from it take \
+                      it for another stream and store its messages again";
+        events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
+    }
+    if keeps_name(report, events, start, raft_group) {
+        events.push(name_taken());
+    }
+}
+
+/// How long the open call takes: seconds, their range, and whether the probe waits as long.
+fn duration(
+    preflight: &PreflightOptions,
+    scans: Scans,
+    state: Option<&State>,
+    events: &mut Vec<Event>,
+) -> (f64, (f64, f64), Option<bool>) {
+    let subjects = state.map_or(0, |state| state.subject_count);
+    let start_seconds = preflight
+        .pace
+        .map_or(0.0, |pace| pace.start_seconds(scans, subjects));
+    let (least, most) = pace::range(start_seconds);
+    let fits_probe = preflight.probe.map(|probe| most <= probe.as_secs_f64());
+    if fits_probe == Some(false) {
+        let detail =
+            format!("the open call is expected to take between {least:.1} and {most:.1} seconds");
+        events.push(Event::new(EventCode::StartBeyondProbe, detail));
+    }
+    (start_seconds, (least, most), fits_probe)
+}
+
+/// The options of an examination as the server to come would make it.
+fn as_by(options: &Options, preflight: &PreflightOptions, around: &Surroundings) -> Options {
     let mut options = Options {
-        server: server.version(),
-        quick: false,
+        server: preflight.server,
+        standing: around.standing(),
+        quick: preflight.quick,
         ..options.clone()
     };
-    if !server.has(Feature::FormerKey) {
+    if !Behaviour::of(preflight.server).has(Feature::FormerKey) {
         options.keys.previous = None;
     }
     options
@@ -214,7 +280,8 @@ fn lost(
     watch: &Watch<'_>,
 ) -> (SeqSet, u64) {
     let report = &foreseen.report;
-    if matches!(start, Start::ServerDown | Start::StreamSkipped) || is_at_ease(report) {
+    let stays = matches!(start, Start::ServerDown | Start::StreamSkipped);
+    if stays || start == Start::Ok && is_at_ease(report) {
         return (SeqSet::new(), 0);
     }
     let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
@@ -231,26 +298,34 @@ fn lost(
     (lost, proven)
 }
 
-/// Whether nothing hints at a loss, so that there is no need to look.
+/// Whether nothing hints at a loss, so that there is no need to look. An index that is older than the last block may know of
+/// messages that a cut took.
 fn is_at_ease(report: &StreamReport) -> bool {
+    const HINTS: [EventCode; 4] = [
+        EventCode::LostData,
+        EventCode::IndexStaleLastRecord,
+        EventCode::IndexStaleExtraBlocks,
+        EventCode::LegacyIdxRejected,
+    ];
     report.refusal.is_none()
         && !report.loses_messages
         && report.unreadable.is_empty()
         && !report
             .events
             .iter()
-            .any(|event| event.severity >= Severity::Warn || event.code == EventCode::LostData)
+            .any(|event| event.severity >= Severity::Warn || HINTS.contains(&event.code))
+}
+
+/// The consumers with one of these outcomes.
+fn names(report: &StreamReport, wanted: &[&str]) -> BTreeSet<String> {
+    let consumers = report.consumers.iter();
+    let found = consumers.filter(|consumer| wanted.contains(&consumer.outcome));
+    found.map(|consumer| consumer.name.clone()).collect()
 }
 
 /// Consumers that are deleted, and those that are out of service.
 fn consumers(report: &StreamReport, start: Start, server: Behaviour) -> (Vec<String>, Vec<String>) {
-    let names = |wanted: &[&str]| -> Vec<String> {
-        let found = report
-            .consumers
-            .iter()
-            .filter(|consumer| wanted.contains(&consumer.outcome));
-        found.map(|consumer| consumer.name.clone()).collect()
-    };
+    let names = |wanted: &[&str]| -> Vec<String> { names(report, wanted).into_iter().collect() };
     match start {
         Start::Ok => {
             // A consumer whose metadata cannot be opened is passed over, its directory kept.
@@ -267,6 +342,7 @@ fn consumers(report: &StreamReport, start: Start, server: Behaviour) -> (Vec<Str
 fn note_deletions(
     stream: &StreamDir,
     start: Start,
+    opened: Start,
     consumers_lost: &[String],
     actions: &mut Vec<Action>,
 ) {
@@ -275,7 +351,10 @@ fn note_deletions(
             kind: ActionKind::RemoveStream,
             file: stream.dir.display().to_string(),
             offset: None,
-            detail: "its store does not open, and the server deletes what it cannot open".into(),
+            detail: match opened {
+                Start::Ok => "the cluster does not assign it to this server".into(),
+                _ => "its store does not open, and the server deletes what it cannot open".into(),
+            },
         });
         return;
     }

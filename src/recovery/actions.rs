@@ -49,6 +49,19 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
+    /// Whether it is about a file that a server makes anew from the messages whenever it has to, or no longer reads.
+    #[must_use]
+    pub fn is_side_file(self) -> bool {
+        matches!(
+            self,
+            ActionKind::RemoveIndex
+                | ActionKind::WriteIndex
+                | ActionKind::RemoveTimerFile
+                | ActionKind::WriteTimerFile
+                | ActionKind::RemoveLegacyFile
+        )
+    }
+
     /// The kebab-case name used in reports.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,13 +8,13 @@ use super::events::{Event, EventCode, Severity};
 use super::files::{FileFault, StreamFiles};
 use super::ignored;
 use super::model::StreamKeys;
-use super::report::{ConsumerReport, Outcome};
+use super::report::{ConsumerReport, Outcome, Position};
 use super::server::{Behaviour, Feature};
 use super::streams::MetaFiles;
 use super::trials::{KeyTrials, MetaKeyFault};
 use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
 use crate::format::checksum::{HashKey, hex16};
-use crate::format::consumer::{ConsumerFile, ConsumerState};
+use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState};
 use crate::format::meta::{ConsumerMeta, MetaError, is_valid_subject};
 use crate::format::subject;
 
@@ -69,6 +69,9 @@ pub fn judge(
         }
     };
     for name in names {
+        if !name.is_dir || is_stray(files, &name.name) {
+            continue;
+        }
         let Some(name) = name.name.to_str() else {
             let shown = name.name.to_string_lossy().into_owned();
             let detail = format!("{shown:?} is not UTF-8, so no consumer; it is passed over");
@@ -80,6 +83,22 @@ pub fn judge(
         judge_one(&stream, name, &mut found);
     }
     found
+}
+
+/// Whether a directory is none of a consumer's: what file systems put everywhere, with nothing of a consumer in it.
+fn is_stray(files: StreamFiles<'_>, name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    let is_suspect = name == "lost+found" || name.starts_with('.');
+    is_suspect
+        && !["meta.inf", "meta.sum", "meta.key", "o.dat"]
+            .into_iter()
+            .any(|file| {
+                files
+                    .exists(&format!("{DIR}/{name}/{file}"))
+                    .unwrap_or(true)
+            })
 }
 
 /// What of the stream its consumers are judged by.
@@ -106,6 +125,7 @@ fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
         subjects,
         server,
         name,
+        comes_up_elsewhere: false,
         events: Vec::new(),
     };
     let (outcome, state) = match one.open() {
@@ -119,6 +139,8 @@ fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
         Err(Stop::Failed) => (FAILED, ConsumerState::default()),
         Err(Stop::Deleted) => (DELETED, ConsumerState::default()),
     };
+    let comes_up = outcome == OK && !one.comes_up_elsewhere;
+    let held = if comes_up { None } else { one.held() };
     let crash = |event: &Event| event.code == EventCode::OpenWouldCrash;
     let mended = outcome != OK
         || one
@@ -139,6 +161,7 @@ fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
         ack_floor: (state.ack_floor.consumer, state.ack_floor.stream),
         pending_count: state.pending.len() as u64,
         redelivered_count: state.redelivered.len() as u64,
+        held,
     });
 }
 
@@ -172,6 +195,8 @@ struct One<'a> {
     subjects: &'a [String],
     server: Behaviour,
     name: &'a str,
+    /// Whether the server makes a consumer of another name of it, in a directory of that name.
+    comes_up_elsewhere: bool,
     events: Vec<Event>,
 }
 
@@ -208,6 +233,7 @@ impl One<'_> {
     fn open(&mut self) -> Result<ConsumerState, Stop> {
         let found = MetaFiles::read(self.files, &self.path(""));
         let meta = self.open_meta(&found)?;
+        self.compare_name(&meta);
         self.delivery(&meta.deliver_subject)?;
         let file = self.path("meta.inf");
         self.events
@@ -219,6 +245,9 @@ impl One<'_> {
         let detail = match self.files.read(&self.path("o.dat")) {
             Ok(bytes) => return self.decode(&bytes, state_key),
             Err(FileFault::Missing) if !matches!(state_key, StateKey::Converting(..)) => {
+                let detail =
+                    "the file is not there: delivery starts over by the consumer's deliver policy";
+                self.note(EventCode::ConsumerStateMissing, "o.dat", detail);
                 return Ok(ConsumerState::default());
             }
             Err(FileFault::Missing) => {
@@ -227,6 +256,56 @@ impl One<'_> {
             Err(FileFault::Failed(detail)) => detail,
         };
         self.fail(EventCode::ConsumerAddFailed, "o.dat", detail)
+    }
+
+    /// The server brings a consumer back under the name in its configuration, which names its directory.
+    fn compare_name(&mut self, meta: &ConsumerMeta) {
+        let name = &meta.durable;
+        // An ephemeral consumer comes back under its directory's name.
+        if name.is_empty() || name == self.name {
+            return;
+        }
+        let detail = format!(
+            "the consumer is called {name}: the server makes a new one of that name, without this position"
+        );
+        self.comes_up_elsewhere = true;
+        self.note(EventCode::ConsumerRenamed, "meta.inf", detail);
+    }
+
+    /// What `o.dat` tells of the position, whatever the server makes of it.
+    fn held(&self) -> Option<Position> {
+        let bytes = self.files.read(&self.path("o.dat")).ok()?;
+        let key = self.files.read(&self.path("meta.key"));
+        let opened;
+        let plain = match key {
+            Ok(key) => {
+                opened = self.opened_by_any(&key, &bytes)?;
+                &opened
+            }
+            Err(_) => &bytes,
+        };
+        let state = match ConsumerFile::decode(plain) {
+            Ok(file) => file.state,
+            Err(_) => ConsumerRemains::decode(plain)?.state,
+        };
+        Some(Position {
+            ack_floor: (state.ack_floor.consumer, state.ack_floor.stream),
+            delivered: (state.delivered.consumer, state.delivered.stream),
+        })
+    }
+
+    fn opened_by_any(&self, key: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+        let context = consumer_context(self.keys.stream, self.name.as_bytes());
+        let servers = [self.keys.current, self.keys.previous];
+        servers.into_iter().flatten().find_map(|server| {
+            let kek = server.key_encryption_key(self.keys.account, &context);
+            [self.keys.cipher, self.keys.cipher.other()]
+                .into_iter()
+                .find_map(|cipher| {
+                    let (seed, _) = KeyFile::open(key, &kek, cipher).ok()?;
+                    open_sealed(bytes, &seed, cipher).ok()
+                })
+        })
     }
 
     fn open_meta(&mut self, found: &MetaFiles) -> Result<ConsumerMeta, Stop> {
@@ -595,9 +674,10 @@ mod tests {
                 ack_floor: (2, 3),
                 pending_count: 1,
                 redelivered_count: 0,
+                held: None,
             }]
         );
-        plain().expect(OK, &[], Outcome::Clean);
+        plain().expect(OK, &[EventCode::ConsumerStateMissing], Outcome::Recovered);
         assert_eq!(Case::new(None, None).judged().reports, []);
     }
 
@@ -624,7 +704,7 @@ mod tests {
                 vec![E::ConsumerSumMissing],
             ),
             (
-                plain().file("meta.sum", "x"),
+                plain().file("meta.sum", "x").file("o.dat", plain_state()),
                 OK,
                 vec![E::ConsumerSumMismatch],
             ),
@@ -743,7 +823,7 @@ mod tests {
     fn consumers_about_to_be_encrypted() {
         use EventCode as E;
         let bare = || Case::new(Some("k"), None).meta(JSON);
-        bare().expect(OK, &[], Outcome::Clean);
+        bare().expect(OK, &[E::ConsumerStateMissing], Outcome::Recovered);
         bare()
             .file("o.dat", plain_state())
             .expect(OK, &[], Outcome::Clean);

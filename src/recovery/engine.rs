@@ -497,6 +497,7 @@ fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
     }
     if model.rules.expire && model.rules.max_age_ns != 0 {
         model.expire_by_age()?;
+        model.note_future_first();
     }
     if model.rules.limits && model.rules.max_messages_per_subject > 0 {
         model.enforce_subject_limit()?;

@@ -275,6 +275,11 @@ impl Model<'_> {
         } else {
             Event::new(EventCode::LegacyIdxRejected, legacy.detail.clone())
         };
+        // A server that was killed leaves it behind its block.
+        let event = match legacy.stale {
+            true => event.severity(Severity::Info),
+            false => event,
+        };
         self.event(event.file(file.clone()));
         if legacy.removed {
             self.action(

@@ -13,6 +13,16 @@ pub enum Policy {
     Salvage,
 }
 
+/// Whether the server that will open the store is a member of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// It stands alone: streams with several replicas are not brought up.
+    #[default]
+    Standalone,
+    /// It is a member, or the store was a member's: see [`standing`](super::standing).
+    Member,
+}
+
 /// The server's keys, as far as the caller has them.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
@@ -44,6 +54,8 @@ pub struct Options {
     pub policy: Policy,
     /// The server whose decisions are followed.
     pub server: ServerVersion,
+    /// Whether it stands alone. It decides what is said of streams with several replicas, never whether they are looked at.
+    pub standing: Standing,
     /// Ignore `index.db`, `thw.db`, `sched.db` and `sources.db`.
     pub no_index: bool,
     /// The clock for age and TTL decisions, nanoseconds since the Unix epoch.
@@ -79,6 +91,7 @@ impl Options {
         Options {
             policy: Policy::Server,
             server: ServerVersion::REFERENCE,
+            standing: Standing::default(),
             no_index: false,
             now_ns,
             expire: true,

@@ -66,13 +66,13 @@ pub fn rebuild_index(
         report.events.insert(0, event);
     }
     note_unseen(&mut report, idle);
-    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
-        return report;
-    };
     if let Err((refusal, event)) = still(fs, stream, before) {
         report.actions.clear();
         return refused(report, refusal, event);
     }
+    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
+        return report;
+    };
     report
         .actions
         .retain(|action| is_side_file(&action.file) || !is_left_alone(&action.file));

@@ -92,12 +92,13 @@ pub(crate) fn recover_walked(
         report.events.insert(0, event);
     }
     note_unseen(&mut report, idle);
-    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
-        return report;
-    };
+    // What was judged while it changed is no judgement, not even a refusal.
     if let Err((refusal, event)) = still(fs, stream, before) {
         return refused(report, refusal, event);
     }
+    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
+        return report;
+    };
     if report.loses_messages && !recover.accept_loss {
         let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
                       --accept-loss goes on regardless";

@@ -125,7 +125,7 @@ pub struct ScheduleReport {
 pub struct ConsumerReport {
     /// Directory name.
     pub name: String,
-    /// `ok`, `skipped`, `failed`, or `deleted` where the server removes its directory.
+    /// `ok`, `skipped`, `failed`, or `deleted` where the server removes its directory; of a new store's also `left-out`.
     pub outcome: &'static str,
     /// Delivered (consumer sequence, stream sequence).
     pub delivered: (u64, u64),
@@ -135,6 +135,17 @@ pub struct ConsumerReport {
     pub pending_count: u64,
     /// Redelivered messages.
     pub redelivered_count: u64,
+    /// What its files still tell of the position of a consumer that does not come up with it.
+    pub held: Option<Position>,
+}
+
+/// A consumer's position, each as (consumer sequence, stream sequence).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Everything up to here is acknowledged.
+    pub ack_floor: (u64, u64),
+    /// The last delivery.
+    pub delivered: (u64, u64),
 }
 
 /// What salvage made of a stream.

@@ -108,6 +108,8 @@ pub struct LegacyVerdict {
     pub removed: bool,
     /// The state it gives.
     pub state: Block,
+    /// It is whole, and older than its block.
+    pub stale: bool,
     /// Why it does not stand.
     pub detail: String,
 }
@@ -499,6 +501,7 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
     };
     LegacyVerdict {
         accepted,
+        stale: rejection.is_none() && !accepted,
         removed: rejection.is_some_and(|fault| fault.deletes_file()),
         state,
         detail,

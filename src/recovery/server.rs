@@ -286,6 +286,9 @@ pub enum Feature {
     IndexCountsBounded,
     /// `sources.db`.
     SourcesFile,
+    /// Limits of the server and of accounts are not held against the streams there are; before, what no longer fits is left
+    /// out.
+    RecoverySkipsLimits,
     /// Looking back for the newest message of each source passes over blocks that hold no subject of it, and over single
     /// messages that cannot be read; before, over the subjects of such messages.
     SourcesJump,
@@ -335,6 +338,7 @@ impl Feature {
         (Feature::AsyncFlushForgets, &[from(12, 0)]),
         (Feature::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),
         (Feature::EmptyBlocksAligned, &[from(12, 5), from(14, 0)]),
+        (Feature::RecoverySkipsLimits, &[from(12, 5), from(14, 0)]),
         (Feature::BlockFaultFailsOpen, &[from(14, 0)]),
         (Feature::LateFaultEnds, &[from(14, 0)]),
         (Feature::LateEndCrashes, &[(14, 0, 9), (15, 0, 2)]),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::events::{Event, EventCode};
 use super::files::{FileFault, StreamFiles};
-use super::options::{Keys, Options, Policy};
+use super::options::{Keys, Options, Policy, Standing};
 use super::report::Refusal;
 use super::server::{Behaviour, Feature, ServerVersion};
 use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
@@ -61,6 +61,8 @@ pub struct StreamContext<'a> {
     pub policy: Policy,
     /// The server.
     pub server: ServerVersion,
+    /// Whether it stands alone.
+    pub standing: Standing,
 }
 
 impl<'a> StreamContext<'a> {
@@ -88,6 +90,7 @@ impl<'a> StreamContext<'a> {
             keys: &options.keys,
             policy: options.policy,
             server: options.server,
+            standing: options.standing,
         }
     }
 }
@@ -347,12 +350,12 @@ impl Judge<'_> {
                 return Ok(meta);
             }
         };
-        if settings.replicas > 1 {
+        if settings.replicas > 1 && self.context.standing == Standing::Standalone {
             let detail = format!(
                 "the stream has {} replicas; a stand-alone server leaves it out",
                 settings.replicas
             );
-            self.object(EventCode::ReplicasUnsupported, INF, detail)?;
+            self.note(EventCode::ReplicasUnsupported, INF, detail);
         }
         if settings.storage != Storage::File {
             let detail = "the stream is configured to be kept in memory";
@@ -541,6 +544,7 @@ mod tests {
             keys,
             policy,
             server: ServerVersion::REFERENCE,
+            standing: Standing::Standalone,
         };
         judge(found, context)
     }
@@ -609,10 +613,6 @@ mod tests {
             (
                 plain(r#"{"name":"ORDERS","max_age":1}"#),
                 EventCode::StreamOpenFailed,
-            ),
-            (
-                plain(r#"{"name":"ORDERS","num_replicas":3}"#),
-                EventCode::ReplicasUnsupported,
             ),
             (
                 plain(r#"{"name":"ORDERS","storage":"memory"}"#),
@@ -753,6 +753,7 @@ mod tests {
             keys: &keys,
             policy: Policy::Server,
             server: ServerVersion::REFERENCE,
+            standing: Standing::Standalone,
         };
         let found = MetaFiles {
             inf: Err(FileFault::Missing),
@@ -816,7 +817,7 @@ mod tests {
             };
             let keys = keys(keyed.then_some("k"), None, None);
             let policy = if salvage { Policy::Salvage } else { Policy::Server };
-            let context = StreamContext { dir_name: NAME, account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE };
+            let context = StreamContext { dir_name: NAME, account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE, standing: Standing::Standalone };
             match judge(MetaFiles { inf, sum, key }, context) {
                 Ok(setup) => prop_assert_eq!(setup.name, NAME),
                 Err(refused) => prop_assert!(!refused.events.is_empty()),

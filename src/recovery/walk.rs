@@ -56,7 +56,12 @@ impl fmt::Display for WalkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WalkError::Missing(path) => write!(f, "{}: no such directory", path.display()),
-            WalkError::NotADirectory(path) => write!(f, "{}: not a directory", path.display()),
+            WalkError::NotADirectory(path) => write!(
+                f,
+                "{}: a file; give the directory of a stream (it holds msgs/), of an account, jetstream/, or the server's \
+                 store_dir",
+                path.display()
+            ),
             WalkError::Unrecognised(path) => write!(
                 f,
                 "{}: no store here; looked for a stream (msgs/ or meta.inf), an account (streams/), \
@@ -206,13 +211,27 @@ impl Walk<'_> {
     fn take_streams(&mut self, dirs: Vec<PathBuf>) {
         for dir in dirs {
             if !text(dir.file_name()).starts_with('.') {
-                self.streams.push(stream(&dir));
+                if !self.is_stray(&dir) {
+                    self.streams.push(stream(&dir));
+                }
                 continue;
             }
             let detail = "a half-deleted stream; the server removes it when it starts";
             let event = Event::new(EventCode::StreamHalfDeleted, detail);
             self.events.push(event.file(dir.display().to_string()));
         }
+    }
+
+    /// Whether a directory is the file system's, with nothing of a stream in it.
+    fn is_stray(&self, dir: &Path) -> bool {
+        let there = |name: &str| match self.fs.metadata(&dir.join(name)) {
+            Ok(_) => true,
+            Err(error) => !error.is_not_found(),
+        };
+        dir.file_name() == Some(OsStr::new("lost+found"))
+            && !["msgs", "meta.inf", "meta.sum", "obs"]
+                .into_iter()
+                .any(there)
     }
 
     fn note_groups(&mut self, groups: &Path) -> Result<(), WalkError> {
@@ -245,7 +264,7 @@ fn stream(dir: &Path) -> StreamDir {
 
 /// The path with the names that `.`, `..` and a relative path leave out, as far as they can be told
 /// without asking the file system.
-fn named(path: &Path) -> PathBuf {
+pub(super) fn named(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut named = PathBuf::new();
     for part in absolute.components() {
@@ -275,6 +294,7 @@ mod tests {
             ("/data/jetstream/B/streams/X/msgs/1.blk", ""),
             ("/data/jetstream/$G/streams/Z/meta.inf", "{}"),
             ("/data/jetstream/$G/streams/.GONE/meta.inf", "{}"),
+            ("/data/jetstream/$G/streams/lost+found/#12", ""),
             ("/data/jetstream/$SYS/_js_/_meta_/msgs/1.blk", ""),
             ("/data/jetstream/$SYS/_js_/_meta_/meta.inf", "{}"),
             ("/data/other/file", ""),
@@ -338,6 +358,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_lost_and_found_is_no_stream_and_a_full_one_is() {
+        let fs = store();
+        let names = || {
+            let found = find_streams(&fs, Path::new("/data/jetstream/B")).expect("streams");
+            let names: Vec<_> = found
+                .streams
+                .into_iter()
+                .map(|stream| stream.name)
+                .collect();
+            names
+        };
+        fs.seed_dir("/data/jetstream/B/streams/lost+found");
+        assert_eq!(names(), ["X", "Y"]);
+        fs.seed_dir("/data/jetstream/B/streams/lost+found/msgs");
+        assert_eq!(names().len(), 3);
+    }
+
+    #[test]
     fn errors_say_what_is_wrong() {
         let fs = store();
         let error = |path: &str| find_streams(&fs, Path::new(path)).expect_err("no streams");
@@ -351,6 +389,11 @@ mod tests {
             WalkError::Unrecognised("/data/other".into())
         );
         assert!(error("/data/other").to_string().contains("streams/"));
+        let file = error("/data/other/file").to_string();
+        assert!(
+            file.contains("a file; give the directory of a stream"),
+            "{file}"
+        );
     }
 
     #[test]

@@ -5,30 +5,32 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::consumers::{self, ConsumerPlan};
+use super::consumers;
 use super::error::SalvageError;
-use super::evidence::{MetaOrigin, covering_subjects, is_raft_group};
+use super::evidence::is_raft_group;
 use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
 use super::passes::in_parallel;
+use super::place::{Place, make_above};
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
 use super::quarantine;
 use super::read::Blocks;
 use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
 use super::sets::difference;
+use super::settings::meta_of;
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
 use super::write::{Sealing, StoreWriter, waiting_threads};
 use crate::crypto::{Cipher, KeyChoice};
-use crate::env::{Entropy, FileKind, FileSystem};
+use crate::env::{Entropy, FileSystem};
 use crate::format::compression;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Compression, StreamMeta};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
-use crate::recovery::events::{Event, EventCode, Severity};
+use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{Phase, Progress, StreamDir, Watch, block_size};
 
@@ -54,14 +56,21 @@ pub struct SalvageOptions {
     /// Share blocks that are taken over with the source by hard links, all but the last. Whoever erases a message in
     /// place in one of the two then erases it in both.
     pub link: bool,
+    /// The number of replicas in the new configuration; `None` keeps the source's. A server standing alone leaves out a
+    /// stream with more than one.
+    pub replicas: Option<i64>,
+    /// Go on where an earlier run was interrupted: what it left unfinished is removed first.
+    pub resume: bool,
 }
 
 /// Copies everything that can be proven of one stream into a new directory, with side files made from it, and checks that
 /// a server would take it by its index. The source is only read.
 ///
+/// The new directory has the source's owner and permissions, and appears under its name once all of it is durable.
+///
 /// # Errors
 ///
-/// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
+/// [`SalvageError`]; there is no new directory then.
 pub fn salvage(
     fs: &dyn FileSystem,
     stream: &StreamDir,
@@ -75,30 +84,25 @@ pub fn salvage(
     if wish.uncertain == Uncertain::Drop {
         found.trust.drop_uncertain();
     }
+    let place = Place::prepare(fs, &wish.out, wish.resume)?;
+    make_above(fs, &wish.out, &stream.dir)?;
     let attempt = Attempt {
         fs,
         found: &found,
         options,
         wish,
+        out: place.part(),
         entropy,
         watch,
     };
-    if found.trust.is_ascending() {
-        match attempt.make(false, walks) {
-            // Records that a server is not of one mind about: put in order, there is nothing left to differ over.
-            Err(SalvageError::Mismatch { .. }) => {
-                for entry in fs.list(&wish.out)? {
-                    let path = wish.out.join(&entry.name);
-                    match entry.kind {
-                        FileKind::Dir => fs.remove_dir_all(&path)?,
-                        _ => fs.remove_file(&path)?,
-                    }
-                }
-            }
-            done => return done,
-        }
+    let made = attempt.either_way(walks).and_then(|report| {
+        place.take(fs, &stream.dir)?;
+        Ok(report)
+    });
+    if made.is_err() {
+        place.abandon(fs);
     }
-    attempt.make(true, None)
+    made
 }
 
 /// One way to make the new store.
@@ -107,11 +111,28 @@ struct Attempt<'a> {
     found: &'a Survey,
     options: &'a Options,
     wish: &'a SalvageOptions,
+    /// Where it is put together.
+    out: &'a Path,
     entropy: &'a dyn Entropy,
     watch: &'a Watch<'a>,
 }
 
 impl Attempt<'_> {
+    /// Block by block where that can be, else anew.
+    fn either_way(&self, walks: Option<Walks>) -> Result<SalvageReport, SalvageError> {
+        if !self.found.trust.is_ascending() {
+            return self.make(true, None);
+        }
+        match self.make(false, walks) {
+            // Records that a server is not of one mind about: put in order, there is nothing left to differ over.
+            Err(SalvageError::Mismatch { .. }) => {
+                self.fs.remove_dir_all(self.out)?;
+                self.make(true, None)
+            }
+            done => done,
+        }
+    }
+
     /// Block by block, or `anew`: message by message into new blocks.
     fn make(&self, anew: bool, walks: Option<Walks>) -> Result<SalvageReport, SalvageError> {
         let Attempt {
@@ -119,6 +140,7 @@ impl Attempt<'_> {
             found,
             options,
             wish,
+            out,
             entropy,
             watch,
         } = *self;
@@ -126,9 +148,10 @@ impl Attempt<'_> {
         let sealing = sealing_of(target, &options.keys);
         let evidence = &found.gathered.evidence;
         let name = evidence.name.as_bytes();
-        let writer = StoreWriter::create(fs, &wish.out, name, &evidence.account, sealing, entropy)?;
+        let writer = StoreWriter::create(fs, out, name, &evidence.account, sealing, entropy)?;
         let mut events = Vec::new();
-        let meta = meta_of(fs, found, options, found.trust.live.first(), &mut events)?;
+        let first_seq = found.trust.live.first();
+        let meta = meta_of(fs, found, options, first_seq, wish.replicas, &mut events)?;
         writer.meta(&meta.encode())?;
         let mut left_out = SeqSet::new();
         let mut taken = Vec::new();
@@ -138,22 +161,19 @@ impl Attempt<'_> {
             taken = write_blocks(fs, found, options, wish, target, &writer, watch)?;
         }
         let blocks = source_blocks(fs, found, &options.keys);
-        let quarantined = quarantine::put_aside(&blocks, found, &wish.out, &left_out)?;
-        events.extend(write_consumers(
-            found,
-            found.trust.last.seq,
-            target,
-            &writer,
-        )?);
+        let quarantined = quarantine::put_aside(&blocks, found, out, &left_out)?;
+        let kept = difference(&found.trust.live, &left_out);
+        let for_consumers = consumers::Stream::of(found, &meta, &kept, found.trust.last.seq);
+        let written = consumers::write(found, &for_consumers, target, &writer)?;
+        events.extend(written.events);
         events.extend(copy_extras(fs, found, target, &writer)?);
         writer.finish_on(waiting_threads(options.threads))?;
         let made = StreamDir {
             account: found.stream.account.clone(),
             name: evidence.name.clone(),
-            dir: wish.out.clone(),
+            dir: out.to_owned(),
         };
         let mut promise = Promise::of(found);
-        let kept = difference(&found.trust.live, &left_out);
         promise.messages = kept.len();
         if let Some(first) = kept.first() {
             promise.first_seq = first;
@@ -174,6 +194,7 @@ impl Attempt<'_> {
         report::leave_out(&mut report, &left_out);
         report.stream.events.extend(events);
         report::take_state(&mut report, settled);
+        report.stream.consumers.extend(written.left_out);
         Ok(report)
     }
 
@@ -189,7 +210,7 @@ impl Attempt<'_> {
         let mut builder = BlockBuilder::new(writer, name, rules);
         while cursor.advance()? {
             if self.watch.cancel.load(Ordering::Relaxed) {
-                return Err(SalvageError::Interrupted(self.wish.out.clone()));
+                return Err(SalvageError::Interrupted(self.out.to_owned()));
             }
             match cursor.message() {
                 Some(message) if message.is_header_broken => {
@@ -202,10 +223,6 @@ impl Attempt<'_> {
         builder.finish(self.found.trust.last)?;
         Ok(left_out)
     }
-}
-
-fn meta_is_made(found: &Survey) -> bool {
-    found.gathered.evidence.meta_origin == MetaOrigin::Made
 }
 
 pub(super) fn source_blocks<'a>(
@@ -255,57 +272,6 @@ pub(super) fn sealing_of(target: Target, keys: &Keys) -> Sealing<'_> {
         None => Sealing::Plain,
     }
 }
-
-/// The configuration; a made one lists the subjects that the messages have.
-pub(super) fn meta_of(
-    fs: &dyn FileSystem,
-    found: &Survey,
-    options: &Options,
-    first_seq: Option<u64>,
-    events: &mut Vec<Event>,
-) -> Result<StreamMeta, SalvageError> {
-    let meta = &found.gathered.evidence.meta;
-    if first_seq.is_some_and(|first| first < meta.first_seq) {
-        let mut raw = meta.raw().clone();
-        raw.remove("first_seq");
-        let json = serde_json::to_vec(&raw).unwrap_or_default();
-        if let Ok(lowered) = StreamMeta::parse(&json) {
-            let detail = format!(
-                "the configured first sequence {} would have every server purge what lies below; it is left out of the \
-                 new configuration",
-                meta.first_seq
-            );
-            let event = Event::new(EventCode::FirstSeqPurged, detail).file("meta.inf");
-            events.push(event.severity(Severity::Warn));
-            return Ok(lowered);
-        }
-    }
-    if !meta_is_made(found) || !meta.subjects.is_empty() {
-        return Ok(meta.clone());
-    }
-    let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
-    let mut subjects: Vec<Vec<u8>> = Vec::new();
-    while cursor.advance()? {
-        if let Some(message) = cursor.message()
-            && subjects.last().is_none_or(|last| last != message.subject)
-        {
-            subjects.push(message.subject.to_vec());
-            if subjects.len() >= SUBJECTS_SEEN_MAX {
-                subjects.sort_unstable();
-                subjects.dedup();
-                if subjects.len() >= SUBJECTS_SEEN_MAX / 2 {
-                    // Far more than would be listed one by one.
-                    break;
-                }
-            }
-        }
-    }
-    let covering = covering_subjects(subjects.iter().map(Vec::as_slice));
-    Ok(meta.with_subjects(covering))
-}
-
-/// Subjects looked at for a made configuration.
-const SUBJECTS_SEEN_MAX: usize = 1 << 16;
 
 pub(super) fn block_rules(
     meta: &StreamMeta,
@@ -509,37 +475,6 @@ impl RecordSink for Keeper<'_> {
             self.messages += u64::from(record.kind() == RecordKind::Message);
         }
     }
-}
-
-pub(super) fn write_consumers(
-    found: &Survey,
-    last_seq: u64,
-    target: Target,
-    writer: &StoreWriter<'_>,
-) -> Result<Vec<Event>, SalvageError> {
-    let mut seen = Vec::new();
-    for consumer in &found.consumers {
-        let (plan, events) = consumers::plan(consumer, last_seq);
-        seen.extend(events);
-        let same_key = match (&consumer.key, target) {
-            (None, Target::Plain) => true,
-            (Some(opened), Target::Key(key, cipher)) => {
-                opened.key == key && opened.cipher == cipher
-            }
-            _ => false,
-        };
-        match plan {
-            ConsumerPlan::Dropped => {}
-            ConsumerPlan::Whole { .. } if same_key => {
-                let from = found.stream.dir.join("obs").join(&consumer.name);
-                writer.consumer_verbatim(&from, &consumer.name)?;
-            }
-            ConsumerPlan::Whole { json, state } | ConsumerPlan::Mended { json, state } => {
-                writer.consumer(&consumer.name, &json, state.as_deref())?;
-            }
-        }
-    }
-    Ok(seen)
 }
 
 /// Files besides those of the store: a raft group's own, and staged batches.

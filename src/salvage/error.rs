@@ -13,6 +13,8 @@ pub enum SalvageError {
     Io(IoError),
     /// The directory for the new stream holds something already.
     NotEmpty(PathBuf),
+    /// An earlier run was interrupted and left this directory.
+    Unfinished(PathBuf),
     /// A name leads out of the new stream's directory, or is none.
     BadName {
         /// The directory it was meant for.
@@ -87,6 +89,7 @@ impl SalvageError {
             | SalvageError::BadName { dir, .. }
             | SalvageError::NeedsKey { dir, .. } => dir,
             SalvageError::NotEmpty(path)
+            | SalvageError::Unfinished(path)
             | SalvageError::Seal { path, .. }
             | SalvageError::Keystream { path, .. }
             | SalvageError::NoStreamKey(path) => path,
@@ -134,6 +137,11 @@ impl fmt::Display for SalvageError {
                 "{} is not empty: name a directory that is, or does not exist yet",
                 path.display()
             ),
+            SalvageError::Unfinished(path) => write!(
+                f,
+                "{} was left by a run that was interrupted: --resume removes it and goes on",
+                path.display()
+            ),
             SalvageError::BadName { dir, name } => {
                 write!(f, "{name:?} is no name for a file in {}", dir.display())
             }
@@ -175,6 +183,7 @@ impl std::error::Error for SalvageError {
             | SalvageError::NotOneStream(..)
             | SalvageError::Quarantine(..)
             | SalvageError::NotEmpty(_)
+            | SalvageError::Unfinished(_)
             | SalvageError::BadName { .. }
             | SalvageError::NeedsKey { .. }
             | SalvageError::NoStreamKey(_) => None,

@@ -8,8 +8,8 @@ mod keys;
 mod metadata;
 mod staging;
 
-pub use consumers::{ConsumerEvidence, ConsumerFile, consumers};
-pub use gather::{Gathered, covering_subjects, gather};
+pub use consumers::{ConsumerEvidence, ConsumerFile, Standing, consumers};
+pub use gather::{Gathered, covering_subjects, gather, proven_name};
 pub use keys::{KeyMend, Trials, account_of, begins_in_plain, block_key, is_raft_group};
 
 use super::find::Repair;

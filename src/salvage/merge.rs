@@ -28,14 +28,17 @@ mod target;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::copy::{Uncertain, block_rules, meta_of, sealing_of};
+use super::consumers;
+use super::copy::{Uncertain, block_rules, sealing_of};
 use super::error::SalvageError;
 use super::find::Edge;
 use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
+use super::place::{Place, make_above};
 use super::quarantine::{self, Regained};
 use super::report::{self, SalvageReport};
 use super::sets::{difference, ranges};
+use super::settings::meta_of;
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey};
 use super::write::StoreWriter;
@@ -60,6 +63,10 @@ pub struct MergeOptions {
     pub uncertain: Uncertain,
     /// Merge copies that do not look like copies of one stream.
     pub force: bool,
+    /// The number of replicas in the new configuration; `None` keeps the source's.
+    pub replicas: Option<i64>,
+    /// Go on where an earlier run was interrupted: what it left unfinished is removed first.
+    pub resume: bool,
 }
 
 /// A copy to be merged.
@@ -122,7 +129,7 @@ impl Source for Cursor<'_> {
 ///
 /// # Errors
 ///
-/// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
+/// [`SalvageError`]; there is no new directory then.
 pub fn merge(
     fs: &dyn FileSystem,
     sources: &[MergeSource],
@@ -152,7 +159,7 @@ pub fn merge(
 ///
 /// # Errors
 ///
-/// [`SalvageError`]; the new directory is then unfinished, and to be thrown away.
+/// [`SalvageError`]; there is no new directory then.
 pub fn salvage_with_quarantine(
     fs: &dyn FileSystem,
     stream: &StreamDir,
@@ -183,58 +190,117 @@ fn merge_surveyed(
         let none = "no copies".to_owned();
         return Err(SalvageError::NotOneStream(wish.out.clone(), none));
     };
-    let mut union = unite(copies, regained.as_ref(), wish.uncertain == Uncertain::Drop);
-    let evidence = &chosen.found.gathered.evidence;
-    let (target, own) = target::of(copies, options, wish.plaintext);
-    let sealing = sealing_of(target, &own.keys);
-    let name = evidence.name.as_bytes();
-    let writer = StoreWriter::create(fs, &wish.out, name, &evidence.account, sealing, entropy)?;
-    let mut events = Vec::new();
-    let first_seq = union.kept.first();
-    let meta = meta_of(fs, &chosen.found, &chosen.options, first_seq, &mut events)?;
-    writer.meta(&meta.encode())?;
-    let mut aside = Aside {
-        writer: quarantine::Writer::new(fs, &wish.out, name, &evidence.account),
-        sealing,
-        entropy,
-        name,
-        account: &evidence.account,
-        events,
-        conflicts: SeqSet::new(),
-    };
-    let sources = sources_of(fs, copies, regained, &mut aside.events)?;
-    let rules = block_rules(&meta, &chosen.found, target, options);
-    let mut builder = BlockBuilder::new(&writer, name, rules);
-    let written = weave(sources, &union.kept, &mut builder, &mut aside, watch)?;
-    if union.last.timestamp_ns == 0 {
-        union.last.timestamp_ns = written.last.timestamp_ns;
-    }
-    builder.finish(union.last)?;
-    let conflicts = std::mem::take(&mut aside.conflicts);
-    // What a copy claimed at first and does not have any more when it is read again.
-    let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
-    union.lost.union_with(&missing);
-    let mut events = std::mem::take(&mut aside.events);
-    let quarantined = aside.finish(fs, copies, &union)?;
-    let newest = newest_consumers(copies).unwrap_or(chosen);
-    let consumers = &newest.found.consumers;
-    events.extend(target::write_consumers(consumers, union.last.seq, &writer)?);
-    writer.finish()?;
-    let settled = settle_as(
+    let place = Place::prepare(fs, &wish.out, wish.resume)?;
+    let source = &chosen.found.stream.dir;
+    make_above(fs, &wish.out, source)?;
+    let merging = Merging {
         fs,
-        &made_dir(&chosen.found, &wish.out),
-        written.promise(&union),
-        &evidence.account,
-        &own,
-        target,
-        WalkedBlocks::default(),
+        copies,
+        chosen,
+        options,
+        wish,
+        out: place.part(),
         entropy,
         watch,
-    )?;
-    let mut made = report_of(copies, &union, &conflicts, quarantined, written.seqs.len());
-    made.stream.events.extend(events);
-    report::take_state(&mut made, settled);
-    Ok(made)
+    };
+    let made = merging.make(regained).and_then(|report| {
+        place.take(fs, source)?;
+        Ok(report)
+    });
+    if made.is_err() {
+        place.abandon(fs);
+    }
+    made
+}
+
+/// A merge under way.
+struct Merging<'a> {
+    fs: &'a dyn FileSystem,
+    copies: &'a [Copy],
+    /// The copy whose configuration is taken.
+    chosen: &'a Copy,
+    options: &'a Options,
+    wish: &'a MergeOptions,
+    /// Where it is put together.
+    out: &'a Path,
+    entropy: &'a dyn Entropy,
+    watch: &'a Watch<'a>,
+}
+
+impl Merging<'_> {
+    fn make(&self, regained: Option<Regained>) -> Result<SalvageReport, SalvageError> {
+        let Merging {
+            fs,
+            copies,
+            chosen,
+            options,
+            wish,
+            out,
+            entropy,
+            watch,
+        } = *self;
+        let mut union = unite(copies, regained.as_ref(), wish.uncertain == Uncertain::Drop);
+        let evidence = &chosen.found.gathered.evidence;
+        let (target, own) = target::of(copies, options, wish.plaintext);
+        let sealing = sealing_of(target, &own.keys);
+        let name = evidence.name.as_bytes();
+        let writer = StoreWriter::create(fs, out, name, &evidence.account, sealing, entropy)?;
+        let mut events = Vec::new();
+        let first_seq = union.kept.first();
+        let meta = meta_of(
+            fs,
+            &chosen.found,
+            &chosen.options,
+            first_seq,
+            wish.replicas,
+            &mut events,
+        )?;
+        writer.meta(&meta.encode())?;
+        let mut aside = Aside {
+            writer: quarantine::Writer::new(fs, out, name, &evidence.account),
+            sealing,
+            entropy,
+            name,
+            account: &evidence.account,
+            events,
+            conflicts: SeqSet::new(),
+        };
+        let sources = sources_of(fs, copies, regained, &mut aside.events)?;
+        let rules = block_rules(&meta, &chosen.found, target, options);
+        let mut builder = BlockBuilder::new(&writer, name, rules);
+        let written = weave(sources, &union.kept, &mut builder, &mut aside, watch)?;
+        if union.last.timestamp_ns == 0 {
+            union.last.timestamp_ns = written.last.timestamp_ns;
+        }
+        builder.finish(union.last)?;
+        let conflicts = std::mem::take(&mut aside.conflicts);
+        // What a copy claimed at first and does not have any more when it is read again.
+        let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
+        union.lost.union_with(&missing);
+        let mut events = std::mem::take(&mut aside.events);
+        let quarantined = aside.finish(fs, copies, &union)?;
+        let newest = newest_consumers(copies).unwrap_or(chosen);
+        let stream = consumers::Stream::of(&newest.found, &meta, &union.kept, union.last.seq);
+        let consumers = consumers::write_anew(&newest.found, &stream, &writer)?;
+        events.extend(consumers.events);
+        writer.finish()?;
+        let settled = settle_as(
+            fs,
+            &made_dir(&chosen.found, out),
+            written.promise(&union),
+            &evidence.account,
+            &own,
+            target,
+            WalkedBlocks::default(),
+            entropy,
+            watch,
+        )?;
+        let mut made = report_of(copies, &union, &conflicts, quarantined, written.seqs.len());
+        made.stream.events.extend(events);
+        report::take_state(&mut made, settled);
+        made.stream.consumers.extend(consumers.left_out);
+        Ok(made)
+    }
 }
 
 type Sources<'a> = Vec<Box<dyn Source + 'a>>;

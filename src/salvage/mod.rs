@@ -7,6 +7,7 @@
 //! 2. `scan`: each block, going on behind damage: what verifies, what one flipped bit had spoilt, what cannot be proven;
 //! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told;
 //! 4. `plan`, `copy`, `write`: the new store, its side files made by recovering it. The source is only ever read.
+//!    `settings` and `consumers` say what it is configured with, `place` how it comes under its name.
 //!
 //! `merge` does the same from several copies, `quarantine` keeps what could not be proven.
 //!
@@ -14,25 +15,29 @@
 //! share and to build the side files of the store it has written.
 
 pub mod border;
-mod consumers;
+pub mod consumers;
+mod copies;
 mod copy;
 mod digest;
 mod error;
 pub mod evidence;
 pub mod find;
 mod fresh;
+pub mod hit;
 mod kept;
 mod listed;
 pub mod mend;
 mod merge;
 mod misplaced;
 mod passes;
+mod place;
 mod plan;
 pub mod quarantine;
 mod read;
 pub mod report;
 pub mod scan;
 mod sets;
+mod settings;
 mod settle;
 mod sums;
 mod survey;
@@ -42,6 +47,7 @@ mod walks;
 pub mod witness;
 pub mod write;
 
+pub use copies::{Sorted, sort_out};
 pub use copy::{SalvageOptions, Uncertain, salvage};
 pub use error::SalvageError;
 pub use find::{BlockFind, Edge, Gap, GapCause, Patch, Repair, Site, UncertainBorder};

@@ -40,9 +40,12 @@ pub fn check(
     let found = survey_walking(fs, stream, options, walk_for, watch)?;
     let gaps: usize = found.finds.iter().map(|find| find.gaps.len()).sum();
     let mut made = report::of(&found, gaps as u64);
+    let (meta, live) = (&found.gathered.evidence.meta, &found.trust.live);
+    let for_consumers = super::consumers::Stream::of(&found, meta, live, found.trust.last.seq);
     for consumer in &found.consumers {
-        let (_, events) = super::consumers::plan(consumer, found.trust.last.seq);
-        made.stream.events.extend(events);
+        let planned = super::consumers::plan(consumer, &for_consumers);
+        made.stream.events.extend(planned.events);
+        made.stream.consumers.push(planned.report);
     }
     fill(fs, &found, options, watch, &mut made)?;
     report::conclude(&mut made);

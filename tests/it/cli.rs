@@ -94,8 +94,8 @@ fn help_and_version_go_to_stdout() {
 fn the_page_of_events_is_what_the_command_prints() {
     let page = include_str!("../../docs/EVENTS.md");
     assert!(
-        text(&run("events").stdout) == page,
-        "run: cargo run -- events > docs/EVENTS.md"
+        text(&run("events --markdown").stdout) == page,
+        "run: cargo run -- events --markdown > docs/EVENTS.md"
     );
 }
 
@@ -195,7 +195,7 @@ mod on_real_stores {
         let path = store.path().display().to_string();
         let (planned, _) = json(&format!("recover {path} --json --dry-run"));
         assert_eq!(snapshot(store.path()), before, "a dry run changes nothing");
-        let (done, exit) = json(&format!("recover {path} --json"));
+        let (done, exit) = json(&format!("recover {path} --json --store-is-idle"));
         assert_eq!(exit, 0);
         for (plan, stream) in planned["streams"]
             .as_array()
@@ -222,7 +222,7 @@ mod on_real_stores {
                 .iter()
                 .all(|stream| stream["source"] == "index")
         );
-        let undone = run(&format!("undo {path}"));
+        let undone = run(&format!("undo {path} --store-is-idle"));
         assert_eq!(
             undone.status.code(),
             Some(0),
@@ -245,7 +245,7 @@ mod on_real_stores {
         let before = snapshot(&dir);
         let path = dir.display().to_string();
         assert_eq!(run(&format!("check {path}")).status.code(), Some(4));
-        let refused = run(&format!("recover {path}"));
+        let refused = run(&format!("recover {path} --store-is-idle"));
         assert_eq!(refused.status.code(), Some(4));
         assert!(
             text(&refused.stdout).contains("salvage"),
@@ -253,9 +253,11 @@ mod on_real_stores {
         );
         assert_eq!(snapshot(&dir), before);
         assert_eq!(
-            run(&format!("recover {path} --accept-loss --no-undo"))
-                .status
-                .code(),
+            run(&format!(
+                "recover {path} --accept-loss --no-undo --store-is-idle"
+            ))
+            .status
+            .code(),
             Some(4)
         );
         assert!(!dir.join(".jetsam-undo").exists());

@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::living::Idle;
+use jetsam::living::{self, Idle, Living, Sighting};
+use jetsam::recovery::events::EventCode;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::{Outcome, Refusal, Source, StreamReport};
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch, recover, undo};
+use jetsam::recovery::{Progress, RecoverOptions, StreamDir, Watch, recover, undo};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -45,6 +46,28 @@ fn walk(root: &Path, dir: &Path, found: &mut Snapshot) {
             found.insert(name, (fs::read(&path).expect("a readable file"), modified));
         }
     }
+}
+
+/// Recovers with this leave, while something else may be going on.
+fn mend_with(
+    idle: &Idle,
+    stream: &StreamDir,
+    options: &Options,
+    meanwhile: &(dyn Fn(Progress) + Sync),
+) -> StreamReport {
+    let watch = Watch {
+        progress: meanwhile,
+        cancel: &AtomicBool::new(false),
+    };
+    recover(
+        &OsFileSystem,
+        idle,
+        stream,
+        options,
+        &KEEP_UNDO,
+        &OsEntropy,
+        &watch,
+    )
 }
 
 /// Recovers without being watched.
@@ -236,25 +259,81 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
     assert_eq!(snapshot(&stream.dir), before);
 }
 
-#[test]
-fn a_store_in_use_is_refused() {
+fn orders() -> (tempfile::TempDir, StreamDir, Options) {
     let fixtures = golden();
     let fixture = fixtures
         .iter()
         .find(|fixture| fixture.name == "ORDERS")
         .expect("a fixture");
-    let (_temp, stream) = fixture.scratch();
+    let (temp, stream) = fixture.scratch();
+    (temp, stream, fixture.options())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_store_in_use_gives_no_leave() {
+    let (temp, stream, _) = orders();
     let held = fs::File::open(stream.dir.join("msgs/1.blk")).expect("a block");
     let mut holder = std::process::Command::new("sleep")
         .arg("60")
         .stdin(held)
         .spawn()
         .expect("a process that holds the block open");
-    let report = mend(&stream, &fixture.options(), &KEEP_UNDO);
+    let in_use = living::look(&OsFileSystem, temp.path());
     holder.kill().expect("kill");
     holder.wait().expect("wait");
-    if cfg!(target_os = "linux") {
+    let users: Vec<u32> = in_use.users.iter().map(|user| user.pid).collect();
+    assert_eq!(users, [holder.id()]);
+    assert!(matches!(in_use.idle(), Err(Living::Used(_))));
+    assert_eq!(living::look(&OsFileSystem, temp.path()).users, []);
+}
+
+/// Leave for one store is none for another.
+#[test]
+fn leave_counts_where_it_was_given() {
+    let (_temp, stream, options) = orders();
+    fs::remove_file(stream.dir.join("msgs/index.db")).expect("remove");
+    let quiet = |path: &Path| {
+        let sighting = Sighting {
+            path: path.to_owned(),
+            ..Sighting::default()
+        };
+        sighting.idle().expect("leave")
+    };
+    let elsewhere = quiet(&stream.dir.with_file_name("ELSEWHERE"));
+    let before = snapshot(&stream.dir);
+    let report = mend_with(&elsewhere, &stream, &options, &|_| {});
+    assert_eq!(report.refusal, Some(Refusal::Busy), "{:?}", report.events);
+    assert_eq!(report.exit_code(), 8);
+    assert!(undo(&OsFileSystem, &elsewhere, &stream).is_err());
+    assert_eq!(snapshot(&stream.dir), before);
+    let report = mend_with(&quiet(&stream.dir), &stream, &options, &|_| {});
+    assert_eq!(report.refusal, None, "{:?}", report.events);
+    assert_ne!(snapshot(&stream.dir), before);
+}
+
+/// A server that nobody here can see shows in the files alone.
+#[test]
+fn a_store_that_changes_under_us_is_left_alone() {
+    let (_temp, stream, options) = orders();
+    fs::remove_file(stream.dir.join("msgs/index.db")).expect("remove");
+    let block = stream.dir.join("msgs/1.blk");
+    let bytes = fs::read(&block).expect("a block");
+    for (file, bytes) in [
+        (block.clone(), bytes[..bytes.len() - 1].to_vec()),
+        (block, bytes),
+        (stream.dir.join("msgs/999.blk"), Vec::new()),
+        (stream.dir.join("obs/NEW/meta.inf"), Vec::new()),
+    ] {
+        let written = |_| {
+            fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+            fs::write(&file, &bytes).expect("a file");
+        };
+        let report = mend_with(&Idle::declared(), &stream, &options, &written);
         assert_eq!(report.refusal, Some(Refusal::Busy), "{:?}", report.events);
         assert_eq!(report.exit_code(), 8);
+        let event = report.events.last().expect("an event");
+        assert_eq!(event.code, EventCode::ReadChangedUnderneath);
+        assert!(!stream.dir.join("msgs/index.db").exists());
     }
 }

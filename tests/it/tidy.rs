@@ -38,6 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "preflight",
         &[
             "preflight",
+            "server_config",
             "salvage",
             "recovery",
             "report",

@@ -15,8 +15,6 @@ pub enum Invocation {
     Help(Option<Verb>),
     /// The version.
     Version,
-    /// The list of events, as Markdown.
-    Events,
     /// Work.
     Work(RawArgs),
 }
@@ -87,7 +85,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usa
             Value(word) if verb.is_none() => {
                 match word.to_str() {
                     Some("help") => return help_about(&mut parser),
-                    Some("events") => return Ok(Invocation::Events),
                     Some(name) => verb = Some(find_verb(name)?),
                     None => return Err(Usage("the first word must be a verb".into())),
                 }
@@ -105,7 +102,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usa
         given.push((flag, value));
     }
     let Some(verb) = verb else {
-        return Err(Usage("a verb is missing, such as check or recover".into()));
+        return Err(Usage(format!("a verb is missing; there are {}", verbs())));
     };
     for (flag, _) in &given {
         belongs(flag, verb)?;
@@ -140,12 +137,17 @@ fn help_about(parser: &mut lexopt::Parser) -> Result<Invocation, Usage> {
     }
 }
 
+/// All verbs, in one list.
+fn verbs() -> String {
+    Verb::ALL.map(Verb::name).join(", ")
+}
+
 fn find_verb(name: &str) -> Result<Verb, Usage> {
     Verb::from_name(name).ok_or_else(|| {
         let names = Verb::ALL.iter().map(|verb| verb.name());
         Usage(match flags::nearest(name, names) {
             Some(near) => format!("unknown verb {name:?}; did you mean {near}?"),
-            None => format!("unknown verb {name:?}"),
+            None => format!("unknown verb {name:?}; there are {}", verbs()),
         })
     })
 }

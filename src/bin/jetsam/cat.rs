@@ -8,12 +8,16 @@
 
 use std::io;
 
+use jetsam::format::seqset::SeqSet;
+
 use crate::console::Sink;
 use crate::engine::{EngineError, Item, Message, StreamDir, Want};
 use crate::resolve::{CatFormat, CatQuery, Command};
 use crate::session::{self, Session};
 use crate::signals::INTERRUPTED;
 use crate::units;
+
+mod missing;
 
 /// Exit code where messages are counted but cannot be read.
 const UNREADABLE: u8 = 4;
@@ -43,6 +47,8 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -
             err: session.console.err,
             stream,
             query,
+            is_named: streams.len() > 1 && query.format == CatFormat::Text,
+            seen: SeqSet::new(),
             left,
             unreadable: false,
             failed: None,
@@ -53,14 +59,19 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -
                 printer.visit(item)
             });
         left = printer.left;
+        let seen = std::mem::take(&mut printer.seen);
         if let Some(error) = printer.failed {
             return Err(error);
         }
         if printer.unreadable {
             exit = exit.max(UNREADABLE);
         }
-        if let Err(error) = result {
-            exit = exit.max(failed(session, stream, &error));
+        match result {
+            Err(error) => exit = exit.max(failed(session, stream, &error)),
+            Ok(()) if query.by_sequence => {
+                exit = exit.max(missing::tell(session, command, stream, query, &seen));
+            }
+            Ok(()) => {}
         }
     }
     session.console.out.flush()?;
@@ -78,6 +89,10 @@ struct Printer<'a> {
     err: &'a mut dyn Sink,
     stream: &'a StreamDir,
     query: &'a CatQuery,
+    /// Whether the stream's name stands above its first message.
+    is_named: bool,
+    /// What was there of the sequences asked for, also where it was not wanted.
+    seen: SeqSet,
     left: u64,
     unreadable: bool,
     failed: Option<io::Error>,
@@ -89,16 +104,18 @@ impl Printer<'_> {
             Item::Message(message) => message,
             Item::Unreadable { seq, detail } => {
                 self.unreadable = true;
+                self.see(seq);
                 let text = format!("{}: sequence {seq}: {detail}", self.stream.name);
                 let _ = writeln!(self.err, "jetsam: {}", units::printable(&text));
                 return Want::More;
             }
         };
+        self.see(message.seq);
         if !self.wanted(&message) {
             return Want::More;
         }
         let result = match self.query.format {
-            CatFormat::Text => text(self.out, &message),
+            CatFormat::Text => self.name().and_then(|()| text(self.out, &message)),
             CatFormat::Json => json(self.out, self.stream, &message),
             CatFormat::Raw => self.out.write_all(message.body),
         };
@@ -112,6 +129,24 @@ impl Printer<'_> {
         } else {
             Want::More
         }
+    }
+
+    fn see(&mut self, seq: u64) {
+        if self.query.by_sequence {
+            self.seen.insert(seq);
+        }
+    }
+
+    fn name(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.is_named) {
+            return Ok(());
+        }
+        let account = match &self.stream.account {
+            Some(account) => format!(" in account {}", units::printable(account)),
+            None => String::new(),
+        };
+        let name = units::printable(&self.stream.name);
+        writeln!(self.out, "Stream {name}{account}\n")
     }
 
     fn wanted(&self, message: &Message<'_>) -> bool {
@@ -266,6 +301,19 @@ K: v
         let ran = run("cat D --json", &fake);
         assert_eq!((ran.exit, ran.out.lines().count()), (4, 3));
         assert_eq!(ran.err, "jetsam: S: sequence 6: msgs/1.blk at offset 5\n");
+    }
+
+    #[test]
+    fn several_streams_are_named() {
+        let mut fake = fake();
+        let mut other = crate::sample::clean();
+        other.name = "OTHER".into();
+        other.account = Some("A".into());
+        fake.reports = vec![crate::sample::clean(), other];
+        let out = run("cat D --seq 1", &fake).out;
+        assert!(out.starts_with("Stream ORDERS\n\n[1] "), "{out}");
+        assert!(out.contains("\nStream OTHER in account A\n\n[1] "), "{out}");
+        assert!(!run("cat D --seq 1 --json", &fake).out.contains("Stream"));
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{FileSystem, OsFileSystem};
-use jetsam::server_config;
+use jetsam::server_config::{self, ServerConfig};
 
 use crate::args::Usage;
+use crate::surroundings::Configured;
 
 /// The settings that concern a store.
 #[derive(Debug, Default)]
@@ -23,10 +24,37 @@ pub struct Settings {
     pub store_dir: Option<PathBuf>,
 }
 
+/// The environment.
+type Variable<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
+
 /// Reads the configuration at `file`; `variable` answers for the environment.
-pub fn read(file: &Path, variable: &dyn Fn(&OsStr) -> Option<OsString>) -> Result<Settings, Usage> {
+pub fn read(file: &Path, variable: Variable<'_>) -> Result<Settings, Usage> {
     let config = server_config::read_with(file, &bytes, variable)
         .map_err(|error| Usage(format!("--config: {error}")))?;
+    settings(file, config)
+}
+
+/// The whole configuration beside its settings: where it does not parse, that is an answer too.
+pub fn whole(file: &Path, variable: Variable<'_>) -> Result<(Settings, Configured), Usage> {
+    let parsed = server_config::parse(file, &bytes, variable);
+    let read = parsed.and_then(|document| {
+        let config = server_config::settings(&document)?;
+        Ok((document, config))
+    });
+    let (document, config) = match read {
+        Ok(read) => read,
+        Err(error) => return Ok((Settings::default(), Configured::Faulty(error))),
+    };
+    let settings = settings(file, config)?;
+    let configured = Configured::Document {
+        file: file.to_owned(),
+        document,
+        store_dir: settings.store_dir.clone(),
+    };
+    Ok((settings, configured))
+}
+
+fn settings(file: &Path, config: ServerConfig) -> Result<Settings, Usage> {
     if config.key_in_tpm && config.key.is_none() {
         return Err(Usage(format!(
             "--config {}: the key is sealed in a TPM and cannot be read here; give it with --key-env or --key-file",

@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
 
+use crate::page::{Page, Show};
+
 /// A stream that knows whether anyone still reads it.
 pub trait Sink: Write {
     /// Whether the reader has gone away.
@@ -147,9 +149,16 @@ pub struct Console<'a> {
     pub err: &'a mut dyn Sink,
     /// Colour on `out`.
     pub style: Style,
+    /// Columns of a line on `out`, where anything names them.
+    pub width: Option<usize>,
 }
 
 impl Console<'_> {
+    /// Where text on `out` is laid out.
+    pub fn page(&self, show: Show) -> Page {
+        Page::new(self.width, self.style, show)
+    }
+
     /// A remark on stderr. That it cannot be told is nothing anyone could be told.
     pub fn remark(&mut self, text: &str) {
         let _ = writeln!(self.err, "jetsam: {text}");

@@ -10,7 +10,9 @@ use jetsam::recovery::events::Event;
 use jetsam::recovery::options::Options;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
-use jetsam::salvage::{MergeSource, SalvageError, SalvageReport};
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
+use jetsam::salvage::{MergeSource, SalvageError, SalvageReport, Sorted};
 
 use crate::{merge, salvage};
 
@@ -146,6 +148,9 @@ pub trait Engine {
         on_progress: OnProgress<'_>,
     ) -> Forecast;
 
+    /// Names what the lost messages of a stream were.
+    fn hits(&self, stream: &StreamDir, options: &Options, ledger: &Ledger) -> Vec<Hit>;
+
     /// Writes the side files anew.
     fn rebuild_index(
         &self,
@@ -160,12 +165,15 @@ pub trait Engine {
     fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError>;
 
     /// Whether the new store can go to `out`, apart from `sources`; else why not.
-    fn check_out(&self, sources: &[PathBuf], out: &Path) -> Result<(), String>;
+    fn check_out(&self, sources: &[PathBuf], out: &Path, resume: bool) -> Result<(), String>;
 
-    /// Copies what can be proven of one stream.
+    /// Which directory holds which stream, and what each is called in a new store.
+    fn sort_out(&self, streams: &[StreamDir], options: &Options) -> Vec<Sorted>;
+
+    /// Copies what can be proven of one stream, and judges what was written.
     fn salvage(
         &self,
-        stream: &StreamDir,
+        stream: &Sorted,
         options: &Options,
         query: &salvage::Query,
         on_progress: OnProgress<'_>,
@@ -178,7 +186,7 @@ pub trait Engine {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError>;
+    ) -> Salvaged;
 
     /// Writes the summary into the new store's directory.
     fn write_summary(&self, out: &Path, summary: &serde_json::Value) -> Result<(), String>;

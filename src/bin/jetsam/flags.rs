@@ -25,11 +25,13 @@ pub enum Verb {
     Undo,
     /// Print messages.
     Cat,
+    /// Tell what the codes of events mean.
+    Events,
 }
 
 impl Verb {
     /// In the order of the help.
-    pub const ALL: [Verb; 11] = [
+    pub const ALL: [Verb; 12] = [
         Verb::Check,
         Verb::Recover,
         Verb::Undo,
@@ -41,6 +43,7 @@ impl Verb {
         Verb::Keys,
         Verb::Rekey,
         Verb::Harness,
+        Verb::Events,
     ];
 
     /// The word on the command line.
@@ -57,6 +60,7 @@ impl Verb {
             Verb::Harness => "harness",
             Verb::Undo => "undo",
             Verb::Cat => "cat",
+            Verb::Events => "events",
         }
     }
 
@@ -71,7 +75,7 @@ impl Verb {
             Verb::Check => "scan, judge and report; never writes",
             Verb::Recover => "do what opening the store does: scan, judge, apply, report",
             Verb::Salvage => "copy everything that still verifies into a new store",
-            Verb::Merge => "salvage from several copies of one stream",
+            Verb::Merge => "salvage from several copies of one stream, or of whole stores",
             Verb::Preflight => "foretell what a server would do when it starts; never writes",
             Verb::RebuildIndex => {
                 "write fresh index.db, thw.db, sched.db and sources.db from the blocks"
@@ -81,6 +85,44 @@ impl Verb {
             Verb::Harness => "damage stores on purpose and count the messages that survive",
             Verb::Undo => "bring back, byte for byte, what the last recover put aside",
             Verb::Cat => "print messages; never writes",
+            Verb::Events => "tell what the codes of events mean, and what to do about them",
+        }
+    }
+
+    /// What stands behind it on the command line.
+    pub fn operands(self) -> &'static str {
+        match self {
+            Verb::Merge => "PATH...",
+            Verb::Harness => "--out DIR",
+            Verb::Events => "[CODE]",
+            _ => "PATH",
+        }
+    }
+
+    /// How it may be called.
+    pub fn examples(self) -> &'static [&'static str] {
+        match self {
+            Verb::Check => &[
+                "jetsam check /data/jetstream",
+                "jetsam check /data -c /etc/nats-server.conf --json",
+            ],
+            Verb::Recover => &[
+                "jetsam recover /data/jetstream/ACC/streams/ORDERS --dry-run",
+                "jetsam recover /data/jetstream/ACC/streams/ORDERS",
+            ],
+            Verb::Salvage => &["jetsam salvage /data --out /rescue"],
+            Verb::Merge => &["jetsam merge n1/ORDERS n2/ORDERS n3/ORDERS --out /rescue/ORDERS"],
+            Verb::Preflight => &["jetsam preflight /data --server 2.15 --probe 15m"],
+            Verb::RebuildIndex => &["jetsam rebuild-index /data/jetstream/ACC/streams/ORDERS"],
+            Verb::Keys => &["jetsam keys /data --key-env JS_KEY"],
+            Verb::Rekey => &["jetsam rekey /data --key-env OLD --new-key-env NEW"],
+            Verb::Harness => &["jetsam harness --out results --count 20"],
+            Verb::Undo => &["jetsam undo /data/jetstream/ACC/streams/ORDERS"],
+            Verb::Cat => &[
+                "jetsam cat /data/jetstream/ACC/streams/ORDERS --from 100 --limit 5",
+                "jetsam cat /data/jetstream/ACC/streams/ORDERS --seq 4711 --format raw",
+            ],
+            Verb::Events => &["jetsam events", "jetsam events block-bad-record"],
         }
     }
 }
@@ -147,6 +189,11 @@ const SEALING: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Rekey];
 
 /// Every flag but help and version.
 pub const FLAGS: &[Flag] = &[
+    switch(
+        "markdown",
+        &[Verb::Events],
+        "the whole page, as docs/EVENTS.md holds it",
+    ),
     switch(
         "quick",
         &[Verb::Check],
@@ -240,9 +287,25 @@ pub const FLAGS: &[Flag] = &[
         "hard links instead of copies; run a server on one of the two only",
     ),
     value(
+        "replicas",
+        "N",
+        COPYING,
+        "replicas in the new configuration; default 1, as a server standing alone needs it",
+    ),
+    switch(
+        "resume",
+        COPYING,
+        "go on where a run into the same DIR was interrupted; finished streams stay",
+    ),
+    value(
         "server",
         "VERSION",
-        &[Verb::Preflight, Verb::RebuildIndex],
+        &[
+            Verb::Preflight,
+            Verb::RebuildIndex,
+            Verb::Salvage,
+            Verb::Merge,
+        ],
         "the server that will start, such as 2.15 or 2.12.3; default 2.15",
     ),
     value(
@@ -331,6 +394,16 @@ pub const FLAGS: &[Flag] = &[
         'j',
         switch("json", ALL, "one JSON document on stdout, text on stderr"),
     ),
+    short('q', switch("quiet", ALL, "print the verdict alone")),
+    short(
+        'v',
+        switch(
+            "verbose",
+            ALL,
+            "tell what is ordinary too: info events, side files",
+        ),
+    ),
+    switch("all", ALL, "a row for every stream, the clean ones too"),
     value(
         "policy",
         "server|salvage",
@@ -383,6 +456,11 @@ pub const FLAGS: &[Flag] = &[
             ALL,
             "take keys, cipher and store_dir from a nats-server configuration",
         ),
+    ),
+    switch(
+        "clustered",
+        ALL,
+        "judge the store as a cluster member's, as one with _js_/_meta_ is anyway",
     ),
     value(
         "account",

@@ -14,9 +14,10 @@ use jetsam::recovery::report::{
     ConsumerReport, SalvageTotals, Source, SourcePosition, State, StreamReport,
 };
 use jetsam::report::ledger::{Ledger, Removal, stretches};
+use jetsam::salvage::hit::Hit;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use crate::units;
+use crate::{hit, units};
 
 /// A document being written: an object with a list of streams in it.
 pub struct Document<'a, W: Write + ?Sized> {
@@ -83,6 +84,8 @@ pub fn path_text(path: &Path) -> String {
 pub struct Stream<'a> {
     /// What was found.
     pub report: &'a StreamReport,
+    /// What was hit, where something was lost.
+    pub hits: &'a [Hit],
     /// What was asked for: parts that were not are left out.
     pub collect: Collect,
 }
@@ -136,6 +139,9 @@ impl Serialize for Stream<'_> {
         }
         if let Some(ledger) = &report.ledger {
             map.serialize_entry("ledger", &LedgerJson(ledger))?;
+        }
+        if !self.hits.is_empty() {
+            map.serialize_entry("hit", &List(self.hits, hit::json))?;
         }
         if let Some(totals) = &report.salvage {
             map.serialize_entry("salvage", &SalvageJson::of(totals))?;
@@ -346,6 +352,15 @@ pub struct ConsumerJson<'a> {
     ack_floor: Pair,
     num_ack_pending: u64,
     num_redelivered: u64,
+    /// The position in the files of a consumer that does not come up with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldJson>,
+}
+
+#[derive(serde::Serialize)]
+struct HeldJson {
+    delivered: Pair,
+    ack_floor: Pair,
 }
 
 #[derive(serde::Serialize)]
@@ -367,6 +382,10 @@ pub fn consumer(consumer: &ConsumerReport) -> ConsumerJson<'_> {
         ack_floor: pair(consumer.ack_floor),
         num_ack_pending: consumer.pending_count,
         num_redelivered: consumer.redelivered_count,
+        held: consumer.held.map(|held| HeldJson {
+            delivered: pair(held.delivered),
+            ack_floor: pair(held.ack_floor),
+        }),
     }
 }
 
@@ -380,7 +399,13 @@ mod tests {
         let mut document =
             Document::begin(&mut out, Path::new("/data/\"js\""), Some(Policy::Server)).unwrap();
         for report in reports {
-            document.stream(&Stream { report, collect }).unwrap();
+            document
+                .stream(&Stream {
+                    report,
+                    hits: &[],
+                    collect,
+                })
+                .unwrap();
         }
         document.end(4, None).unwrap();
         String::from_utf8(out).unwrap()
@@ -403,7 +428,10 @@ mod tests {
             {\"account\":null,\"name\":\"ORDERS\",\"dir\":\"/data/ORDERS\",\"outcome\":\"clean\",\
             \"source\":\"index\",\"state\":{\"messages\":0,\"bytes\":0,\"first_seq\":0,\
             \"first_ts\":\"0001-01-01T00:00:00Z\",\"last_seq\":0,\"last_ts\":\"0001-01-01T00:00:00Z\",\
-            \"num_subjects\":0,\"num_deleted\":0},\"ttl\":null,\"schedules\":null,\"consumers\":[],\
+            \"num_subjects\":0,\"num_deleted\":0},\"ttl\":null,\"schedules\":null,\
+            \"ledger\":{\"live\":0,\"expired\":0,\"removed\":{},\"lost\":0,\"lost_seqs\":[],\"unknown\":0,\
+            \"unknown_seqs\":[],\"returning\":0,\"returning_seqs\":[],\"endangered\":0,\"endangered_seqs\":[]},\
+            \"consumers\":[],\
             \"events\":[],\"actions\":[]}\n],\"exit\":4}\n";
         assert_eq!(written(&[sample::clean()], Collect::default()), want);
     }

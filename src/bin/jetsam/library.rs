@@ -1,25 +1,50 @@
 //! The engine of the command: the library itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
 use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
-use jetsam::recovery::options::{Options, Policy};
+use jetsam::recovery::options::{Options, Policy, Standing};
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{self, Flow, WalkError, Watch};
-use jetsam::salvage::{self as saving, MergeSource, SalvageError, SalvageReport};
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
+use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, SeqRange, StreamDir,
-    UndoReport, Want,
+    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, Salvaged, SeqRange,
+    StreamDir, UndoReport, Want,
 };
-use crate::{merge, out, salvage};
+use crate::{merge, out, salvage, writing};
 
 /// The library.
-pub struct Library;
+#[derive(Debug, Default)]
+pub struct Library {
+    /// By directory of accounts, since every stream of a store asks.
+    standings: Mutex<BTreeMap<PathBuf, Standing>>,
+}
+
+impl Library {
+    /// The options for one stream: a store that was a cluster member's is judged as one.
+    fn options_for(&self, stream: &StreamDir, options: &Options) -> Options {
+        let mut options = options.clone();
+        if options.standing == Standing::Standalone
+            && let Some(dir) = recovery::accounts_dir(stream)
+            && let Ok(mut known) = self.standings.lock()
+        {
+            let standing = known
+                .entry(dir)
+                .or_insert_with_key(|dir| recovery::standing(&OsFileSystem, dir));
+            options.standing = *standing;
+        }
+        options
+    }
+}
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -57,6 +82,7 @@ impl Engine for Library {
         options: &Options,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        let options = &self.options_for(stream, options);
         if options.policy == Policy::Salvage {
             let result = saving::check(&OsFileSystem, stream, options, &watch(on_progress));
             return salvage::or_refused(stream, result).stream;
@@ -72,6 +98,7 @@ impl Engine for Library {
         idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        let options = &self.options_for(stream, options);
         recovery::recover(
             &OsFileSystem,
             idle,
@@ -96,6 +123,10 @@ impl Engine for Library {
         preflight::forecast(&OsFileSystem, stream, options, &preflight, &watch)
     }
 
+    fn hits(&self, stream: &StreamDir, options: &Options, ledger: &Ledger) -> Vec<Hit> {
+        saving::hit::hits(&OsFileSystem, stream, options, ledger, &watch(&|_| {}))
+    }
+
     fn rebuild_index(
         &self,
         stream: &StreamDir,
@@ -104,6 +135,7 @@ impl Engine for Library {
         idle: &Idle,
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
+        let options = &self.options_for(stream, options);
         let watch = watch(on_progress);
         recovery::rebuild_index(
             &OsFileSystem,
@@ -128,40 +160,23 @@ impl Engine for Library {
         }
     }
 
-    fn check_out(&self, sources: &[PathBuf], place: &Path) -> Result<(), String> {
-        out::check(sources, place)
+    fn check_out(&self, sources: &[PathBuf], place: &Path, resume: bool) -> Result<(), String> {
+        out::check(sources, place, resume)
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], options: &Options) -> Vec<Sorted> {
+        saving::sort_out(&OsFileSystem, streams, options, &watch(&|_| {}))
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         options: &Options,
         query: &salvage::Query,
         on_progress: OnProgress<'_>,
     ) -> SalvageReport {
-        let watch = watch(on_progress);
-        let result = match &query.from_quarantine {
-            Some(file) => {
-                let wish = saving::MergeOptions {
-                    out: query.out.clone(),
-                    plaintext: query.plaintext,
-                    uncertain: query.uncertain,
-                    force: false,
-                };
-                let (fs, entropy) = (&OsFileSystem, &OsEntropy);
-                saving::salvage_with_quarantine(fs, stream, file, options, &wish, entropy, &watch)
-            }
-            None => {
-                let wish = saving::SalvageOptions {
-                    out: query.out.clone(),
-                    plaintext: query.plaintext,
-                    uncertain: query.uncertain,
-                    link: query.link,
-                };
-                saving::salvage(&OsFileSystem, stream, options, &wish, &OsEntropy, &watch)
-            }
-        };
-        salvage::or_refused(stream, result)
+        let options = &self.options_for(&sorted.stream, options);
+        writing::salvage(sorted, options, query, &watch(on_progress))
     }
 
     fn merge(
@@ -170,20 +185,8 @@ impl Engine for Library {
         options: &Options,
         query: &merge::Query,
         on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
-        let wish = saving::MergeOptions {
-            out: query.out.clone(),
-            plaintext: query.plaintext,
-            uncertain: query.uncertain,
-            force: query.force,
-        };
-        let watch = watch(on_progress);
-        saving::merge(&OsFileSystem, copies, options, &wish, &OsEntropy, &watch).map_err(|error| {
-            match error {
-                SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
-                _ => EngineError::Unreadable(error.to_string()),
-            }
-        })
+    ) -> Salvaged {
+        writing::merge(copies, options, query, &watch(on_progress))
     }
 
     fn write_summary(&self, place: &Path, summary: &serde_json::Value) -> Result<(), String> {
@@ -197,6 +200,7 @@ impl Engine for Library {
         range: SeqRange,
         visit: &mut dyn FnMut(Item<'_>) -> Want,
     ) -> Result<(), EngineError> {
+        let options = &self.options_for(stream, options);
         let mut visit = |item: recovery::Item<'_>| {
             let item = match item {
                 recovery::Item::Message(message) => Item::Message(Message {

@@ -13,14 +13,19 @@ mod console;
 mod details;
 mod each;
 mod engine;
+mod events;
 mod flags;
 mod harness;
 mod help;
+mod hit;
 mod json;
 mod keys;
+mod ledger;
 mod library;
 mod merge;
+mod next;
 mod out;
+mod page;
 mod preflight;
 mod progress;
 mod rebuild_index;
@@ -32,12 +37,16 @@ mod salvage;
 mod sample;
 mod session;
 mod signals;
+#[cfg(test)]
+mod snapshots;
+mod surroundings;
 mod table;
 #[cfg(test)]
 mod testing;
 mod undo;
 mod units;
 mod verdict;
+mod writing;
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal};
@@ -45,6 +54,7 @@ use std::process::ExitCode;
 
 use args::{Invocation, Usage};
 use console::{Console, Pipe, Style};
+use flags::Verb;
 use progress::Mode;
 use resolve::{Command, Surroundings, Task};
 use session::{Session, Worker};
@@ -65,6 +75,7 @@ fn main() -> ExitCode {
         out: &mut out,
         err: &mut err,
         style,
+        width: page::width(&variable),
     };
     ExitCode::from(run(console, &variable))
 }
@@ -93,7 +104,7 @@ fn run(
         return CANNOT_WRITE;
     }
     let worker = Worker {
-        engine: &library::Library,
+        engine: &library::Library::default(),
         gate: &gate,
         progress: Mode::choose(command.progress),
     };
@@ -118,13 +129,18 @@ fn understand(
     variable: &dyn Fn(&std::ffi::OsStr) -> Option<std::ffi::OsString>,
 ) -> Result<Understood, Usage> {
     let raw = match args::parse(env::args_os().skip(1))? {
-        Invocation::Help(verb) => return Ok(Understood::Print(help::text(verb))),
-        Invocation::Events => return Ok(Understood::Print(help::events_markdown())),
+        Invocation::Help(verb) => {
+            return Ok(Understood::Print(help::text(verb, page::width(variable))));
+        }
         Invocation::Version => {
             return Ok(Understood::Print(format!(
                 "jetsam {}\n",
                 env!("CARGO_PKG_VERSION")
             )));
+        }
+        Invocation::Work(raw) if raw.verb == Verb::Events => {
+            let text = events::text(&raw, page::width(variable))?;
+            return Ok(Understood::Print(text));
         }
         Invocation::Work(raw) => raw,
     };

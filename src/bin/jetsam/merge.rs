@@ -1,19 +1,22 @@
-//! `jetsam merge`: one store from several copies of one stream.
+//! `jetsam merge`: one store from several copies of one stream, or of whole stores.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use jetsam::crypto::ServerKey;
-use jetsam::salvage::{MergeSource, Uncertain};
+use jetsam::recovery::server::ServerVersion;
+use jetsam::salvage::{MergeSource, SalvageError, Uncertain};
 
 use crate::args::{RawArgs, Usage};
-use crate::engine::{EngineError, Shape};
+use crate::engine::{EngineError, Salvaged, Shape};
 use crate::out;
 use crate::progress::Meter;
 use crate::resolve::{self, Command, Surroundings};
 use crate::salvage;
 use crate::session::{self, Session};
+use crate::signals::INTERRUPTED;
 
 /// What only this verb is asked.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,12 @@ pub struct Query {
     pub uncertain: Uncertain,
     /// Merge what does not look like copies of one stream.
     pub force: bool,
+    /// Replicas in the new configuration.
+    pub replicas: i64,
+    /// Go on where a run was interrupted.
+    pub resume: bool,
+    /// The server that is to start on the new store.
+    pub server: ServerVersion,
     /// The copies' own keys, one for each PATH; empty where none has one.
     pub source_keys: Vec<Option<ServerKey>>,
 }
@@ -37,6 +46,9 @@ pub fn query(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Query, Us
         plaintext: raw.has("plaintext"),
         uncertain: out::uncertain(raw)?,
         force: raw.has("force"),
+        replicas: out::replicas(raw)?,
+        resume: raw.has("resume"),
+        server: crate::preflight::server(raw)?,
         source_keys: source_keys(raw, surroundings)?,
     })
 }
@@ -65,50 +77,112 @@ fn source_keys(
     ))
 }
 
+/// Copies of one stream, and where their merge goes.
+struct Group {
+    copies: Vec<MergeSource>,
+    out: PathBuf,
+}
+
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let engine = session.worker.engine;
-    let mut copies: Vec<MergeSource> = Vec::with_capacity(command.paths.len());
-    for (at, path) in command.paths.iter().enumerate() {
-        let found = match engine.find_streams(path) {
-            Ok(found) => found,
-            Err(error) => return session::failed(session, command, None, &error),
-        };
-        match (found.shape, found.streams.first()) {
-            (Shape::Stream, Some(stream)) => copies.push(MergeSource {
-                stream: stream.clone(),
-                key: query.source_keys.get(at).cloned().flatten(),
-            }),
-            _ => {
-                let message = format!(
-                    "{}: `jetsam merge` takes stream directories",
-                    path.display()
-                );
-                return session::failed(session, command, None, &EngineError::NotAStore(message));
-            }
-        }
-    }
+    let (shape, groups) = match groups(session, command, query) {
+        Ok(found) => found,
+        Err(error) => return session::failed(session, command, None, &error),
+    };
     if let Some(exit) = session::used(session, command, &query.out)? {
         return Ok(exit);
     }
-    if let Err(message) = engine.check_out(&command.paths, &query.out) {
+    let checked = session
+        .worker
+        .engine
+        .check_out(&command.paths, &query.out, query.resume);
+    if let Err(message) = checked {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
     for path in &command.paths {
         session::note_living(session, path);
     }
     let started = Instant::now();
-    let name = copies
-        .first()
-        .map(|copy| copy.stream.name.clone())
-        .unwrap_or_default();
-    let meter = Meter::new(session.worker.progress, &name);
-    let done = engine.merge(&copies, &command.options, query, &|progress| {
-        meter.update(progress);
-    });
-    drop(meter);
-    match done {
-        Ok(report) => salvage::finish(session, command, &query.out, "Merged", started, &[report]),
-        Err(error) => session::failed(session, command, None, &error),
+    let mut done = Vec::with_capacity(groups.len());
+    let alone = groups.len() == 1;
+    for group in &groups {
+        match (one(session, command, query, group), group.copies.first()) {
+            (Err(error), _) if alone => {
+                let error = match error {
+                    SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
+                    _ => EngineError::Unreadable(error.to_string()),
+                };
+                return session::failed(session, command, None, &error);
+            }
+            (result, Some(first)) => done.push(salvage::or_refused(&first.stream, result)),
+            (_, None) => {}
+        }
+        if session.worker.gate.interrupted() {
+            break;
+        }
     }
+    let made = salvage::Made {
+        verb: "Merged",
+        shape,
+        out: &query.out,
+        started,
+    };
+    let exit = salvage::finish(session, command, &made, &done)?;
+    Ok(match session.worker.gate.interrupted() {
+        true => INTERRUPTED,
+        false => exit,
+    })
+}
+
+fn one(session: &Session<'_, '_>, command: &Command, query: &Query, group: &Group) -> Salvaged {
+    let first = group.copies.first();
+    let name = first.map_or("", |copy| copy.stream.name.as_str());
+    let meter = Meter::new(session.worker.progress, name);
+    let place = Query {
+        out: group.out.clone(),
+        ..query.clone()
+    };
+    let engine = session.worker.engine;
+    engine.merge(&group.copies, &command.options, &place, &|progress| {
+        meter.update(progress);
+    })
+}
+
+/// The streams to be merged: the copies that were named, or those of whole stores, by account and name.
+fn groups(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    query: &Query,
+) -> Result<(Shape, Vec<Group>), EngineError> {
+    let engine = session.worker.engine;
+    let mut shape = None;
+    let mut by_name: BTreeMap<(Option<String>, String), Vec<MergeSource>> = BTreeMap::new();
+    for (at, path) in command.paths.iter().enumerate() {
+        let found = engine.find_streams(path)?;
+        let first = *shape.get_or_insert(found.shape);
+        if (first == Shape::Stream) != (found.shape == Shape::Stream) {
+            return Err(EngineError::NotAStore(format!(
+                "{}: `jetsam merge` takes stream directories, or stores, not both",
+                path.display()
+            )));
+        }
+        let key = query.source_keys.get(at).cloned().flatten();
+        let streams = session::note_passed_over(&mut session.console, found);
+        for sorted in engine.sort_out(&streams, &command.options) {
+            let name = match first {
+                Shape::Stream => (None, String::new()),
+                _ => (sorted.stream.account.clone(), sorted.name),
+            };
+            by_name.entry(name).or_default().push(MergeSource {
+                stream: sorted.stream,
+                key: key.clone(),
+            });
+        }
+    }
+    let shape = shape.unwrap_or(Shape::Stream);
+    let groups = by_name.into_iter().map(|((account, name), copies)| Group {
+        copies,
+        out: salvage::place_of(&query.out, shape, account.as_deref(), &name),
+    });
+    Ok((shape, groups.collect()))
 }

@@ -33,8 +33,21 @@ pub fn uncertain(raw: &RawArgs) -> Result<Uncertain, Usage> {
     }
 }
 
+/// `--replicas`: one, unless something else is asked for.
+pub fn replicas(raw: &RawArgs) -> Result<i64, Usage> {
+    const MOST: i64 = 5;
+    let Some(value) = raw.get("replicas") else {
+        return Ok(1);
+    };
+    let count = value.to_str().and_then(|text| text.parse::<i64>().ok());
+    count
+        .filter(|count| (1..=MOST).contains(count))
+        .ok_or_else(|| Usage(format!("--replicas is a number from 1 to {MOST}")))
+}
+
 /// Why the new store cannot go to `out`, in a sentence. Nothing is left behind either way.
-pub fn check(sources: &[PathBuf], out: &Path) -> Result<(), String> {
+/// Where a run is resumed, the directory need not be empty.
+pub fn check(sources: &[PathBuf], out: &Path, resume: bool) -> Result<(), String> {
     let place = resolved(out).map_err(|error| format!("{}: {error}", out.display()))?;
     for source in sources {
         let from = resolved(source).map_err(|error| format!("{}: {error}", source.display()))?;
@@ -48,9 +61,10 @@ pub fn check(sources: &[PathBuf], out: &Path) -> Result<(), String> {
     }
     match fs::read_dir(out) {
         Ok(mut entries) => {
-            if entries.next().is_some() {
+            if entries.next().is_some() && !resume {
                 return Err(format!(
-                    "--out {} is not empty: name a directory that is, or does not exist yet",
+                    "--out {} is not empty: name a directory that is, or does not exist yet; --resume goes on where a run \
+                     was interrupted",
                     out.display()
                 ));
             }

@@ -1,22 +1,25 @@
 //! `jetsam preflight`: what a server would do when it starts.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jetsam::format::duration::parse_duration;
-use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
-use jetsam::recovery::events::Event;
+use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, Surroundings};
+use jetsam::recovery::events::{Event, Severity};
 use jetsam::recovery::server::ServerVersion;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::args::{RawArgs, Usage};
-use crate::console::Style;
-use crate::details::{self, Tense};
-use crate::engine::StreamDir;
+use crate::details::{self, Details, Heading, Tense};
+use crate::engine::{Found, Shape, StreamDir};
+use crate::ledger::Counts;
+use crate::page::Page;
 use crate::resolve::Command;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Told};
 use crate::signals::INTERRUPTED;
-use crate::{json, table, units};
+use crate::surroundings::{self, Configured};
+use crate::{json, ledger, next, table, units};
 
 /// What only this verb is asked.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,8 @@ pub struct Query {
     pub server: ServerVersion,
     /// How long a start probe waits.
     pub probe: Option<Duration>,
+    /// The configuration it starts with.
+    pub configured: Configured,
 }
 
 /// Reads it.
@@ -36,6 +41,7 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
     Ok(Query {
         server: server(raw)?,
         probe,
+        configured: Configured::Not,
     })
 }
 
@@ -62,6 +68,12 @@ fn probe(text: &str) -> Result<Duration, Usage> {
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
     let found = match session.worker.engine.find_streams(&command.path) {
+        // Nothing is assumed of a server that does not start.
+        _ if matches!(query.configured, Configured::Faulty(_)) => Found {
+            shape: Shape::StoreDir,
+            streams: Vec::new(),
+            events: Vec::new(),
+        },
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
@@ -75,8 +87,13 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     let passed_over = found.events.clone();
     let streams = session::note_passed_over(&mut session.console, found);
     let began = Instant::now();
-    let (forecasts, interrupted) = ask(session, command, query, &streams);
-    let whole = Whole::of(&forecasts, query);
+    let around = Arc::new(
+        query
+            .configured
+            .surroundings(&command.options, query.server, &streams),
+    );
+    let (forecasts, interrupted) = ask(session, command, query, &around, &streams);
+    let whole = Whole::of(&forecasts, query, &around);
     let exit = if interrupted { INTERRUPTED } else { whole.exit };
     if command.json {
         as_json(
@@ -85,18 +102,23 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             query,
             &forecasts,
             &whole,
-            &passed_over,
+            passed_over.iter().chain(around.events()),
             exit,
         )?;
     } else {
-        let heading = format!(
+        let mut heading = format!(
             "Foretold the start of server {} on {} under {} in {}",
             query.server,
-            streams_text(forecasts.len()),
+            units::streams(forecasts.len()),
             units::printable(&command.path.to_string_lossy()),
             units::duration(began.elapsed())
         );
-        let text = text(&forecasts, &whole, query, &heading, session.console.style);
+        for line in surroundings::remarks(&around) {
+            heading.push('\n');
+            heading.push_str(&line);
+        }
+        let page = session.console.page(command.show);
+        let text = text(&forecasts, &whole, query, command, heading, &page);
         session.console.out.write_all(text.as_bytes())?;
         session.console.out.flush()?;
     }
@@ -112,6 +134,7 @@ fn ask(
     session: &Session<'_, '_>,
     command: &Command,
     query: &Query,
+    around: &Arc<Surroundings>,
     streams: &[StreamDir],
 ) -> (Vec<Forecast>, bool) {
     let mut forecasts = Vec::with_capacity(streams.len());
@@ -120,6 +143,8 @@ fn ask(
             server: query.server,
             probe: query.probe,
             pace: None,
+            surroundings: Some(Arc::clone(around)),
+            quick: false,
         };
         forecasts.push(session.worker.forecast(stream, &command.options, preflight));
         if session.worker.gate.interrupted() {
@@ -133,7 +158,13 @@ fn ask(
 struct Whole {
     /// The stream that takes the server down, if one does.
     down: Option<String>,
+    /// Why the server does not start, where its configuration keeps it from it.
+    refused: Option<String>,
+    /// What is taken for granted without a configuration.
+    assumed: Option<String>,
     lost: u64,
+    /// What the ledgers come to.
+    counts: Counts,
     /// Streams start side by side on the lines that do, one after the other on the others.
     start_seconds: f64,
     /// Between how many seconds that is expected to be.
@@ -143,7 +174,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn of(forecasts: &[Forecast], query: &Query) -> Self {
+    fn of(forecasts: &[Forecast], query: &Query, around: &Surroundings) -> Self {
         let down = forecasts
             .iter()
             .find(|forecast| forecast.start == Start::ServerDown);
@@ -167,9 +198,24 @@ impl Whole {
         if fits_probe == Some(false) {
             exit = exit.max(BEYOND_PROBE);
         }
+        let refusal = around.events().iter();
+        let refusal = refusal
+            .filter(|event| event.severity == Severity::Error)
+            .map(surroundings::line);
+        let refused = refusal.take(usize::from(!around.starts())).next();
+        if refused.is_some() {
+            exit = exit.max(NO_START);
+        }
         Whole {
+            refused,
+            assumed: surroundings::assumptions(around),
             down: down.map(|forecast| forecast.name.clone()),
             lost: forecasts.iter().map(|forecast| forecast.lost).sum(),
+            counts: forecasts
+                .iter()
+                .filter_map(|forecast| forecast.ledger.as_ref())
+                .map(Counts::of)
+                .fold(Counts::default(), Counts::plus),
             start_seconds,
             range,
             fits_probe,
@@ -185,6 +231,9 @@ impl Whole {
                 .filter(|forecast| forecast.start == start)
                 .count() as u64
         };
+        if let Some(cause) = &self.refused {
+            return format!("server {} does not start: {cause}", query.server);
+        }
         let mut harms = Vec::new();
         if let Some(name) = &self.down {
             harms.push(format!(
@@ -213,6 +262,11 @@ impl Whole {
             1 => harms.push("1 message is lost".into()),
             n => harms.push(format!("{} messages are lost", units::count(n))),
         }
+        match self.counts.lost() {
+            0 => {}
+            1 => harms.push("1 message was lost before".into()),
+            n => harms.push(format!("{} messages were lost before", units::count(n))),
+        }
         let takes = takes(self.range);
         if self.fits_probe == Some(false) {
             let perhaps = match query.probe {
@@ -220,7 +274,7 @@ impl Whole {
                 _ => "longer",
             };
             harms.push(format!(
-                "the start takes {takes}, {perhaps} than the probe waits"
+                "the start takes {takes} on an idle machine, {perhaps} than the probe waits"
             ));
         }
         if harms.is_empty() {
@@ -230,8 +284,9 @@ impl Whole {
                 ", something is mended"
             };
             return format!(
-                "server {} starts in {takes}, nothing lost{mended}",
-                query.server
+                "server {} starts in {takes} on an idle machine, {}{mended}",
+                query.server,
+                self.counts.outcome()
             );
         }
         format!(
@@ -244,6 +299,8 @@ impl Whole {
 
 /// Exit code where the start would outlast the probe and nothing is lost.
 const BEYOND_PROBE: u8 = 2;
+/// Exit code where the configuration keeps the server from starting.
+const NO_START: u8 = 4;
 
 /// Between how many seconds something is expected to take, in words.
 pub fn takes((least, most): (f64, f64)) -> String {
@@ -251,86 +308,94 @@ pub fn takes((least, most): (f64, f64)) -> String {
     format!("{} to {}", text(least), text(most))
 }
 
-fn streams_text(count: usize) -> String {
-    match count {
-        1 => "1 stream".to_owned(),
-        n => format!("{} streams", units::count(n as u64)),
-    }
+/// Whether a forecast needs no words.
+pub fn is_silent(forecast: &Forecast) -> bool {
+    let ledger = forecast.ledger.as_ref();
+    forecast.exit_code() == 0
+        && !ledger.is_some_and(ledger::says_something)
+        && !forecast.events.iter().any(details::is_worth_telling)
 }
 
 fn text(
     forecasts: &[Forecast],
     whole: &Whole,
     query: &Query,
-    heading: &str,
-    style: Style,
+    command: &Command,
+    heading: String,
+    page: &Page,
 ) -> String {
-    let mut text = format!("{heading}\n\n");
-    if !forecasts.is_empty() {
-        text.push_str(&style.borders(&table::forecasts(forecasts)));
-        for forecast in forecasts {
-            text.push_str(&details_of(forecast, style));
-        }
-        text.push('\n');
-    }
-    let color = match whole.exit {
-        0 => 32,
-        1 | BEYOND_PROBE => 33,
-        _ => 31,
+    let mut told = Told {
+        heading,
+        verdict: whole.line(forecasts, query),
+        exit: whole.exit,
+        ..Told::default()
     };
-    text.push_str(&style.paint(color, &whole.line(forecasts, query)));
-    text.push('\n');
-    text
+    if !page.show.quiet {
+        told.table = table::forecasts(forecasts, page);
+        let mut details = Details::new(page);
+        for forecast in forecasts {
+            told.details
+                .push_str(&details_of(forecast, &mut details, page));
+        }
+        if whole.exit == 4 {
+            told.next = next::after_forecast(command, page);
+        }
+    }
+    told.text(page)
 }
 
-fn details_of(forecast: &Forecast, style: Style) -> String {
-    let mut text = details::told(&forecast.events, &forecast.actions, Tense::Planned, style);
-    let mut add = |line: String| {
-        text.push_str("\n  ");
-        text.push_str(&line);
-        text.push('\n');
-    };
+fn details_of(forecast: &Forecast, details: &mut Details, page: &Page) -> String {
+    if is_silent(forecast) && !page.show.verbose {
+        return String::new();
+    }
+    let mut text = String::new();
+    match &forecast.ledger {
+        Some(ledger) => ledger::tell(&mut text, ledger, page),
+        None => {
+            let expired = units::count(forecast.expired);
+            if forecast.expired > 0 {
+                let line = format!("removed by age or limits: {expired} messages");
+                page.hanging(&mut text, 2, 4, &line);
+            }
+        }
+    }
     if forecast.lost > 0 {
         let spans = details::spans(&forecast.lost_seqs);
         let proven = match forecast.lost_proven {
             n if n == forecast.lost => ", all of which verify now".to_owned(),
             n => format!(", {} of which verify now", units::count(n)),
         };
-        add(format!("Lost: sequences {spans}{proven}"));
-    }
-    if forecast.expired > 0 {
-        let expired = units::count(forecast.expired);
-        add(format!("Removed by age or limits: {expired} messages"));
+        let line = format!("lost by the start: sequences {spans}{proven}");
+        page.hanging(&mut text, 2, 4, &line);
     }
     for (names, fate) in [
-        (&forecast.consumers_lost, "Consumers deleted"),
-        (&forecast.consumers_disabled, "Consumers out of service"),
+        (&forecast.consumers_lost, "consumers deleted"),
+        (&forecast.consumers_disabled, "consumers out of service"),
     ] {
         if !names.is_empty() {
-            add(format!("{fate}: {}", units::printable(&names.join(", "))));
+            let line = format!("{fate}: {}", units::printable(&names.join(", ")));
+            page.hanging(&mut text, 2, 4, &line);
         }
     }
+    text.push_str(&details.told(&forecast.events, &forecast.actions, Tense::Planned));
     if text.is_empty() {
         return text;
     }
-    let account = match &forecast.account {
-        Some(account) => format!(" in account {}", units::printable(account)),
-        None => String::new(),
+    let heading = Heading {
+        account: forecast.account.as_deref(),
+        name: &forecast.name,
+        dir: &forecast.dir,
     };
-    format!(
-        "\nStream {}{account}, {}\n{text}",
-        units::printable(&forecast.name),
-        units::printable(&forecast.dir)
-    )
+    heading.line(page) + &text
 }
 
-fn as_json(
+fn as_json<'e>(
     session: &mut Session<'_, '_>,
     command: &Command,
     query: &Query,
     forecasts: &[Forecast],
     whole: &Whole,
-    passed_over: &[Event],
+    events: impl Iterator<Item = &'e Event>,
     exit: u8,
 ) -> io::Result<()> {
     let mut document = json::Document::begin(session.console.out, &command.path, None)?;
@@ -339,17 +404,18 @@ fn as_json(
     }
     let server = ServerJson {
         version: query.server.to_string(),
-        start: if whole.down.is_some() {
-            "server-down"
-        } else {
-            "ok"
+        start: match (&whole.refused, &whole.down) {
+            (Some(_), _) => "refused",
+            (None, Some(_)) => "server-down",
+            (None, None) => "ok",
         },
-        because: whole.down.as_deref(),
+        because: whole.refused.as_deref().or(whole.down.as_deref()),
+        assumed: whole.assumed.as_deref(),
         lost: whole.lost,
         start_seconds: whole.start_seconds,
         start_seconds_range: whole.range,
         fits_probe: whole.fits_probe,
-        events: passed_over.iter().map(json::event).collect(),
+        events: events.map(json::event).collect(),
     };
     document.end_with("server", &server, exit)?;
     if exit > 0 {
@@ -365,6 +431,9 @@ struct ServerJson<'a> {
     version: String,
     start: &'static str,
     because: Option<&'a str>,
+    /// What is taken for granted without a configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assumed: Option<&'a str>,
     lost: u64,
     start_seconds: f64,
     start_seconds_range: (f64, f64),
@@ -408,6 +477,8 @@ struct ForecastJson<'a> {
     start_seconds: f64,
     start_seconds_range: (f64, f64),
     lost_proven: u64,
+    lost_with_consumers: u64,
+    released: u64,
     expired: u64,
     unreadable: u64,
     fits_probe: Option<bool>,
@@ -428,6 +499,8 @@ impl<'a> ForecastJson<'a> {
             start_seconds: forecast.start_seconds,
             start_seconds_range: forecast.start_seconds_range,
             lost_proven: forecast.lost_proven,
+            lost_with_consumers: forecast.lost_with_consumers.len(),
+            released: forecast.released,
             expired: forecast.expired,
             unreadable: forecast.unreadable,
             fits_probe: forecast.fits_probe,
@@ -476,7 +549,9 @@ mod tests {
         assert_eq!((exit, err.as_str()), (0, ""));
         assert!(out.starts_with("Foretold the start of server 2.15.3 on 1 stream under D in "));
         assert!(
-            out.ends_with("server 2.15.3 starts in 300ms to 800ms, nothing lost\n"),
+            out.ends_with(
+                "server 2.15.3 starts in 300ms to 800ms on an idle machine, nothing lost\n"
+            ),
             "{out}"
         );
     }
@@ -486,10 +561,16 @@ mod tests {
         let both = fake(vec![sample::starts("GOOD"), deleted()]);
         let Ran { exit, out, .. } = run("preflight D --server 2.14.5", &both);
         assert_eq!(exit, 4);
-        assert!(out.contains("Lost: sequences 1-600, 602-1,001, 999 of which verify now"));
-        assert!(out.ends_with(
-            "do not start server 2.14.5 on this: 1 stream is deleted; 1,000 messages are lost\n"
+        assert!(
+            out.contains("lost by the start: sequences 1-600, 602-1,001, 999 of which verify now")
+        );
+        assert!(out.contains(
+            "\ndo not start server 2.14.5 on this: 1 stream is deleted; 1,000 messages are lost\n"
         ));
+        assert!(
+            out.contains("\n  jetsam salvage D --out D-salvaged\n"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -522,11 +603,11 @@ mod tests {
         for (line, verdict) in [
             (
                 "preflight D --probe 15m",
-                "10m0s to 26m40s, perhaps longer than the probe waits",
+                "10m0s to 26m40s on an idle machine, perhaps longer than the probe waits",
             ),
             (
                 "preflight D --probe 9m",
-                "10m0s to 26m40s, longer than the probe waits",
+                "10m0s to 26m40s on an idle machine, longer than the probe waits",
             ),
         ] {
             let Ran { exit, out, .. } = run(line, &slow);

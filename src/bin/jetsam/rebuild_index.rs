@@ -25,7 +25,7 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
 
 /// Does it; returns the exit code.
 pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> io::Result<u8> {
-    let idle = match session::idle(session, command, &command.path)? {
+    let idle = match session::idle_streams(session, command)? {
         Ok(idle) => idle,
         Err(exit) => return Ok(exit),
     };

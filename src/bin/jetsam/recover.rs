@@ -13,7 +13,7 @@ pub fn run(
     command: &Command,
     recover: RecoverOptions,
 ) -> io::Result<u8> {
-    let idle = match session::idle(session, command, &command.path)? {
+    let idle = match session::idle_streams(session, command)? {
         Ok(idle) => idle,
         Err(exit) => return Ok(exit),
     };

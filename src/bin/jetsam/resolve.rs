@@ -4,13 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::recovery::options::{Collect, Keys, Options, Policy};
+use jetsam::recovery::options::{Collect, Keys, Options, Policy, Standing};
 use jiff::Timestamp;
 
 use crate::args::{RawArgs, Usage};
 use crate::config;
 use crate::engine::{RecoverOptions, SeqRange};
 use crate::flags::Verb;
+use crate::next;
+use crate::page::Show;
+use crate::surroundings::Configured;
 use crate::units;
 
 /// The largest block the server makes.
@@ -27,6 +30,10 @@ pub struct Command {
     pub paths: Vec<PathBuf>,
     /// JSON instead of tables.
     pub json: bool,
+    /// How much is told.
+    pub show: Show,
+    /// The flags that a command to be copied has to repeat: keys, account, configuration.
+    pub again: String,
     /// The caller answers for it that no server uses the store.
     pub store_is_idle: bool,
     /// Whether progress was asked for or refused.
@@ -69,6 +76,8 @@ pub enum Task {
 pub struct CatQuery {
     /// Sequences.
     pub range: SeqRange,
+    /// Whether these very sequences were asked for: then those that are not there are told, with the reason.
+    pub by_sequence: bool,
     /// Earliest time, nanoseconds since the Unix epoch.
     pub from_ns: Option<i64>,
     /// Latest time.
@@ -102,13 +111,26 @@ pub struct Surroundings<'a> {
 
 /// Makes a command of raw arguments.
 pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command, Usage> {
+    let mut configured = Configured::Not;
     let config = match raw.get("config") {
+        Some(file) if raw.verb == Verb::Preflight => {
+            let (config, found) = config::whole(Path::new(file), surroundings.variable)?;
+            configured = found;
+            config
+        }
         Some(file) => config::read(Path::new(file), surroundings.variable)?,
         None => config::Settings::default(),
     };
-    let paths = paths(raw, config.store_dir.clone())?;
+    let paths = match &configured {
+        // Where the store is cannot be told, and need not be: no server starts with this.
+        Configured::Faulty(_) if raw.operands.is_empty() => Vec::new(),
+        _ => paths(raw, config.store_dir.clone())?,
+    };
     let options = options(raw, config, surroundings)?;
-    let task = task(raw, surroundings)?;
+    let mut task = task(raw, surroundings)?;
+    if let Task::Preflight(query) = &mut task {
+        query.configured = configured;
+    }
     if options.policy == Policy::Salvage {
         match task {
             Task::Check | Task::Cat(_) | Task::Salvage(_) | Task::Merge(_) => {}
@@ -125,6 +147,8 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         path: paths.first().cloned().unwrap_or_default(),
         paths,
         json: raw.has("json"),
+        show: Show::of(raw),
+        again: next::flags_to_repeat(raw),
         store_is_idle: raw.has("store-is-idle"),
         progress: raw.last_of("progress", "no-progress"),
         options,
@@ -172,6 +196,9 @@ fn options(
         Some("salvage") => Policy::Salvage,
         Some(other) => return usage(format!("--policy is server or salvage, not {other:?}")),
     };
+    if raw.has("clustered") {
+        options.standing = Standing::Member;
+    }
     options.no_index = raw.has("no-index");
     options.expire = !raw.has("no-expire");
     options.limits = !raw.has("no-limits");
@@ -298,6 +325,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         Verb::Rekey => Task::Rekey(crate::rekey::query(raw, surroundings)?),
         Verb::Harness => Task::Harness(crate::harness::query(raw)?),
         Verb::Check => Task::Check,
+        Verb::Events => return usage("`jetsam events` looks at no store"),
     })
 }
 
@@ -307,6 +335,7 @@ fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
             first: 0,
             last: u64::MAX,
         },
+        by_sequence: raw.has("seq"),
         from_ns: None,
         to_ns: None,
         subject: raw

@@ -7,17 +7,19 @@ use std::time::Instant;
 
 use jetsam::recovery::options::Policy;
 use jetsam::recovery::report::{Outcome, StreamReport};
-use jetsam::salvage::{SalvageReport, Uncertain};
+use jetsam::recovery::server::ServerVersion;
+use jetsam::salvage::{SalvageReport, Sorted, Uncertain};
 
 use crate::args::{RawArgs, Usage};
+use crate::details::{Details, Tense};
 use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
 use crate::json::{Document, Stream};
 use crate::progress::Meter;
 use crate::resolve::Command;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Told};
 use crate::signals::INTERRUPTED;
 use crate::verdict::{self, Run};
-use crate::{details, out, table, units};
+use crate::{next, out, table, units};
 
 /// What only this verb is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +34,12 @@ pub struct Query {
     pub link: bool,
     /// A quarantine file to be taken up again.
     pub from_quarantine: Option<PathBuf>,
+    /// Replicas in the new configuration.
+    pub replicas: i64,
+    /// Go on where a run was interrupted.
+    pub resume: bool,
+    /// The server that is to start on the new store.
+    pub server: ServerVersion,
 }
 
 /// Reads it.
@@ -42,6 +50,9 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
         uncertain: out::uncertain(raw)?,
         link: raw.has("link"),
         from_quarantine: raw.get("from-quarantine").map(PathBuf::from),
+        replicas: out::replicas(raw)?,
+        resume: raw.has("resume"),
+        server: crate::preflight::server(raw)?,
     })
 }
 
@@ -51,14 +62,15 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(found) => found,
         Err(error) => return session::failed(session, command, None, &error),
     };
+    let sources = std::slice::from_ref(&command.path);
     if let Some(exit) = session::used(session, command, &query.out)? {
         return Ok(exit);
     }
-    if let Err(message) = session
+    let checked = session
         .worker
         .engine
-        .check_out(std::slice::from_ref(&command.path), &query.out)
-    {
+        .check_out(sources, &query.out, query.resume);
+    if let Err(message) = checked {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
     session::note_living(session, &command.path);
@@ -69,14 +81,23 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
     let started = Instant::now();
-    let mut done = Vec::with_capacity(streams.len());
-    for stream in &streams {
+    let sorted = session.worker.engine.sort_out(&streams, &command.options);
+    let mut done = Vec::with_capacity(sorted.len());
+    for stream in &sorted {
         done.push(one(session, command, query, shape, stream));
         if session.worker.gate.interrupted() {
             break;
         }
     }
-    let exit = finish(session, command, &query.out, "Salvaged", started, &done)?;
+    let exit = {
+        let made = Made {
+            verb: "Salvaged",
+            shape,
+            out: &query.out,
+            started,
+        };
+        finish(session, command, &made, &done)?
+    };
     Ok(match session.worker.gate.interrupted() {
         true => INTERRUPTED,
         false => exit,
@@ -88,11 +109,16 @@ fn one(
     command: &Command,
     query: &Query,
     shape: Shape,
-    stream: &StreamDir,
+    stream: &Sorted,
 ) -> SalvageReport {
     let meter = Meter::new(session.worker.progress, &stream.name);
     let place = Query {
-        out: place_of(&query.out, shape, stream),
+        out: place_of(
+            &query.out,
+            shape,
+            stream.stream.account.as_deref(),
+            &stream.place,
+        ),
         ..query.clone()
     };
     let engine = session.worker.engine;
@@ -102,27 +128,37 @@ fn one(
 }
 
 /// Where a stream goes, so that the new directory has the shape of the old.
-fn place_of(out: &Path, shape: Shape, stream: &StreamDir) -> PathBuf {
-    let account = stream.account.as_deref().unwrap_or_default();
+pub fn place_of(out: &Path, shape: Shape, account: Option<&str>, name: &str) -> PathBuf {
+    let account = account.unwrap_or_default();
     match shape {
         Shape::Stream => out.to_owned(),
-        Shape::Account => out.join("streams").join(&stream.name),
-        Shape::Jetstream => out.join(account).join("streams").join(&stream.name),
+        Shape::Account => out.join("streams").join(name),
+        Shape::Jetstream => out.join(account).join("streams").join(name),
         Shape::StoreDir => out
             .join("jetstream")
             .join(account)
             .join("streams")
-            .join(&stream.name),
+            .join(name),
     }
+}
+
+/// What is told of a new store besides its streams.
+pub struct Made<'a> {
+    /// What was done.
+    pub verb: &'static str,
+    /// What the source was.
+    pub shape: Shape,
+    /// Where it is.
+    pub out: &'a Path,
+    /// When the work began.
+    pub started: Instant,
 }
 
 /// Tells what was done, on the console and in `summary.json`; returns the exit code.
 pub fn finish(
     session: &mut Session<'_, '_>,
     command: &Command,
-    out: &Path,
-    verb: &str,
-    started: Instant,
+    made: &Made<'_>,
     done: &[SalvageReport],
 ) -> io::Result<u8> {
     let reports: Vec<StreamReport> = done.iter().map(|report| report.stream.clone()).collect();
@@ -131,60 +167,76 @@ pub fn finish(
         .map(StreamReport::exit_code)
         .max()
         .unwrap_or(0);
-    if reports
-        .iter()
-        .any(|report| report.outcome != Outcome::Refused)
-        || reports.is_empty()
-    {
+    let is_written = |report: &StreamReport| report.outcome != Outcome::Refused;
+    let written = reports.iter().any(is_written);
+    if written || reports.is_empty() {
         let summary = out::summary(&command.path, exit, done);
-        if let Err(message) = session.worker.engine.write_summary(out, &summary) {
+        if let Err(message) = session.worker.engine.write_summary(made.out, &summary) {
             session.console.remark(&units::printable(&message));
         }
     }
     if command.json {
-        let collect = command.options.collect;
-        let policy = Some(Policy::Salvage);
-        let mut document = Document::begin(session.console.out, &command.path, policy)?;
-        for report in &reports {
-            document.stream(&Stream { report, collect })?;
-            if report.exit_code() > 0 {
-                let line = verdict::line(std::slice::from_ref(report), Run::Salvage);
-                let name = units::printable(&report.name);
-                let _ = writeln!(session.console.err, "jetsam: {name}: {line}");
-            }
-        }
-        document.end(exit, None)?;
+        as_json(session, command, &reports, exit)?;
         return Ok(exit);
     }
-    let style = session.console.style;
-    let mut text = format!(
-        "{verb} {} under {} into {} in {}\n\n",
-        match reports.len() {
-            1 => "1 stream".to_owned(),
-            n => format!("{} streams", units::count(n as u64)),
-        },
-        units::printable(&command.path.to_string_lossy()),
-        units::printable(&out.to_string_lossy()),
-        units::duration(started.elapsed())
-    );
-    if !reports.is_empty() {
-        text.push_str(&style.borders(&table::salvage(&reports)));
-        text.push_str(&name_wanted(out, &reports));
-        for report in &reports {
-            text.push_str(&details::stream(report, details::Tense::Done, style));
-        }
-        text.push('\n');
-    }
-    let color = match exit {
-        0 => 32,
-        1 => 33,
-        _ => 31,
+    let page = session.console.page(command.show);
+    let mut told = Told {
+        heading: format!(
+            "{} {} under {} into {} in {}",
+            made.verb,
+            units::streams(reports.len()),
+            units::printable(&command.path.to_string_lossy()),
+            units::printable(&made.out.to_string_lossy()),
+            units::duration(made.started.elapsed())
+        ),
+        verdict: verdict::line(&reports, Run::Salvage),
+        exit,
+        ..Told::default()
     };
-    text.push_str(&style.paint(color, &verdict::line(&reports, Run::Salvage)));
-    text.push('\n');
-    session.console.out.write_all(text.as_bytes())?;
+    if !page.show.quiet {
+        told.table = table::salvage(&reports, &page);
+        told.table.push_str(&name_wanted(made.out, &reports));
+        let mut details = Details::new(&page);
+        for report in &reports {
+            told.details
+                .push_str(&details.stream(report, Tense::Done, &[]));
+        }
+        if written {
+            let name = match reports.as_slice() {
+                [report] => report.name.as_str(),
+                _ => "",
+            };
+            let change = next::Move::of(made.shape, &command.path, made.out, name);
+            told.next = next::after_salvage(&change, &command.again, &page);
+        }
+    }
+    session.console.out.write_all(told.text(&page).as_bytes())?;
     session.console.out.flush()?;
     Ok(exit)
+}
+
+fn as_json(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    reports: &[StreamReport],
+    exit: u8,
+) -> io::Result<()> {
+    let collect = command.options.collect;
+    let policy = Some(Policy::Salvage);
+    let mut document = Document::begin(session.console.out, &command.path, policy)?;
+    for report in reports {
+        document.stream(&Stream {
+            report,
+            hits: &[],
+            collect,
+        })?;
+        if report.exit_code() > 0 {
+            let line = verdict::line(std::slice::from_ref(report), Run::Salvage);
+            let name = units::printable(&report.name);
+            let _ = writeln!(session.console.err, "jetsam: {name}: {line}");
+        }
+    }
+    document.end(exit, None)
 }
 
 /// A stream directory must be called as the stream is, or the server leaves it out.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
@@ -14,11 +15,13 @@ use jetsam::recovery::report::{
 };
 use jetsam::recovery::server::ServerVersion;
 
-use jetsam::salvage::SalvageReport;
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
+use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, SeqRange, Shape,
-    StreamDir, UndoReport, Want,
+    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, Salvaged,
+    SeqRange, Shape, StreamDir, UndoReport, Want,
 };
 
 /// A stream that starts, and loses nothing.
@@ -35,6 +38,8 @@ pub fn starts(name: &str) -> Forecast {
         lost: 0,
         lost_seqs: Vec::new(),
         lost_proven: 0,
+        lost_with_consumers: Default::default(),
+        released: 0,
         expired: 0,
         unreadable: 0,
         state: None,
@@ -70,7 +75,7 @@ pub fn clean() -> StreamReport {
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
-        ledger: None,
+        ledger: Some(Ledger::default()),
         salvage: None,
         loses_messages: false,
     }
@@ -126,6 +131,7 @@ pub fn damaged() -> StreamReport {
             ack_floor: (3, 4),
             pending_count: 5,
             redelivered_count: 6,
+            held: None,
         }],
         events: vec![
             Event::new(EventCode::IndexHashMismatch, "stored 1, computed 2").file("msgs/index.db"),
@@ -140,6 +146,7 @@ pub fn damaged() -> StreamReport {
             offset: Some(999_827),
             detail: "first bad record".into(),
         }],
+        ledger: None,
         loses_messages: true,
         ..clean()
     }
@@ -153,6 +160,7 @@ pub fn refused() -> StreamReport {
         refusal: Some(Refusal::NeedsKey),
         source: None,
         state: None,
+        ledger: None,
         events: vec![Event::new(EventCode::KeyMissing, "meta.key is present")],
         ..clean()
     }
@@ -171,8 +179,12 @@ pub struct Fake {
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
     pub undo: UndoReport,
+    /// What was hit, where a ledger holds a loss.
+    pub hits: Vec<Hit>,
     /// Who uses the store.
     pub sighting: Sighting,
+    /// How the files look, the last look first.
+    pub pulses: Mutex<Vec<Pulse>>,
 }
 
 impl Fake {
@@ -221,7 +233,7 @@ impl Engine for Fake {
     }
 
     fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
-        None
+        self.pulses.lock().expect("one thread").pop()
     }
 
     fn examine(
@@ -272,6 +284,13 @@ impl Engine for Fake {
         forecast
     }
 
+    fn hits(&self, _stream: &StreamDir, _options: &Options, ledger: &Ledger) -> Vec<Hit> {
+        match ledger.holds_loss() {
+            true => self.hits.clone(),
+            false => Vec::new(),
+        }
+    }
+
     fn rebuild_index(
         &self,
         stream: &StreamDir,
@@ -287,19 +306,29 @@ impl Engine for Fake {
         Ok(self.undo.clone())
     }
 
-    fn check_out(&self, _sources: &[PathBuf], _out: &Path) -> Result<(), String> {
+    fn check_out(&self, _sources: &[PathBuf], _out: &Path, _resume: bool) -> Result<(), String> {
         Ok(())
+    }
+
+    fn sort_out(&self, streams: &[StreamDir], _options: &Options) -> Vec<Sorted> {
+        let sorted = |stream: &StreamDir| Sorted {
+            stream: stream.clone(),
+            name: stream.name.clone(),
+            place: stream.name.clone(),
+            events: Vec::new(),
+        };
+        streams.iter().map(sorted).collect()
     }
 
     fn salvage(
         &self,
-        stream: &StreamDir,
+        sorted: &Sorted,
         _options: &Options,
         _query: &crate::salvage::Query,
         _on_progress: OnProgress<'_>,
     ) -> SalvageReport {
         SalvageReport {
-            stream: self.report(stream),
+            stream: self.report(&sorted.stream),
             blocks: Vec::new(),
         }
     }
@@ -310,7 +339,7 @@ impl Engine for Fake {
         _options: &Options,
         _query: &crate::merge::Query,
         _on_progress: OnProgress<'_>,
-    ) -> Result<SalvageReport, EngineError> {
+    ) -> Salvaged {
         let stream = self.report(&copies[0].stream);
         Ok(SalvageReport {
             stream,

@@ -9,16 +9,19 @@ use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
 
 use crate::console::Console;
-use crate::details::{self, Tense};
+use crate::details::{Details, Tense};
 use crate::engine::{Engine, EngineError, Found, OnProgress, Phase, Progress, StreamDir};
 use crate::json::{Document, Stream};
+use crate::page::Page;
 use crate::progress::{Meter, Mode};
 use crate::resolve::Command;
 use crate::signals::{Gate, INTERRUPTED};
 use crate::verdict::{self, Run};
-use crate::{table, units};
+use crate::{next, table, units};
 
 /// A run of the command.
 pub struct Session<'w, 'c> {
@@ -59,6 +62,14 @@ impl Worker<'_> {
 }
 
 impl Worker<'_> {
+    /// Names what was hit, where a ledger holds a loss.
+    pub fn hits(self, stream: &StreamDir, options: &Options, ledger: Option<&Ledger>) -> Vec<Hit> {
+        match ledger.filter(|ledger| ledger.holds_loss()) {
+            Some(ledger) => self.engine.hits(stream, options, ledger),
+            None => Vec::new(),
+        }
+    }
+
     /// Foretells one stream's start, with progress.
     pub fn forecast(
         self,
@@ -93,6 +104,18 @@ pub fn exit_code(error: &EngineError) -> u8 {
         EngineError::NotAStore(_) => 16,
         EngineError::Unreadable(_) => 8,
     }
+}
+
+/// As [`idle`], for the streams that will be found below the command's path.
+pub fn idle_streams(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+) -> io::Result<Result<Idle, u8>> {
+    // Where there is no store nobody needs leave; the path itself is what is wrong.
+    if let Err(error) = session.worker.engine.find_streams(&command.path) {
+        return failed(session, command, Some(command.options.policy), &error).map(Err);
+    }
+    idle(session, command, &command.path)
 }
 
 /// Leave to write to the store at `path`, or the exit code where there is none. Decided once, before the first stream.
@@ -201,8 +224,11 @@ fn as_json(
     // The reports are not kept, so that memory is bounded by the largest stream.
     for stream in streams {
         let report = session.worker.one(stream, work);
+        let ledger = report.ledger.as_ref();
+        let hits = session.worker.hits(stream, &command.options, ledger);
         document.stream(&Stream {
             report: &report,
+            hits: &hits,
             collect,
         })?;
         if report.exit_code() > 0 {
@@ -229,16 +255,39 @@ fn as_text(
 ) -> io::Result<u8> {
     let started = Instant::now();
     let mut reports = Vec::with_capacity(streams.len());
+    let mut hits = Vec::with_capacity(streams.len());
     let mut interrupted = false;
     for stream in streams {
-        reports.push(session.worker.one(stream, work));
+        let report = session.worker.one(stream, work);
+        // The verdict alone names nothing.
+        let ledger = report.ledger.as_ref().filter(|_| !command.show.quiet);
+        hits.push(session.worker.hits(stream, &command.options, ledger));
+        reports.push(report);
         if session.worker.gate.interrupted() {
             interrupted = true;
             break;
         }
     }
-    let heading = heading(command, run, reports.len(), started);
-    let text = text(&reports, run, &heading, session.console.style);
+    let page = session.console.page(command.show);
+    let mut told = Told {
+        heading: heading(command, run, reports.len(), started),
+        verdict: verdict::line(&reports, run),
+        exit: exit_of(&reports),
+        ..Told::default()
+    };
+    if !page.show.quiet {
+        told.table = table::summary(&reports, &page);
+        let mut details = Details::new(&page);
+        for (report, hits) in reports.iter().zip(&hits) {
+            let tense = match verdict::was_applied(report, run) {
+                true => Tense::Done,
+                false => Tense::Planned,
+            };
+            told.details.push_str(&details.stream(report, tense, hits));
+        }
+        told.next = next::after_looking(&reports, command, run, &page);
+    }
+    let text = told.text(&page);
     session.console.out.write_all(text.as_bytes())?;
     session.console.out.flush()?;
     if interrupted {
@@ -247,11 +296,12 @@ fn as_text(
             .remark("interrupted; the remaining streams were not looked at");
         return Ok(INTERRUPTED);
     }
-    Ok(reports
-        .iter()
-        .map(StreamReport::exit_code)
-        .max()
-        .unwrap_or(0))
+    Ok(exit_of(&reports))
+}
+
+fn exit_of(reports: &[StreamReport]) -> u8 {
+    let codes = reports.iter().map(StreamReport::exit_code);
+    codes.max().unwrap_or(0)
 }
 
 fn heading(command: &Command, run: Run, count: usize, started: Instant) -> String {
@@ -260,53 +310,69 @@ fn heading(command: &Command, run: Run, count: usize, started: Instant) -> Strin
         Run::Recover => "Recovered",
         Run::Salvage => "Salvaged",
     };
-    let streams = match count {
-        1 => "1 stream".to_owned(),
-        n => format!("{} streams", units::count(n as u64)),
-    };
     let policy = match command.options.policy {
         Policy::Server => "",
         Policy::Salvage => ", keeping every record that verifies",
     };
     format!(
-        "{verb} {streams} under {} in {}{policy}",
+        "{verb} {} under {} in {}{policy}",
+        units::streams(count),
         units::printable(&command.path.to_string_lossy()),
         units::duration(started.elapsed())
     )
 }
 
-fn text(reports: &[StreamReport], run: Run, heading: &str, style: crate::console::Style) -> String {
-    let mut text = format!("{heading}\n\n");
-    if !reports.is_empty() {
-        text.push_str(&style.borders(&table::summary(reports)));
-        for report in reports {
-            let tense = if verdict::was_applied(report, run) {
-                Tense::Done
-            } else {
-                Tense::Planned
-            };
-            text.push_str(&details::stream(report, tense, style));
+/// What a verb tells, in the order in which it is read.
+#[derive(Default)]
+pub struct Told {
+    /// What was done.
+    pub heading: String,
+    /// The streams.
+    pub table: String,
+    /// Those that have something to say.
+    pub details: String,
+    /// What it comes to.
+    pub verdict: String,
+    /// What to do next.
+    pub next: String,
+    /// The exit code, for the colour of the verdict.
+    pub exit: u8,
+}
+
+impl Told {
+    /// All of it; the verdict alone where no more is wanted.
+    pub fn text(&self, page: &Page) -> String {
+        let color = match self.exit {
+            0 => 32,
+            1 | 2 => 33,
+            _ => 31,
+        };
+        let verdict = page.style.paint(color, &page.verdict(&self.verdict)) + "\n";
+        if page.show.quiet {
+            return verdict;
+        }
+        let mut text = String::new();
+        for line in self.heading.lines() {
+            page.paragraph(&mut text, 0, line);
         }
         text.push('\n');
+        text.push_str(&self.table);
+        text.push_str(&self.details);
+        if !(self.table.is_empty() && self.details.is_empty()) {
+            text.push('\n');
+        }
+        text.push_str(&verdict);
+        text.push_str(&self.next);
+        text
     }
-    let worst = reports
-        .iter()
-        .map(StreamReport::exit_code)
-        .max()
-        .unwrap_or(0);
-    let color = match worst {
-        0 => 32,
-        1 => 33,
-        _ => 31,
-    };
-    text.push_str(&style.paint(color, &verdict::line(reports, run)));
-    text.push('\n');
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jetsam::env::OsFileSystem;
+    use jetsam::living::{Doubt, ProcessInfo, Sighting, Untold};
+
     use crate::sample::{self, Fake};
     use crate::testing::{Ran, run};
 
@@ -320,7 +386,7 @@ mod tests {
         assert_eq!(exit, 8);
         assert!(out.starts_with("Checked 3 streams under D in "), "{out}");
         assert!(
-            out.contains("3 streams: 1 clean, 1 damaged, 1 refused; worst is SECRET"),
+            out.contains("3 streams: 1 clean, 1 damaged, 1 refused; worst is ORDERS"),
             "{out}"
         );
     }
@@ -336,10 +402,7 @@ mod tests {
         assert_eq!((exit, &document["exit"]), (4, &serde_json::json!(4)));
         assert_eq!(document["streams"].as_array().unwrap().len(), 2);
         assert_eq!(document["path"], "D");
-        assert_eq!(
-            err,
-            "jetsam: ORDERS: 3 messages lost or unreadable: run `jetsam salvage`\n"
-        );
+        assert_eq!(err, "jetsam: ORDERS: 3 messages lost or unreadable\n");
     }
 
     #[test]
@@ -365,6 +428,111 @@ mod tests {
         }
     }
 
+    fn seen(pid: u32) -> ProcessInfo {
+        ProcessInfo {
+            pid,
+            command: "nats-server".into(),
+        }
+    }
+
+    const WRITING: [&str; 6] = [
+        "recover D",
+        "undo D",
+        "rebuild-index D",
+        "recover --json D",
+        "salvage D --out O",
+        "merge D D --out O",
+    ];
+
+    #[test]
+    fn a_store_in_use_is_refused_before_the_first_stream() {
+        let fake = Fake {
+            sighting: Sighting {
+                users: vec![seen(77)],
+                ..Sighting::default()
+            },
+            ..Fake::default()
+        };
+        for line in WRITING {
+            let ran = run(line, &fake);
+            assert_eq!(ran.exit, 8, "{line}");
+            assert!(
+                ran.err
+                    .contains("process 77 (nats-server) is using the store"),
+                "{}",
+                ran.err
+            );
+            assert!(ran.out.is_empty() || line.contains("--json"), "{}", ran.out);
+            let ran = run(&format!("{line} --store-is-idle"), &fake);
+            assert_eq!(ran.exit, 0, "{line}: {}", ran.err);
+        }
+        let document: serde_json::Value =
+            serde_json::from_str(&run("recover --json D", &fake).out).unwrap();
+        assert_eq!(
+            (&document["exit"], &document["streams"]),
+            (&8.into(), &serde_json::json!([]))
+        );
+        for line in ["check D", "cat D", "recover --dry-run D"] {
+            let ran = run(line, &fake);
+            assert_eq!(ran.exit, 0, "{line}");
+            assert!(
+                ran.err
+                    .contains("process 77 (nats-server) is using this store"),
+                "{}",
+                ran.err
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_wants_a_word() {
+        let untold = Untold {
+            process: seen(78),
+            why: Doubt::Title,
+        };
+        for sighting in [
+            Sighting {
+                untold: vec![untold],
+                ..Sighting::default()
+            },
+            Sighting {
+                is_blind: true,
+                ..Sighting::default()
+            },
+        ] {
+            let fake = Fake {
+                sighting,
+                ..Fake::default()
+            };
+            for line in &WRITING[..4] {
+                let ran = run(line, &fake);
+                assert_eq!(ran.exit, 8, "{line}");
+                assert!(ran.err.contains("--store-is-idle"), "{}", ran.err);
+                assert_eq!(run(&format!("{line} --store-is-idle"), &fake).exit, 0);
+            }
+            // What writes beside what it reads needs none.
+            assert_eq!(run("salvage D --out O", &fake).exit, 0);
+            assert_eq!(run("check D", &fake).err, "");
+        }
+    }
+
+    #[test]
+    fn a_store_that_changes_while_it_is_read_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let pulse = || Pulse::take(&OsFileSystem, dir.path()).unwrap();
+        let before = pulse();
+        std::fs::write(dir.path().join("1.blk"), b"x").unwrap();
+        let fake = Fake {
+            pulses: vec![pulse(), before].into(),
+            ..Fake::default()
+        };
+        let document: serde_json::Value =
+            serde_json::from_str(&run("check --json D", &fake).out).unwrap();
+        let event = &document["streams"][0]["events"][0];
+        assert_eq!(event["code"], "read-changed-underneath");
+        assert_eq!(event["file"], "1.blk");
+    }
+
     #[test]
     fn recover_tells_done_from_planned() {
         let fake = Fake {
@@ -375,12 +543,12 @@ mod tests {
         assert!(
             run("recover --dry-run D", &fake)
                 .out
-                .contains("\n  Planned, not done:\n")
+                .contains("\n  A start would do this (nothing was done):\n")
         );
         assert!(
             run("check D", &fake)
                 .out
-                .contains("\n  Planned, not done:\n")
+                .contains("\n  A start would do this (nothing was done):\n")
         );
     }
 }

@@ -20,8 +20,13 @@ pub struct Ran {
     pub err: String,
 }
 
-/// Runs `line` without the program's name.
+/// Runs `line` without the program's name, where nothing names a width.
 pub fn run(line: &str, fake: &Fake) -> Ran {
+    run_at(None, line, fake)
+}
+
+/// The same on a terminal of `width` columns.
+pub fn run_at(width: Option<usize>, line: &str, fake: &Fake) -> Ran {
     let args = line.split_whitespace().map(OsString::from);
     let Ok(Invocation::Work(raw)) = parse(args) else {
         panic!("{line:?} is no work")
@@ -43,6 +48,7 @@ pub fn run(line: &str, fake: &Fake) -> Ran {
             out: &mut out,
             err: &mut err,
             style: Style::PLAIN,
+            width,
         },
     };
     let exit = crate::work(&mut session, &command).expect("writing to memory");

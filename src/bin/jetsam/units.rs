@@ -20,6 +20,14 @@ pub fn count(n: u64) -> String {
     text
 }
 
+/// `1 stream`, `200 streams`.
+pub fn streams(n: usize) -> String {
+    match n {
+        1 => "1 stream".to_owned(),
+        n => format!("{} streams", count(n as u64)),
+    }
+}
+
 /// Bytes in binary units: `12 MiB`, `1.5 KiB`, `17 B`.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

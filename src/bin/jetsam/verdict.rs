@@ -2,7 +2,9 @@
 
 use jetsam::recovery::events::{EventCode, Severity};
 use jetsam::recovery::report::{Outcome, Refusal, SalvageTotals, StreamReport};
+use jetsam::report::Ledger;
 
+use crate::ledger::{self, Counts};
 use crate::units;
 
 /// What was run.
@@ -21,7 +23,8 @@ pub fn was_applied(report: &StreamReport, run: Run) -> bool {
     run == Run::Recover && report.outcome != Outcome::Refused && !awaits_consent(report)
 }
 
-fn awaits_consent(report: &StreamReport) -> bool {
+/// Whether it waits for the word that messages may go.
+pub fn awaits_consent(report: &StreamReport) -> bool {
     report
         .events
         .iter()
@@ -39,37 +42,109 @@ pub fn line(reports: &[StreamReport], run: Run) -> String {
 
 fn of_one(report: &StreamReport, run: Run) -> String {
     if awaits_consent(report) {
-        return format!(
-            "{}, so nothing was changed: run `jetsam salvage` first, or repeat with --accept-loss",
-            losses(report, "would be lost")
-        );
+        return consent(report);
     }
     if report.outcome == Outcome::Refused {
         return format!("refused: {}", reason(report));
     }
     if let Some(totals) = &report.salvage {
-        return salvaged(totals, run);
+        let unfit = report
+            .events
+            .iter()
+            .find(|event| event.code == EventCode::NewStoreUnfit);
+        let kept = salvaged(totals, report.ledger.as_ref(), run);
+        return match unfit {
+            Some(event) => format!(
+                "{kept}; do not start a server on it yet: {}",
+                units::printable(&event.detail)
+            ),
+            None => kept,
+        };
     }
+    let outcome = match &report.ledger {
+        Some(ledger) => Counts::of(ledger).outcome(),
+        None if report.exit_code() < 4 => "no loss seen".into(),
+        None => losses(report, "lost or unreadable"),
+    };
     match (report.exit_code(), run) {
-        (0, _) => "clean: nothing wrong, nothing lost".into(),
-        (1, Run::Look) => "damage found, nothing lost".into(),
-        (1, Run::Recover | Run::Salvage) => "recovered, nothing lost".into(),
-        (_, Run::Look) => format!(
-            "{}: run `jetsam salvage`",
-            losses(report, "lost or unreadable")
+        (0, _) if !stopped_cleanly(report) => {
+            format!("clean: {outcome}; it was not stopped cleanly")
+        }
+        (0, Run::Recover) => format!("clean: {outcome}"),
+        (0, _) => format!("clean: nothing wrong, {outcome}"),
+        (1, Run::Look) => format!("damage found, {outcome}"),
+        (1, Run::Recover | Run::Salvage) => format!("recovered, {outcome}"),
+        _ => outcome,
+    }
+}
+
+/// What has to be accepted before anything is changed.
+fn consent(report: &StreamReport) -> String {
+    match &report.ledger {
+        Some(ledger) if !ledger.holds_loss() && !ledger.expired.is_empty() => {
+            let (expired, live) = (ledger.expired.len(), ledger.live.len());
+            format!(
+                "{} of {} would be removed by age, so nothing was changed: --no-expire keeps them, --accept-loss lets them go",
+                units::count(expired),
+                ledger::messages(expired.saturating_add(live))
+            )
+        }
+        Some(ledger) if ledger.holds_loss() => format!(
+            "{} would be lost, so nothing was changed: run `jetsam salvage` first, or repeat with --accept-loss",
+            ledger::messages(ledger::lost(ledger))
         ),
-        (_, Run::Recover | Run::Salvage) => losses(report, "lost or unreadable"),
+        _ => format!(
+            "{}, so nothing was changed: run `jetsam salvage` first, or repeat with --accept-loss",
+            losses(report, "would be lost")
+        ),
+    }
+}
+
+/// Whether `index.db` was up to date: a server that is stopped leaves it so, one that is killed does not.
+fn stopped_cleanly(report: &StreamReport) -> bool {
+    use EventCode::{IndexAbsent, IndexStaleExtraBlocks, IndexStaleLastRecord};
+    let stale = [IndexAbsent, IndexStaleExtraBlocks, IndexStaleLastRecord];
+    !report
+        .events
+        .iter()
+        .any(|event| stale.contains(&event.code))
+}
+
+/// How many messages of a stream are lost, as far as that was told.
+pub fn lost(report: &StreamReport) -> Option<u64> {
+    if let Some(ledger) = &report.ledger {
+        return Some(ledger::lost(ledger));
+    }
+    let state = report.state.as_ref()?;
+    let lost = state.lost.as_ref().map_or(0, |lost| lost.seqs.len());
+    Some((lost + report.unreadable.len()) as u64)
+}
+
+/// How bad a stream's end is: what is lost weighs more than what was refused, that more than damage, that more than doubts.
+/// Of two that are alike the one with more of it is worse.
+pub fn harm(report: &StreamReport) -> (u8, u64) {
+    let lost = lost(report).unwrap_or(0);
+    let doubts = report.ledger.as_ref().map_or(0, |ledger| {
+        ledger.unknown.len().saturating_add(ledger.returning.len())
+    });
+    match (report.outcome, report.exit_code()) {
+        (Outcome::Refused, 4) => (4, lost),
+        (Outcome::Refused, _) => (3, lost),
+        (_, 4..) => (5, lost),
+        (_, 1..) => (2, doubts),
+        _ if doubts > 0 => (1, doubts),
+        _ => (0, 0),
     }
 }
 
 /// What was kept, or would be.
-fn salvaged(totals: &SalvageTotals, run: Run) -> String {
+fn salvaged(totals: &SalvageTotals, ledger: Option<&Ledger>, run: Run) -> String {
     let fate = if run == Run::Salvage {
         "kept"
     } else {
         "can be kept"
     };
-    let mut text = format!("{} messages {fate}", units::count(totals.recovered));
+    let mut text = format!("{} {fate}", ledger::messages(totals.recovered));
     for (count, what) in [
         (totals.repaired, "repaired"),
         (totals.uncertain, "uncertain"),
@@ -79,7 +154,8 @@ fn salvaged(totals: &SalvageTotals, run: Run) -> String {
             text.push_str(&format!(", {} {what}", units::count(count)));
         }
     }
-    match totals.lost {
+    // What the ledger calls lost is the same in every verb.
+    match ledger.map_or(totals.lost, |ledger| ledger.lost.len()) {
         0 => text + ", nothing lost",
         lost => format!("{text}, {} lost", units::count(lost)),
     }
@@ -137,6 +213,19 @@ fn of_many(reports: &[StreamReport], run: Run) -> String {
     let count = |wanted: &dyn Fn(&StreamReport) -> bool| {
         reports.iter().filter(|report| wanted(report)).count() as u64
     };
+    let all = units::count(reports.len() as u64);
+    let worst = reports.iter().rev().max_by_key(|report| harm(report));
+    let clean = count(&|report| report.outcome == Outcome::Clean);
+    if clean as usize == reports.len() {
+        let mut text = format!("{all} streams, all clean: {}", together(reports));
+        match count(&|report| !stopped_cleanly(report)) {
+            0 => {}
+            n if n as usize == reports.len() => text.push_str("; they were not stopped cleanly"),
+            1 => text.push_str("; 1 was not stopped cleanly"),
+            n => text.push_str(&format!("; {} were not stopped cleanly", units::count(n))),
+        }
+        return text;
+    }
     let mut parts = Vec::new();
     for outcome in [
         Outcome::Clean,
@@ -149,22 +238,27 @@ fn of_many(reports: &[StreamReport], run: Run) -> String {
             parts.push(format!("{} {}", units::count(n), outcome.as_str()));
         }
     }
-    let head = format!(
-        "{} streams: {}",
-        units::count(reports.len() as u64),
-        parts.join(", ")
-    );
-    let worst = reports.iter().max_by_key(|report| report.exit_code());
+    let head = format!("{all} streams: {}", parts.join(", "));
     match worst {
-        Some(worst) if worst.exit_code() > 0 => {
-            format!(
-                "{head}; worst is {}: {}",
-                units::printable(&worst.name),
-                of_one(worst, run)
-            )
-        }
-        _ => head,
+        Some(worst) => format!(
+            "{head}; worst is {}: {}",
+            units::printable(&worst.name),
+            of_one(worst, run)
+        ),
+        None => head,
     }
+}
+
+/// What the ledgers of clean streams come to.
+fn together(reports: &[StreamReport]) -> String {
+    let mut all = Counts::default();
+    for report in reports {
+        match &report.ledger {
+            Some(ledger) => all = all.plus(Counts::of(ledger)),
+            None => return "no loss seen".into(),
+        }
+    }
+    format!("nothing wrong, {}", all.outcome())
 }
 
 #[cfg(test)]
@@ -173,37 +267,67 @@ mod tests {
     use crate::sample;
     use jetsam::recovery::events::Event;
 
+    fn ledger(live: u64, lost: u64) -> Ledger {
+        Ledger {
+            live: (1..=live).collect(),
+            lost: (1_000..1_000 + lost).collect(),
+            ..Ledger::default()
+        }
+    }
+
     #[test]
     fn each_outcome_has_its_sentence() {
         let mut recovered = sample::clean();
         recovered.outcome = Outcome::Recovered;
+        recovered.ledger = Some(ledger(3, 0));
+        let killed = StreamReport {
+            ledger: Some(ledger(3, 0)),
+            events: vec![Event::new(EventCode::IndexAbsent, "there is none")],
+            ..sample::clean()
+        };
+        let mut told = sample::damaged();
+        told.ledger = Some(ledger(9, 5));
         let mut consent = sample::damaged();
-        consent
-            .events
-            .push(Event::new(EventCode::LossNeedsConsent, ""));
+        let asks = Event::new(EventCode::LossNeedsConsent, "");
+        consent.events.push(asks.clone());
+        let aged = StreamReport {
+            ledger: Some(Ledger {
+                expired: (1..=1_234).collect(),
+                ..Ledger::default()
+            }),
+            events: vec![asks],
+            ..sample::clean()
+        };
         let cases = [
             (
                 sample::clean(),
                 Run::Look,
                 "clean: nothing wrong, nothing lost",
             ),
+            (
+                killed,
+                Run::Look,
+                "clean: nothing lost; it was not stopped cleanly",
+            ),
             (recovered.clone(), Run::Look, "damage found, nothing lost"),
             (recovered, Run::Recover, "recovered, nothing lost"),
             (
                 sample::damaged(),
                 Run::Look,
-                "3 messages lost or unreadable: run `jetsam salvage`",
-            ),
-            (
-                sample::damaged(),
-                Run::Recover,
                 "3 messages lost or unreadable",
             ),
+            (told, Run::Look, "5 messages lost"),
             (
                 consent,
                 Run::Recover,
                 "3 messages would be lost, so nothing was changed: run `jetsam salvage` first, or \
                  repeat with --accept-loss",
+            ),
+            (
+                aged,
+                Run::Recover,
+                "1,234 of 1,234 messages would be removed by age, so nothing was changed: \
+                 --no-expire keeps them, --accept-loss lets them go",
             ),
             (
                 sample::refused(),
@@ -220,13 +344,55 @@ mod tests {
     fn several_streams_are_counted_and_the_worst_is_named() {
         assert_eq!(line(&[], Run::Look), "no streams here");
         let clean = [sample::clean(), sample::clean()];
-        assert_eq!(line(&clean, Run::Look), "2 streams: 2 clean");
+        assert_eq!(
+            line(&clean, Run::Look),
+            "2 streams, all clean: nothing wrong, nothing lost"
+        );
         let mixed = [sample::clean(), sample::damaged()];
         assert_eq!(
             line(&mixed, Run::Look),
-            "2 streams: 1 clean, 1 damaged; worst is ORDERS: 3 messages lost or unreadable: run \
-             `jetsam salvage`"
+            "2 streams: 1 clean, 1 damaged; worst is ORDERS: 3 messages lost or unreadable"
         );
+    }
+
+    #[test]
+    fn a_loss_is_worse_than_a_refusal_and_a_greater_loss_worse_still() {
+        let mut greater = sample::damaged();
+        greater.name = "GREATER".into();
+        greater.ledger = Some(ledger(0, 500));
+        let mut mended = sample::clean();
+        mended.outcome = Outcome::Recovered;
+        let worst = |reports: &[StreamReport]| {
+            let text = line(reports, Run::Look);
+            let (_, worst) = text.split_once("worst is ").expect("a worst");
+            worst.split(':').next().unwrap_or_default().to_owned()
+        };
+        let all = [
+            mended.clone(),
+            sample::refused(),
+            sample::damaged(),
+            greater,
+        ];
+        assert_eq!(worst(&all), "GREATER");
+        assert_eq!(worst(&all[..3]), "ORDERS");
+        // The exit code of a missing key is the higher number all the same.
+        assert_eq!(worst(&all[..2]), "SECRET");
+    }
+
+    #[test]
+    fn killed_streams_are_clean_and_told() {
+        let killed = StreamReport {
+            ledger: Some(ledger(3, 0)),
+            events: vec![Event::new(EventCode::IndexStaleLastRecord, "")],
+            ..sample::clean()
+        };
+        let text = line(&[killed.clone(), killed.clone()], Run::Look);
+        assert_eq!(
+            text,
+            "2 streams, all clean: nothing wrong, nothing lost; they were not stopped cleanly"
+        );
+        let text = line(&[killed, sample::clean(), sample::clean()], Run::Look);
+        assert!(text.ends_with("; 1 was not stopped cleanly"), "{text}");
     }
 
     #[test]

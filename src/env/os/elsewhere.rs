@@ -42,3 +42,7 @@ pub(super) fn is_same_file(_: &File, _: &Path) -> bool {
 pub(super) fn give_to_owner_of(_: &File, _: Option<&fs::Metadata>, _: &Path) -> io::Result<()> {
     Ok(())
 }
+
+pub(super) fn adopt_owner_and_mode(_: &Path, _: &fs::Metadata) -> io::Result<bool> {
+    Ok(false)
+}

@@ -74,3 +74,30 @@ pub(super) fn give_to_owner_of(
         changed => changed,
     }
 }
+
+/// Gives a file or directory owner, group and mode of another; whether anything changed. What the caller has no right to
+/// give away stays ours: a member of the group may still hand the file to it.
+pub(super) fn adopt_owner_and_mode(path: &Path, wanted: &fs::Metadata) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let present = file.metadata()?;
+    let mut changed = false;
+    if (present.uid(), present.gid()) != (wanted.uid(), wanted.gid()) {
+        let both = fchown(&file, Some(wanted.uid()), Some(wanted.gid()));
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let given = match both {
+            Err(error) if denied(&error) => fchown(&file, None, Some(wanted.gid())),
+            given => given,
+        };
+        match given {
+            Ok(()) => changed = true,
+            Err(error) if denied(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A change of owner may have taken bits away.
+    if file.metadata()?.mode() & 0o7777 != wanted.mode() & 0o7777 {
+        file.set_permissions(Permissions::from_mode(wanted.mode() & 0o7777))?;
+        changed = true;
+    }
+    Ok(changed)
+}

@@ -199,6 +199,27 @@ impl ConsumerMeta {
         }
     }
 
+    /// The same metadata with another number of replicas.
+    #[must_use]
+    pub fn with_replicas(&self, count: i64) -> Self {
+        let mut changed = self.clone();
+        changed.replicas = count;
+        let value = Value::from(count);
+        changed.raw.insert("num_replicas".to_owned(), value);
+        changed
+    }
+
+    /// A durable consumer of that name which takes every message of the stream and wants each acknowledged.
+    #[must_use]
+    pub fn explicit(name: &str) -> Option<Self> {
+        let fields = serde_json::json!({
+            "Name": name, "name": name, "durable_name": name, "deliver_policy": "all",
+            "ack_policy": "explicit", "ack_wait": 30_000_000_000_i64, "max_deliver": -1,
+            "replay_policy": "instant", "max_waiting": 512, "max_ack_pending": 1000, "num_replicas": 0,
+        });
+        Self::parse(fields.to_string().as_bytes()).ok()
+    }
+
     /// Every field that was there, under the server's names; unknown ones too.
     #[must_use]
     pub fn raw(&self) -> &Object {

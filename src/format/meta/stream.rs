@@ -334,6 +334,12 @@ impl StreamMeta {
         self.with([("name", Value::from(name))])
     }
 
+    /// The same metadata with another number of replicas.
+    #[must_use]
+    pub fn with_replicas(&self, count: i64) -> Self {
+        self.with([("num_replicas", Value::from(count))])
+    }
+
     /// The same metadata created at another time.
     #[must_use]
     pub fn with_created(&self, created: Instant) -> Self {

@@ -7,6 +7,7 @@ use super::EventCode;
 mod messages;
 mod salvage;
 mod stream;
+mod surroundings;
 
 const REBUILT: &str = "Nothing to do: the state is rebuilt from the blocks, which only takes \
     longer than reading the index.";
@@ -27,7 +28,7 @@ const GIVE_KEYS: &str = "Give the server's JetStream key (--key-env or --key-fil
 /// Code, meaning, advice.
 type Text = (EventCode, &'static str, &'static str);
 
-const GROUPS: [&[Text]; 9] = [
+const GROUPS: [&[Text]; 10] = [
     messages::INDEX,
     messages::BLOCKS,
     messages::BLOCK_KEYS_AND_LEGACY,
@@ -36,6 +37,7 @@ const GROUPS: [&[Text]; 9] = [
     stream::STREAM,
     stream::CONSUMER,
     stream::VERDICT,
+    surroundings::SURROUNDINGS,
     salvage::SALVAGED,
 ];
 

@@ -49,6 +49,20 @@ impl Model<'_> {
         self.settle_expired(&expired)
     }
 
+    /// Tells of a first message from the future: expiry begins with the first message and waits for it.
+    pub fn note_future_first(&mut self) {
+        let (first, now_ns) = (self.totals.first, self.rules.now_ns);
+        if self.totals.messages == 0 || first.ts <= now_ns {
+            return;
+        }
+        let ahead_seconds = first.ts.saturating_sub(now_ns) / 1_000_000_000;
+        let detail = format!(
+            "the first message is {ahead_seconds} s ahead of the clock; until it has aged nothing behind it expires"
+        );
+        let event = Event::new(EventCode::AgeBlockedByFuture, detail);
+        self.event(event.seq(first.seq));
+    }
+
     /// Everything in the block at `at` is too old.
     fn expire_block(&mut self, at: usize, expired: &mut Expired) -> Result<(), Fault> {
         if self.is_active(at) {

@@ -3,15 +3,16 @@
 use super::super::error::SalvageError;
 use super::super::mend::mend;
 use super::keys::{Trials, side_repair};
-use super::metadata::{Asset, SEALED_WORK_MAX, read};
+use super::metadata::{Asset, MetaFound, SEALED_WORK_MAX, hash_of_sum, read};
 use super::staging::list;
 use super::{FileRepair, Gathered, MetaOrigin, OpenedKey};
 use crate::crypto::{consumer_context, open_sealed};
 use crate::env::{FileKind, FileSystem};
 use crate::format::checksum::HashKey;
 use crate::format::consumer::ConsumerFile as Decoded;
-use crate::format::consumer::ConsumerState;
+use crate::format::consumer::{ConsumerRemains, ConsumerState, SequencePair};
 use crate::format::meta::ConsumerMeta;
+use crate::format::names::is_valid_asset_name;
 use crate::recovery::StreamDir;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::Keys;
@@ -30,19 +31,38 @@ pub enum ConsumerFile {
     Closed(String),
 }
 
+/// How much of a consumer's position is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// All of it: `o.dat` reads as the server reads it.
+    Whole,
+    /// `o.dat` is damaged behind its first numbers: up to the ack floor everything is acknowledged, what waits between
+    /// that and the last delivery is known in part at most.
+    Cut,
+    /// Nothing: `o.dat` is missing, empty, or not to be read. A new consumer has one of eight bytes.
+    Lost,
+}
+
 /// What a consumer's files tell.
 #[derive(Debug, Clone)]
 pub struct ConsumerEvidence {
-    /// Name, which is that of its directory.
+    /// Its name: the directory's, unless the metadata is proven under another.
     pub name: String,
+    /// The directory's name below `obs`.
+    pub dir: String,
+    /// Another directory that is taken for the consumer of this name, where this one is not.
+    pub superseded_by: Option<String>,
     /// The JSON of its metadata.
     pub meta: ConsumerFile,
     /// Where that came from; [`MetaOrigin::Unproven`] where it cannot be read.
     pub origin: MetaOrigin,
     /// The plaintext of `o.dat`.
     pub file: ConsumerFile,
-    /// What it decodes to, where it does. An empty file is the state of a new consumer, as for the server.
+    /// What it decodes to, where it does, or what is left of that ([`Standing::Cut`]). Of an empty file the server takes
+    /// the state of a consumer that has delivered nothing.
     pub state: Option<ConsumerState>,
+    /// How much of the position that is.
+    pub standing: Standing,
     /// Its key, where it is encrypted and the key file opens.
     pub key: Option<Box<OpenedKey>>,
     /// What was mended; paths are relative to the stream directory.
@@ -58,8 +78,25 @@ impl ConsumerEvidence {
         self.repairs.is_empty()
             && self.origin == MetaOrigin::Sound
             && matches!(self.meta, ConsumerFile::Plain(_))
-            && !matches!(self.file, ConsumerFile::Closed(_))
-            && (self.state.is_some() || self.file == ConsumerFile::Missing)
+            && self.standing == Standing::Whole
+            && self.dir == self.name
+    }
+
+    /// The configuration, where it can be read.
+    #[must_use]
+    pub fn configuration(&self) -> Option<ConsumerMeta> {
+        match &self.meta {
+            ConsumerFile::Plain(json) => ConsumerMeta::parse(json).ok(),
+            _ => None,
+        }
+    }
+
+    /// Up to where everything is acknowledged, and the last delivery, where that is known.
+    #[must_use]
+    pub fn position(&self) -> Option<(SequencePair, SequencePair)> {
+        let state = self.state.as_ref();
+        let state = state.filter(|_| self.standing != Standing::Lost)?;
+        Some((state.ack_floor, state.delivered))
     }
 }
 
@@ -76,11 +113,90 @@ pub fn consumers(
 ) -> Result<Vec<ConsumerEvidence>, SalvageError> {
     let mut found = Vec::new();
     for entry in list(fs, &stream.dir.join("obs"))?.unwrap_or_default() {
-        if let (FileKind::Dir, Some(name)) = (entry.kind, entry.name.to_str()) {
+        let (FileKind::Dir, Some(name)) = (entry.kind, entry.name.to_str()) else {
+            continue;
+        };
+        let inside = list(fs, &stream.dir.join("obs").join(name))?.unwrap_or_default();
+        let is_ours = |entry: &crate::env::DirEntry| {
+            let files = ["meta.inf", "meta.sum", "meta.key", "o.dat"];
+            entry
+                .name
+                .to_str()
+                .is_some_and(|name| files.contains(&name))
+        };
+        // `lost+found`, a snapshot directory: nothing in it is a consumer's.
+        if inside.iter().any(is_ours) {
             found.push(read_one(fs, stream, gathered, keys, name)?);
         }
     }
+    keep_one_of_each(&mut found);
     Ok(found)
+}
+
+/// Of several directories with one consumer the one that got furthest counts: a server that finds a renamed directory
+/// begins a new consumer of the old name beside it.
+fn keep_one_of_each(found: &mut [ConsumerEvidence]) {
+    let rank = |one: &ConsumerEvidence| {
+        let readable = matches!(one.meta, ConsumerFile::Plain(_));
+        let position = one.position();
+        let reach = position.map(|(floor, delivered)| (floor.stream, delivered.stream));
+        (readable, reach, one.dir == one.name)
+    };
+    let chosen: Vec<Option<String>> = found
+        .iter()
+        .map(|one| {
+            let rivals = found.iter().filter(|rival| rival.name == one.name);
+            let best = rivals.max_by_key(|rival| (rank(rival), std::cmp::Reverse(&rival.dir)))?;
+            (best.dir != one.dir).then(|| best.dir.clone())
+        })
+        .collect();
+    for (one, better) in found.iter_mut().zip(chosen) {
+        one.superseded_by = better;
+    }
+}
+
+/// The name that the checksum proves, where the directory was renamed.
+fn proven_name(stream_name: &[u8], dir: &str, meta: &MetaFound) -> Option<String> {
+    let (Some((plain, MetaOrigin::Unproven)), Some((raw, Some(sum)))) = (&meta.plain, &meta.raw)
+    else {
+        return None;
+    };
+    let parsed = ConsumerMeta::parse(plain).ok()?;
+    let names = [parsed.store_name, parsed.durable, parsed.name];
+    let sum = hash_of_sum(sum)?;
+    names.into_iter().find(|name| {
+        name != dir
+            && is_valid_asset_name(name.as_bytes())
+            && HashKey::for_consumer(stream_name, name.as_bytes()).hash64(&[raw]) == sum
+    })
+}
+
+/// The proven name where the directory has another, and what the metadata's files say as a consumer's.
+fn told_of(stream_name: &[u8], name: &str, meta: &mut MetaFound) -> (Option<String>, Vec<Event>) {
+    let mut events = std::mem::take(&mut meta.events);
+    let renamed = proven_name(stream_name, name, meta);
+    if let (Some(proven), Some((_, origin))) = (&renamed, &mut meta.plain) {
+        *origin = MetaOrigin::Sound;
+        events.retain(|event| event.code != EventCode::StreamSumMismatch);
+        let detail =
+            format!("the directory is called {name}, its files are the consumer {proven}'s");
+        events.push(Event::new(EventCode::ConsumerRenamed, detail).file(format!("obs/{name}")));
+    }
+    if meta.raw.as_ref().is_some_and(|(inf, _)| inf.is_empty()) {
+        // Of an empty file there is nothing more to be said.
+        events.retain(|event| event.code != EventCode::StreamSumMismatch);
+    }
+    // The server never compares a consumer's checksum.
+    for event in &mut events {
+        let code = match event.code {
+            EventCode::StreamSumMismatch => EventCode::ConsumerSumMismatch,
+            EventCode::StreamSumMissing => EventCode::ConsumerSumMissing,
+            _ => continue,
+        };
+        event.code = code;
+        event.severity = Severity::Warn;
+    }
+    (renamed, events)
 }
 
 fn read_one(
@@ -101,21 +217,20 @@ fn read_one(
             account: &gathered.evidence.account,
         },
     };
-    let meta = asset.read(fs, &stream.dir)?;
-    let mut events = meta.events;
-    // The server never compares a consumer's checksum.
-    for event in &mut events {
-        if event.code == EventCode::StreamSumMismatch {
-            event.code = EventCode::ConsumerSumMismatch;
-            event.severity = Severity::Warn;
-        }
-    }
+    let mut meta = asset.read(fs, &stream.dir)?;
+    let (renamed, events) = told_of(stream_name, name, &mut meta);
     let mut found = ConsumerEvidence {
-        name: name.to_owned(),
+        name: renamed.unwrap_or_else(|| name.to_owned()),
+        dir: name.to_owned(),
+        superseded_by: None,
+        standing: Standing::Lost,
         origin: MetaOrigin::Unproven,
         meta: match (&meta.raw, meta.has_key_file) {
             (None, _) => ConsumerFile::Missing,
             (Some(_), true) => ConsumerFile::Closed("nothing opens it".to_owned()),
+            (Some((inf, _)), false) if inf.is_empty() => {
+                ConsumerFile::Closed("it is empty".to_owned())
+            }
             (Some(_), false) => ConsumerFile::Closed("it is no metadata".to_owned()),
         },
         file: ConsumerFile::Missing,
@@ -156,7 +271,7 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
             match open(&bytes) {
                 Ok(plain) => Ok(plain),
                 // Encrypting the consumer was interrupted.
-                Err(_) if Decoded::decode(&bytes).is_ok() => Ok(bytes),
+                Err(_) if Decoded::decode(&bytes).is_ok() => Ok(bytes.clone()),
                 Err(error) => {
                     match mend(&mut mended, 0..length, SEALED_WORK_MAX, |bytes| {
                         open(bytes).ok()
@@ -171,29 +286,47 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
             }
         }
         (None, false) => match Decoded::decode(&bytes) {
-            Ok(_) => Ok(bytes),
+            Ok(_) => Ok(bytes.clone()),
             Err(_) if has_key_file => Err("nothing opens its key file".to_owned()),
             Err(error) => Err(error.to_string()),
         },
     };
     let plain = match plain {
         Ok(plain) => plain,
-        Err(detail) => return close(path, detail, found),
+        Err(detail) => {
+            // A plain file is closed because it does not decode: something of it may.
+            let remains = ConsumerRemains::decode(&bytes).filter(|_| found.key.is_none());
+            return close(path, detail, remains, found);
+        }
     };
-    let state = match plain.is_empty() {
-        true => Ok(ConsumerState::default()),
-        false => Decoded::decode(&plain).map(|decoded| decoded.state),
-    };
-    match state {
-        Ok(state) => {
-            found.state = Some(state);
+    if plain.is_empty() {
+        found.state = Some(ConsumerState::default());
+        found.file = ConsumerFile::Plain(plain);
+        return;
+    }
+    match Decoded::decode(&plain) {
+        Ok(decoded) => {
+            found.state = Some(decoded.state);
+            found.standing = Standing::Whole;
             found.file = ConsumerFile::Plain(plain);
         }
-        Err(error) => close(path, error.to_string(), found),
+        Err(error) => {
+            let remains = ConsumerRemains::decode(&plain);
+            close(path, error.to_string(), remains, found);
+        }
     }
 }
 
-fn close(path: &str, detail: String, found: &mut ConsumerEvidence) {
+fn close(
+    path: &str,
+    detail: String,
+    remains: Option<ConsumerRemains>,
+    found: &mut ConsumerEvidence,
+) {
+    if let Some(remains) = remains {
+        found.state = Some(remains.state);
+        found.standing = Standing::Cut;
+    }
     let event = Event::new(EventCode::ConsumerStateCorrupt, detail.clone());
     found.events.push(event.file(path));
     found.file = ConsumerFile::Closed(detail);

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use super::super::error::SalvageError;
 use super::index::read_index;
 use super::keys::{KEY_FILE_MAX, Trials, account_of};
-use super::metadata::{Asset, MetaFound};
+use super::metadata::{Asset, META_MAX, MetaFound, hash_of_sum};
 use super::staging::{list, messages_dir};
 use super::{Evidence, IndexEvidence, MetaOrigin};
 use crate::crypto::{block_context, stream_context};
 use crate::env::{DirEntry, FileKind, FileSystem};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
-use crate::format::names::{BlockFile, block_number};
+use crate::format::names::{BlockFile, block_number, is_valid_asset_name};
 use crate::recovery::StreamDir;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::Options;
@@ -160,6 +160,20 @@ fn name_of(stream: &StreamDir, found: &mut MetaFound, events: &mut Vec<Event>) -
     let event = Event::new(EventCode::StreamSumMismatch, detail);
     events.push(event.severity(Severity::Warn).file("meta.sum"));
     meta.name
+}
+
+/// The name of the stream in a directory: that of its metadata where the checksum proves it, else the directory's. Of
+/// encrypted metadata only the directory tells. Nothing is mended, and what cannot be read proves nothing.
+pub fn proven_name(fs: &dyn FileSystem, stream: &StreamDir) -> String {
+    let named = || {
+        let inf = fs.read(&stream.dir.join("meta.inf"), META_MAX).ok()?;
+        let sum = fs.read(&stream.dir.join("meta.sum"), META_MAX).ok()?;
+        let name = StreamMeta::parse(&inf).ok()?.name;
+        let hash = HashKey::for_stream(name.as_bytes()).hash64(&[&inf]);
+        let proven = is_valid_asset_name(name.as_bytes()) && hash_of_sum(&sum) == Some(hash);
+        proven.then_some(name)
+    };
+    named().unwrap_or_else(|| stream.name.clone())
 }
 
 /// The configuration, and where it came from.

@@ -12,7 +12,7 @@ use crate::format::checksum::{HashKey, hex16};
 use crate::recovery::events::{Event, EventCode, Severity};
 
 /// Metadata is a page of JSON; what is longer is not read.
-const META_MAX: u64 = 64 << 20;
+pub(super) const META_MAX: u64 = 64 << 20;
 /// Longer is no checksum.
 const SUM_MAX: u64 = 1 << 16;
 /// Bytes hashed in search of one flip in `meta.inf`: every flip of 16 KB.

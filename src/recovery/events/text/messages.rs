@@ -86,13 +86,13 @@ pub(super) const INDEX: &[Text] = &[
     ),
     (
         IndexStaleLastRecord,
-        "The last block has changed since the state file index.db was written; ordinary after \
-         a crash.",
+        "The last block has changed since the state file index.db was written: the server was \
+         killed.",
         REBUILT,
     ),
     (
         IndexStaleExtraBlocks,
-        "There are newer blocks than the state file index.db knows of; ordinary after a crash.",
+        "There are newer blocks than the state file index.db knows of: the server was killed.",
         REBUILT,
     ),
     (
@@ -439,6 +439,12 @@ pub(super) const LIMITS_AND_READING: &[Text] = &[
         AgeExpiredMsgs,
         "Messages are older than the stream's maximum age and are removed.",
         "To look at the messages as they lie, use --no-expire.",
+    ),
+    (
+        AgeBlockedByFuture,
+        "The stream's first message bears a time in the future. Messages expire from the first on, so that nothing expires \
+         before this one has aged, and the disk fills.",
+        "Set the clocks right, and remove that message once the server runs: `nats stream rmm STREAM SEQUENCE`.",
     ),
     (
         LimitTrimmed,

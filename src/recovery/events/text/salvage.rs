@@ -54,4 +54,37 @@ pub(super) const SALVAGED: &[Text] = &[
          back to what is certain.",
         "The consumer may deliver messages again.",
     ),
+    (
+        ConsumerRebuilt,
+        "A consumer's configuration could not be read, and a server that starts without the consumer removes what \
+         only it had not acknowledged. It was made anew: durable, every message, each to be acknowledged, at the \
+         position its o.dat still tells.",
+        "Set its filter and its other options again before clients use it.",
+    ),
+    (
+        ConsumerLeftOut,
+        "A consumer is not in the new store.",
+        "Create it anew, to begin behind the position named.",
+    ),
+    (
+        ReplicasChanged,
+        "The new store's configuration has another number of replicas than the source's: a server standing alone \
+         leaves out a stream with more than one.",
+        "For a cluster nothing needs doing: what counts there is its own record of the stream.",
+    ),
+    (
+        StreamCopy,
+        "Another directory holds this stream as well.",
+        "Where it differs, `jetsam merge` takes what each of the two still has.",
+    ),
+    (
+        NewStoreUnfit,
+        "A server that starts on the new store would not bring the stream up as it is there, or would lose something of it.",
+        "Do not start a server on the new store before the cause named is out of the way; `jetsam preflight` on it says more.",
+    ),
+    (
+        NewStoreTrimmed,
+        "A server that starts on the new store removes messages from it at once, by age or by limits.",
+        "To keep them, raise the limits in the configuration before the start, or read them with `jetsam cat`.",
+    ),
 ];

@@ -137,9 +137,10 @@ pub(super) const STREAM: &[Text] = &[
     ),
     (
         ReplicasUnsupported,
-        "The stream asks for several replicas; a server standing alone leaves it out.",
-        "Start it in its cluster. Before repairing one replica, see whether another is \
-         healthy: wiping this one may be the better way.",
+        "The stream asks for several replicas; a server standing alone leaves it out, its files as \
+         they are. They are looked at all the same.",
+        "Start it in its cluster, or give its metadata one replica. Before repairing one replica, \
+         see whether another is healthy: wiping this one may be the better way.",
     ),
 ];
 
@@ -225,6 +226,18 @@ pub(super) const CONSUMER: &[Text] = &[
         "A consumer's position, o.dat, is empty, as after a power cut. The server then \
          delivers the stream again from its beginning.",
         "Expect repeated messages, or put the file back from a backup.",
+    ),
+    (
+        ConsumerStateMissing,
+        "A consumer's position, o.dat, is missing; a new consumer has one. The server starts the consumer over \
+         by its deliver policy.",
+        "The consumer delivers messages again, or with deliver policy new passes over those it had not delivered.",
+    ),
+    (
+        ConsumerRenamed,
+        "The directory of a consumer has another name than the consumer. The server makes a new consumer of that \
+         name, without a position, in a directory of its own.",
+        "Give the directory the consumer's name before a server starts; `jetsam salvage` does.",
     ),
     (
         ConsumerDisabled,

@@ -1,0 +1,174 @@
+//! What an interest or work-queue stream lets go of as soon as its consumers are back.
+//!
+//! At a start the server holds each consumer's acknowledgements against the stream, and removes every message that one of
+//! them has done with and none of the others waits for. A consumer that does not come up waits for nothing: what only it
+//! had still to see goes with the first look.
+
+use std::collections::BTreeSet;
+
+use crate::env::FileSystem;
+use crate::format::consumer::ConsumerState;
+use crate::format::meta::{AckPolicy, Retention};
+use crate::format::seqset::SeqSet;
+use crate::format::subject;
+use crate::recovery::holders::{Holder, holders, settings_of};
+use crate::recovery::options::{Options, Standing};
+use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::{Flow, Item, StreamDir, Watch, messages};
+
+/// What goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Everything that goes.
+    pub all: SeqSet,
+    /// What of it goes only because a consumer does not come up.
+    pub owed: SeqSet,
+}
+
+/// What a start lets go of among the messages `live`, when of the stream's consumers those named in `up` come back.
+///
+/// Every consumer that left anything behind counts as one that was there: where its acknowledgements cannot be read, it is
+/// taken to wait for every message.
+#[must_use]
+pub fn released(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    live: &SeqSet,
+    up: &BTreeSet<String>,
+    watch: &Watch<'_>,
+) -> Released {
+    let Some(retention) = settings_of(fs, stream, options).map(|meta| meta.retention) else {
+        return Released::default();
+    };
+    // A server standing alone holds the acknowledgements of a work queue against it only as they come in.
+    let looks = match retention {
+        Retention::Limits => false,
+        Retention::Interest => true,
+        Retention::WorkQueue => options.standing == Standing::Member,
+    };
+    let (Some(first), Some(last)) = (live.first(), live.last()) else {
+        return Released::default();
+    };
+    if !looks {
+        return Released::default();
+    }
+    let cut_back = Behaviour::of(options.server).has(Feature::ConsumersReconciled);
+    let claims: Vec<Claim> = holders(fs, stream, options)
+        .into_iter()
+        .map(|holder| Claim::of(holder, up, last, cut_back))
+        .collect();
+    let Some(end) = claims
+        .iter()
+        .filter(|claim| claim.up)
+        .map(Claim::end)
+        .max()
+        .filter(|end| *end >= first)
+    else {
+        return Released::default();
+    };
+    let mut found = Released::default();
+    let mut judge = |seq: u64, subject: &[u8]| {
+        let waiting = |up: bool| {
+            let mut claims = claims.iter().filter(|claim| claim.up == up);
+            claims.any(|claim| claim.waits_for(seq, subject))
+        };
+        let mut there = claims.iter().filter(|claim| claim.up);
+        if waiting(true) || !there.any(|claim| claim.is_done_with(seq, subject)) {
+            return;
+        }
+        found.all.insert(seq);
+        if waiting(false) {
+            found.owed.insert(seq);
+        }
+    };
+    if claims.iter().any(|claim| !claim.filters.is_empty()) {
+        let mut visit = |item: Item<'_>| {
+            if let Item::Message(message) = item
+                && live.contains(message.seq)
+            {
+                judge(message.seq, message.subject);
+            }
+            Flow::Continue
+        };
+        // What cannot be read is not removed by the server either.
+        let _ = messages(fs, stream, options, first..=end, &mut visit, watch);
+    } else {
+        for seq in live.iter().take_while(|seq| *seq <= end) {
+            judge(seq, &[]);
+        }
+    }
+    found
+}
+
+/// One consumer's claim on the messages.
+struct Claim {
+    up: bool,
+    filters: Vec<String>,
+    /// Whether each message is acknowledged by itself.
+    explicit: bool,
+    /// `None` where it cannot be read: then it waits for everything.
+    state: Option<ConsumerState>,
+    /// Whether its acknowledgements are looked at when the stream starts.
+    speaks: bool,
+}
+
+impl Claim {
+    fn of(holder: Holder, up: &BTreeSet<String>, last: u64, cut_back: bool) -> Self {
+        let Holder { name, meta, state } = holder;
+        let explicit = meta
+            .as_ref()
+            .is_none_or(|meta| meta.ack_policy == AckPolicy::Explicit);
+        let ahead = state
+            .as_ref()
+            .is_some_and(|state| state.ack_floor.stream > last);
+        Claim {
+            up: up.contains(&name),
+            filters: meta.map(|meta| meta.filter_subjects).unwrap_or_default(),
+            explicit,
+            // A consumer ahead of its stream is passed over by servers that do not cut it back.
+            speaks: cut_back || !ahead,
+            state,
+        }
+    }
+
+    fn selects(&self, subject: &[u8]) -> bool {
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| subject::matches(subject, filter.as_bytes()))
+    }
+
+    /// How far its acknowledgements reach.
+    fn end(&self) -> u64 {
+        let Some(state) = self.state.as_ref().filter(|_| self.speaks) else {
+            return 0;
+        };
+        match state.pending.is_empty() {
+            true => state.ack_floor.stream,
+            false => state.ack_floor.stream.max(state.delivered.stream),
+        }
+    }
+
+    fn is_done_with(&self, seq: u64, subject: &[u8]) -> bool {
+        let Some(state) = &self.state else {
+            return false;
+        };
+        seq <= self.end()
+            && (seq <= state.ack_floor.stream || !state.pending.contains_key(&seq))
+            && self.selects(subject)
+    }
+
+    fn waits_for(&self, seq: u64, subject: &[u8]) -> bool {
+        if !self.selects(subject) {
+            return false;
+        }
+        let Some(state) = &self.state else {
+            return true;
+        };
+        let unacknowledged = seq > state.ack_floor.stream
+            && (!self.explicit || seq > state.delivered.stream || state.pending.contains_key(&seq));
+        unacknowledged || state.redelivered.contains_key(&seq)
+    }
+}

@@ -1,0 +1,114 @@
+//! The consumers of a stream as holders of its messages: what each has acknowledged, as far as its files can be read at all.
+//!
+//! A server that leaves a consumer out of an interest stream forgets what that consumer still holds. What that was is
+//! told by its files, whatever a server makes of them.
+
+use super::files::{FileFault, StreamFiles};
+use super::model::StreamKeys;
+use super::options::Options;
+use super::session::{StreamDir, setup_of};
+use super::streams::MetaFiles;
+use super::trials::KeyTrials;
+use crate::crypto::{KeyFile, consumer_context, open_sealed};
+use crate::env::FileSystem;
+use crate::format::consumer::{ConsumerFile, ConsumerState};
+use crate::format::meta::{ConsumerMeta, StreamMeta};
+
+/// One consumer.
+pub(crate) struct Holder {
+    /// Directory name.
+    pub name: String,
+    /// Its configuration, where it reads.
+    pub meta: Option<ConsumerMeta>,
+    /// Its state, where it reads.
+    pub state: Option<ConsumerState>,
+}
+
+/// The settings of a stream that a server would go on to open, defaults filled in.
+pub(crate) fn settings_of(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+) -> Option<StreamMeta> {
+    let setup = setup_of(StreamFiles::new(fs, &stream.dir), stream, options).ok()?;
+    (!setup.raft_group).then_some(setup.meta)
+}
+
+/// The consumers with a directory that holds anything, by name; none where the stream's own metadata does not read.
+pub(crate) fn holders(fs: &dyn FileSystem, stream: &StreamDir, options: &Options) -> Vec<Holder> {
+    let files = StreamFiles::new(fs, &stream.dir);
+    let Ok(setup) = setup_of(files, stream, options) else {
+        return Vec::new();
+    };
+    let keys = setup.keys(options);
+    let names = files.list("obs").unwrap_or_default();
+    let names = names.into_iter().filter(|name| name.is_dir);
+    names
+        .filter_map(|name| name.name.into_string().ok())
+        .filter_map(|name| holder(files, &keys, name))
+        .collect()
+}
+
+fn holder(files: StreamFiles<'_>, keys: &StreamKeys<'_>, name: String) -> Option<Holder> {
+    let below = format!("obs/{name}/");
+    let found = MetaFiles::read(files, &below);
+    let state = files.read(&format!("{below}o.dat"));
+    let absent = |file: &Result<Vec<u8>, FileFault>| file == &Err(FileFault::Missing);
+    if [&found.inf, &found.sum, &found.key, &state]
+        .into_iter()
+        .all(absent)
+    {
+        return None;
+    }
+    Some(Holder {
+        meta: meta_of(keys, &name, &found),
+        state: state
+            .ok()
+            .and_then(|bytes| state_of(keys, &name, &found, &bytes)),
+        name,
+    })
+}
+
+fn meta_of(keys: &StreamKeys<'_>, name: &str, found: &MetaFiles) -> Option<ConsumerMeta> {
+    let inf = found.inf.as_ref().ok()?;
+    let Ok(key) = &found.key else {
+        return ConsumerMeta::parse(inf).ok();
+    };
+    let trials = KeyTrials {
+        current: keys.current,
+        previous: keys.previous,
+        cipher: Some(keys.cipher),
+        account: keys.account,
+    };
+    let context = consumer_context(keys.stream, name.as_bytes());
+    let (plain, _) = trials.open(key, inf, &context).ok()?;
+    ConsumerMeta::parse(&plain).ok()
+}
+
+/// The state, tried as it lies first, then under every key that opens the consumer's own.
+fn state_of(
+    keys: &StreamKeys<'_>,
+    name: &str,
+    found: &MetaFiles,
+    bytes: &[u8],
+) -> Option<ConsumerState> {
+    if let Ok(file) = ConsumerFile::decode(bytes) {
+        return Some(file.state);
+    }
+    let key = found.key.as_ref().ok()?;
+    let context = consumer_context(keys.stream, name.as_bytes());
+    for server in [keys.current, keys.previous].into_iter().flatten() {
+        let kek = server.key_encryption_key(keys.account, &context);
+        for cipher in [keys.cipher, keys.cipher.other()] {
+            let Ok((seed, _)) = KeyFile::open(key, &kek, cipher) else {
+                continue;
+            };
+            if let Ok(plain) = open_sealed(bytes, &seed, cipher)
+                && let Ok(file) = ConsumerFile::decode(&plain)
+            {
+                return Some(file.state);
+            }
+        }
+    }
+    None
+}

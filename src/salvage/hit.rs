@@ -1,0 +1,255 @@
+//! What the lost messages of a stream were: subjects, keys of a bucket, files of an object store.
+//!
+//! Two witnesses tell. `index.db` counts the messages of every subject, so that a subject with fewer of them at hand has lost
+//! the rest. And an object store keeps, beside the chunks of a file, a message with the file's name and the number of its
+//! chunks, which needs no index. What neither tells stays unnamed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+
+use super::error::SalvageError;
+use super::kept::Cursor;
+use super::survey::{Survey, survey};
+use crate::env::FileSystem;
+use crate::format::state::StateFile;
+use crate::recovery::options::Options;
+use crate::recovery::{StreamDir, Watch};
+use crate::report::Ledger;
+
+/// Of a stream with more subjects than this none is named: they are held in memory.
+const SUBJECTS_MAX: usize = 1 << 20;
+/// A longer description of a file is not looked into.
+const DESCRIPTION_MAX: usize = 1 << 16;
+/// More than this are not named.
+pub const HITS_MAX: usize = 10_000;
+
+/// What was hit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Struck {
+    /// A subject.
+    Subject(Vec<u8>),
+    /// A key of a bucket.
+    Key(Vec<u8>),
+    /// A file of an object store, by its name.
+    Object(String),
+    /// Chunks whose file nothing names, by the number they were stored under.
+    Chunks(Vec<u8>),
+}
+
+/// One of the things that lost messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// What it is.
+    pub struck: Struck,
+    /// Messages lost of it; of an object store's file, chunks.
+    pub lost: u64,
+    /// How many it had.
+    pub of: u64,
+}
+
+/// Names what the lost and the endangered messages of `ledger` were, worst first; nothing where it holds no loss, or where
+/// the stream cannot be read as salvage reads it. Every block is read, and those with messages once more.
+#[must_use]
+pub fn hits(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    ledger: &Ledger,
+    watch: &Watch<'_>,
+) -> Vec<Hit> {
+    if !ledger.holds_loss() {
+        return Vec::new();
+    }
+    let Ok(found) = survey(fs, stream, options, watch) else {
+        return Vec::new();
+    };
+    let Ok(Some(census)) = Census::of(fs, &found, options, ledger) else {
+        return Vec::new();
+    };
+    let name = found.gathered.evidence.name.as_str();
+    let index = found.gathered.evidence.index.as_ref();
+    let mut hits = match name.strip_prefix("OBJ_") {
+        Some(bucket) => objects(&census, bucket, index.map(|index| &index.state)),
+        None => {
+            let listed = index.map_or_else(HashMap::new, |index| missing(&index.state, &census));
+            subjects(name, listed, &census)
+        }
+    };
+    hits.sort_by(|a, b| (b.lost, &a.struck).cmp(&(a.lost, &b.struck)));
+    hits.truncate(HITS_MAX);
+    hits
+}
+
+/// The messages at hand that are not endangered, and those that are, by subject.
+struct Census {
+    /// Of a subject: those that the index may know of, and all.
+    safe: HashMap<Vec<u8>, Count>,
+    endangered: HashMap<Vec<u8>, u64>,
+    /// What an object store says of its files, by subject.
+    descriptions: BTreeMap<Vec<u8>, Description>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Count {
+    listed: u64,
+    all: u64,
+}
+
+/// What an object store writes down of a file.
+#[derive(Deserialize)]
+struct Description {
+    name: String,
+    nuid: String,
+    #[serde(default)]
+    chunks: u64,
+    #[serde(default)]
+    deleted: bool,
+}
+
+impl Census {
+    /// Reads the messages; nothing where there are too many subjects.
+    fn of(
+        fs: &dyn FileSystem,
+        found: &Survey,
+        options: &Options,
+        ledger: &Ledger,
+    ) -> Result<Option<Census>, SalvageError> {
+        let index = found.gathered.evidence.index.as_ref();
+        let listed_to = index.map_or(0, |index| index.state.last_sequence);
+        let is_store = found.gathered.evidence.name.starts_with("OBJ_");
+        let mut census = Census {
+            safe: HashMap::new(),
+            endangered: HashMap::new(),
+            descriptions: BTreeMap::new(),
+        };
+        let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
+        while cursor.advance()? {
+            let Some(message) = cursor.message() else {
+                continue;
+            };
+            if census.safe.len() + census.endangered.len() > SUBJECTS_MAX {
+                return Ok(None);
+            }
+            if ledger.endangered.contains(message.seq) {
+                *census
+                    .endangered
+                    .entry(message.subject.to_vec())
+                    .or_default() += 1;
+                continue;
+            }
+            let count = match census.safe.get_mut(message.subject) {
+                Some(count) => count,
+                None => census.safe.entry(message.subject.to_vec()).or_default(),
+            };
+            count.all += 1;
+            count.listed += u64::from(message.seq <= listed_to);
+            if is_store && message.body.len() <= DESCRIPTION_MAX {
+                // A chunk's body decodes as a description only if it is one.
+                if let Ok(description) = serde_json::from_slice(message.body) {
+                    census
+                        .descriptions
+                        .insert(message.subject.to_vec(), description);
+                }
+            }
+        }
+        Ok(Some(census))
+    }
+
+    fn all(&self, subject: &[u8]) -> u64 {
+        self.safe.get(subject).map_or(0, |count| count.all)
+    }
+}
+
+/// Subjects of which the index lists more than there are: how many are missing, and how many it lists.
+fn missing(state: &StateFile, census: &Census) -> HashMap<Vec<u8>, (u64, u64)> {
+    let mut listed = HashMap::new();
+    for entry in state.subjects.iter() {
+        let at_hand = census
+            .safe
+            .get(entry.subject)
+            .map_or(0, |count| count.listed);
+        let lost = entry.total.saturating_sub(at_hand);
+        // Of a subject that is listed twice the later entry counts.
+        if lost > 0 {
+            listed.insert(entry.subject.to_vec(), (lost, entry.total));
+        } else {
+            listed.remove(entry.subject);
+        }
+    }
+    listed
+}
+
+fn subjects(name: &str, listed: HashMap<Vec<u8>, (u64, u64)>, census: &Census) -> Vec<Hit> {
+    let prefix = name
+        .strip_prefix("KV_")
+        .map(|bucket| format!("$KV.{bucket}."));
+    let struck = |subject: Vec<u8>| match &prefix {
+        Some(prefix) => match subject.strip_prefix(prefix.as_bytes()) {
+            Some(key) => Struck::Key(key.to_vec()),
+            None => Struck::Subject(subject),
+        },
+        None => Struck::Subject(subject),
+    };
+    let mut counts: BTreeMap<Vec<u8>, (u64, u64)> = listed.into_iter().collect();
+    for (subject, &endangered) in &census.endangered {
+        let all = census.all(subject).saturating_add(endangered);
+        counts.entry(subject.clone()).or_insert((endangered, all));
+    }
+    let hit = |(subject, (lost, of))| Hit {
+        struck: struck(subject),
+        lost,
+        of,
+    };
+    counts.into_iter().map(hit).collect()
+}
+
+/// Files with fewer chunks than they were stored with, and what is left of files whose description is gone.
+fn objects(census: &Census, bucket: &str, index: Option<&StateFile>) -> Vec<Hit> {
+    let (meta, chunk) = (format!("$O.{bucket}.M."), format!("$O.{bucket}.C."));
+    let mut hits = Vec::new();
+    let mut known = std::collections::HashSet::new();
+    for (subject, description) in &census.descriptions {
+        if !subject.starts_with(meta.as_bytes()) {
+            continue;
+        }
+        let chunks = [chunk.as_bytes(), description.nuid.as_bytes()].concat();
+        let lost = description.chunks.saturating_sub(census.all(&chunks));
+        known.insert(chunks);
+        if lost > 0 && !description.deleted {
+            hits.push(Hit {
+                struck: Struck::Object(description.name.clone()),
+                lost,
+                of: description.chunks,
+            });
+        }
+    }
+    let listed = index.map_or_else(HashMap::new, |state| missing(state, census));
+    for (subject, (lost, of)) in listed {
+        let struck = match subject.strip_prefix(meta.as_bytes()) {
+            Some(name) if !census.safe.contains_key(&subject) => object_name(name),
+            Some(_) => continue,
+            None if known.contains(&subject) => continue,
+            None => match subject.strip_prefix(chunk.as_bytes()) {
+                Some(number) => Struck::Chunks(number.to_vec()),
+                None => Struck::Subject(subject),
+            },
+        };
+        hits.push(Hit { struck, lost, of });
+    }
+    hits
+}
+
+/// The file whose description stood under this subject.
+fn object_name(encoded: &[u8]) -> Struck {
+    let padding =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let name = GeneralPurpose::new(&URL_SAFE, padding).decode(encoded);
+    match name.ok().and_then(|name| String::from_utf8(name).ok()) {
+        Some(name) => Struck::Object(name),
+        None => Struck::Chunks(encoded.to_vec()),
+    }
+}
