@@ -587,6 +587,16 @@ fn a_new_place_counts_by_what_it_lies_in() {
     ] {
         assert_eq!(!machine.look(path).users.is_empty(), used, "{path}");
     }
+    // Who holds a store beside it has nothing to do with it.
+    let holder = machine.process(SERVER, b"embedder\0", "embedder");
+    holder.link(
+        "fd/5",
+        &machine.at("data/jetstream/$G/streams/ORDERS/msgs/1.blk"),
+    );
+    for path in ["data/other/new", "new/deeper", "new"] {
+        assert_eq!(machine.look(path).users, [], "{path}");
+    }
+    assert_eq!(machine.look("data").users[0].pid, SERVER);
 }
 
 #[test]

@@ -72,6 +72,7 @@ pub fn clean() -> StreamReport {
         ttl: None,
         schedules: None,
         sources: None,
+        max_age_ns: 0,
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
