@@ -20,6 +20,7 @@ pub mod block;
 pub mod crypto;
 pub mod env;
 pub mod format;
+pub mod ledger;
 pub mod living;
 pub mod preflight;
 pub mod recovery;

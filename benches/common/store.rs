@@ -82,6 +82,7 @@ impl Store {
         let cancel = AtomicBool::new(false);
         let what = RecoverOptions {
             accept_loss: false,
+            accept_expiry: true,
             undo: false,
         };
         let report = recover(

@@ -71,6 +71,7 @@ pub fn recover(dir: &Path, ask: &Ask, how: How) -> StreamReport {
     };
     let accept = RecoverOptions {
         accept_loss: true,
+        accept_expiry: true,
         undo: false,
     };
     recovery::recover(

@@ -137,18 +137,26 @@ impl Bench {
         Server::start(command, &self.ports(), &self.ports()).expect("a server")
     }
 
-    /// Starts the server by a shell script in a mount namespace of its own; `None` where that is not permitted.
-    pub fn serve_apart(&self, script: &str, arguments: &[&str], paths: &[&Path]) -> Option<Server> {
-        let may = Command::new("unshare").args(["-m", "true"]).status();
-        if !may.is_ok_and(|status| status.success()) {
+    /// Starts the server by a shell command in a mount namespace of its own, once `mounts` is done there; `None` where that is
+    /// not permitted.
+    pub fn serve_apart(
+        &self,
+        mounts: &str,
+        run: &str,
+        arguments: &[&str],
+        paths: &[&Path],
+    ) -> Option<Server> {
+        let apart = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["-m", "sh", "-c", script, "sh"]);
+            command
+        };
+        if !apart(mounts).status().is_ok_and(|status| status.success()) {
             return None;
         }
-        let mut command = Command::new("unshare");
-        command
-            .args(["-m", "sh", "-c", script, "sh"])
-            .args(arguments)
-            .args(paths);
-        let seen = if script.contains("chroot") {
+        let mut command = apart(&format!("{mounts} && exec {run} \"$@\""));
+        command.args(arguments).args(paths);
+        let seen = if run.contains("chroot") {
             PathBuf::from("/tmp")
         } else {
             self.ports()

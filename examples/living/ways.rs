@@ -109,13 +109,9 @@ fn apart() -> Vec<Way> {
         ("another mount namespace", |bench| {
             let store = bench.store();
             let inner = bench.dir();
-            let script = format!(
-                "mount --bind '{}' '{}' && exec '{}' \"$@\"",
-                store.display(),
-                inner.display(),
-                bench.server.display()
-            );
-            let server = bench.serve_apart(&script, &["-js", "-sd"], &[&inner])?;
+            let mounts = format!("mount --bind '{}' '{}'", store.display(), inner.display());
+            let server =
+                bench.serve_apart(&mounts, &quoted(&bench.server), &["-js", "-sd"], &[&inner])?;
             Some((server, store))
         }),
         (
@@ -123,23 +119,42 @@ fn apart() -> Vec<Way> {
             |bench| {
                 let store = bench.store();
                 let root = bench.dir();
-                for dir in ["data", "etc", "tmp"] {
+                for dir in ["data", "etc", "tmp", "lib", "lib64", "usr"] {
                     std::fs::create_dir(root.join(dir)).expect("a directory");
                 }
                 std::fs::write(root.join("etc/nats.conf"), "jetstream { store_dir: /data }")
                     .expect("a file");
                 std::fs::copy(&bench.server, root.join("nats-server")).expect("a copy");
-                let script = format!(
-                    "for lib in lib lib64 usr; do mkdir -p '{root}'/$lib; mount --rbind /$lib '{root}'/$lib; done; \
-                 mount --bind '{store}' '{root}/data' && mount --bind '{ports}' '{root}/tmp' && \
-                 exec chroot '{root}' /nats-server \"$@\"",
-                    store = store.display(),
-                    root = root.display(),
-                    ports = bench.ports().display(),
+                let root = quoted(&root);
+                let mounts = format!(
+                    "for lib in lib lib64 usr; do [ ! -e /$lib ] || mount --rbind /$lib {root}/$lib; done; \
+                 mount --bind {} {root}/data && mount --bind {} {root}/tmp",
+                    quoted(&store),
+                    quoted(&bench.ports()),
                 );
-                let server = bench.serve_apart(&script, &["-c", "/etc/nats.conf"], &[])?;
+                let run = format!("chroot {root} /nats-server");
+                let server = bench.serve_apart(&mounts, &run, &["-c", "/etc/nats.conf"], &[])?;
                 Some((server, store))
             },
         ),
+        ("the upper directory of a container's overlay", |bench| {
+            let store = bench.store();
+            let (lower, work, inner) = (bench.dir(), bench.dir(), bench.dir());
+            let mounts = format!(
+                "mount -t overlay overlay -o lowerdir={},upperdir={},workdir={} {}",
+                lower.display(),
+                store.display(),
+                work.display(),
+                quoted(&inner),
+            );
+            let server =
+                bench.serve_apart(&mounts, &quoted(&bench.server), &["-js", "-sd"], &[&inner])?;
+            Some((server, store))
+        }),
     ]
+}
+
+/// A path for the shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display())
 }

@@ -6,7 +6,8 @@
 //! With `--rebuild` the side files are removed first and written anew by `rebuild-index`, once for every line of servers: each
 //! version of `index.db` has to be taken, with the same state. With `--rebuild stale` an older index is left in their place.
 //!
-//! With `--salvage` the server gets what `salvage` made of each store instead, recovered on its fast path.
+//! With `--salvage` the server gets what `salvage` made of each store instead, recovered on its fast path; and of the cases whose
+//! stores need salvage to start at all, with the messages that are live in truth.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,6 +17,10 @@
 #[path = "../../tests/it/support.rs"]
 #[allow(dead_code, reason = "shared with the integration tests")]
 mod support;
+
+#[path = "../../tests/it/cases.rs"]
+#[allow(dead_code, reason = "shared with the integration tests")]
+mod cases;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -27,13 +32,23 @@ use jetsam::living::Idle;
 use jetsam::recovery::report::{Outcome, Source, StreamReport};
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{RecoverOptions, StreamDir, Watch, find_streams, rebuild_index, recover};
-use jetsam::salvage::{SalvageOptions, salvage};
+use jetsam::salvage::{SalvageOptions, salvage, sort_out};
 use serde_json::{Value, json};
 use support::{KEY, copy_tree, differences, dirs, everything, name_of, testdata};
 
 /// Of an interest stream a whole server goes on to remove what every consumer has acknowledged, after
 /// the store's open call; only the fast path can be compared.
 const INTEREST_STREAM: &str = "EVENTS";
+
+/// Cases that salvage makes start, and what a server then has: streams with their messages. In the interest stream that is so
+/// only while the consumer holds them back whose configuration was lost.
+const CASES: [(&str, &[(&str, u64)]); 5] = [
+    ("02-consumer-state-damaged", &[("T", 900)]),
+    ("07-stray-files", &[("T", 2770), ("U", 500)]),
+    ("27-renamed-and-copied-dirs", &[("T", 2770), ("U", 500)]),
+    ("33-interest-consumer-lost", &[("I", 900)]),
+    ("35-replicas-updated-standalone", &[("T", 100)]),
+];
 
 fn main() -> ExitCode {
     let oracle = oracle();
@@ -49,6 +64,12 @@ fn main() -> ExitCode {
                 streams += checked;
                 wrong.extend(found);
             }
+        }
+    }
+    if how == How::Salvaged {
+        for (case, expected) in CASES {
+            streams += expected.len();
+            wrong.extend(check_promised(&oracle, case, expected));
         }
     }
     for line in &wrong {
@@ -180,6 +201,28 @@ fn check_case(oracle: &Path, case: &Path, how: How, server: &str) -> (usize, Vec
     (reports.len(), wrong)
 }
 
+/// A server started on the salvaged store of a case has what was promised, and nothing else.
+fn check_promised(oracle: &Path, case: &str, expected: &[(&str, u64)]) -> Vec<String> {
+    let unpacked = cases::Case::unpack(case);
+    let store = salvage_all(unpacked.store_dir(), false);
+    let answer = ask_server(oracle, &store, None);
+    let none = serde_json::Map::new();
+    let streams = answer["accounts"]["$G"].as_object().unwrap_or(&none);
+    let found: Vec<(&str, u64)> = streams
+        .iter()
+        .map(|(name, stream)| {
+            let messages = stream["state"]["messages"].as_u64();
+            (name.as_str(), messages.unwrap_or_default())
+        })
+        .collect();
+    match found == expected {
+        true => Vec::new(),
+        false => vec![format!(
+            "{case}: {expected:?} promised, the server has {found:?}"
+        )],
+    }
+}
+
 /// Salvages every stream into a store beside; what recovery then finds there has to come from the index.
 fn salvage_all(store: &Path, encrypted: bool) -> PathBuf {
     let mut options = everything(OsClock.now_ns());
@@ -193,20 +236,23 @@ fn salvage_all(store: &Path, encrypted: bool) -> PathBuf {
     };
     let made = store.join("salvaged");
     let found = find_streams(&OsFileSystem, &store.join("jetstream")).expect("streams");
-    for stream in &found.streams {
+    for sorted in sort_out(&OsFileSystem, &found.streams, &options, &watch) {
+        let stream = &sorted.stream;
         let account = stream.account.as_deref().unwrap_or_default();
         let out = made
             .join("jetstream")
             .join(account)
             .join("streams")
-            .join(&stream.name);
+            .join(&sorted.place);
         let wish = SalvageOptions {
             out: out.clone(),
+            replicas: Some(1),
             ..SalvageOptions::default()
         };
         salvage(&OsFileSystem, stream, &options, &wish, &OsEntropy, &watch)
             .unwrap_or_else(|error| panic!("{}: {error}", stream.dir.display()));
         let new = StreamDir {
+            name: sorted.name,
             dir: out,
             ..stream.clone()
         };
@@ -307,6 +353,7 @@ fn recover_all(store: &Path, encrypted: bool) -> Vec<StreamReport> {
     };
     let found = find_streams(&OsFileSystem, store).expect("streams in the copy");
     let how = RecoverOptions {
+        accept_expiry: true,
         accept_loss: true,
         undo: true,
     };

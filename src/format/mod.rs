@@ -13,6 +13,7 @@ pub mod peers;
 pub mod record;
 pub mod schedule;
 pub mod seqset;
+pub mod sets;
 pub mod sources;
 pub mod state;
 mod sticky;

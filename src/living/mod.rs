@@ -14,7 +14,7 @@
 
 mod flags;
 mod holders;
-mod network;
+mod mounts;
 mod place;
 mod process;
 mod program;
@@ -265,7 +265,7 @@ fn look_in(fs: &dyn FileSystem, proc: &Path, own: u32, path: &Path) -> Sighting 
     let place = Place::of(fs, path);
     let mut sighting = Sighting {
         path: path.to_owned(),
-        network: network::network_type(fs, proc, &place.path),
+        network: mounts::network_type(fs, proc, &place.path),
         ..Sighting::default()
     };
     let processes = process::all(fs, proc).unwrap_or_default();
@@ -368,8 +368,18 @@ fn serves(process: &Process<'_>, store: &Store, place: &Place<'_>) -> Result<boo
             return Ok(true);
         }
     }
-    Ok(place.is_within(&process.resolve(&store.jetstream)?)?
-        || place.is(&process.resolve(&store.root)?)?)
+    let (jetstream, root) = (
+        process.resolve(&store.jetstream)?,
+        process.resolve(&store.root)?,
+    );
+    if place.is_within(&jetstream)? || place.is(&root)? {
+        return Ok(true);
+    }
+    let behind = |directory: &Path| process.behind(directory);
+    Ok(
+        behind(&jetstream).is_some_and(|directory| place.is_within(&directory) == Ok(true))
+            || behind(&root).is_some_and(|directory| place.is(&directory) == Ok(true)),
+    )
 }
 
 /// A program's name for a terminal, cut to a bearable length.

@@ -8,7 +8,7 @@ use crate::env::{FileIdentity, FileSystem};
 /// A directory, and those above it.
 pub(super) struct Place<'a> {
     fs: &'a dyn FileSystem,
-    /// Its path without links, as far as it exists.
+    /// Its path, without links as far as it exists.
     pub path: PathBuf,
     /// The directory itself, if it exists.
     itself: Option<FileIdentity>,
@@ -24,26 +24,29 @@ impl<'a> Place<'a> {
             path
         };
         // What is yet to be made counts by the directory it is made in.
-        let existing = path
-            .ancestors()
-            .find_map(|ancestor| {
-                let ancestor = if ancestor.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    ancestor
-                };
-                fs.canonical(ancestor).ok()
-            })
-            .unwrap_or_else(|| path.to_owned());
-        let whole = fs.canonical(path).ok();
+        let existing = path.ancestors().find_map(|ancestor| {
+            let named = if ancestor.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                ancestor
+            };
+            Some((ancestor, fs.canonical(named).ok()?))
+        });
+        let (named, existing) = existing.unwrap_or_else(|| (path, path.to_owned()));
+        let missing = path.strip_prefix(named).unwrap_or(Path::new(""));
+        let is_there = missing.as_os_str().is_empty();
         Self {
             fs,
-            itself: whole.as_ref().and_then(|path| fs.identity(path).ok()),
+            itself: fs.identity(&existing).ok().filter(|_| is_there),
             lineage: existing
                 .ancestors()
                 .filter_map(|ancestor| fs.identity(ancestor).ok())
                 .collect(),
-            path: whole.unwrap_or(existing),
+            path: if is_there {
+                existing
+            } else {
+                existing.join(missing)
+            },
         }
     }
 

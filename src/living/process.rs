@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::mounts::behind_overlay;
 use crate::env::{FileSystem, path_from_bytes};
 
 /// More than the longest command line or environment Linux allows by default.
@@ -120,6 +121,18 @@ impl Process<'_> {
         let name = link.file_name()?.as_encoded_bytes();
         // What was replaced by a newer version runs on under this name.
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+    }
+
+    /// A second place for what [`resolve`](Self::resolve) gave: what lies behind the overlay a container has for its root.
+    pub(super) fn behind(&self, resolved: &Path) -> Option<PathBuf> {
+        let inside = match resolved.strip_prefix(self.dir.join("root")) {
+            Ok(inside) => Path::new("/").join(inside),
+            Err(_) => {
+                let inside = resolved.strip_prefix(self.dir.join("cwd")).ok()?;
+                self.fs.read_link(&self.dir.join("cwd")).ok()?.join(inside)
+            }
+        };
+        behind_overlay(&self.read("mountinfo").ok()?, &inside)
     }
 
     /// Its open sockets, by number.

@@ -281,6 +281,32 @@ fn a_container_knows_the_store_by_another_name() {
     }
 }
 
+/// The layer of a container that is not from its image, seen from outside.
+#[test]
+fn a_store_behind_the_overlay_of_a_container_is_served() {
+    let machine = Machine::new();
+    machine.write("box/data/jetstream/.keep", b"");
+    let diff = machine.at("diff");
+    let mounts = format!(
+        "1 0 0:9 / / rw - overlay overlay rw,lowerdir=/l,upperdir={},workdir=/w\n",
+        diff.display()
+    );
+    OsFileSystem
+        .create_dir_all(&diff, DEFAULT_DIR_MODE)
+        .unwrap();
+    OsFileSystem
+        .rename(&machine.at("data"), &diff.join("data"))
+        .unwrap();
+    let server = machine.server(&["-js", "-sd", "/data"]);
+    server
+        .link("root", &machine.at("box"))
+        .file("mountinfo", mounts.as_bytes());
+    for path in ["diff/data", "diff/data/jetstream/$G"] {
+        assert!(is_served_below(&machine, path), "{path}");
+    }
+    assert!(!is_served_below(&machine, "diff"));
+}
+
 #[test]
 fn a_symbolic_link_to_the_store_is_the_store() {
     let machine = Machine::new();
@@ -561,6 +587,16 @@ fn a_new_place_counts_by_what_it_lies_in() {
     ] {
         assert_eq!(!machine.look(path).users.is_empty(), used, "{path}");
     }
+    // Who holds a store beside it has nothing to do with it.
+    let holder = machine.process(SERVER, b"embedder\0", "embedder");
+    holder.link(
+        "fd/5",
+        &machine.at("data/jetstream/$G/streams/ORDERS/msgs/1.blk"),
+    );
+    for path in ["data/other/new", "new/deeper", "new"] {
+        assert_eq!(machine.look(path).users, [], "{path}");
+    }
+    assert_eq!(machine.look("data").users[0].pid, SERVER);
 }
 
 #[test]

@@ -9,14 +9,16 @@ use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
+use crate::format::sets::difference;
 use crate::recovery::actions::{Action, ActionKind};
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::foresee::{Foreseen, foresee, held};
-use crate::recovery::holdings::{Holdings, difference};
+use crate::recovery::events::{Event, EventCode};
+use crate::recovery::foresee::{Foreseen, foresee};
 use crate::recovery::options::Options;
 use crate::recovery::report::{Refusal, Source, State, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::{StreamDir, Watch};
+use crate::report::Ledger;
+use crate::salvage::audit;
 
 /// Foretells what becomes of one stream when [`PreflightOptions::server`] starts on it. Nothing on disk changes.
 ///
@@ -57,11 +59,10 @@ fn opened(
     let deleted = around.after_its_start(stream);
     let deleted = deleted.filter(|_| opened == Start::Ok);
     let start = deleted.as_ref().map_or(opened, |_| Start::StreamDeleted);
-    let expired = match opened {
-        Start::Ok => expired(fs, stream, options, &foreseen, watch),
-        _ => SeqSet::new(),
-    };
-    let (mut lost, mut proven) = lost(fs, stream, options, &foreseen, start, &expired, watch);
+    let ledger = account(fs, stream, options, &mut foreseen, start, watch);
+    let mut lost = lost(ledger.as_ref(), start);
+    let mut proven = ledger.as_ref().map_or(0, |ledger| ledger.endangered.len());
+    let expired = expired(ledger.as_ref(), &foreseen.readable, opened);
     let report = &mut foreseen.report;
     let mut events: Vec<Event> = around.remarks(stream).into_iter().chain(deleted).collect();
     events.append(&mut report.events);
@@ -104,10 +105,10 @@ fn opened(
         lost_proven: proven,
         released: released.all.len() - released.owed.len(),
         lost_with_consumers: released.owed,
-        expired: expired.len(),
+        expired,
         unreadable: report.unreadable.len() as u64,
         state,
-        ledger: None,
+        ledger,
         start_seconds,
         start_seconds_range: range,
         fits_probe,
@@ -231,77 +232,47 @@ fn keeps_name(report: &StreamReport, events: &[Event], start: Start, raft_group:
         && !events.iter().any(|event| offline.contains(&event.code))
 }
 
-/// What age and limits remove: what is there without them.
-fn expired(
+/// The account of its messages, with what this start changes of it; the report is brought in line.
+fn account(
     fs: &dyn FileSystem,
     stream: &StreamDir,
     options: &Options,
-    foreseen: &Foreseen,
-    watch: &Watch<'_>,
-) -> SeqSet {
-    let removes = [
-        EventCode::AgeExpiredBlocks,
-        EventCode::AgeExpiredMsgs,
-        EventCode::LimitTrimmed,
-    ];
-    let events = &foreseen.report.events;
-    if !events.iter().any(|event| removes.contains(&event.code)) {
-        return SeqSet::new();
-    }
-    let unlimited = Options {
-        expire: false,
-        limits: false,
-        ..options.clone()
-    };
-    let all = foresee(fs, stream, &unlimited, watch);
-    difference(&all.readable, &foreseen.readable)
-}
-
-/// What is lost, and how much of it verifies now.
-fn lost(
-    fs: &dyn FileSystem,
-    stream: &StreamDir,
-    options: &Options,
-    foreseen: &Foreseen,
+    foreseen: &mut Foreseen,
     start: Start,
-    expired: &SeqSet,
     watch: &Watch<'_>,
-) -> (SeqSet, u64) {
-    let report = &foreseen.report;
-    let stays = matches!(start, Start::ServerDown | Start::StreamSkipped);
-    if stays || start == Start::Ok && is_at_ease(report) {
-        return (SeqSet::new(), 0);
+) -> Option<Ledger> {
+    let Foreseen {
+        report, readable, ..
+    } = foreseen;
+    let mut ledger = audit::ledger_of(fs, stream, options, report, readable, watch)?;
+    match start {
+        Start::StreamDeleted => ledger.endangered = ledger.live.clone(),
+        Start::Ok => {}
+        // Its files stay as they are.
+        Start::StreamSkipped | Start::ServerDown => {
+            ledger.endangered = SeqSet::new();
+            ledger.returning = SeqSet::new();
+        }
     }
-    let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
-    // A purge that was ordered is no loss, unless what completes it is no purge at all.
-    let purged = told(EventCode::PurgeCompleted) && !report.loses_messages;
-    let Holdings { live, proven } = held(fs, stream, options, purged, watch);
-    let kept = match start {
-        Start::Ok => &foreseen.readable,
-        _ => &SeqSet::new(),
-    };
-    let take = |set: &SeqSet| difference(&difference(set, kept), expired);
-    let lost = take(&live);
-    let proven = take(&proven).len();
-    (lost, proven)
+    report.ledger = Some(ledger);
+    audit::conclude(report);
+    report.ledger.take()
 }
 
-/// Whether nothing hints at a loss, so that there is no need to look. An index that is older than the last block may know of
-/// messages that a cut took.
-fn is_at_ease(report: &StreamReport) -> bool {
-    const HINTS: [EventCode; 4] = [
-        EventCode::LostData,
-        EventCode::IndexStaleLastRecord,
-        EventCode::IndexStaleExtraBlocks,
-        EventCode::LegacyIdxRejected,
-    ];
-    report.refusal.is_none()
-        && !report.loses_messages
-        && report.unreadable.is_empty()
-        && !report
-            .events
-            .iter()
-            .any(|event| event.severity >= Severity::Warn || HINTS.contains(&event.code))
+/// What the server will not be able to hand out.
+fn lost(ledger: Option<&Ledger>, start: Start) -> SeqSet {
+    let Some(ledger) = ledger.filter(|_| matches!(start, Start::Ok | Start::StreamDeleted)) else {
+        return SeqSet::new();
+    };
+    let mut lost = ledger.lost.clone();
+    lost.union_with(&ledger.endangered);
+    lost
+}
+
+/// What age removes at the start, not what it leaves to timers.
+fn expired(ledger: Option<&Ledger>, readable: &SeqSet, start: Start) -> u64 {
+    let ledger = ledger.filter(|_| start == Start::Ok);
+    ledger.map_or(0, |ledger| difference(&ledger.expired, readable).len())
 }
 
 /// The consumers with one of these outcomes.

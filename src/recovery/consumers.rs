@@ -718,6 +718,32 @@ mod tests {
                 SKIPPED,
                 vec![E::ConsumerStrictJson, E::ConsumerStreamStopped],
             ),
+            (plain().file("o.dat", ""), OK, vec![E::ConsumerStateEmpty]),
+            (
+                plain().file("o.dat", "junk"),
+                FAILED,
+                vec![E::ConsumerStateCorrupt],
+            ),
+            (
+                plain().key("k", Cipher::ChaCha),
+                SKIPPED,
+                vec![E::ConsumerMetaDecryptFailed],
+            ),
+        ];
+        for (case, outcome, codes) in cases {
+            case.expect(outcome, &codes, recovered);
+        }
+        empty()
+            .meta(br#"{"mem_storage":true}"#)
+            .file("o.dat", "junk")
+            .expect(OK, &[], Outcome::Clean);
+    }
+
+    #[test]
+    fn where_a_consumer_delivers_to_decides_too() {
+        use EventCode as E;
+        let empty = || Case::new(None, None);
+        let cases = [
             (
                 empty().meta(br#"{"deliver_subject":"$JS.ACK.x"}"#),
                 DELETED,
@@ -741,27 +767,12 @@ mod tests {
             (
                 empty().meta(br#"{"deliver_subject":"owned.a"}"#),
                 OK,
-                vec![],
-            ),
-            (plain().file("o.dat", ""), OK, vec![E::ConsumerStateEmpty]),
-            (
-                plain().file("o.dat", "junk"),
-                FAILED,
-                vec![E::ConsumerStateCorrupt],
-            ),
-            (
-                plain().key("k", Cipher::ChaCha),
-                SKIPPED,
-                vec![E::ConsumerMetaDecryptFailed],
+                vec![E::ConsumerStateMissing],
             ),
         ];
         for (case, outcome, codes) in cases {
-            case.expect(outcome, &codes, recovered);
+            case.expect(outcome, &codes, Outcome::Recovered);
         }
-        empty()
-            .meta(br#"{"mem_storage":true}"#)
-            .file("o.dat", "junk")
-            .expect(OK, &[], Outcome::Clean);
     }
 
     #[test]

@@ -161,6 +161,7 @@ event_codes! {
     HeaderLengthBad, "header-length-bad", Error;
     RecordUnreadable, "record-unreadable", Error;
     LossNeedsConsent, "loss-needs-consent", Error;
+    ExpiryNeedsConsent, "expiry-needs-consent", Warn;
     ServerWouldDeleteStream, "server-would-delete-stream", Error;
     ServerWouldCrash, "server-would-crash", Error;
     ServerWouldSkipStream, "server-would-skip-stream", Error;
@@ -216,6 +217,10 @@ event_codes! {
     BytesQuarantined, "bytes-quarantined", Warn;
     MessagesLost, "messages-lost", Error;
     DeletesUncertain, "deletes-uncertain", Warn;
+    FateUnknown, "fate-unknown", Warn;
+    LossDisproved, "loss-disproved", Info;
+    DeletedReturn, "deleted-return", Info;
+    StartLosesMessages, "start-loses-messages", Error;
     MergeConflict, "merge-conflict", Error;
     StreamMetaRebuilt, "stream-meta-rebuilt", Warn;
     ConsumerStateMended, "consumer-state-mended", Warn;

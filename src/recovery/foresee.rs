@@ -3,7 +3,6 @@
 use super::actions::Action;
 use super::engine::Watch;
 use super::files::StreamFiles;
-use super::holdings::{Holdings, holdings};
 use super::model::{BlockKey, StreamKeys};
 use super::options::Options;
 use super::report::StreamReport;
@@ -58,18 +57,6 @@ pub(crate) fn foresee(
         raft_group: setup.as_ref().is_some_and(|setup| setup.raft_group),
         plain_meta: inf.is_ok_and(|inf| crate::format::meta::StreamMeta::parse(&inf).is_ok()),
     }
-}
-
-/// What the files hold; with `purged`, what a purge that is under way leaves of it.
-pub(crate) fn held(
-    fs: &dyn FileSystem,
-    stream: &StreamDir,
-    options: &Options,
-    purged: bool,
-    watch: &Watch<'_>,
-) -> Holdings {
-    let msgs = if purged { "__new_msgs__" } else { "msgs" };
-    holdings(fs, stream, msgs, options, watch)
 }
 
 /// What some of a stream's blocks are like, and how long they take on one thread.

@@ -554,34 +554,6 @@ pub fn totals_of_state(state: &StateFile) -> Totals {
     }
 }
 
-/// The totals over the blocks an index lists, as far as it installs them.
-pub fn totals_of_list(state: &StateFile) -> Totals {
-    let mut over = Totals::default();
-    let last_at = state.blocks.len().saturating_sub(1);
-    for (at, entry) in state.blocks.iter().enumerate() {
-        let messages = entry.message_count();
-        if messages == 0 && at != last_at {
-            continue;
-        }
-        let block = Block {
-            number: entry.number,
-            first: Edge {
-                seq: entry.first_sequence,
-                ts: entry.first_time_ns,
-            },
-            last: Edge {
-                seq: entry.last_sequence,
-                ts: entry.last_time_ns,
-            },
-            messages,
-            bytes: entry.bytes,
-            ..Block::default()
-        };
-        track(&mut over, &block);
-    }
-    over
-}
-
 /// Totals over all blocks, for the same comparison when the index is written.
 pub fn totals_over(blocks: &[Block]) -> Totals {
     let mut totals = Totals::default();

@@ -2,6 +2,7 @@
 
 use super::server::ServerVersion;
 use crate::crypto::{Cipher, ServerKey};
+use crate::format::meta::StreamMeta;
 
 /// How strict the judgement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +73,8 @@ pub struct Options {
     pub keys: Keys,
     /// The account name in the keys; `None` takes the directory above `streams`.
     pub account: Option<Vec<u8>>,
+    /// Configurations that salvage takes where a stream's own is gone, by their names.
+    pub configurations: Vec<StreamMeta>,
     /// Overrides the server's rule for how large a block may grow.
     pub block_size: Option<u64>,
     /// Extra report parts.
@@ -100,6 +103,7 @@ impl Options {
             quick: false,
             keys: Keys::default(),
             account: None,
+            configurations: Vec::new(),
             block_size: None,
             collect: Collect::default(),
             map_files: false,

@@ -14,6 +14,7 @@ use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::env::{Entropy, FileSystem, IoError, LockError, LockGuard};
+use crate::format::seqset::SeqSet;
 use crate::living::{Idle, Pulse};
 
 /// What a recovery may do.
@@ -21,6 +22,8 @@ use crate::living::{Idle, Pulse};
 pub struct RecoverOptions {
     /// Go on where messages would be lost.
     pub accept_loss: bool,
+    /// Go on where every message would go by its age.
+    pub accept_expiry: bool,
     /// Put everything aside before it is changed, so that [`undo`] can bring it back.
     pub undo: bool,
 }
@@ -29,6 +32,7 @@ impl Default for RecoverOptions {
     fn default() -> Self {
         RecoverOptions {
             accept_loss: false,
+            accept_expiry: false,
             undo: true,
         }
     }
@@ -53,6 +57,10 @@ pub fn recover(
     recover_walked(fs, idle, stream, options, recover, entropy, watch, walked)
 }
 
+/// Looks at a judgement, with the sequences that the server would have and could read, before it is applied. What it returns
+/// keeps that from happening, and goes into the report.
+pub(crate) type Ask<'a> = &'a mut dyn FnMut(&mut StreamReport, &SeqSet) -> Option<Event>;
+
 /// As [`recover`], without reading again the blocks in `walked`, where the state is rebuilt from the blocks.
 #[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(crate) fn recover_walked(
@@ -64,6 +72,38 @@ pub(crate) fn recover_walked(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
     walked: WalkedBlocks,
+) -> StreamReport {
+    let mut ask = |report: &mut StreamReport, _: &SeqSet| {
+        let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
+                      --accept-loss goes on regardless";
+        let asks = report.loses_messages && !recover.accept_loss;
+        asks.then(|| Event::new(EventCode::LossNeedsConsent, detail))
+    };
+    recover_asking(
+        fs,
+        idle,
+        stream,
+        options,
+        recover.undo,
+        entropy,
+        watch,
+        walked,
+        &mut ask,
+    )
+}
+
+/// The same, where somebody else decides whether to go on.
+#[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
+pub(crate) fn recover_asking(
+    fs: &dyn FileSystem,
+    idle: &Idle,
+    stream: &StreamDir,
+    options: &Options,
+    keep_undo: bool,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+    walked: WalkedBlocks,
+    ask: Ask<'_>,
 ) -> StreamReport {
     let blank = || judge_nothing(stream);
     let _lock = match own(fs, idle, stream) {
@@ -86,6 +126,7 @@ pub(crate) fn recover_walked(
         mut report,
         changes,
         setup,
+        readable,
         ..
     } = judge_how(fs, stream, options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
@@ -99,13 +140,14 @@ pub(crate) fn recover_walked(
     let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
         return report;
     };
-    if report.loses_messages && !recover.accept_loss {
-        let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
-                      --accept-loss goes on regardless";
-        report
-            .events
-            .push(Event::new(EventCode::LossNeedsConsent, detail));
+    // Asking reads the blocks once more.
+    let before = Pulse::take(fs, &stream.dir);
+    if let Some(event) = ask(&mut report, &readable) {
+        report.events.push(event);
         return report;
+    }
+    if let Err((refusal, event)) = still(fs, stream, before) {
+        return refused(report, refusal, event);
     }
     if changes.is_empty() {
         return report;
@@ -121,7 +163,7 @@ pub(crate) fn recover_walked(
         &setup.keys(options),
         setup.asset_key.clone(),
         &changes,
-        recover.undo,
+        keep_undo,
         entropy,
     ) {
         Ok(()) => report,

@@ -195,6 +195,8 @@ pub struct StreamReport {
     pub schedules: Option<ScheduleReport>,
     /// Source positions by key, where the stream has sources.
     pub sources: Option<BTreeMap<Vec<u8>, SourcePosition>>,
+    /// The stream's limit of age, 0 where it has none or is not judged.
+    pub max_age_ns: i64,
     /// Consumers by directory name.
     pub consumers: Vec<ConsumerReport>,
     /// What was seen, in the order it arose.

@@ -38,7 +38,7 @@ pub(super) struct Examined {
     pub setup: Option<StreamSetup>,
     /// What the server would have done before it gave up, where it does.
     pub cut_short: Vec<Action>,
-    /// Sequences the server would have and could read, where that was asked for and the store opens.
+    /// Sequences the server would have and could read, where the store opens.
     pub readable: SeqSet,
 }
 
@@ -66,6 +66,17 @@ pub fn examine(
     judge(fs, stream, options, watch, false).report
 }
 
+/// The same, with the sequences that the server would have and could read.
+pub(crate) fn examine_readable(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> (StreamReport, SeqSet) {
+    let examined = judge(fs, stream, options, watch, false);
+    (examined.report, examined.readable)
+}
+
 /// What the metadata says the server would do with a stream.
 pub(super) fn setup_of(
     files: StreamFiles<'_>,
@@ -86,10 +97,10 @@ pub(super) fn judge(
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
-    want_readable: bool,
+    is_forecast: bool,
 ) -> Examined {
     let how = How {
-        want_readable,
+        is_forecast,
         ..How::default()
     };
     judge_how(fs, stream, options, watch, how)
@@ -98,8 +109,8 @@ pub(super) fn judge(
 /// What is wanted of a judgement beyond the usual.
 #[derive(Default)]
 pub(super) struct How {
-    /// Tell which sequences the server would have and could read.
-    pub want_readable: bool,
+    /// The judgement is a forecast, and not acted upon.
+    pub is_forecast: bool,
     /// Make the outcome one for which all side files are written anew.
     pub rebuild: bool,
     /// Blocks that need not be read.
@@ -115,7 +126,7 @@ pub(super) fn judge_how(
     how: How,
 ) -> Examined {
     let How {
-        want_readable,
+        is_forecast,
         rebuild,
         walked,
     } = how;
@@ -129,10 +140,11 @@ pub(super) fn judge_how(
     };
     report.name.clone_from(&setup.name);
     report.events.clone_from(&setup.events);
+    report.max_age_ns = setup.meta.max_age_ns;
     let store = StoreSetup {
         rebuild,
-        // A forecast is not acted upon, and may go where a recovery had better not.
-        twins: want_readable,
+        // A forecast may go where a recovery had better not.
+        twins: is_forecast,
         walked,
         ..setup.store(options)
     };
@@ -158,9 +170,8 @@ pub(super) fn judge_how(
     let found = consumers::judge(files, &keys, &setup.meta.subjects, last_seq, server);
     let batches = batches::pending(files, &opened.model, &setup.meta);
     let stops = stuck::stops(&opened.model);
-    let counted = want_readable.then(|| live_of(&opened.model));
+    let mut readable = live_of(&opened.model);
     let changes = fill(&mut report, opened, options.collect);
-    let mut readable = counted.unwrap_or_default();
     for seq in &report.unreadable {
         readable.remove(*seq);
     }
@@ -198,6 +209,7 @@ pub(crate) fn blank_report(stream: &StreamDir) -> StreamReport {
         ttl: None,
         schedules: None,
         sources: None,
+        max_age_ns: 0,
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),

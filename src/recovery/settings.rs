@@ -4,11 +4,9 @@ use super::engine::StoreSetup;
 use super::model::{Rules, StreamKeys};
 use super::options::Options;
 use super::server::{Behaviour, Feature};
-use super::session::StreamDir;
-use super::streams::{StreamContext, StreamSetup};
+use super::streams::StreamSetup;
 use super::timers::{ConfiguredSource, TimerRules};
 use super::walked::WalkedBlocks;
-use crate::crypto::Cipher;
 use crate::format::limits::{
     BLOCK_SIZE_MEDIUM, BLOCK_SIZE_META_GROUP, BlockSizeInputs, record_length_estimate,
     stream_block_size,
@@ -21,26 +19,6 @@ const PAYLOAD_DEFAULT: u32 = 1024 * 1024;
 
 /// The raft group of the cluster's own metadata.
 const META_GROUP: &str = "_meta_";
-
-/// The keys of a stream whose metadata cannot be had: by the name of its directory.
-pub(super) fn keys_without_setup<'a>(
-    stream: &'a StreamDir,
-    options: &'a Options,
-) -> StreamKeys<'a> {
-    let context = StreamContext::new(
-        &stream.dir,
-        &stream.name,
-        stream.account.as_deref(),
-        options,
-    );
-    StreamKeys {
-        account: context.account,
-        stream: stream.name.as_bytes(),
-        current: options.keys.current.as_ref(),
-        previous: options.keys.previous.as_ref(),
-        cipher: options.keys.cipher.unwrap_or(Cipher::ChaCha),
-    }
-}
 
 impl StreamSetup {
     /// What the steps of the open call need to know of this store.

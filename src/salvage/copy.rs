@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::audit;
 use super::consumers;
 use super::error::SalvageError;
 use super::evidence::is_raft_group;
@@ -191,6 +192,7 @@ impl Attempt<'_> {
             watch,
         )?;
         let mut report = report::of(found, quarantined);
+        report.stream.ledger = Some(audit::confronted(fs, found, options, watch));
         report::leave_out(&mut report, &left_out);
         report.stream.events.extend(events);
         report::take_state(&mut report, settled);

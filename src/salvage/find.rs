@@ -125,6 +125,8 @@ pub struct BlockFind {
     pub file_length: u64,
     /// Length of the decoded content, mended.
     pub content_length: u64,
+    /// Zeros at the end of the file as it lies on disk; 0 where they are too few to tell from a record's end.
+    pub zero_tail: u64,
     /// Whether the file is compressed.
     pub compressed: bool,
     /// Sequences of the messages that verify. Sequences rise in a sound block; where they do not, the longest rising

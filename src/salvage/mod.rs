@@ -5,7 +5,8 @@
 //! 1. `evidence`: the files beside the blocks, mended where one flipped bit explains the damage: metadata, keys,
 //!    `index.db`;
 //! 2. `scan`: each block, going on behind damage: what verifies, what one flipped bit had spoilt, what cannot be proven;
-//! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told;
+//! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told; `account`: what became of all
+//!    others that anything names;
 //! 4. `plan`, `copy`, `write`: the new store, its side files made by recovering it. The source is only ever read.
 //!    `settings` and `consumers` say what it is configured with, `place` how it comes under its name.
 //!
@@ -14,6 +15,8 @@
 //! Recovery decides as the server does; this room decides as the evidence does. It names recovery for the values both
 //! share and to build the side files of the store it has written.
 
+mod account;
+pub mod audit;
 pub mod border;
 pub mod consumers;
 mod copies;
@@ -36,7 +39,6 @@ pub mod quarantine;
 mod read;
 pub mod report;
 pub mod scan;
-mod sets;
 mod settings;
 mod settle;
 mod sums;
@@ -46,6 +48,8 @@ mod view;
 mod walks;
 pub mod witness;
 pub mod write;
+
+use crate::format::sets;
 
 pub use copies::{Sorted, sort_out};
 pub use copy::{SalvageOptions, Uncertain, salvage};

@@ -220,6 +220,7 @@ impl Scanner<'_> {
                     key: BlockKey::Closed(error.to_string()),
                     repair: None,
                     cut: Some(error.to_string()),
+                    zero_tail: 0,
                 }
             }
         };
@@ -228,6 +229,7 @@ impl Scanner<'_> {
             _ => self.scan_open(number, read.cut),
         };
         find.file = file;
+        find.zero_tail = read.zero_tail;
         if find.messages.is_empty() && self.is_staged(read.repair.as_ref()) {
             // What a purge has not finished is not done, and the server, which cannot open this block, does nothing it says.
             find.tombstones.clear();

@@ -7,6 +7,7 @@ use super::evidence::{BlockKey, FileRepair, Gathered, Trials, block_key};
 use super::find::{Repair, Site};
 use crate::crypto::{BlockCipher, block_context};
 use crate::env::{FileSystem, IoError};
+use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::names::BlockFile;
 use crate::recovery::StreamDir;
 use crate::recovery::options::Keys;
@@ -59,6 +60,17 @@ pub struct ReadBlock {
     pub repair: Option<FileRepair>,
     /// Why the bytes end before the file does, if they do.
     pub cut: Option<String>,
+    /// Zeros at the end of the file, where there are more than the end of a record can have.
+    pub zero_tail: u64,
+}
+
+/// Zeros at the end of `file`, where there are more than a record's hash is long.
+pub(super) fn zero_tail(file: &[u8]) -> u64 {
+    let zeros = file.iter().rev().take_while(|byte| **byte == 0).count();
+    match zeros > CHECKSUM_LENGTH {
+        true => zeros as u64,
+        false => 0,
+    }
 }
 
 impl Blocks<'_> {
@@ -114,6 +126,7 @@ impl Blocks<'_> {
     pub fn read(&self, file: u32, buffer: &mut Vec<u8>) -> Result<ReadBlock, IoError> {
         let path = self.stream.dir.join(self.path(file));
         let cut = read_file(self.fs, &path, BLOCK_LENGTH_MAX, buffer)?;
+        let zero_tail = zero_tail(buffer);
         let first = buffer.get(..FIRST_BYTES).unwrap_or(buffer);
         let (mut key, repair) = match self.misplaced.get(&file) {
             Some(place) => self.misplaced_key(place),
@@ -133,7 +146,12 @@ impl Blocks<'_> {
         {
             key = BlockKey::Closed("the block is longer than its cipher can address".into());
         }
-        Ok(ReadBlock { key, repair, cut })
+        Ok(ReadBlock {
+            key,
+            repair,
+            cut,
+            zero_tail,
+        })
     }
 
     fn misplaced_key(&self, place: &Misplaced) -> (BlockKey, Option<FileRepair>) {

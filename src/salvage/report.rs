@@ -59,6 +59,7 @@ pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
         outcome: Outcome::Clean,
         events,
         loses_messages: totals.lost > 0,
+        ledger: Some(found.ledger.clone()),
         salvage: Some(totals),
         ..blank_report(&found.stream)
     };
@@ -148,21 +149,13 @@ fn totals(found: &Survey, quarantined: u64) -> SalvageTotals {
         .iter()
         .map(|consumer| consumer.repairs.len());
     let files = found.gathered.evidence.repairs.len() + keys.count() + consumers.sum::<usize>();
-    let mut lost_ranges = ranges(&trust.lost);
-    lost_ranges.extend(
-        trust
-            .lost_within
-            .iter()
-            .map(|place| (place.first, place.last)),
-    );
-    lost_ranges.sort_unstable();
     SalvageTotals {
         recovered: trust.live.len(),
         repaired: records + files as u64,
         uncertain: uncertain(found).len(),
         quarantined,
-        lost: trust.lost_count(),
-        lost_ranges,
+        lost: trust.lost.len(),
+        lost_ranges: ranges(&trust.lost),
     }
 }
 
@@ -187,17 +180,6 @@ fn summaries(found: &Survey) -> Vec<BlockSummary> {
             None => u64::MAX,
         };
         let lost = within(&found.trust.lost, from..=to);
-        let inexact = found
-            .trust
-            .lost_within
-            .iter()
-            .filter(|place| (from..=to).contains(&place.first));
-        let mut lost_ranges = ranges(&lost);
-        let mut count = lost.len();
-        for place in inexact {
-            count = count.saturating_add(place.most);
-            lost_ranges.push((place.first, place.last));
-        }
         from = from.max(to.saturating_add(1));
         summaries.push(BlockSummary {
             number: find.number,
@@ -206,8 +188,8 @@ fn summaries(found: &Survey) -> Vec<BlockSummary> {
             uncertain: kept.map_or(0, |kept| intersection(kept, &uncertain).len()),
             quarantined: find.gaps.len() as u64,
             quarantined_bytes: find.gaps.iter().map(|gap| gap.file_length).sum(),
-            lost: count,
-            lost_ranges,
+            lost: lost.len(),
+            lost_ranges: ranges(&lost),
         });
     }
     summaries
@@ -376,19 +358,19 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
         };
         events.push(Event::new(EventCode::MessagesLost, detail).seq(first));
     }
-    for place in trust.lost_within.iter().take(EVENTS_MAX) {
-        let detail = format!(
-            "about {} of the sequences {} to {}",
-            place.most, place.first, place.last
-        );
-        events.push(Event::new(EventCode::MessagesLost, detail).seq(place.first));
+    for (first, last) in ranges(&found.ledger.unknown).into_iter().take(EVENTS_MAX) {
+        let detail = format!("sequences {first} to {last}");
+        events.push(Event::new(EventCode::FateUnknown, detail).seq(first));
     }
-    if let (Some(first), Some(last)) = (trust.uncertain.first(), trust.uncertain.last()) {
-        let detail = format!(
-            "at most {} of {} messages from {first} to {last}",
-            trust.uncertain_deletes_most,
-            trust.uncertain.len()
-        );
+    if trust.uncertain_deletes_most > 0 {
+        let detail = match (trust.uncertain.first(), trust.uncertain.last()) {
+            (Some(first), Some(last)) => format!(
+                "at most {} of {} messages from {first} to {last}",
+                trust.uncertain_deletes_most,
+                trust.uncertain.len()
+            ),
+            _ => format!("at most {}, of many more", trust.uncertain_deletes_most),
+        };
         events.push(Event::new(EventCode::DeletesUncertain, detail));
     }
     for (verdict, find) in trust.blocks.iter().zip(&found.finds) {

@@ -67,6 +67,7 @@ pub(super) fn settle_as(
     let mut own = own_options(options, account, target);
     let what = RecoverOptions {
         accept_loss: true,
+        accept_expiry: true,
         undo: false,
     };
     own.no_index = true;

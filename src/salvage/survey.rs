@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::account::account;
 use super::error::SalvageError;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
 use super::find::BlockFind;
@@ -26,6 +27,7 @@ use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
 use crate::recovery::walked::WalkedSubjects;
 use crate::recovery::{StreamDir, Watch};
+use crate::report::Ledger;
 
 /// Side files read for what they say of the last sequence are at most this long.
 pub(super) const SIDE_FILE_MAX: u64 = 1 << 30;
@@ -60,6 +62,8 @@ pub struct Survey {
     pub finds: Vec<BlockFind>,
     /// The judgement.
     pub trust: Trust,
+    /// What became of every message that a witness named.
+    pub ledger: Ledger,
     /// Consumers, by name.
     pub consumers: Vec<ConsumerEvidence>,
     /// Files that do not hold what they are named after, by the number in their names.
@@ -134,7 +138,7 @@ pub(super) fn survey_walking(
         .filter_map(|block| block.legacy.clone())
         .collect();
     let meta = &gathered.evidence.meta;
-    let trust = decide(&Facts {
+    let mut trust = decide(&Facts {
         finds: &finds,
         index: gathered.evidence.index.as_ref(),
         legacy: &legacy,
@@ -143,8 +147,14 @@ pub(super) fn survey_walking(
         deletable: deletable(meta),
         first_seq: meta.first_seq,
     });
+    let ledger = account(blocks, &finds, &trust, &consumers, options);
+    for removed in ledger.removed.values() {
+        trust.leave_out(removed);
+    }
+    trust.lost = ledger.lost.clone();
     Ok(Survey {
         stream: stream.clone(),
+        ledger,
         gathered,
         blocks: surveyed,
         finds,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
+use super::audit;
 use super::digest::ContentDigest;
 use super::error::SalvageError;
 use super::find::BlockFind;
@@ -48,6 +49,7 @@ pub fn check(
         made.stream.consumers.push(planned.report);
     }
     fill(fs, &found, options, watch, &mut made)?;
+    made.stream.ledger = Some(audit::confronted(fs, &found, options, watch));
     report::conclude(&mut made);
     Ok(made)
 }
@@ -176,7 +178,7 @@ fn told_by_index(
     let is_undoubted = |find: &BlockFind| find.uncertain.is_empty() && find.strays.is_empty();
     let undoubted = found.finds.iter().all(is_undoubted)
         && trust.blocks.iter().all(|block| block.elsewhere.is_empty());
-    if !index.fresh || trust.lost_count() > 0 || !trust.deleted.is_empty() || !undoubted {
+    if !index.fresh || !trust.lost.is_empty() || !trust.deleted.is_empty() || !undoubted {
         return Ok(false);
     }
     state.bytes = found.finds.iter().map(|find| find.message_bytes).sum();

@@ -97,6 +97,7 @@ fn recover_and_undo(fixture: &Fixture) -> Vec<String> {
     let mut wrong = Vec::new();
     let how = RecoverOptions {
         accept_loss: true,
+        accept_expiry: true,
         undo: true,
     };
     let case = fixture.case();

@@ -57,6 +57,7 @@ fn a_length_between_two_listed_subjects_is_set_right_by_their_totals() {
     options.expire = false;
     let what = RecoverOptions {
         accept_loss: false,
+        accept_expiry: true,
         undo: false,
     };
     mend(&stream, &options, &what);

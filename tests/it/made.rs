@@ -116,6 +116,7 @@ pub fn make(dir: &Path, made: Made) -> StreamDir {
     };
     let what = RecoverOptions {
         accept_loss: false,
+        accept_expiry: true,
         undo: false,
     };
     let report = mend(&stream, &made.options(), &what);

@@ -14,6 +14,7 @@ mod flipped;
 mod golden;
 mod hazards;
 mod hit;
+mod ledger;
 mod listed;
 mod made;
 mod matrix;

@@ -75,6 +75,7 @@ fn a_replica_whose_server_forgot_does_not_delete_from_the_others() {
     fs::remove_file(all[1].dir.join("msgs/index.db")).expect("an index");
     let what = RecoverOptions {
         accept_loss: true,
+        accept_expiry: true,
         undo: false,
     };
     let mut forgetful = options(None);
@@ -101,6 +102,7 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
     let all = copies(temp.path(), &backup, 2);
     let what = RecoverOptions {
         accept_loss: true,
+        accept_expiry: true,
         undo: false,
     };
     // The backup ends at 900.
@@ -345,6 +347,7 @@ fn deletes_of_one_copy_hold_for_those_under_other_keys() {
         fs::remove_file(stream.dir.join("msgs/index.db")).expect("an index");
         let what = RecoverOptions {
             accept_loss: true,
+            accept_expiry: true,
             undo: false,
         };
         mend(stream, &made.options(), &what);

@@ -94,6 +94,7 @@ pub fn mend(
 
 const KEEP_UNDO: RecoverOptions = RecoverOptions {
     accept_loss: true,
+    accept_expiry: true,
     undo: true,
 };
 
@@ -246,6 +247,7 @@ fn a_recovery_without_consent_to_loss_changes_nothing() {
     let before = snapshot(&stream.dir);
     let refused = RecoverOptions {
         accept_loss: false,
+        accept_expiry: true,
         undo: true,
     };
     let report = mend(&stream, &fixture.options(), &refused);

@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::OsFileSystem;
+use jetsam::format::meta::StreamMeta;
 use jetsam::preflight::{Forecast, Start, vouch};
 use jetsam::recovery::events::{Event, EventCode};
+use jetsam::recovery::options::Options;
 use jetsam::recovery::report::{ConsumerReport, StreamReport};
 use jetsam::recovery::server::ServerVersion;
 use jetsam::recovery::{StreamDir, Watch, find_streams};
 use jetsam::salvage::{SalvageOptions, SalvageReport, Sorted, sort_out};
+use serde_json::Value;
 
 use crate::cases::{Case, case_options};
 use crate::salvage::{into, save};
@@ -354,4 +358,116 @@ fn owner_and_permissions_are_the_sources() {
     }
     // Streams, the stream, msgs, obs, two consumers; metadata, a block, an index, three files for each consumer.
     assert_eq!(seen, 16);
+}
+
+#[test]
+fn a_configuration_that_is_gone_is_taken_from_the_streams_information() {
+    let case = Case::unpack("33-interest-consumer-lost");
+    let metadata = case.streams_dir().join("I/meta.inf");
+    let config = fs::read_to_string(&metadata).expect("metadata");
+    fs::write(&metadata, b"").expect("emptied");
+    let info = format!("{{\"config\":{config},\"state\":{{}}}}");
+    let given = StreamMeta::from_info(info.as_bytes()).expect("information");
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let dir = streams(out.path()).join("I");
+    let options = Options {
+        configurations: vec![given],
+        ..case_options()
+    };
+    let made = save(&case.stream("I"), &options, &into(&dir)).expect("salvaged");
+    assert_eq!(
+        fs::read_to_string(dir.join("meta.inf")).expect("metadata"),
+        config
+    );
+    let told = told(&made.stream.events, EventCode::StreamMetaRebuilt);
+    assert!(told[0].detail.contains("given"), "{told:?}");
+    // Known to be an interest stream, it gets its consumer.
+    assert_eq!(consumer(&made.stream, "B").ack_floor.1, 100);
+}
+
+#[test]
+fn whole_stores_are_merged_stream_by_stream() {
+    let (one, other) = (
+        Case::unpack("27-renamed-and-copied-dirs"),
+        Case::unpack("27-renamed-and-copied-dirs"),
+    );
+    // Each lost something else, and in one a stream is missing.
+    fs::remove_dir_all(one.streams_dir().join("T.bak")).expect("a copy");
+    for name in ["T", "T.bak"] {
+        let dir = other.streams_dir().join(name);
+        fs::remove_file(dir.join("msgs/1.blk")).expect("a block");
+    }
+    for name in ["U_old", "u"] {
+        fs::remove_dir_all(one.streams_dir().join(name)).expect("a stream");
+    }
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let new = out.path().join("new");
+    let ran = Command::new(env!("CARGO_BIN_EXE_jetsam"))
+        .arg("merge")
+        .args([one.store_dir(), other.store_dir()])
+        .args(["--json", "--no-progress", "--out"])
+        .arg(&new)
+        .output()
+        .expect("jetsam");
+    let document: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    let messages: Vec<(String, u64)> = document["streams"]
+        .as_array()
+        .expect("streams")
+        .iter()
+        .map(|stream| {
+            let messages = stream["state"]["messages"].as_u64().expect("a state");
+            (
+                stream["name"].as_str().expect("a name").to_owned(),
+                messages,
+            )
+        })
+        .collect();
+    assert_eq!(messages, [("T".to_owned(), 2770), ("U".to_owned(), 500)]);
+    for name in ["T", "U"] {
+        assert!(
+            streams(&new).join(name).join("msgs/1.blk").exists(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_run_that_is_told_to_go_on_keeps_what_is_finished() {
+    let case = Case::unpack("07-stray-files");
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let new = out.path().join("new");
+    let run = |more: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_jetsam"))
+            .arg("salvage")
+            .arg(case.store_dir())
+            .args(["--no-progress", "--out"])
+            .arg(&new)
+            .args(more)
+            .output()
+            .expect("jetsam");
+        ran.status.code().expect("an exit code")
+    };
+    assert_eq!(run(&[]), 1);
+    let finished = streams(&new).join("T/msgs/1.blk");
+    let before = fs::metadata(&finished)
+        .expect("a block")
+        .modified()
+        .expect("a time");
+    // As a run that died over the second stream leaves it.
+    fs::remove_dir_all(streams(&new).join("U")).expect("the second stream");
+    fs::create_dir_all(streams(&new).join(".U.jetsam-part/msgs")).expect("unfinished");
+    assert_eq!(run(&[]), 16);
+    assert_eq!(run(&["--resume"]), 1);
+    assert!(streams(&new).join("U/msgs/1.blk").exists());
+    assert!(!streams(&new).join(".U.jetsam-part").exists());
+    let after = fs::metadata(&finished)
+        .expect("a block")
+        .modified()
+        .expect("a time");
+    assert_eq!(before, after);
+    // Another store's stream of that name is not taken for finished.
+    fs::remove_dir_all(streams(&new).join("U")).expect("the second stream");
+    let foreign = streams(&new).join("T");
+    fs::rename(&foreign, streams(&new).join("U")).expect("a stream out of place");
+    assert_eq!(run(&["--resume"]), 4);
 }

@@ -75,6 +75,7 @@ fn recover_from_blocks(store: &Store, options: &Options) {
     };
     let what = RecoverOptions {
         accept_loss: false,
+        accept_expiry: true,
         undo: false,
     };
     let mut options = options.clone();

@@ -14,6 +14,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("living", &["living", "server_config", "env"]),
     ("report", &["report", "format"]),
+    ("ledger", &["ledger", "report", "format"]),
     ("block", &["block", "format", "crypto"]),
     (
         "recovery",
@@ -25,7 +26,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "salvage",
         &[
-            "salvage", "recovery", "living", "report", "block", "format", "crypto", "env",
+            "salvage", "recovery", "living", "ledger", "report", "block", "format", "crypto", "env",
         ],
     ),
     (

@@ -210,6 +210,11 @@ pub const FLAGS: &[Flag] = &[
         "go on where messages would be lost",
     ),
     switch(
+        "accept-expiry",
+        &[Verb::Recover],
+        "go on where age would remove every message; --accept-loss says this too",
+    ),
+    switch(
         "no-undo",
         &[Verb::Recover],
         "do not put aside what is changed or removed",
@@ -291,6 +296,12 @@ pub const FLAGS: &[Flag] = &[
         "N",
         COPYING,
         "replicas in the new configuration; default 1, as a server standing alone needs it",
+    ),
+    value(
+        "stream-info",
+        "FILE",
+        COPYING,
+        "configuration where meta.inf is gone, from `nats stream info --json`; may be repeated",
     ),
     switch(
         "resume",

@@ -19,7 +19,7 @@ const EXIT_CODES: [(u8, &str); 7] = [
     (4, "messages are lost, or would be lost"),
     (
         8,
-        "a stream could not be read at all (no key, no permission, an I/O error)",
+        "a stream could not be read at all (no key, no permission, an I/O error), or a server uses the store",
     ),
     (16, "wrong usage"),
     (32, "interrupted"),

@@ -87,7 +87,7 @@ impl Engine for Library {
             let result = saving::check(&OsFileSystem, stream, options, &watch(on_progress));
             return salvage::or_refused(stream, result).stream;
         }
-        recovery::examine(&OsFileSystem, stream, options, &watch(on_progress))
+        saving::audit::check(&OsFileSystem, stream, options, &watch(on_progress))
     }
 
     fn recover(
@@ -99,7 +99,7 @@ impl Engine for Library {
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         let options = &self.options_for(stream, options);
-        recovery::recover(
+        saving::audit::recover(
             &OsFileSystem,
             idle,
             stream,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jetsam::format::meta::StreamMeta;
 use jetsam::salvage::{SalvageReport, Uncertain};
 use serde_json::{Value, json};
 
@@ -31,6 +32,16 @@ pub fn uncertain(raw: &RawArgs) -> Result<Uncertain, Usage> {
         Some(Some("drop")) => Ok(Uncertain::Drop),
         Some(_) => Err(Usage("--uncertain is keep or drop".into())),
     }
+}
+
+/// `--stream-info`, as often as it is given.
+pub fn configurations(raw: &RawArgs) -> Result<Vec<StreamMeta>, Usage> {
+    let read = |(_, file): (&str, &std::ffi::OsStr)| {
+        let told = |why: String| Usage(format!("--stream-info {}: {why}", file.display()));
+        let json = fs::read(file).map_err(|error| told(error.to_string()))?;
+        StreamMeta::from_info(&json).map_err(|error| told(error.to_string()))
+    };
+    raw.all(&["stream-info"]).map(read).collect()
 }
 
 /// `--replicas`: one, unless something else is asked for.

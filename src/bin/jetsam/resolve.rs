@@ -222,6 +222,7 @@ fn options(
         return usage("--account is empty");
     }
     options.keys = keys(raw, config, surroundings)?;
+    options.configurations = crate::out::configurations(raw)?;
     options.collect = Collect {
         deleted: raw.has("deleted"),
         subjects: raw.has("subjects"),
@@ -313,6 +314,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         Verb::Recover if raw.has("dry-run") => Task::Recover(None),
         Verb::Recover => Task::Recover(Some(RecoverOptions {
             accept_loss: raw.has("accept-loss"),
+            accept_expiry: raw.has("accept-expiry"),
             undo: !raw.has("no-undo"),
         })),
         Verb::Undo => Task::Undo,
@@ -467,7 +469,13 @@ mod tests {
             Task::Recover(options) => options,
             other => panic!("{line}: {other:?}"),
         };
-        let options = |accept_loss, undo| Some(RecoverOptions { accept_loss, undo });
+        let options = |accept_loss, undo| {
+            Some(RecoverOptions {
+                accept_loss,
+                accept_expiry: false,
+                undo,
+            })
+        };
         assert_eq!(recover("recover D"), options(false, true));
         assert_eq!(
             recover("recover D --accept-loss --no-undo"),

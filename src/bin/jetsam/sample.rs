@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
@@ -71,6 +72,7 @@ pub fn clean() -> StreamReport {
         ttl: None,
         schedules: None,
         sources: None,
+        max_age_ns: 0,
         consumers: Vec::new(),
         events: Vec::new(),
         actions: Vec::new(),
@@ -182,6 +184,8 @@ pub struct Fake {
     pub hits: Vec<Hit>,
     /// Who uses the store.
     pub sighting: Sighting,
+    /// How the files look, the last look first.
+    pub pulses: Mutex<Vec<Pulse>>,
 }
 
 impl Fake {
@@ -230,7 +234,7 @@ impl Engine for Fake {
     }
 
     fn pulse(&self, _stream: &StreamDir) -> Option<Pulse> {
-        None
+        self.pulses.lock().expect("one thread").pop()
     }
 
     fn examine(

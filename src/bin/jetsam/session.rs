@@ -370,6 +370,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jetsam::env::OsFileSystem;
     use jetsam::living::{Doubt, ProcessInfo, Sighting, Untold};
 
     use crate::sample::{self, Fake};
@@ -513,6 +514,23 @@ mod tests {
             assert_eq!(run("salvage D --out O", &fake).exit, 0);
             assert_eq!(run("check D", &fake).err, "");
         }
+    }
+
+    #[test]
+    fn a_store_that_changes_while_it_is_read_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let pulse = || Pulse::take(&OsFileSystem, dir.path()).unwrap();
+        let before = pulse();
+        std::fs::write(dir.path().join("1.blk"), b"x").unwrap();
+        let fake = Fake {
+            pulses: vec![pulse(), before].into(),
+            ..Fake::default()
+        };
+        let document: serde_json::Value =
+            serde_json::from_str(&run("check --json D", &fake).out).unwrap();
+        let event = &document["streams"][0]["events"][0];
+        assert_eq!(event["code"], "read-changed-underneath");
+        assert_eq!(event["file"], "1.blk");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod check;
 mod consumer;
+mod info;
 mod overlap;
 mod schema;
 mod source;
@@ -14,6 +15,7 @@ use std::fmt;
 
 pub use check::ConfigError;
 pub use consumer::{AckPolicy, ConsumerMeta, DeliverPolicy};
+pub use info::InfoError;
 pub use overlap::is_valid as is_valid_subject;
 pub use schema::Object;
 pub use source::{SourceMeta, SubjectTransform};

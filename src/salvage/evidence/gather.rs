@@ -86,7 +86,7 @@ pub fn gather(
             });
         }
     }
-    let (meta, meta_origin) = parsed(&name, &found, &mut events);
+    let (meta, meta_origin) = parsed(&name, &found, &options.configurations, &mut events);
     let mut gathered = Gathered {
         sealed: found.has_key_file || !key_files.is_empty(),
         messages_dir: messages_dir.to_owned(),
@@ -177,7 +177,12 @@ pub fn proven_name(fs: &dyn FileSystem, stream: &StreamDir) -> String {
 }
 
 /// The configuration, and where it came from.
-fn parsed(name: &str, found: &MetaFound, events: &mut Vec<Event>) -> (StreamMeta, MetaOrigin) {
+fn parsed(
+    name: &str,
+    found: &MetaFound,
+    given: &[StreamMeta],
+    events: &mut Vec<Event>,
+) -> (StreamMeta, MetaOrigin) {
     let mut created = None;
     if let Some((plain, origin)) = &found.plain {
         match StreamMeta::parse(plain) {
@@ -197,6 +202,11 @@ fn parsed(name: &str, found: &MetaFound, events: &mut Vec<Event>) -> (StreamMeta
                 created = created_in(plain);
             }
         }
+    }
+    if let Some(meta) = given.iter().find(|meta| meta.name == name) {
+        let detail = "the configuration is the one that was given";
+        events.push(Event::new(EventCode::StreamMetaRebuilt, detail).file("meta.inf"));
+        return (meta.clone(), MetaOrigin::Given);
     }
     let detail = "subjects, limits and retention are not known any more";
     events.push(Event::new(EventCode::StreamMetaRebuilt, detail).file("meta.inf"));

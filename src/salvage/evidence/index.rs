@@ -22,6 +22,8 @@ const INDEX_MAX: u64 = 1 << 30;
 /// Bytes hashed in search of one flip: every flip of 50 KB, and a few seconds. In a larger file the search ends before it
 /// has tried everything.
 const INDEX_WORK_MAX: u64 = 20 << 30;
+/// A last block that ends in zeros is read up to this length to find where they begin.
+const ZEROS_MAX: u64 = 64 << 20;
 /// Bytes of the last block's file that are read to tell whether it is plain.
 const FIRST_BYTES: usize = 1 << 20;
 
@@ -150,7 +152,9 @@ fn is_fresh(
         mut tail,
     } = ends;
     let at = length.saturating_sub(tail.len() as u64);
-    match block_key(fs, dir, gathered, keys, last, &first).0 {
+    let is_zero = tail.iter().all(|byte| *byte == 0);
+    let key = block_key(fs, dir, gathered, keys, last, &first).0;
+    match &key {
         BlockKey::Plain => {}
         BlockKey::Opened(key) => {
             if BlockCipher::new(&key.seed, &key.nonce)
@@ -164,7 +168,32 @@ fn is_fresh(
     }
     let found = tail_of(&tail);
     let meant = state.last_record_hash;
-    Ok(found == meant || single_flip(&found, &meant).is_some())
+    if found == meant || single_flip(&found, &meant).is_some() {
+        return Ok(true);
+    }
+    Ok(is_zero && ends_before_zeros(fs, &path, &key, &meant))
+}
+
+/// Whether the record of `meant` ends where the zeros behind it begin, which a power cut has left. Its hash may end in zeros
+/// itself.
+fn ends_before_zeros(fs: &dyn FileSystem, path: &Path, key: &BlockKey, meant: &[u8; 8]) -> bool {
+    let Ok(bytes) = fs.read(path, ZEROS_MAX) else {
+        return false;
+    };
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let begin = bytes.len() - zeros;
+    (begin..=bytes.len().min(begin + meant.len())).any(|end| {
+        let Some(start) = end.checked_sub(meant.len()) else {
+            return false;
+        };
+        let mut found = bytes.get(start..end).unwrap_or_default().to_vec();
+        if let BlockKey::Opened(key) = key {
+            // An offset no keystream reaches is no record's end.
+            let cipher = BlockCipher::new(&key.seed, &key.nonce);
+            return cipher.apply(&mut found, start as u64).is_ok() && found == meant;
+        }
+        found == meant
+    })
 }
 
 /// The first bytes of a file, and the last eight, or all where there are fewer.

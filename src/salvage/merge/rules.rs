@@ -200,8 +200,9 @@ fn indexes(copies: &[Copy]) -> impl Iterator<Item = (&StateFile, &Copy)> {
 pub(super) fn best(copies: &[Copy]) -> Option<&Copy> {
     copies.iter().max_by_key(|copy| {
         let origin = match copy.found.gathered.evidence.meta_origin {
-            MetaOrigin::Sound => 3,
-            MetaOrigin::Mended => 2,
+            MetaOrigin::Sound => 4,
+            MetaOrigin::Mended => 3,
+            MetaOrigin::Given => 2,
             MetaOrigin::Unproven => 1,
             MetaOrigin::Made => 0,
         };

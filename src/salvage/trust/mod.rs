@@ -23,7 +23,8 @@
 //! in the index's last block or behind it (older tombstones are known to the index), that is not a torn tail. A
 //! tombstone is younger than what it deletes, so only messages below the first one behind the gap are concerned.
 //!
-//! *Lost* is what the index counts as live and nothing holds; and, beyond the index, what `places` tells.
+//! *Lost* is, at first, what the index counts as live and nothing holds; and, beyond the index, what `places` tells. The account
+//! that [`crate::ledger`] draws up from this and from the limits then has the last word ([`super::account`]).
 
 mod places;
 #[cfg(test)]
@@ -38,8 +39,7 @@ use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
 use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
-
-pub use places::LostWithin;
+use crate::ledger::Holes;
 
 /// A message takes at least this: a record of nothing but a subject of one byte.
 pub(super) const MESSAGE_MIN_LENGTH: u64 = RECORD_MIN_LENGTH as u64 + 1;
@@ -116,8 +116,8 @@ pub struct Trust {
     pub uncertain_deletes_most: u64,
     /// Sequences that were live, and that nothing holds any more.
     pub lost: SeqSet,
-    /// Places where some of a range are lost, and it cannot be told which.
-    pub lost_within: Vec<LostWithin>,
+    /// What the records around missing ones tell, beyond the index.
+    pub holes: Holes,
     /// Every tombstone.
     pub tombstones: SeqSet,
     /// The highest sequence that was ever used, and its time.
@@ -127,13 +127,6 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// How many messages are lost, as far as it can be told.
-    #[must_use]
-    pub fn lost_count(&self) -> u64 {
-        let within = self.lost_within.iter().map(|place| place.most);
-        within.fold(self.lost.len(), u64::saturating_add)
-    }
-
     /// Whether the kept messages of the blocks, in block order, ascend without overlap, and each block has but one file.
     #[must_use]
     pub fn is_ascending(&self) -> bool {
@@ -152,11 +145,18 @@ impl Trust {
 
     /// Leaves the uncertain messages out.
     pub fn drop_uncertain(&mut self) {
+        let uncertain = std::mem::take(&mut self.uncertain);
+        self.leave_out(&uncertain);
+        self.uncertain = uncertain;
+    }
+
+    /// Puts `seqs` down as deleted.
+    pub fn leave_out(&mut self, seqs: &SeqSet) {
         for block in &mut self.blocks {
-            remove_all(&mut block.kept, &self.uncertain);
+            remove_all(&mut block.kept, seqs);
         }
-        remove_all(&mut self.live, &self.uncertain);
-        self.deleted.union_with(&self.uncertain);
+        self.deleted.union_with(&intersection(&self.live, seqs));
+        remove_all(&mut self.live, seqs);
     }
 }
 
@@ -187,7 +187,7 @@ pub fn decide(facts: &Facts<'_>) -> Trust {
         ..Trust::default()
     };
     believe_claims(facts, &mut trust);
-    places::find_lost(facts, &erased, counted.as_ref(), &mut trust);
+    find_lost(facts, &erased, counted.as_ref(), &mut trust);
     find_uncertain(facts, &erased, &mut trust);
     trust
 }
@@ -394,6 +394,23 @@ fn believe_claims(facts: &Facts<'_>, trust: &mut Trust) {
     }
 }
 
+fn find_lost(facts: &Facts<'_>, erased: &SeqSet, counted: Option<&SeqSet>, trust: &mut Trust) {
+    let fresh = facts.index.is_some_and(|index| index.fresh);
+    let mut gone = trust.live.clone();
+    gone.union_with(&trust.deleted);
+    if !fresh {
+        gone.union_with(&trust.tombstones);
+        gone.union_with(erased);
+    }
+    if let Some(counted) = counted {
+        trust.lost = difference(counted, &gone);
+    }
+    trust.holes = places::holes(facts, erased, &gone, trust.last.seq);
+    trust.lost.union_with(&trust.holes.lost);
+}
+
+/// A hole hides at most as many tombstones as fit in it. Where more messages than that could be meant nothing tells which, and
+/// most of them are sound: none of them is doubted.
 fn find_uncertain(facts: &Facts<'_>, erased: &SeqSet, trust: &mut Trust) {
     let fresh = facts.index.is_some_and(|index| index.fresh);
     let shown = !trust.tombstones.is_empty() || !erased.is_empty();
@@ -418,7 +435,10 @@ fn find_uncertain(facts: &Facts<'_>, erased: &SeqSet, trust: &mut Trust) {
         }
     }
     if let Some(last) = below.checked_sub(1) {
-        trust.uncertain = within(&trust.live, 0..=last);
-        trust.uncertain_deletes_most = most.min(trust.uncertain.len());
+        let meant = within(&trust.live, 0..=last);
+        trust.uncertain_deletes_most = most.min(meant.len());
+        if meant.len() <= most {
+            trust.uncertain = meant;
+        }
     }
 }

@@ -7,21 +7,12 @@
 //! blocks and whole blocks as their messages go.
 
 use super::super::find::{BlockFind, Gap, GapCause};
-use super::super::sets::{difference, missing_in, within};
-use super::{Facts, MESSAGE_MIN_LENGTH, Trust};
+use super::super::sets::missing_in;
+use super::{Facts, MESSAGE_MIN_LENGTH};
+use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::record::RecordFault;
 use crate::format::seqset::SeqSet;
-
-/// A range of which some sequences are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LostWithin {
-    /// First sequence that may be.
-    pub first: u64,
-    /// Last.
-    pub last: u64,
-    /// How many are, as far as the bytes tell; never more than the range has.
-    pub most: u64,
-}
+use crate::ledger::Holes;
 
 /// A place where records can be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,165 +111,143 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
     places
 }
 
+/// Whether what lies at the end of the last block was never stored whole: a record cut short by a crash, or the zeros that a
+/// power cut leaves.
 fn is_torn(gap: &Gap, find: &BlockFind) -> bool {
     let cut = matches!(
         gap.cause,
         GapCause::Record(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
     );
     let at_end = gap.file_offset.saturating_add(gap.file_length) >= find.file_length;
-    cut && at_end && !find.compressed
+    (cut || find.zero_tail > 0) && at_end && !find.compressed
 }
 
-/// Fills in what is lost.
-pub fn find_lost(facts: &Facts<'_>, erased: &SeqSet, counted: Option<&SeqSet>, trust: &mut Trust) {
-    let fresh = facts.index.is_some_and(|index| index.fresh);
-    let mut gone = trust.live.clone();
-    gone.union_with(&trust.deleted);
-    if !fresh {
-        gone.union_with(&trust.tombstones);
-        gone.union_with(erased);
+/// What the records around missing ones tell of sequences that no index speaks of; `gone` are those that are accounted for.
+pub fn holes(facts: &Facts<'_>, erased: &SeqSet, gone: &SeqSet, last: u64) -> Holes {
+    let mut holes = Holes::default();
+    if facts.index.is_some_and(|index| index.fresh) {
+        return holes;
     }
-    if let Some(counted) = counted {
-        trust.lost = difference(counted, &gone);
-    }
-    let horizon = facts.index.map_or(0, |index| index.state.last_sequence);
-    if fresh {
-        return;
-    }
-    let average = average_length(facts.finds);
+    let judged = Judged {
+        facts,
+        gone,
+        erased,
+        horizon: facts.index.map_or(0, |index| index.state.last_sequence),
+        shows_deletes: facts.finds.iter().any(|find| !find.tombstones.is_empty()),
+    };
     for place in of(facts.finds) {
-        let judged = Judged {
-            facts,
-            gone: &gone,
-            horizon,
-            average,
-        };
         match (place.before, place.after) {
-            (_, Some(after)) if place.range().is_some() => {
-                judged.inner(place, after, erased, trust)
-            }
-            (None, Some(after)) => judged.front(place, after, trust),
-            (before, None) => judged.tail(place, before.unwrap_or(0), trust),
+            (_, Some(after)) if place.range().is_some() => judged.inner(place, after, &mut holes),
+            (None, Some(after)) => judged.front(place, after, &mut holes),
+            (before, None) => judged.tail(place, before.unwrap_or(0), &mut holes),
             _ => {}
         }
     }
-    let reached = facts
-        .finds
-        .iter()
-        .filter_map(|find| find.last)
-        .map(|edge| edge.seq)
-        .max();
-    if let Some(claimed) = facts
-        .claims
-        .iter()
-        .map(|claim| claim.seq)
-        .filter(|seq| *seq <= trust.last.seq)
-        .max()
-    {
-        // A side file saw messages behind the last record.
-        let from = reached.unwrap_or(0).max(horizon).saturating_add(1);
-        if from <= claimed && reached.is_some() {
-            trust.lost.union_with(&missing_in(from..=claimed, &gone));
-        }
-    }
+    judged.claimed(last, &mut holes);
+    holes
 }
 
 struct Judged<'a> {
     facts: &'a Facts<'a>,
     gone: &'a SeqSet,
+    erased: &'a SeqSet,
     horizon: u64,
-    average: u64,
+    /// Whether any message was ever deleted by hand.
+    shows_deletes: bool,
 }
 
 impl Judged<'_> {
-    fn inner(&self, place: Place, after: u64, erased: &SeqSet, trust: &mut Trust) {
+    fn missing(&self, from: u64, to: u64) -> SeqSet {
+        let from = from.max(self.horizon.saturating_add(1));
+        match from <= to {
+            true => missing_in(from..=to, self.gone),
+            false => SeqSet::new(),
+        }
+    }
+
+    fn inner(&self, place: Place, after: u64, holes: &mut Holes) {
         let Some(range) = place.range() else { return };
-        let from = (*range.start()).max(self.horizon.saturating_add(1));
-        if from > *range.end() {
-            return;
-        }
-        let missing = missing_in(from..=*range.end(), self.gone);
-        if missing.is_empty() {
-            return;
-        }
-        if (1..MESSAGE_MIN_LENGTH).contains(&place.bytes) {
-            // Room for a tombstone, not for a message.
+        let missing = self.missing(*range.start(), *range.end());
+        // With less room there was a tombstone, no message.
+        if missing.is_empty() || (1..MESSAGE_MIN_LENGTH).contains(&place.bytes) {
             return;
         }
         if place.bytes == 0 {
-            // A skip record stands for all sequences before it.
-            if !self.facts.vanishing && !erased.contains(after) {
-                trust.lost.union_with(&missing);
+            // A skip record stands for all sequences before it; blocks that lose their ends or go as a whole are everyday
+            // where messages vanish.
+            if self.facts.vanishing || self.erased.contains(after) {
+                return;
+            }
+            match self.shows_deletes && self.facts.deletable {
+                true => holes.unknown.union_with(&missing),
+                false => holes.lost.union_with(&missing),
             }
             return;
         }
-        let most = if self.facts.vanishing {
-            self.estimate(place.bytes)
+        let most = (place.bytes / MESSAGE_MIN_LENGTH).max(1);
+        let tombstones_fit = place.bytes.is_multiple_of(RECORD_MIN_LENGTH as u64);
+        if missing.len() > most {
+            holes.unknown.union_with(&youngest(&missing, most));
+        } else if self.facts.vanishing || tombstones_fit && self.shows_deletes {
+            holes.unknown.union_with(&missing);
         } else {
-            (place.bytes / MESSAGE_MIN_LENGTH).max(1)
-        };
-        note(&missing, most, trust);
+            holes.lost.union_with(&missing);
+        }
     }
 
     /// Unreadable bytes before the first record: nothing tells where the stream began, but for its first block.
-    fn front(&self, place: Place, after: u64, trust: &mut Trust) {
-        if place.bytes < MESSAGE_MIN_LENGTH || after <= self.horizon.saturating_add(1) {
+    fn front(&self, place: Place, after: u64, holes: &mut Holes) {
+        if place.bytes < MESSAGE_MIN_LENGTH {
             return;
         }
         let begin = self.facts.first_seq.max(1);
-        let count = self.estimate(place.bytes);
-        let span = after.saturating_sub(begin);
-        let from = if place.number == 1 && span <= place.bytes / MESSAGE_MIN_LENGTH {
+        let most = place.bytes / MESSAGE_MIN_LENGTH;
+        let is_all = place.number == 1 && after.saturating_sub(begin) <= most;
+        let from = if is_all {
             begin
         } else {
-            after.saturating_sub(count).max(begin)
+            after.saturating_sub(1).max(begin)
         };
-        if from < after {
-            let missing = missing_in(from.max(self.horizon + 1)..=after - 1, self.gone);
-            note(&missing, count.max(missing.len()), trust);
+        let missing = self.missing(from, after.saturating_sub(1));
+        match is_all && !self.facts.vanishing {
+            true => holes.lost.union_with(&missing),
+            false => holes.unknown.union_with(&missing),
         }
     }
 
-    /// Unreadable bytes behind the last record.
-    fn tail(&self, place: Place, before: u64, trust: &mut Trust) {
+    /// Unreadable bytes behind the last record: what begins there bore the next sequence, if it was a message.
+    fn tail(&self, place: Place, before: u64, holes: &mut Holes) {
         if place.is_torn_tail || place.bytes < MESSAGE_MIN_LENGTH {
             return;
         }
-        let known = within(
-            &trust.lost,
-            before.saturating_add(1)..=self.horizon.max(before),
-        )
-        .len();
-        let count = self.estimate(place.bytes).saturating_sub(known);
-        let from = before.max(self.horizon).saturating_add(1);
-        let to = from.saturating_add(count).saturating_sub(1);
-        if count == 0 || to < from {
-            return;
+        let next = before.max(self.horizon).saturating_add(1);
+        holes.unknown.union_with(&self.missing(next, next));
+    }
+
+    /// A side file saw messages behind the last record.
+    fn claimed(&self, last: u64, holes: &mut Holes) {
+        let claims = self.facts.claims.iter().map(|claim| claim.seq);
+        let claimed = claims.filter(|seq| *seq <= last).max();
+        let lasts = self.facts.finds.iter().filter_map(|find| find.last);
+        if let (Some(claimed), Some(reached)) = (claimed, lasts.map(|edge| edge.seq).max()) {
+            let missing = self.missing(reached.saturating_add(1), claimed);
+            match self.facts.vanishing {
+                true => holes.unknown.union_with(&missing),
+                false => holes.lost.union_with(&missing),
+            }
         }
-        let missing = missing_in(from..=to, self.gone);
-        note(&missing, missing.len(), trust);
-        trust.last.seq = trust.last.seq.max(to);
-    }
-
-    /// How many messages of usual length the bytes hold; at least one.
-    fn estimate(&self, bytes: u64) -> u64 {
-        bytes.div_ceil(self.average).max(1)
     }
 }
 
-fn note(missing: &SeqSet, most: u64, trust: &mut Trust) {
-    if missing.len() <= most {
-        trust.lost.union_with(missing);
-    } else if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
-        trust.lost_within.push(LostWithin { first, last, most });
+/// The highest `most` of them.
+fn youngest(seqs: &SeqSet, most: u64) -> SeqSet {
+    let mut taken = SeqSet::new();
+    let mut spans: Vec<_> = seqs.spans().collect();
+    let mut room = most;
+    while let Some(span) = spans.pop().filter(|_| room > 0) {
+        let count = (span.end() - span.start()).saturating_add(1).min(room);
+        taken.insert_range(span.end().saturating_sub(count - 1)..=*span.end());
+        room -= count;
     }
-}
-
-fn average_length(finds: &[BlockFind]) -> u64 {
-    let count: u64 = finds.iter().map(|find| find.messages.len()).sum();
-    let bytes: u64 = finds.iter().map(|find| find.message_bytes).sum();
-    bytes
-        .checked_div(count)
-        .unwrap_or(MESSAGE_MIN_LENGTH)
-        .max(MESSAGE_MIN_LENGTH)
+    taken
 }

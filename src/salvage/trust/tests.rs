@@ -105,7 +105,6 @@ fn what_a_fresh_index_counts_and_nothing_holds_is_lost_exactly() {
     let index = index(true, &[(1, 1, 7, &[4])]);
     let trust = decide(&facts(&[damaged], Some(&index)));
     assert_eq!(ranges(&trust.lost), [(3, 3), (5, 5)]);
-    assert!(trust.lost_within.is_empty());
 }
 
 #[test]
@@ -123,14 +122,18 @@ fn behind_a_stale_index_tombstones_and_neighbours_decide() {
 
 #[test]
 fn lost_tombstones_make_older_messages_uncertain() {
-    let damaged = |tombstones: &[u64]| {
+    let hole = |tombstones: &[u64], length: u64| {
         let mut damaged = block(2, [11, 12, 13], tombstones);
-        damaged.gaps = vec![gap(Some(11), Some(12), 60)];
+        damaged.gaps = vec![gap(Some(11), Some(12), length)];
         [block(1, 1..=10, &[]), damaged]
     };
+    let damaged = |tombstones: &[u64]| hole(tombstones, 20 * 30);
+    // Two of ten were deleted, and eight are sound: none of them is doubted for that.
+    let few = decide(&facts(&hole(&[4], 60), None));
+    assert_eq!((few.uncertain.len(), few.uncertain_deletes_most), (0, 2));
     let trust = decide(&facts(&damaged(&[4]), None));
     assert_eq!(ranges(&trust.uncertain), [(1, 3), (5, 11)]);
-    assert_eq!(trust.uncertain_deletes_most, 2);
+    assert_eq!(trust.uncertain_deletes_most, 10);
     let mut dropped = trust.clone();
     dropped.drop_uncertain();
     assert_eq!(ranges(&dropped.live), [(12, 13)]);
@@ -210,13 +213,19 @@ fn a_torn_tail_is_no_loss_and_other_damage_there_is() {
         length: 100,
         remaining: 50,
     }));
-    assert_eq!((torn.lost_count(), torn.last.seq), (0, 10));
+    assert_eq!((torn.lost.len(), torn.last.seq), (0, 10));
+    assert!(torn.holes.unknown.is_empty());
     let bad = tail(GapCause::Record(RecordFault::Checksum {
         offset: 1000,
         expected: 1,
         found: 2,
     }));
-    assert_eq!((ranges(&bad.lost), bad.last.seq), (vec![(11, 11)], 11));
+    // What lies there was stored, perhaps; room is no sequence, and the stream ends where its records do.
+    assert_eq!(
+        (ranges(&bad.holes.unknown), bad.last.seq),
+        (vec![(11, 11)], 10)
+    );
+    assert!(bad.lost.is_empty());
 }
 
 #[test]
@@ -290,8 +299,11 @@ fn sequences_from_hostile_records_cost_nothing() {
     let mut wild = block(1, [1, SEQUENCE_MAX], &[]);
     wild.gaps = vec![gap(Some(1), Some(SEQUENCE_MAX), 100)];
     let trust = decide(&facts(&[wild], None));
-    assert_eq!(trust.lost_count(), 3);
-    assert_eq!(trust.lost_within.len(), 1);
+    assert!(trust.lost.is_empty());
+    assert_eq!(
+        ranges(&trust.holes.unknown),
+        [(SEQUENCE_MAX - 3, SEQUENCE_MAX - 1)]
+    );
 }
 
 /// A block with messages besides its chain.
@@ -376,6 +388,6 @@ fn of_two_files_with_one_block_the_first_has_what_both_have() {
     assert_eq!(ranges(&trust.live), [(1, 10)]);
     assert_eq!(ranges(&trust.blocks[0].kept), [(1, 3), (7, 8)]);
     assert_eq!(ranges(&trust.blocks[1].kept), [(4, 6)]);
-    assert!(trust.lost.is_empty() && trust.lost_within.is_empty());
+    assert!(trust.lost.is_empty() && trust.holes.unknown.is_empty());
     assert!(!trust.is_ascending());
 }

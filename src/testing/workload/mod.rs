@@ -349,6 +349,7 @@ impl Workload {
     ) -> Result<(), WorkloadError> {
         let accept = RecoverOptions {
             accept_loss: false,
+            accept_expiry: true,
             undo: false,
         };
         let entropy = SeededEntropy::new(derive(self.seed, &[Part::Index as u64, self.messages]));

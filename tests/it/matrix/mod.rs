@@ -42,6 +42,7 @@ use crate::support::{copy_tree, differences, dirs, everything, look, name_of, te
 /// Goes on whatever is lost, without a way back.
 pub const KEEP_NOTHING: RecoverOptions = RecoverOptions {
     accept_loss: true,
+    accept_expiry: true,
     undo: false,
 };
 

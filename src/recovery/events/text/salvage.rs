@@ -38,15 +38,36 @@ pub(super) const SALVAGED: &[Text] = &[
         "They are kept; --uncertain drop leaves them out.",
     ),
     (
+        FateUnknown,
+        "These sequences are gone, and nothing tells whether they were removed on purpose, lost, or ever stored.",
+        "Compare with a replica or a backup.",
+    ),
+    (
+        LossDisproved,
+        "The server counts sequences as lost of which the log, the limits or the consumers tell that they were removed on \
+         purpose: a false alarm.",
+        "",
+    ),
+    (
+        DeletedReturn,
+        "These messages were removed on purpose, and a server that starts on the store brings them back.",
+        "`jetsam salvage` leaves them out.",
+    ),
+    (
+        StartLosesMessages,
+        "These messages are sound, and a server that starts on the store loses them by its own rules.",
+        "Save them with `jetsam salvage` before the server starts.",
+    ),
+    (
         MergeConflict,
         "Two copies hold different messages under this sequence, and both verify. Neither is taken.",
         "Decide which copy is right; both messages are in the quarantine file.",
     ),
     (
         StreamMetaRebuilt,
-        "The stream's metadata could not be read or mended; a plain configuration was made from \
-         what the messages show.",
-        "Compare the new stream's configuration with what it should be before clients use it.",
+        "The stream's metadata could not be read or mended; the configuration given was taken, or a plain one made \
+         from what the messages show.",
+        "Where you have the stream's information, give it with --stream-info. Compare the new stream's configuration with what it should be before clients use it.",
     ),
     (
         ConsumerStateMended,

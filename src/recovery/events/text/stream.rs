@@ -297,6 +297,12 @@ pub(super) const VERDICT: &[Text] = &[
         COPY_FIRST,
     ),
     (
+        ExpiryNeedsConsent,
+        "All messages are older than the stream keeps them, and recovering it would remove every one, so nothing was changed.",
+        "If they are not wanted any more, repeat with --accept-expiry; else look at them with --no-expire, or save them with \
+         `jetsam salvage`.",
+    ),
+    (
         LossNeedsConsent,
         "Recovering the stream as the server does would lose messages, so nothing was changed.",
         "Save what verifies with `jetsam salvage` first; if you accept the loss, repeat with \

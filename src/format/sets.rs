@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::format::seqset::SeqSet;
+use super::seqset::SeqSet;
 
 /// The sequences of `left` that are not in `right`.
 #[must_use]

@@ -1,6 +1,6 @@
-//! Whether a store lies on a file system that other machines can have mounted as well.
+//! What a store lies on: a file system that other machines can have mounted as well, or the layers of a container.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::env::{FileSystem, path_from_bytes};
 
@@ -55,7 +55,9 @@ const LOCAL_FUSE: &[&str] = &[
 /// The type of the file system `path`, which has no links, lies on, where that is one of the network.
 pub(super) fn network_type(fs: &dyn FileSystem, proc: &Path, path: &Path) -> Option<String> {
     let mounts = fs.read(&proc.join("self/mountinfo"), MAX_LENGTH).ok()?;
-    type_of(&mounts, path).filter(|kind| is_network(kind))
+    Mount::innermost(&mounts, path)
+        .map(|mount| mount.kind)
+        .filter(|kind| is_network(kind))
 }
 
 fn is_network(kind: &str) -> bool {
@@ -64,21 +66,45 @@ fn is_network(kind: &str) -> bool {
         || (kind.starts_with("fuse.") && !LOCAL_FUSE.contains(&kind))
 }
 
-/// The type of the mount a path lies on: the innermost, and of several at one place the last.
-fn type_of(mounts: &[u8], path: &Path) -> Option<String> {
-    mounts
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            let mut fields = line.split(|byte| *byte == b' ');
-            let point = path_from_bytes(unescaped(fields.nth(4)?));
-            let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-            path.starts_with(&point).then(|| {
-                let depth = point.components().count();
-                (depth, String::from_utf8_lossy(kind).into_owned())
-            })
+/// A mount, as a line of `mountinfo` (proc(5)) tells it.
+struct Mount {
+    point: PathBuf,
+    kind: String,
+    options: Vec<u8>,
+}
+
+impl Mount {
+    fn read(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = path_from_bytes(unescaped(fields.nth(4)?));
+        let mut behind = fields.skip_while(|field| *field != b"-");
+        Some(Self {
+            point,
+            kind: String::from_utf8_lossy(behind.nth(1)?).into_owned(),
+            options: behind.nth(1).unwrap_or_default().to_vec(),
         })
-        .max_by_key(|(depth, _)| *depth)
-        .map(|(_, kind)| kind)
+    }
+
+    /// The mount a path lies on: the innermost, and of several at one place the last.
+    fn innermost(mounts: &[u8], path: &Path) -> Option<Self> {
+        mounts
+            .split(|byte| *byte == b'\n')
+            .filter_map(Self::read)
+            .filter(|mount| path.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.components().count())
+    }
+}
+
+/// Where the files of a container lie that it did not get from its image: the directory behind `path`, which has no links,
+/// on an overlay. It has another device and inode than the one the container sees.
+pub(super) fn behind_overlay(mounts: &[u8], path: &Path) -> Option<PathBuf> {
+    let mount = Mount::innermost(mounts, path).filter(|mount| mount.kind == "overlay")?;
+    let upper = mount
+        .options
+        .split(|byte| *byte == b',')
+        .find_map(|option| option.strip_prefix(b"upperdir="))?;
+    let inside = path.strip_prefix(&mount.point).ok()?;
+    Some(path_from_bytes(unescaped(upper)).join(inside))
 }
 
 /// Undoes the octal escapes of blanks, line breaks and backslashes.
@@ -107,6 +133,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_container_writes_behind_its_overlay() {
+        let mounts = b"1 0 0:9 / / rw - overlay overlay rw,lowerdir=/l/1:/l/2,upperdir=/docker/a\\040b/diff,workdir=/w\n\
+            2 1 8:1 / /vol rw - ext4 /dev/sda rw";
+        let behind = |path: &str| behind_overlay(mounts, Path::new(path));
+        assert_eq!(behind("/data/x"), Some("/docker/a b/diff/data/x".into()));
+        assert_eq!(behind("/vol/x"), None);
+        assert_eq!(
+            behind_overlay(
+                b"1 0 0:9 / / ro - overlay overlay ro,lowerdir=/l",
+                Path::new("/x")
+            ),
+            None
+        );
+    }
+
+    #[test]
     fn the_innermost_mount_decides() {
         let mounts = b"22 1 259:1 / / rw shared:1 - ext4 /dev/root rw\n\
             30 22 0:40 / /mnt/my\\040data rw - nfs4 server:/export rw\n\
@@ -114,7 +156,7 @@ mod tests {
             32 30 8:1 / /mnt/my\\040data/disk rw - xfs /dev/sdb rw\n\
             33 22 0:42 / /over rw - ext4 a rw\n\
             34 33 0:43 / /over rw - fuse.sshfs b rw\nnonsense\n\n- -";
-        let of = |path: &str| type_of(mounts, Path::new(path)).unwrap();
+        let of = |path: &str| Mount::innermost(mounts, Path::new(path)).unwrap().kind;
         assert_eq!(of("/mnt/my data/jetstream"), "nfs4");
         assert_eq!(of("/mnt/my database"), "tmpfs");
         assert_eq!(of("/mnt/my data/disk/x"), "xfs");

@@ -1,0 +1,311 @@
+//! The account of every message: what was found and decided, put before [`crate::ledger`] as witnesses.
+//!
+//! A stream under a fresh index needs nothing more. Of another one the records are read once more in file order where a limit
+//! that leaves no tombstone may have taken messages since the index was written; and of a stream with a limit of age the
+//! one block in which it ends.
+
+use super::evidence::{ConsumerEvidence, ConsumerFile};
+use super::find::BlockFind;
+use super::read::Blocks;
+use super::scan::{RecordSink, Scratch, replay_unverified};
+use super::sets::{difference, intersection};
+use super::trust::{Trust, counted_by};
+use crate::format::headers;
+use crate::format::meta::{ConsumerMeta, Retention};
+use crate::format::record::{RecordKind, RecordRef};
+use crate::format::seqset::SeqSet;
+use crate::ledger::{
+    self, Age, Checkpoint, Consumer, FileSaid, Indexed, Limits, Replay, Replayed, Rollup, Standing,
+    Stored, Witnesses, subject_id,
+};
+use crate::recovery::options::Options;
+use crate::report::Ledger;
+
+/// Draws up the account.
+pub(super) fn account(
+    blocks: Blocks<'_>,
+    finds: &[BlockFind],
+    trust: &Trust,
+    consumers: &[ConsumerEvidence],
+    options: &Options,
+) -> Ledger {
+    let evidence = &blocks.gathered.evidence;
+    let meta = &evidence.meta;
+    let mut found = trust.live.clone();
+    found.union_with(&trust.deleted);
+    let counted = evidence
+        .index
+        .as_ref()
+        .map(|index| counted_by(&index.state));
+    let index = evidence.index.as_ref().zip(counted.as_ref());
+    let index = index.map(|(index, counted)| Indexed {
+        state: &index.state,
+        counted,
+        standing: match index.fresh {
+            true => Standing::Fresh,
+            false => standing(index.state.last_sequence, index.state.last_block, finds),
+        },
+    });
+    let fresh = index.is_some_and(|index| index.standing == Standing::Fresh);
+    let mut erased = SeqSet::new();
+    for find in finds {
+        erased.union_with(&find.erased);
+    }
+    let limits = Limits::of(meta);
+    let replayed = match fresh || !limits.any() || nothing_came_since(index, &found) {
+        true => Replayed::default(),
+        false => replay(blocks, finds, &found, index, limits),
+    };
+    let acks_remove = meta.retention != Retention::Limits;
+    let acked = match acks_remove {
+        true => ledger::acknowledged(&judged(consumers), trust.last.seq),
+        false => SeqSet::new(),
+    };
+    let files = Files::of(finds);
+    let expired = match meta.max_age_ns > 0 && options.expire {
+        true => expired(
+            blocks,
+            finds,
+            options.now_ns.saturating_sub(meta.max_age_ns),
+            trust,
+        ),
+        false => SeqSet::new(),
+    };
+    let age = (meta.max_age_ns > 0).then(|| Age {
+        max_age_ns: meta.max_age_ns,
+        latest_ns: latest(finds).max(options.now_ns),
+    });
+    ledger::settle(&Witnesses {
+        found: &found,
+        deleted: &trust.deleted,
+        tombstones: &trust.tombstones,
+        erased: &erased,
+        index,
+        files: &files.said(),
+        holes: &trust.holes,
+        replayed: &replayed,
+        acked: &acked,
+        // Servers before 2.10 leave no tombstone for an acknowledged message.
+        acks_remove_found: trust.tombstones.is_empty() && erased.is_empty() && index.is_none(),
+        expired: &expired,
+        age,
+        per_subject: limits.per_subject,
+        acks_remove,
+    })
+}
+
+/// How an index that is not of the last record stands to what was found.
+fn standing(last: u64, last_block: u32, finds: &[BlockFind]) -> Standing {
+    let is_behind = |find: &BlockFind| {
+        find.number > last_block || find.messages.last().is_some_and(|seq| seq > last)
+    };
+    match finds.iter().any(is_behind) {
+        true => Standing::Stale,
+        false => Standing::Ahead,
+    }
+}
+
+/// Whether no message was stored behind the index: then no limit has taken one since.
+fn nothing_came_since(index: Option<Indexed<'_>>, found: &SeqSet) -> bool {
+    index.is_some_and(|index| found.last() <= Some(index.state.last_sequence))
+}
+
+fn latest(finds: &[BlockFind]) -> i64 {
+    let times = finds.iter().filter_map(|find| find.last);
+    times
+        .map(|edge| edge.timestamp_ns)
+        .max()
+        .unwrap_or(i64::MIN)
+}
+
+fn judged(consumers: &[ConsumerEvidence]) -> Vec<Consumer<'_>> {
+    consumers.iter().map(judge).collect()
+}
+
+/// What a consumer's files tell of its acknowledgements.
+pub(super) fn judge(consumer: &ConsumerEvidence) -> Consumer<'_> {
+    let meta = match &consumer.meta {
+        ConsumerFile::Plain(json) => ConsumerMeta::parse(json).ok(),
+        _ => None,
+    };
+    let most = |meta: &ConsumerMeta| {
+        let most = meta.raw().get("max_deliver");
+        most.and_then(|value| value.as_i64())
+    };
+    let has_file = matches!(consumer.file, ConsumerFile::Plain(_));
+    Consumer {
+        state: consumer.state.as_ref().filter(|_| has_file),
+        never_gives_up: meta.is_some_and(|meta| most(&meta).unwrap_or(-1) < 1),
+    }
+}
+
+/// What the files of the blocks say, of several files with one block the one that is taken for it.
+struct Files {
+    numbers: Vec<u32>,
+    records: Vec<SeqSet>,
+    gaps: Vec<Vec<(Option<u64>, Option<u64>)>>,
+}
+
+impl Files {
+    fn of(finds: &[BlockFind]) -> Self {
+        let mut files = Files {
+            numbers: Vec::with_capacity(finds.len()),
+            records: Vec::with_capacity(finds.len()),
+            gaps: Vec::with_capacity(finds.len()),
+        };
+        for find in finds {
+            if files.numbers.last() == Some(&find.number) {
+                continue;
+            }
+            let mut records = find.messages.clone();
+            records.union_with(&find.erased);
+            let gaps = find.gaps.iter().map(|gap| (gap.before, gap.after));
+            files.numbers.push(find.number);
+            files.records.push(records);
+            files.gaps.push(gaps.collect());
+        }
+        files
+    }
+
+    fn said(&self) -> Vec<FileSaid<'_>> {
+        let parts = self.numbers.iter().zip(&self.records).zip(&self.gaps);
+        parts
+            .map(|((number, records), gaps)| FileSaid {
+                number: *number,
+                records,
+                gaps,
+            })
+            .collect()
+    }
+}
+
+/// Plays the log again.
+fn replay(
+    blocks: Blocks<'_>,
+    finds: &[BlockFind],
+    found: &SeqSet,
+    index: Option<Indexed<'_>>,
+    limits: Limits,
+) -> Replayed {
+    let checkpoint = index.map_or_else(Checkpoint::default, |index| Checkpoint {
+        counted: index.counted.clone(),
+        last: index.state.last_sequence,
+        bytes: index.state.bytes,
+        gone: difference(index.counted, found),
+    });
+    let mut player = Player {
+        replay: Replay::new(limits, checkpoint),
+        found,
+        rollup: limits.rollup,
+    };
+    each_record(blocks, finds, &mut player, |_| false);
+    player.replay.finish()
+}
+
+/// Feeds `sink` every record of the blocks in file order, until `enough`. What can no longer be read is passed over.
+fn each_record<S: RecordSink>(
+    blocks: Blocks<'_>,
+    finds: &[BlockFind],
+    sink: &mut S,
+    enough: impl Fn(&S) -> bool,
+) {
+    let mut file = Vec::new();
+    let mut scratch = Scratch::default();
+    let mut before = None;
+    for find in finds {
+        if before.replace(find.number) == Some(find.number) || enough(sink) {
+            continue;
+        }
+        if blocks.read(find.file, &mut file).is_ok() {
+            replay_unverified(&mut file, find, &mut scratch, sink);
+        }
+    }
+}
+
+struct Player<'a> {
+    replay: Replay,
+    found: &'a SeqSet,
+    rollup: bool,
+}
+
+impl RecordSink for Player<'_> {
+    fn record(&mut self, record: &RecordRef, content: &[u8]) {
+        let seq = record.sequence();
+        match record.kind() {
+            RecordKind::Tombstone | RecordKind::Erased => self.replay.gone(seq),
+            RecordKind::Message if self.found.contains(seq) => {
+                let rollup = match self.rollup && record.has_headers() {
+                    true => record.headers_and_body(content).ok(),
+                    false => None,
+                };
+                self.replay.store(&Stored {
+                    seq,
+                    subject: subject_id(record.subject(content)),
+                    bytes: record.length() as u64,
+                    rollup: rollup.and_then(|(headers, _)| Rollup::of(headers)),
+                });
+            }
+            RecordKind::Message => {}
+        }
+    }
+}
+
+/// What a limit of age removes that lets go what is from `limit_ns` or before: as the server, which begins at the first message
+/// and stops at the first that is younger.
+fn expired(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust) -> SeqSet {
+    let mut expired = SeqSet::new();
+    for (at, find) in finds.iter().enumerate() {
+        let held = intersection(&find.messages, &trust.live);
+        if held.is_empty() {
+            continue;
+        }
+        let is_old = |edge: Option<super::find::Edge>| {
+            edge.is_some_and(|edge| edge.timestamp_ns <= limit_ns)
+        };
+        if !is_old(find.first) {
+            return expired;
+        }
+        if is_old(find.last) {
+            expired.union_with(&held);
+            continue;
+        }
+        let mut aging = Aging {
+            live: &trust.live,
+            limit_ns,
+            expired,
+            is_over: false,
+        };
+        each_record(
+            blocks,
+            finds.get(at..=at).unwrap_or_default(),
+            &mut aging,
+            |_| false,
+        );
+        return aging.expired;
+    }
+    expired
+}
+
+struct Aging<'a> {
+    live: &'a SeqSet,
+    limit_ns: i64,
+    expired: SeqSet,
+    is_over: bool,
+}
+
+impl RecordSink for Aging<'_> {
+    fn record(&mut self, record: &RecordRef, content: &[u8]) {
+        let seq = record.sequence();
+        if self.is_over || record.kind() != RecordKind::Message || !self.live.contains(seq) {
+            return;
+        }
+        let parts = record.headers_and_body(content);
+        let stays = record.has_headers()
+            && parts.is_ok_and(|(block, _)| headers::message_ttl(block).is_ok_and(|ttl| ttl < 0));
+        if record.timestamp_ns() > self.limit_ns {
+            self.is_over = true;
+        } else if !stays {
+            self.expired.insert(seq);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Recovery's judgement of a stream together with the account of its messages.
+//!
+//! Recovery says what a server makes of a store, this room what the files prove. Here the two are put side by side: every verb
+//! that judges takes its report from here, so that all of them have the same [`Ledger`] of the same files.
+//!
+//! Where a server would open the store by its index, and every record that the index counts verifies, the index proves all
+//! there is to prove, and the blocks are not read once more.
+
+use super::account::judge;
+use super::find::BlockFind;
+use super::sets::{difference, intersection, within};
+use super::survey::{Survey, survey};
+use crate::env::{Entropy, FileSystem};
+use crate::format::meta::Retention;
+use crate::format::seqset::SeqSet;
+use crate::ledger::{acknowledged, all_is_well};
+use crate::living::Idle;
+use crate::recovery::events::{Event, EventCode, Severity};
+use crate::recovery::options::{Collect, Options};
+use crate::recovery::report::{Outcome, Refusal, Source, StreamReport};
+use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::walked::WalkedBlocks;
+use crate::recovery::{RecoverOptions, StreamDir, Watch, examine_readable, recover_asking};
+use crate::report::Ledger;
+use crate::report::ledger::stretches;
+
+/// Stretches of sequences that an event names one by one.
+const STRETCHES_TOLD_MAX: usize = 20;
+
+/// Scans and judges one stream, and draws up the account of its messages. Nothing on disk changes.
+pub fn check(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> StreamReport {
+    let (mut report, readable) = examine_readable(fs, stream, options, watch);
+    report.ledger = ledger_of(fs, stream, options, &report, &readable, watch);
+    conclude(&mut report);
+    report
+}
+
+/// Does to one stream directory what opening the store does ([`crate::recovery::recover`]), unless the account of its messages
+/// holds a loss, or age would take every message, and that was not agreed to. Then nothing is changed, `index.db` and the
+/// blocks that prove the loss stay, and the report says so.
+pub fn recover(
+    fs: &dyn FileSystem,
+    idle: &Idle,
+    stream: &StreamDir,
+    options: &Options,
+    recover: &RecoverOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> StreamReport {
+    let mut ask = |report: &mut StreamReport, readable: &SeqSet| {
+        report.ledger = ledger_of(fs, stream, options, report, readable, watch);
+        conclude(report);
+        consent(report, recover)
+    };
+    let walked = WalkedBlocks::default();
+    let mut report = recover_asking(
+        fs,
+        idle,
+        stream,
+        options,
+        recover.undo,
+        entropy,
+        watch,
+        walked,
+        &mut ask,
+    );
+    if report.ledger.is_none() && report.refusal != Some(Refusal::Busy) {
+        report.ledger = ledger_of(fs, stream, options, &report, &SeqSet::new(), watch);
+        conclude(&mut report);
+    }
+    report
+}
+
+/// What has to be agreed to before the judgement is applied.
+fn consent(report: &StreamReport, recover: &RecoverOptions) -> Option<Event> {
+    let (loses, lost, expires) = match &report.ledger {
+        Some(ledger) => (
+            ledger.holds_loss(),
+            ledger.lost.len().saturating_add(ledger.endangered.len()),
+            ledger.live.is_empty() && !ledger.expired.is_empty(),
+        ),
+        None => (report.loses_messages, 0, false),
+    };
+    if loses && !recover.accept_loss {
+        let detail = format!(
+            "{} lost: nothing was changed, and what proves it was kept. `jetsam salvage` copies everything that verifies; \
+             --accept-loss goes on regardless",
+            match lost {
+                0 => "messages would be".to_owned(),
+                1 => "1 message is, or would be,".to_owned(),
+                more => format!("{more} messages are, or would be,"),
+            }
+        );
+        return Some(Event::new(EventCode::LossNeedsConsent, detail));
+    }
+    if expires && !(recover.accept_expiry || recover.accept_loss) {
+        let expired = report
+            .ledger
+            .as_ref()
+            .map_or(0, |ledger| ledger.expired.len());
+        let detail = format!(
+            "all {expired} messages are older than the stream keeps them, and would be removed: nothing was changed. \
+             --accept-expiry goes on"
+        );
+        return Some(Event::new(EventCode::ExpiryNeedsConsent, detail));
+    }
+    None
+}
+
+/// The account of a stream that was surveyed, with what a server's start would change of it. That asks for its judgement, unless
+/// the index knows everything.
+pub(crate) fn confronted(
+    fs: &dyn FileSystem,
+    found: &Survey,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Ledger {
+    let mut ledger = found.ledger.clone();
+    let index = found.gathered.evidence.index.as_ref();
+    let is_whole = |find: &BlockFind| find.is_whole() && find.uncertain.is_empty();
+    let nothing_to_change = index.is_some_and(|index| index.fresh)
+        && found.finds.iter().all(is_whole)
+        && found.misplaced.is_empty()
+        && ledger.expired.is_empty()
+        && !ledger.holds_loss()
+        && found.gathered.evidence.meta.retention != Retention::Interest;
+    if nothing_to_change {
+        return ledger;
+    }
+    let quick = Options {
+        quick: false,
+        collect: Collect::default(),
+        ..options.clone()
+    };
+    let (report, readable) = examine_readable(fs, &found.stream, &quick, watch);
+    confront(&mut ledger, found, &report, &readable, options);
+    ledger
+}
+
+/// The account of a stream that was judged like this. `None` where its files cannot be read.
+pub(crate) fn ledger_of(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    report: &StreamReport,
+    readable: &SeqSet,
+    watch: &Watch<'_>,
+) -> Option<Ledger> {
+    if let Some(ledger) = of_sound(report, readable, options) {
+        return Some(ledger);
+    }
+    let found = survey(fs, stream, options, watch).ok()?;
+    let mut ledger = found.ledger.clone();
+    confront(&mut ledger, &found, report, readable, options);
+    Some(ledger)
+}
+
+/// The account where the index knows everything and every record it counts verifies.
+fn of_sound(report: &StreamReport, readable: &SeqSet, options: &Options) -> Option<Ledger> {
+    let state = report.state.as_ref()?;
+    let changes_messages = |event: &Event| {
+        matches!(
+            event.code,
+            EventCode::AgeExpiredBlocks
+                | EventCode::AgeExpiredMsgs
+                | EventCode::LimitTrimmed
+                | EventCode::PurgeCompleted
+        ) || event.severity >= Severity::Warn
+    };
+    // Age that the start leaves to its timers.
+    let ages = report.max_age_ns > 0
+        && options.expire
+        && state
+            .first_time_ns
+            .is_some_and(|first| first.saturating_add(report.max_age_ns) <= options.now_ns);
+    let is_sound = !ages
+        && report.source == Some(Source::Index)
+        && report.refusal.is_none()
+        && !report.loses_messages
+        && report.unreadable.is_empty()
+        && report
+            .consumers
+            .iter()
+            .all(|consumer| consumer.outcome == "ok")
+        && !options.no_index
+        && !report.events.iter().any(changes_messages);
+    is_sound.then(|| all_is_well(readable.clone(), state.first_seq, state.last_seq))
+}
+
+/// What the server's start would change of the account.
+fn confront(
+    ledger: &mut Ledger,
+    found: &Survey,
+    report: &StreamReport,
+    readable: &SeqSet,
+    options: &Options,
+) {
+    let removed = ledger.removed.values();
+    for seqs in removed {
+        ledger.returning.union_with(&intersection(seqs, readable));
+    }
+    let behaviour = Behaviour::of(options.server);
+    ledger.endangered = match report.refusal {
+        None => difference(&ledger.live, readable),
+        Some(Refusal::OpenFails) if behaviour.has(Feature::FailedOpenDeletes) => {
+            ledger.live.clone()
+        }
+        Some(_) => SeqSet::new(),
+    };
+    if report.refusal.is_none() {
+        let owed = intersection(&owed(found, report), &ledger.live);
+        ledger.endangered.union_with(&owed);
+    }
+    let trims = report
+        .events
+        .iter()
+        .any(|event| event.code == EventCode::LimitTrimmed);
+    if trims && let Some(below) = readable.first().and_then(|first| first.checked_sub(1)) {
+        // A limit that was lowered since.
+        let trimmed = within(&ledger.endangered, 0..=below);
+        for span in trimmed.spans() {
+            ledger.endangered.remove_range(span.clone());
+            ledger.live.remove_range(span);
+        }
+        ledger.remove(crate::report::Removal::Limit, &trimmed);
+    }
+}
+
+/// What a stream with interest retention lets go at the start because a consumer that still waits for it does not come up.
+fn owed(found: &Survey, report: &StreamReport) -> SeqSet {
+    let comes_up = |name: &str| {
+        let mut consumers = report.consumers.iter();
+        consumers.any(|consumer| consumer.name == name && consumer.outcome == "ok")
+    };
+    let consumers = &found.consumers;
+    let is_interest = found.gathered.evidence.meta.retention == Retention::Interest;
+    if !is_interest || consumers.iter().all(|consumer| comes_up(&consumer.name)) {
+        return SeqSet::new();
+    }
+    let last = found.trust.last.seq;
+    let up = consumers.iter().filter(|consumer| comes_up(&consumer.name));
+    let done = acknowledged(&up.map(judge).collect::<Vec<_>>(), last);
+    let by_all = acknowledged(&consumers.iter().map(judge).collect::<Vec<_>>(), last);
+    difference(&done, &by_all)
+}
+
+/// Brings the report in line with its ledger: what is lost, what the server says in vain, what comes back.
+pub(crate) fn conclude(report: &mut StreamReport) {
+    let Some(ledger) = &report.ledger else { return };
+    let mut told = Vec::new();
+    for (code, seqs) in [
+        (EventCode::MessagesLost, &ledger.lost),
+        (EventCode::FateUnknown, &ledger.unknown),
+        (EventCode::StartLosesMessages, &ledger.endangered),
+        (EventCode::DeletedReturn, &ledger.returning),
+    ] {
+        told.extend(told_of(code, seqs));
+    }
+    let lost = report.state.as_ref().and_then(|state| state.lost.as_ref());
+    let loses = ledger.holds_loss();
+    if let Some(lost) = lost.filter(|lost| !lost.seqs.is_empty()) {
+        let false_alarms = lost.seqs.iter().filter(|seq| !ledger.lost.contains(**seq));
+        let count = false_alarms.count();
+        if count > 0 {
+            let detail = format!("{count} of the {} sequences in state.lost", lost.seqs.len());
+            told.push(Event::new(EventCode::LossDisproved, detail));
+        }
+    }
+    report.loses_messages = loses;
+    if report.refusal.is_some() {
+        report.events.extend(told);
+        return;
+    }
+    if !loses {
+        for event in &mut report.events {
+            if event.code == EventCode::LostData {
+                event.severity = Severity::Info;
+            }
+        }
+    }
+    report.events.extend(told);
+    let worst = report.events.iter().map(|event| event.severity).max();
+    report.outcome = match (loses || !report.unreadable.is_empty(), worst) {
+        (true, _) => Outcome::Damaged,
+        (false, Some(Severity::Warn | Severity::Error)) => {
+            Outcome::Recovered.max(capped(report.outcome))
+        }
+        (false, _) => capped(report.outcome),
+    };
+}
+
+/// An outcome without a loss.
+fn capped(outcome: Outcome) -> Outcome {
+    outcome.min(Outcome::Recovered)
+}
+
+fn told_of(code: EventCode, seqs: &SeqSet) -> Option<Event> {
+    let first = seqs.first()?;
+    let all = stretches(seqs);
+    let mut shown: Vec<String> = all
+        .iter()
+        .take(STRETCHES_TOLD_MAX)
+        .map(|(from, to)| match from == to {
+            true => from.to_string(),
+            false => format!("{from} to {to}"),
+        })
+        .collect();
+    if all.len() > STRETCHES_TOLD_MAX {
+        shown.push("and more".to_owned());
+    }
+    let detail = format!("{}: sequences {}", seqs.len(), shown.join(", "));
+    Some(Event::new(code, detail).seq(first))
+}
