@@ -30,6 +30,7 @@ mod scan;
 mod scattered;
 mod starts;
 mod support;
+mod surroundings;
 mod taken;
 mod tidy;
 mod vault;
