@@ -53,8 +53,8 @@ fn store(dir: &Path, name: &str, messages: &[(&str, Vec<u8>)]) -> StreamDir {
         dir: dir.to_owned(),
     };
     let what = RecoverOptions {
-        accept_loss: false,
         undo: false,
+        ..RecoverOptions::default()
     };
     mend(&stream, &made::options(None), &what);
     stream
