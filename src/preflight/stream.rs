@@ -13,7 +13,7 @@ use crate::format::sets::difference;
 use crate::recovery::actions::{Action, ActionKind};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::foresee::{Foreseen, foresee};
-use crate::recovery::options::Options;
+use crate::recovery::options::{Options, Standing};
 use crate::recovery::report::{Refusal, Source, State, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::{StreamDir, Watch};
@@ -34,7 +34,20 @@ pub fn forecast(
     let around = preflight.surroundings.as_deref().unwrap_or(&unknown);
     let options = &as_by(options, preflight, around);
     if let Some(cause) = kept_away(fs, stream, options, around) {
-        return left_out(stream, preflight, cause);
+        // What its files hold is told all the same.
+        let mut foreseen = foresee(fs, stream, options, watch);
+        let ledger = account(
+            fs,
+            stream,
+            options,
+            &mut foreseen,
+            Start::StreamSkipped,
+            watch,
+        );
+        return Forecast {
+            ledger,
+            ..left_out(stream, preflight, cause)
+        };
     }
     opened(fs, stream, options, preflight, around, watch)
 }
@@ -50,11 +63,11 @@ fn opened(
 ) -> Forecast {
     let mut foreseen = foresee(fs, stream, options, watch);
     let server = Behaviour::of(preflight.server);
-    let opened = start_of(&foreseen, server);
+    let opened = start_of(&foreseen, server, options.standing);
     let deleted = around.after_its_start(stream);
     let deleted = deleted.filter(|_| opened == Start::Ok);
     let start = deleted.as_ref().map_or(opened, |_| Start::StreamDeleted);
-    let ledger = account(fs, stream, options, &mut foreseen, start, watch);
+    let mut ledger = account(fs, stream, options, &mut foreseen, start, watch);
     let mut lost = lost(ledger.as_ref(), start);
     let mut proven = ledger.as_ref().map_or(0, |ledger| ledger.endangered.len());
     let expired = expired(ledger.as_ref(), &foreseen.readable, opened);
@@ -74,6 +87,7 @@ fn opened(
         events.extend(back.events);
         proven += difference(&back.released.owed, &lost).len();
         lost.union_with(&back.released.owed);
+        endanger(ledger.as_mut(), &back.released.owed);
         released = back.released;
     }
     let (recreates, raft_group) = (foreseen.recreates, foreseen.raft_group);
@@ -190,7 +204,7 @@ fn spans(set: &SeqSet) -> Vec<(u64, u64)> {
 }
 
 /// What the server makes of the judgement.
-fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
+fn start_of(foreseen: &Foreseen, server: Behaviour, standing: Standing) -> Start {
     let report = &foreseen.report;
     let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
     let failed = if foreseen.raft_group || !server.has(Feature::FailedOpenDeletes) {
@@ -217,7 +231,10 @@ fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
         Some(Refusal::Io) => failed,
         // A consumer can bring the server down, or take its stream with it.
         None if told(EventCode::OpenWouldCrash) => Start::ServerDown,
-        None if told(EventCode::ConsumerStreamStopped) => Start::StreamSkipped,
+        // In a cluster only the consumer stays away.
+        None if told(EventCode::ConsumerStreamStopped) && standing == Standing::Standalone => {
+            Start::StreamSkipped
+        }
         None => Start::Ok,
     }
 }
@@ -269,6 +286,14 @@ fn account(
     report.ledger = Some(ledger);
     audit::conclude(report);
     report.ledger.take()
+}
+
+/// Puts live messages down as such that the start loses.
+fn endanger(ledger: Option<&mut Ledger>, seqs: &SeqSet) {
+    if let Some(ledger) = ledger {
+        let others = difference(seqs, &ledger.live);
+        ledger.endangered.union_with(&difference(seqs, &others));
+    }
 }
 
 /// What the server will not be able to hand out.
