@@ -32,12 +32,7 @@ pub fn forecast(
 ) -> Forecast {
     let unknown = Surroundings::unknown(options.standing);
     let around = preflight.surroundings.as_deref().unwrap_or(&unknown);
-    let options = &Options {
-        server: preflight.server,
-        standing: around.standing(),
-        quick: preflight.quick,
-        ..options.clone()
-    };
+    let options = &as_by(options, preflight, around);
     if let Some(cause) = kept_away(fs, stream, options, around) {
         // What its files hold is told all the same.
         let mut foreseen = foresee(fs, stream, options, watch);
@@ -149,9 +144,7 @@ fn aftermath(
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
     }
     if keeps_name(report, events, start, raft_group) {
-        let detail =
-            "creating a stream of this name would open this directory, old messages and all";
-        events.push(Event::new(EventCode::StreamNameTaken, detail));
+        events.push(name_taken());
     }
 }
 
@@ -174,6 +167,20 @@ fn duration(
         events.push(Event::new(EventCode::StartBeyondProbe, detail));
     }
     (start_seconds, (least, most), fits_probe)
+}
+
+/// The options of an examination as the server to come would make it.
+fn as_by(options: &Options, preflight: &PreflightOptions, around: &Surroundings) -> Options {
+    let mut options = Options {
+        server: preflight.server,
+        standing: around.standing(),
+        quick: preflight.quick,
+        ..options.clone()
+    };
+    if !Behaviour::of(preflight.server).has(Feature::FormerKey) {
+        options.keys.previous = None;
+    }
+    options
 }
 
 /// What reading every message does to the server; of a stream that is not there nothing can be read.
@@ -230,6 +237,11 @@ fn start_of(foreseen: &Foreseen, server: Behaviour, standing: Standing) -> Start
         }
         None => Start::Ok,
     }
+}
+
+fn name_taken() -> Event {
+    let detail = "creating a stream of this name would open this directory, old messages and all";
+    Event::new(EventCode::StreamNameTaken, detail)
 }
 
 /// Whether the directory of a stream that is left out stays while no stream runs on it (H38). One that is shown as offline

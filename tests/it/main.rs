@@ -13,6 +13,7 @@ mod downgrade;
 mod flipped;
 mod golden;
 mod hazards;
+mod hit;
 mod ledger;
 mod listed;
 mod made;
