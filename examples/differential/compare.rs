@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jetsam::recovery::events::EventCode;
+use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::report::{Refusal, Source, StreamReport};
 
 use crate::oracle::{Answer, GoState, Lost};
@@ -59,9 +59,16 @@ fn clip(text: String) -> String {
     )
 }
 
+/// Whether a server standing alone leaves the stream out, which is looked at, and mended, here all the same.
+pub fn wants_a_cluster(report: &StreamReport) -> bool {
+    let wants = |event: &Event| event.code == EventCode::ReplicasUnsupported;
+    report.events.iter().any(wants)
+}
+
 /// How the open call came out, in one word for both sides.
 fn our_outcome(report: &StreamReport) -> &'static str {
     match report.refusal {
+        None if wants_a_cluster(report) => "skipped",
         None => "opened",
         Some(Refusal::OpenFails) => "error",
         Some(Refusal::ServerDown) => "panic",

@@ -120,12 +120,13 @@ fn removes_on_its_own(case: &Case, foretold: &Forecast) -> bool {
             .any(|event| timers.contains(&event.code))
 }
 
-fn configuration(store: &Path, ports: &Path, ask: &Ask) -> String {
+fn configuration(release: &Release, store: &Path, ports: &Path, ask: &Ask) -> String {
     let mut jetstream = format!("store_dir: \"{}\"", store.display());
     if !ask.key.is_empty() {
         jetstream += &format!(", key: \"{}\"", ask.key);
     }
-    if !ask.prev_key.is_empty() {
+    // 2.9 does not know the setting.
+    if !ask.prev_key.is_empty() && release.version.line() > 9 {
         jetstream += &format!(", prev_key: \"{}\"", ask.prev_key);
     }
     if !ask.cipher.is_empty() {
@@ -144,7 +145,7 @@ fn start(release: &Release, store: &Path, dir: &Path, ask: &Ask) -> io::Result<O
     let ports = store.join("ports");
     fs::create_dir_all(&ports)?;
     let (config, log) = (store.join("server.conf"), store.join("server.log"));
-    fs::write(&config, configuration(store, &ports, ask))?;
+    fs::write(&config, configuration(release, store, &ports, ask))?;
     let mut child = Command::new(&release.program)
         .arg("-c")
         .arg(&config)

@@ -22,6 +22,8 @@ pub mod replay;
 pub use acks::{Consumer, acknowledged};
 pub use replay::{Checkpoint, Limits, Replay, Replayed, Rollup, Stored, subject_id};
 
+use std::collections::BTreeMap;
+
 use crate::format::seqset::SeqSet;
 use crate::format::sets::{difference, intersection, missing_in, remove_all, within};
 use crate::format::state::{BlockEntry, StateFile};
@@ -281,8 +283,9 @@ impl Gone<'_> {
             self.settle_age(entry, ledger);
         }
         if self.index.standing == Standing::Stale || self.deleted_since() {
+            let overtaken = Overtaken::of(witnesses, self.index.state);
             for entry in &self.index.state.blocks {
-                self.settle_block(entry, ledger);
+                self.settle_block(entry, &overtaken, ledger);
             }
         }
         ledger.lost.union_with(&self.left);
@@ -318,7 +321,7 @@ impl Gone<'_> {
         }
     }
 
-    fn settle_block(&mut self, entry: &BlockEntry, ledger: &mut Ledger) {
+    fn settle_block(&mut self, entry: &BlockEntry, overtaken: &Overtaken, ledger: &mut Ledger) {
         let of_block = self.of_block(entry);
         if of_block.is_empty() {
             return;
@@ -346,7 +349,7 @@ impl Gone<'_> {
         if of_block.is_empty() {
             return;
         }
-        match self.superseded(entry) {
+        match self.superseded(entry, overtaken) {
             Superseded::All => self.take(Removal::SubjectLimit, &of_block, ledger),
             Superseded::Some => self.leave_open(&of_block, ledger),
             Superseded::None if file.is_none() && self.deleted_since() => {
@@ -371,32 +374,9 @@ impl Gone<'_> {
     }
 
     /// How many of a block's missing messages newer ones of their subjects have taken.
-    fn superseded(&self, entry: &BlockEntry) -> Superseded {
-        let most = self.witnesses.per_subject;
-        let later = &self.witnesses.replayed.later;
-        if most == 0 || later.is_empty() {
-            return Superseded::None;
-        }
-        let mut taken = 0_u64;
-        let mut perhaps = false;
-        for subject in self.index.state.subjects.iter() {
-            let spans = subject.first_block..=subject.last_block;
-            if !spans.contains(&entry.number) {
-                continue;
-            }
-            let Some(stored) = later.get(&subject_id(subject.subject)) else {
-                continue;
-            };
-            let removed = subject.total.saturating_add(*stored).saturating_sub(most);
-            if subject.total == 1 && subject.last_block != entry.number {
-                continue;
-            }
-            if subject.total == 1 || subject.first_block == subject.last_block {
-                taken = taken.saturating_add(removed.min(subject.total));
-            } else {
-                perhaps |= removed > 0;
-            }
-        }
+    fn superseded(&self, entry: &BlockEntry, overtaken: &Overtaken) -> Superseded {
+        let taken = overtaken.taken.get(&entry.number).copied().unwrap_or(0);
+        let perhaps = overtaken.perhaps.contains(u64::from(entry.number));
         let last = entry.last_sequence.min(self.index.state.last_sequence);
         let here = within(self.index.counted, entry.first_sequence..=last);
         // Of those that were taken, some are there, and some were deleted first.
@@ -408,6 +388,42 @@ impl Gone<'_> {
             more if more >= missing => Superseded::All,
             _ => Superseded::Some,
         }
+    }
+}
+
+/// What messages stored since the index took of those it lists, by block.
+#[derive(Debug, Default)]
+struct Overtaken {
+    /// How many, where a subject's messages all stand in the one block.
+    taken: BTreeMap<u32, u64>,
+    /// Blocks of subjects that stand in several of them.
+    perhaps: SeqSet,
+}
+
+impl Overtaken {
+    fn of(witnesses: &Witnesses<'_>, state: &StateFile) -> Self {
+        let mut overtaken = Overtaken::default();
+        let most = witnesses.per_subject;
+        let later = &witnesses.replayed.later;
+        if most == 0 || later.is_empty() {
+            return overtaken;
+        }
+        for subject in state.subjects.iter() {
+            let Some(stored) = later.get(&subject_id(subject.subject)) else {
+                continue;
+            };
+            let removed = subject.total.saturating_add(*stored).saturating_sub(most);
+            let (first, last) = (subject.first_block, subject.last_block);
+            if subject.total == 1 || first == last {
+                let taken = overtaken.taken.entry(last).or_default();
+                *taken = taken.saturating_add(removed.min(subject.total));
+            } else if removed > 0 && first < last {
+                overtaken
+                    .perhaps
+                    .insert_range(u64::from(first)..=u64::from(last));
+            }
+        }
+        overtaken
     }
 }
 

@@ -91,6 +91,16 @@ pub(super) fn coming_back(
             }
         }
     }
+    let beyond = settings_of(fs, stream, options)
+        .and_then(|meta| around.most_consumers(stream, &meta, options.server));
+    if let Some((most, cause)) = beyond
+        && up.len() > most
+    {
+        events.push(cause);
+        let left_out: Vec<String> = up.iter().skip(most).cloned().collect();
+        up.retain(|name| !left_out.contains(name));
+        limited.extend(left_out);
+    }
     let released = released(fs, stream, options, live, &up, watch);
     if let Some(first) = released.owed.first() {
         let detail = format!(

@@ -172,3 +172,86 @@ impl Claim {
         unacknowledged || state.redelivered.contains_key(&seq)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::consumer::{Pending, SequencePair};
+    use crate::format::meta::ConsumerMeta;
+
+    /// A consumer that has acknowledged up to `floor`, was handed messages up to `delivered`, and has `pending` of them open.
+    fn holder(json: &str, floor: u64, delivered: u64, pending: &[u64]) -> Holder {
+        let pair = |stream| SequencePair {
+            consumer: stream,
+            stream,
+        };
+        let pending = pending.iter().map(|seq| (*seq, Pending::default()));
+        Holder {
+            name: "C".into(),
+            meta: ConsumerMeta::parse(json.as_bytes()).ok(),
+            state: Some(ConsumerState {
+                ack_floor: pair(floor),
+                delivered: pair(delivered),
+                pending: pending.collect(),
+                ..ConsumerState::default()
+            }),
+        }
+    }
+
+    fn claim(holder: Holder) -> Claim {
+        Claim::of(holder, &["C".to_owned()].into(), 100, true)
+    }
+
+    /// The sequences up to 20 that fulfil something.
+    fn seqs(wanted: impl Fn(u64) -> bool) -> Vec<u64> {
+        (1..=20).filter(|seq| wanted(*seq)).collect()
+    }
+
+    #[test]
+    fn what_is_acknowledged_out_of_turn_is_done_with() {
+        let claim = claim(holder(r#"{"ack_policy":"explicit"}"#, 3, 8, &[4, 6]));
+        assert_eq!(claim.end(), 8);
+        assert_eq!(
+            seqs(|seq| claim.is_done_with(seq, b"s")),
+            [1, 2, 3, 5, 7, 8]
+        );
+        let open: Vec<u64> = [4, 6].into_iter().chain(9..=20).collect();
+        assert_eq!(seqs(|seq| claim.waits_for(seq, b"s")), open);
+    }
+
+    #[test]
+    fn with_one_acknowledgement_for_all_only_the_floor_counts() {
+        let claim = claim(holder(r#"{"ack_policy":"all"}"#, 3, 8, &[]));
+        assert_eq!(seqs(|seq| claim.is_done_with(seq, b"s")), [1, 2, 3]);
+        assert!(claim.waits_for(4, b"s") && !claim.waits_for(3, b"s"));
+    }
+
+    #[test]
+    fn a_filter_bounds_both_claims() {
+        let claim = claim(holder(r#"{"filter_subjects":["a.*","b"]}"#, 3, 3, &[]));
+        assert!(claim.is_done_with(2, b"a.x") && !claim.is_done_with(2, b"c"));
+        assert!(claim.waits_for(4, b"b") && !claim.waits_for(4, b"a.x.y"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_waits_for_everything() {
+        let unread = Holder {
+            name: "C".into(),
+            meta: None,
+            state: None,
+        };
+        let claim = claim(unread);
+        assert_eq!(claim.end(), 0);
+        assert!(claim.waits_for(1, b"s") && !claim.is_done_with(1, b"s"));
+    }
+
+    #[test]
+    fn a_consumer_ahead_of_its_stream_is_passed_over_by_older_servers() {
+        let of = |cut_back| {
+            let holder = holder("{}", 200, 200, &[]);
+            Claim::of(holder, &BTreeSet::new(), 100, cut_back)
+        };
+        assert!(of(true).is_done_with(100, b"s"));
+        assert!(!of(false).is_done_with(100, b"s") && !of(false).waits_for(100, b"s"));
+    }
+}

@@ -13,7 +13,7 @@ use crate::format::sets::difference;
 use crate::recovery::actions::{Action, ActionKind};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::foresee::{Foreseen, foresee};
-use crate::recovery::options::Options;
+use crate::recovery::options::{Options, Standing};
 use crate::recovery::report::{Refusal, Source, State, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::{StreamDir, Watch};
@@ -32,14 +32,22 @@ pub fn forecast(
 ) -> Forecast {
     let unknown = Surroundings::unknown(options.standing);
     let around = preflight.surroundings.as_deref().unwrap_or(&unknown);
-    let options = &Options {
-        server: preflight.server,
-        standing: around.standing(),
-        quick: preflight.quick,
-        ..options.clone()
-    };
+    let options = &as_by(options, preflight, around);
     if let Some(cause) = kept_away(fs, stream, options, around) {
-        return left_out(stream, preflight, cause);
+        // What its files hold is told all the same.
+        let mut foreseen = foresee(fs, stream, options, watch);
+        let ledger = account(
+            fs,
+            stream,
+            options,
+            &mut foreseen,
+            Start::StreamSkipped,
+            watch,
+        );
+        return Forecast {
+            ledger,
+            ..left_out(stream, preflight, cause)
+        };
     }
     opened(fs, stream, options, preflight, around, watch)
 }
@@ -55,11 +63,11 @@ fn opened(
 ) -> Forecast {
     let mut foreseen = foresee(fs, stream, options, watch);
     let server = Behaviour::of(preflight.server);
-    let opened = start_of(&foreseen, server);
+    let opened = start_of(&foreseen, server, options.standing);
     let deleted = around.after_its_start(stream);
     let deleted = deleted.filter(|_| opened == Start::Ok);
     let start = deleted.as_ref().map_or(opened, |_| Start::StreamDeleted);
-    let ledger = account(fs, stream, options, &mut foreseen, start, watch);
+    let mut ledger = account(fs, stream, options, &mut foreseen, start, watch);
     let mut lost = lost(ledger.as_ref(), start);
     let mut proven = ledger.as_ref().map_or(0, |ledger| ledger.endangered.len());
     let expired = expired(ledger.as_ref(), &foreseen.readable, opened);
@@ -79,6 +87,7 @@ fn opened(
         events.extend(back.events);
         proven += difference(&back.released.owed, &lost).len();
         lost.union_with(&back.released.owed);
+        endanger(ledger.as_mut(), &back.released.owed);
         released = back.released;
     }
     let (recreates, raft_group) = (foreseen.recreates, foreseen.raft_group);
@@ -135,9 +144,7 @@ fn aftermath(
         events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
     }
     if keeps_name(report, events, start, raft_group) {
-        let detail =
-            "creating a stream of this name would open this directory, old messages and all";
-        events.push(Event::new(EventCode::StreamNameTaken, detail));
+        events.push(name_taken());
     }
 }
 
@@ -162,6 +169,20 @@ fn duration(
     (start_seconds, (least, most), fits_probe)
 }
 
+/// The options of an examination as the server to come would make it.
+fn as_by(options: &Options, preflight: &PreflightOptions, around: &Surroundings) -> Options {
+    let mut options = Options {
+        server: preflight.server,
+        standing: around.standing(),
+        quick: preflight.quick,
+        ..options.clone()
+    };
+    if !Behaviour::of(preflight.server).has(Feature::FormerKey) {
+        options.keys.previous = None;
+    }
+    options
+}
+
 /// What reading every message does to the server; of a stream that is not there nothing can be read.
 fn reading(events: &[Event], start: Start, server: Behaviour) -> Reading {
     let unbounded = !server.has(Feature::HeaderBoundsChecked);
@@ -183,7 +204,7 @@ fn spans(set: &SeqSet) -> Vec<(u64, u64)> {
 }
 
 /// What the server makes of the judgement.
-fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
+fn start_of(foreseen: &Foreseen, server: Behaviour, standing: Standing) -> Start {
     let report = &foreseen.report;
     let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
     let failed = if foreseen.raft_group || !server.has(Feature::FailedOpenDeletes) {
@@ -210,9 +231,17 @@ fn start_of(foreseen: &Foreseen, server: Behaviour) -> Start {
         Some(Refusal::Io) => failed,
         // A consumer can bring the server down, or take its stream with it.
         None if told(EventCode::OpenWouldCrash) => Start::ServerDown,
-        None if told(EventCode::ConsumerStreamStopped) => Start::StreamSkipped,
+        // In a cluster only the consumer stays away.
+        None if told(EventCode::ConsumerStreamStopped) && standing == Standing::Standalone => {
+            Start::StreamSkipped
+        }
         None => Start::Ok,
     }
+}
+
+fn name_taken() -> Event {
+    let detail = "creating a stream of this name would open this directory, old messages and all";
+    Event::new(EventCode::StreamNameTaken, detail)
 }
 
 /// Whether the directory of a stream that is left out stays while no stream runs on it (H38). One that is shown as offline
@@ -257,6 +286,14 @@ fn account(
     report.ledger = Some(ledger);
     audit::conclude(report);
     report.ledger.take()
+}
+
+/// Puts live messages down as such that the start loses.
+fn endanger(ledger: Option<&mut Ledger>, seqs: &SeqSet) {
+    if let Some(ledger) = ledger {
+        let others = difference(seqs, &ledger.live);
+        ledger.endangered.union_with(&difference(seqs, &others));
+    }
 }
 
 /// What the server will not be able to hand out.

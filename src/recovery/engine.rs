@@ -234,6 +234,12 @@ impl Steps<'_> {
         if row == Row::D18 {
             return Ok(Source::Index);
         }
+        if !server.has(Feature::IndexFile) {
+            // It may be there all the same: such a server does not look.
+            model
+                .events
+                .retain(|event| event.code != EventCode::IndexAbsent);
+        }
         let prior = model.start_over();
         // The server looks for a purge once more before it reads the blocks, and a purge that the
         // first look took back no longer hides what another had left.

@@ -168,6 +168,7 @@ event_codes! {
     ConsumerStateCorrupt, "consumer-state-corrupt", Error;
     ConsumerStateEmpty, "consumer-state-empty", Warn;
     ConsumerDisabled, "consumer-disabled", Warn;
+    ConsumerWouldStick, "consumer-would-stick", Error;
     ConsumerStateMissing, "consumer-state-missing", Warn;
     ConsumerRenamed, "consumer-renamed", Warn;
     ConsumerRebuilt, "consumer-rebuilt", Warn;

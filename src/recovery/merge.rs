@@ -83,11 +83,7 @@ impl Model<'_> {
             return Err(Fault::block(number, Cause::Missing));
         }
         let mut block = self.new_block(number);
-        match &found.key {
-            BlockKey::Opened(opened) if opened.converting => self.keyed.1 += 1,
-            BlockKey::Opened(_) => self.keyed.0 += 1,
-            _ => {}
-        }
+        self.count_key(&found.key);
         let file = self.disk.block(number);
         file.key = Some(found.key.clone());
         file.encrypt_anew = found.encrypt_anew;
@@ -245,6 +241,14 @@ impl Model<'_> {
         Ok(())
     }
 
+    fn count_key(&mut self, key: &BlockKey) {
+        match key {
+            BlockKey::Opened(opened) if opened.converting => self.keyed.1 += 1,
+            BlockKey::Opened(_) => self.keyed.0 += 1,
+            _ => {}
+        }
+    }
+
     fn note_conversion(&mut self, number: u32, encrypt_anew: Option<bool>) {
         let (code, kind, why) = match encrypt_anew {
             None => return,
@@ -314,7 +318,8 @@ impl Model<'_> {
             // A file that opens and cannot be read: a directory.
             Cause::Io(_) if !self.disk.files.is_dir(&self.disk.block_path(number)) => false,
             Cause::Io(_) => !server.has(Feature::BlockFaultFailsOpen),
-            _ if !server.has(Feature::Tombstones) => false,
+            // An empty block is no obstacle there to being encrypted; then it goes like any without a message.
+            _ if !server.has(Feature::Tombstones) => matches!(cause, Cause::Misaligned),
             _ if !server.has(Feature::BlockFaultFailsOpen) => true,
             Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Feature::BadBlockKeyDeletes),
             _ => false,

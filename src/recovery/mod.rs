@@ -27,6 +27,7 @@ mod session;
 mod settings;
 mod standing;
 mod streams;
+mod stuck;
 mod subjects;
 mod timers;
 mod trials;

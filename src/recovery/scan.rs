@@ -358,19 +358,7 @@ impl<'a> Scanner<'a> {
         let decoded = match decoded {
             Ok(found) if !found.compressed => Ok(found),
             known if self.rules.server.has(Feature::Compression) => known,
-            // What is not known to be compressed is taken as it lies.
-            _ => {
-                let name = format!("{msgs}/{number}.blk");
-                let again = files.read_into(&name, &mut self.file);
-                again.map_err(|fault| plain(Cause::Other(fault.to_string())))?;
-                if let Some(cipher) = &cipher {
-                    let _ = cipher.apply(&mut self.file, 0);
-                }
-                Ok(content::Decoded {
-                    compressed: false,
-                    tail: content::tail_of(&self.file),
-                })
-            }
+            _ => Ok(self.as_it_lies(number, cipher.as_ref()).map_err(plain)?),
         };
         let bytes = mapping.as_deref().unwrap_or(&self.file);
         if decoded.as_ref().is_ok_and(|decoded| !decoded.compressed)
@@ -390,6 +378,24 @@ impl<'a> Scanner<'a> {
             decoded,
             tail,
             file_length,
+        })
+    }
+
+    /// Has the block's file in `self.file` once more, not decompressed: to a server that does not know compression.
+    fn as_it_lies(
+        &mut self,
+        number: u32,
+        cipher: Option<&BlockCipher>,
+    ) -> Result<content::Decoded, Cause> {
+        let ScanRules { files, msgs, .. } = self.rules;
+        let again = files.read_into(&format!("{msgs}/{number}.blk"), &mut self.file);
+        again.map_err(|fault| Cause::Other(fault.to_string()))?;
+        if let Some(cipher) = cipher {
+            let _ = cipher.apply(&mut self.file, 0);
+        }
+        Ok(content::Decoded {
+            compressed: false,
+            tail: content::tail_of(&self.file),
         })
     }
 

@@ -7,8 +7,8 @@
 //! Left out, because nothing of what a start does to messages hangs on it, or because only a damage nobody writes by
 //! accident could tell:
 //!
-//! * 2.9 did not try the former key, wrote `N.idx` files, and before 2.9.22 took a tombstone for a message with a sequence
-//!   beyond all others; here it is 2.9.22 and later, with the former key;
+//! * 2.9 wrote `N.idx` files, and before 2.9.22 took a tombstone for a message with a sequence beyond all others; here it is
+//!   2.9.22 and later;
 //! * 2.10.0 to 2.10.20 read only the last and the following blocks again where the index is stale; here they read all of
 //!   them, as 2.10.21 does. Damage in earlier blocks is then foretold although such a server would not meet it at the start.
 //! * indexing a block before 2.11.12 and 2.12.3 accepted records that disagree with the range known of the block; here it is
@@ -214,6 +214,8 @@ pub enum Feature {
     Compression,
     /// The configured first sequence.
     FirstSeq,
+    /// A former key beside the configured one.
+    FormerKey,
     /// The totals of `index.db` are held against its own block list (row D17).
     IndexTotalsChecked,
     /// The TTL wheel.
@@ -310,6 +312,7 @@ impl Feature {
         (Feature::Tombstones, &[from(10, 0)]),
         (Feature::Compression, &[from(10, 0)]),
         (Feature::FirstSeq, &[from(10, 0)]),
+        (Feature::FormerKey, &[from(10, 0)]),
         (
             Feature::IndexTotalsChecked,
             &[(10, 6, 20), from(10, 23), from(11, 0)],

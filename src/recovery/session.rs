@@ -15,6 +15,7 @@ use super::reach::unreachable;
 use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
 use super::server::Behaviour;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
+use super::stuck;
 use super::walked::WalkedBlocks;
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
@@ -168,6 +169,7 @@ pub(super) fn judge_how(
     let keys = setup.keys(options);
     let found = consumers::judge(files, &keys, &setup.meta.subjects, last_seq, server);
     let batches = batches::pending(files, &opened.model, &setup.meta);
+    let stops = stuck::stops(&opened.model);
     let mut readable = live_of(&opened.model);
     let changes = fill(&mut report, opened, options.collect);
     for seq in &report.unreadable {
@@ -179,6 +181,8 @@ pub(super) fn judge_how(
         .extend(ignored::of_stream(&setup.meta, server));
     report.events.extend(batches);
     report.events.extend(found.events);
+    let stuck = stuck::events(&stops, &report.consumers);
+    report.events.extend(stuck);
     report.outcome = outcome_of(&report).max(found.outcome.min(Outcome::Damaged));
     Examined {
         report,

@@ -50,7 +50,7 @@ use crate::recovery::options::{Keys, Options};
 use crate::recovery::walked::WalkedBlocks;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 use aside::Aside;
-use rules::{Union, are_one_stream, best, newest_consumers, unite};
+use rules::{Union, are_one_stream, best, newest_consumers, unite, united};
 
 /// How copies are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -295,7 +295,7 @@ impl Merging<'_> {
             entropy,
             watch,
         )?;
-        let mut made = report_of(copies, &union, &conflicts, quarantined, written.seqs.len());
+        let mut made = report_of(copies, &union, &conflicts, quarantined, &written.seqs);
         made.stream.events.extend(events);
         report::take_state(&mut made, settled);
         made.stream.consumers.extend(consumers.left_out);
@@ -454,7 +454,7 @@ fn report_of(
     union: &Union,
     conflicts: &SeqSet,
     quarantined: u64,
-    kept: u64,
+    kept: &SeqSet,
 ) -> SalvageReport {
     let mut all: Vec<SalvageReport> = copies
         .iter()
@@ -464,7 +464,7 @@ fn report_of(
     lost.union_with(conflicts);
     let several = all.len() > 1;
     let mut totals = crate::recovery::report::SalvageTotals {
-        recovered: kept,
+        recovered: kept.len(),
         uncertain: union.uncertain.len(),
         quarantined,
         lost: lost.len(),
@@ -492,6 +492,8 @@ fn report_of(
         events.push(Event::new(EventCode::MessagesLost, detail).seq(*first));
     }
     let mut made = all.swap_remove(0);
+    let ledgers = copies.iter().map(|copy| &copy.found.ledger);
+    made.stream.ledger = Some(united(ledgers, kept, &lost));
     made.stream.loses_messages = totals.lost > 0;
     made.stream.salvage = Some(totals);
     made.stream.events = events;

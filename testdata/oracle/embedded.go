@@ -156,9 +156,10 @@ func streamsOf(srv *server.Server, indexed map[string]bool, log []string) map[st
 }
 
 func streamOf(mset reflect.Value, fast bool) stream {
-	field := mset.FieldByName("store")
-	if field.IsNil() {
-		return stream{Offline: mset.FieldByName("offlineReason").String()}
+	field, offline := mset.FieldByName("store"), mset.FieldByName("offlineReason").String()
+	// One that is stopped over a consumer has a store still.
+	if field.IsNil() || offline != "" {
+		return stream{Offline: offline}
 	}
 	held := *(*server.StreamStore)(unsafe.Pointer(field.UnsafeAddr()))
 	if held.Type() != server.FileStorage {

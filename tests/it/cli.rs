@@ -269,6 +269,33 @@ mod on_real_stores {
     }
 
     #[test]
+    fn consumers_that_stick_at_a_compressed_block_are_named() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let from = testdata("golden/v2.15.2/s2-none/jetstream/$G/streams/ORDERS");
+        let dir = temp.path().join("ORDERS");
+        copy_tree(&from, &dir);
+        let sticking = || {
+            let (document, exit) = json(&format!("check {} --json", dir.display()));
+            let events = document["streams"][0]["events"].as_array().cloned();
+            let stuck = events
+                .into_iter()
+                .flatten()
+                .filter(|event| event["code"] == "consumer-would-stick");
+            (stuck.collect::<Vec<_>>(), exit)
+        };
+        assert_eq!(sticking(), (Vec::new(), 0));
+        let block = dir.join("msgs/1.blk");
+        let mut bytes = fs::read(&block).expect("a block");
+        assert!(bytes.starts_with(b"cmp"), "compressed");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(&block, bytes).expect("write");
+        let (stuck, exit) = sticking();
+        assert_eq!((stuck.len(), exit), (1, 4));
+        assert_eq!(stuck[0]["file"], "msgs/1.blk");
+    }
+
+    #[test]
     fn an_encrypted_store_wants_its_key() {
         let store = testdata("golden/v2.15.2/s2-aes").display().to_string();
         let (document, exit) = json(&format!("check {store} --json"));

@@ -392,8 +392,8 @@ fn h24_what_would_bring_the_server_down_is_refused_or_reported() {
         "H24-last-block-number-endless",
     ] {
         see(case)
-            .is_refused(Refusal::OpenFails)
-            .event(EventCode::ServerWouldSkipStream);
+            .is_refused(Refusal::ServerDown)
+            .event(EventCode::OpenWouldCrash);
     }
     for case in ["11.5-sealed-meta-short", "11.5-sealed-state-short"] {
         let seen = see(case);
@@ -475,8 +475,8 @@ fn h33_what_brought_the_whole_server_down_fails_the_one_stream() {
         "7.6-backward-meets-s2",
     ] {
         see(case)
-            .is_refused(Refusal::ServerDown)
-            .event(EventCode::OpenWouldCrash);
+            .is_refused(Refusal::OpenFails)
+            .event(EventCode::ServerWouldSkipStream);
     }
 }
 

@@ -289,6 +289,16 @@ fn a_consumer_that_does_not_come_up_endangers_what_it_waits_for() {
     assert!(said.ledger.lost.is_empty());
 }
 
+#[test]
+fn a_staged_purge_older_than_what_it_would_replace_is_not_carried_out() {
+    let case = Case::unpack("32-stale-partial-purge");
+    let said = said_as_the_dump(&case, "T", &case_options());
+    assert_eq!(said.ledger.live.len(), 1499);
+    // The server carries it out.
+    assert_eq!(said.check.state.map(|state| state.messages), Some(0));
+    assert_eq!(stretches(&said.ledger.endangered), [(1, 1499)]);
+}
+
 /// What the servers said themselves just before the end, of stores that were stopped, killed, or left with an older index.
 #[test]
 fn live_is_what_the_server_said_before_it_was_killed() {

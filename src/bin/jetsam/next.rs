@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::{Outcome, Refusal, StreamReport};
 
 use crate::args::RawArgs;
@@ -98,8 +99,18 @@ pub fn after_looking(reports: &[StreamReport], command: &Command, run: Run, page
         ));
     }
     if run == Run::Recover && reports.iter().any(verdict::awaits_consent) {
+        let by_age = |report: &StreamReport| {
+            report
+                .events
+                .iter()
+                .any(|event| event.code == EventCode::ExpiryNeedsConsent)
+        };
+        let accept = match reports.iter().any(by_age) {
+            true => "--accept-expiry",
+            false => "--accept-loss",
+        };
         lines.push((
-            format!("jetsam recover {path} --accept-loss{again}"),
+            format!("jetsam recover {path} {accept}{again}"),
             "or go on and let these messages go",
         ));
     } else if run == Run::Recover

@@ -630,7 +630,7 @@ mod tests {
     fn what_cannot_be_understood_is_wrong_usage() {
         use crate::args::{Invocation, parse};
         for (line, want) in [
-            ("preflight D --server 2.9", "nothing is known of server 2.9"),
+            ("preflight D --server 2.8", "nothing is known of server 2.8"),
             ("preflight D --server new", "no server version"),
             ("preflight D --probe soon", "--probe takes a duration"),
             ("preflight D --probe 0s", "no time to wait"),

@@ -25,10 +25,8 @@ pub fn was_applied(report: &StreamReport, run: Run) -> bool {
 
 /// Whether it waits for the word that messages may go.
 pub fn awaits_consent(report: &StreamReport) -> bool {
-    report
-        .events
-        .iter()
-        .any(|event| event.code == EventCode::LossNeedsConsent)
+    const ASKS: [EventCode; 2] = [EventCode::LossNeedsConsent, EventCode::ExpiryNeedsConsent];
+    report.events.iter().any(|event| ASKS.contains(&event.code))
 }
 
 /// The verdict over all streams, one line without its end.
@@ -84,7 +82,7 @@ fn consent(report: &StreamReport) -> String {
         Some(ledger) if !ledger.holds_loss() && !ledger.expired.is_empty() => {
             let (expired, live) = (ledger.expired.len(), ledger.live.len());
             format!(
-                "{} of {} would be removed by age, so nothing was changed: --no-expire keeps them, --accept-loss lets them go",
+                "{} of {} would be removed by age, so nothing was changed: --no-expire keeps them, --accept-expiry lets them go",
                 units::count(expired),
                 ledger::messages(expired.saturating_add(live))
             )
@@ -289,13 +287,13 @@ mod tests {
         told.ledger = Some(ledger(9, 5));
         let mut consent = sample::damaged();
         let asks = Event::new(EventCode::LossNeedsConsent, "");
-        consent.events.push(asks.clone());
+        consent.events.push(asks);
         let aged = StreamReport {
             ledger: Some(Ledger {
                 expired: (1..=1_234).collect(),
                 ..Ledger::default()
             }),
-            events: vec![asks],
+            events: vec![Event::new(EventCode::ExpiryNeedsConsent, "")],
             ..sample::clean()
         };
         let cases = [
@@ -327,7 +325,7 @@ mod tests {
                 aged,
                 Run::Recover,
                 "1,234 of 1,234 messages would be removed by age, so nothing was changed: \
-                 --no-expire keeps them, --accept-loss lets them go",
+                 --no-expire keeps them, --accept-expiry lets them go",
             ),
             (
                 sample::refused(),

@@ -67,7 +67,7 @@ impl Surroundings {
         let limited = settings.max_file.is_some()
             || accounts
                 .into_iter()
-                .any(|account| account.max_store.is_some());
+                .any(|account| account.max_store.is_some() || account.max_consumers.is_some());
         let dir = match (&self.placement, &facts.store_dir) {
             (Placement::There, Some(store_dir)) => store_dir.join(JETSTREAM),
             (Placement::Above, Some(store_dir)) => store_dir.clone(),
@@ -135,12 +135,23 @@ impl Surroundings {
         let mut accounts: BTreeMap<String, i64> = BTreeMap::new();
         for counted in streams {
             let key = (counted.account().to_owned(), counted.meta.name.clone());
+            let own = settings.account(Some(&key.0));
+            let consumers = own.and_then(|account| account.max_consumers.as_ref());
+            let consumers = consumers.filter(|limit| limit.value > 0);
+            if let Some(limit) = consumers.filter(|limit| counted.meta.max_consumers > limit.value)
+            {
+                let detail = format!(
+                    "a stream of the account may have {} consumers at most, this one is configured for {}: server {} leaves it out",
+                    limit.value, counted.meta.max_consumers, self.server
+                );
+                let event = event(EventCode::LimitLeavesStreamOut, &limit.place, detail);
+                self.crowded.insert(key, event);
+                continue;
+            }
             let bytes = counted.meta.max_bytes;
             let added = if bytes < 0 { 1 } else { bytes };
             let account = accounts.entry(key.0.clone()).or_default();
-            let limit = settings
-                .account(Some(&key.0))
-                .and_then(|account| account.max_store.as_ref());
+            let limit = own.and_then(|account| account.max_store.as_ref());
             let limits = [
                 ("account", limit, *account),
                 ("server", settings.max_file.as_ref(), server),

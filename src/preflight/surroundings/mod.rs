@@ -31,7 +31,7 @@ use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::recovery::StreamDir;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Options, Standing};
-use crate::recovery::server::ServerVersion;
+use crate::recovery::server::{Behaviour, Feature, ServerVersion};
 use crate::server_config::{ConfigError, Map};
 
 /// The account a server without accounts keeps its streams in.
@@ -279,6 +279,37 @@ impl Surroundings {
         let settings = self.settings.as_ref()?;
         let account = stream.account.as_deref();
         settings.consumer_limit(account, name, meta)
+    }
+
+    /// How many consumers of a stream come back, and what keeps the others away: servers that hold the limits against what is
+    /// there bring the first ones back, by name.
+    #[must_use]
+    pub fn most_consumers(
+        &self,
+        stream: &StreamDir,
+        meta: &StreamMeta,
+        server: ServerVersion,
+    ) -> Option<(usize, Event)> {
+        if Behaviour::of(server).has(Feature::RecoverySkipsLimits) {
+            return None;
+        }
+        let settings = self.settings.as_ref();
+        let account = settings.and_then(|settings| settings.account(stream.account.as_deref()));
+        let of_account = account.and_then(|account| account.max_consumers.as_ref());
+        let of_account = of_account.filter(|set| set.value > 0);
+        let (most, place) = match of_account {
+            Some(set) if meta.max_consumers <= 0 || set.value < meta.max_consumers => {
+                (set.value, set.place.to_string())
+            }
+            _ => (meta.max_consumers, "meta.inf".to_owned()),
+        };
+        let most = usize::try_from(most).ok().filter(|most| *most > 0)?;
+        let detail = format!(
+            "the stream may have {most} consumers: server {server} brings back the first by name, the others are left out, their \
+             files stay"
+        );
+        let event = Event::new(EventCode::LimitLeavesConsumerOut, detail).file(place);
+        Some((most, event))
     }
 
     /// What deletes a stream once it is up.

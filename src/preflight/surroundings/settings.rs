@@ -83,6 +83,8 @@ pub struct Account {
     pub max_bytes_required: Option<Set<bool>>,
     /// Most that a consumer may be configured to leave unacknowledged.
     pub max_ack_pending: Option<Set<i64>>,
+    /// Most consumers of one stream.
+    pub max_consumers: Option<Set<i64>>,
 }
 
 /// A cluster's or gateway's listener.
@@ -417,6 +419,7 @@ impl Reader {
             disk_max_stream_bytes: None,
             max_bytes_required: None,
             max_ack_pending: None,
+            max_consumers: None,
         };
         if let Some(map) = map {
             self.known(map, Section::Account);
@@ -431,6 +434,8 @@ impl Reader {
                     let required = &["max_bytes_required", "max_stream_bytes", "max_bytes"];
                     account.max_bytes_required = self.flag(limits, required);
                     account.max_ack_pending = self.integer(limits, &["max_ack_pending"]);
+                    let consumers = &["max_consumers", "consumers"];
+                    account.max_consumers = self.integer(limits, consumers);
                 }
             }
         }

@@ -420,3 +420,35 @@ fn an_operator_leaves_the_accounts_untold() {
         at("surroundings-untold", ":2:1")
     );
 }
+
+#[test]
+fn older_servers_bring_the_first_consumers_back() {
+    let text = "jetstream { store_dir: /data }\naccounts { A { jetstream { max_consumers: 2 } } }";
+    let around = case().of(text);
+    let most = |server: &str, meta: &StreamMeta| {
+        let server = server.parse().expect("a version");
+        let found = around.most_consumers(&stream("A", "S"), meta, server)?;
+        Some((found.0, found.1.file.unwrap_or_default()))
+    };
+    let (free, own) = (
+        meta(r#"{"name":"S","max_consumers":-1}"#),
+        meta(r#"{"name":"S","max_consumers":1}"#),
+    );
+    assert_eq!(most("2.12.4", &free), Some((2, format!("{FILE}:2:28"))));
+    assert_eq!(most("2.10", &own), Some((1, "meta.inf".to_owned())));
+    assert_eq!(most("2.12.5", &own), None);
+    let more = meta(r#"{"name":"S","max_bytes":1,"max_consumers":3}"#);
+    let kept = |server| {
+        let around = Case { server, ..case() };
+        around
+            .fs
+            .seed_file(stream("A", "S").dir.join("meta.inf"), more.encode());
+        let sum = hex16(HashKey::for_stream(b"S").hash64(&[&more.encode()]));
+        around
+            .fs
+            .seed_file(stream("A", "S").dir.join("meta.sum"), sum.as_bytes());
+        around.of(text).before_its_store(&stream("A", "S"), &more)
+    };
+    assert_eq!(said(kept("2.10")), at("limit-leaves-stream-out", ":2:28"));
+    assert_eq!(kept("2.15"), None);
+}

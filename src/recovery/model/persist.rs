@@ -184,7 +184,7 @@ impl Model<'_> {
 
     /// `.idx` and `.fss` of old releases go after every successful open.
     fn legacy_changes(&mut self, changes: &mut Vec<Change>) {
-        if self.disk.replaced {
+        if self.disk.replaced || !self.rules.server.has(Feature::IndexFile) {
             return;
         }
         let Ok(entries) = self.disk.files.list(self.disk.msgs) else {

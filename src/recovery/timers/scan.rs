@@ -201,12 +201,12 @@ impl Model<'_> {
             if known.at != Some(at) {
                 *known = self.last_of_subjects(at, &loaded);
             }
-            if let Some((seq, record)) = self.previous_in_block(at, &loaded, from, known, &wanted) {
+            if let Some((seq, record)) = self.previous_in_block(at, &loaded, from, known, wanted) {
                 return Ok(Some((seq, loaded, record)));
             }
             next = match at {
                 0 => None,
-                2.. if jumps && at == newest => self.block_before(at, &wanted),
+                2.. if jumps && at == newest => self.block_before(at, wanted),
                 _ => Some(at - 1),
             };
         }

@@ -9,6 +9,7 @@ use crate::block::walk::{Known, walk};
 use crate::crypto::{BlockCipher, block_context};
 use crate::env::{DirEntry, FileSystem};
 use crate::format::checksum::HashKey;
+use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::{BlockFile, block_number};
 use crate::format::record::Run;
 use crate::recovery::events::{Event, EventCode, Severity};
@@ -18,6 +19,8 @@ const STAGED: &str = "__new_msgs__";
 const PURGED: &str = "__msgs__";
 /// The block that a purge stages holds one tombstone; whatever is longer than this was not left by one.
 const STAGED_BLOCK_MAX: u64 = 64 << 20;
+/// Blocks of `msgs`, from the end, that are looked at for the last sequence.
+const BLOCKS_LOOKED_AT: usize = 4;
 
 /// Lists a directory; nothing where it is not there.
 pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Vec<DirEntry>>, SalvageError> {
@@ -31,7 +34,8 @@ pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Vec<DirEntr
 /// The directory the messages are to be taken from, relative to the stream's.
 ///
 /// The server takes any file ending in `.blk` below `__new_msgs__` for the sign that a purge was under way, and deletes
-/// `msgs`. Here the staged block has to be one that a purge leaves: every record in it verifies.
+/// `msgs`. Here the staged block has to be one that a purge leaves: every record in it verifies. And it has to be younger than
+/// what it would replace: a server that knows nothing of it goes on storing in `msgs`.
 pub(super) fn messages_dir(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -50,7 +54,18 @@ pub(super) fn messages_dir(
         .collect();
     for entry in &marks {
         let number = block_number(entry.name.as_encoded_bytes());
-        if number.is_some_and(|number| is_sound(fs, dir, name, trials, number)) {
+        let staged = number.and_then(|number| last_of(fs, dir, STAGED, name, trials, number));
+        if let Some(purged) = staged {
+            let newest = newest_of(fs, dir, name, trials)?;
+            if newest > Some(purged) {
+                let detail = format!(
+                    "a purge up to sequence {purged} was not finished, and messages up to {} were stored since: the server would \
+                     delete them all over it, here it is ignored",
+                    newest.unwrap_or(0)
+                );
+                note(Severity::Warn, EventCode::PurgeRolledBack, STAGED, detail);
+                return Ok(MESSAGES);
+            }
             let detail =
                 "a purge was under way, and its marker is sound: what it purged is left out"
                     .to_owned();
@@ -74,29 +89,49 @@ pub(super) fn messages_dir(
     Ok(MESSAGES)
 }
 
-fn is_sound(fs: &dyn FileSystem, dir: &Path, name: &str, trials: Trials<'_>, number: u32) -> bool {
-    let staged = dir.join(STAGED);
-    let Ok(mut bytes) = fs.read(
-        &staged.join(BlockFile::Block.name(number)),
-        STAGED_BLOCK_MAX,
-    ) else {
-        return false;
-    };
+/// The highest sequence in the last block of `msgs` that can be read to its end.
+fn newest_of(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    name: &str,
+    trials: Trials<'_>,
+) -> Result<Option<u64>, SalvageError> {
+    let entries = list(fs, &dir.join(MESSAGES))?.unwrap_or_default();
+    let numbers = entries
+        .iter()
+        .filter_map(|entry| block_number(entry.name.as_encoded_bytes()));
+    let mut numbers: Vec<u32> = numbers.collect();
+    numbers.sort_unstable();
+    let mut newest = numbers.iter().rev().take(BLOCKS_LOOKED_AT);
+    Ok(newest.find_map(|number| last_of(fs, dir, MESSAGES, name, trials, *number)))
+}
+
+/// The highest sequence that a block speaks of, where every record in it verifies.
+fn last_of(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    below: &str,
+    name: &str,
+    trials: Trials<'_>,
+    number: u32,
+) -> Option<u64> {
+    let below = dir.join(below);
+    let block = below.join(BlockFile::Block.name(number));
+    let mut bytes = fs.read(&block, STAGED_BLOCK_MAX).ok()?;
     let hash_key = HashKey::for_block(name.as_bytes(), number);
     let key = fs.read(
-        &staged.join(BlockFile::Key.name(number)),
+        &below.join(BlockFile::Key.name(number)),
         super::keys::KEY_FILE_MAX,
     );
     let cipher = match key {
-        Ok(key) => match trials.open_mended(&key, &block_context(name.as_bytes(), number)) {
-            Ok((opened, _)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
-            Err(_) => return false,
-        },
+        Ok(key) => {
+            let opened = trials.open_mended(&key, &block_context(name.as_bytes(), number));
+            let (opened, _) = opened.ok()?;
+            Some(BlockCipher::new(&opened.seed, &opened.nonce))
+        }
         Err(_) => None,
     };
-    if content::decode(&mut bytes, &mut Vec::new(), cipher.as_ref(), &hash_key).is_err() {
-        return false;
-    }
+    content::decode(&mut bytes, &mut Vec::new(), cipher.as_ref(), &hash_key).ok()?;
     let walked = walk(
         &bytes,
         &hash_key,
@@ -104,5 +139,9 @@ fn is_sound(fs: &dyn FileSystem, dir: &Path, name: &str, trials: Trials<'_>, num
         &mut Run::new(),
         &mut (),
     );
-    walked.fault.is_none() && walked.checksum.is_some()
+    if walked.fault.is_some() || walked.checksum.is_none() {
+        return None;
+    }
+    let tombstones = walked.tombstones.iter().map(|seq| seq & SEQUENCE_MAX);
+    Some(tombstones.max().unwrap_or(0).max(walked.last_seq))
 }

@@ -10,6 +10,7 @@ use super::super::trust::counted_by;
 use super::Copy;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
+use crate::report::Ledger;
 
 pub(super) fn are_one_stream(copies: &[Copy]) -> Result<(), SalvageError> {
     let Some((first, others)) = copies.split_first() else {
@@ -43,6 +44,38 @@ pub(super) fn are_one_stream(copies: &[Copy]) -> Result<(), SalvageError> {
         }
     }
     Ok(())
+}
+
+/// One account of several: what was kept is live in one of them, and what no copy has any more, `lost`; of everything else each
+/// copy tells what it knows.
+pub(super) fn united<'a>(
+    ledgers: impl Iterator<Item = &'a Ledger> + Clone,
+    kept: &SeqSet,
+    lost: &SeqSet,
+) -> Ledger {
+    let mut ledger = Ledger {
+        lost: lost.clone(),
+        live: kept.clone(),
+        ..Ledger::default()
+    };
+    for own in ledgers.clone() {
+        ledger.expired.union_with(&intersection(&own.expired, kept));
+    }
+    remove_all(&mut ledger.live, &ledger.expired);
+    let mut told = kept.clone();
+    told.union_with(lost);
+    for own in ledgers.clone() {
+        for (removal, seqs) in &own.removed {
+            let seqs = difference(seqs, &told);
+            ledger.remove(*removal, &seqs);
+            told.union_with(&seqs);
+        }
+    }
+    for own in ledgers {
+        let seqs = difference(&own.unknown, &told);
+        ledger.unknown.union_with(&seqs);
+    }
+    ledger
 }
 
 /// What is kept of all copies, and what is known to be missing.

@@ -177,7 +177,7 @@ pub(super) const BLOCKS: &[Text] = &[
     (
         BlockDecompressFailed,
         "The block is compressed and does not decompress. The server cannot open the stream \
-         because of it.",
+         because of it, or, where a sound index.db spares it the block, cannot read what is in it.",
         SALVAGE,
     ),
     (

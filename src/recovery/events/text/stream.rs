@@ -1,7 +1,7 @@
 //! Events of the stream, its consumers and the verdict on it.
 
 use super::super::EventCode::*;
-use super::{CONSUMER_AGAIN, COPY_FIRST, GIVE_KEYS, META_BACKUP, Text};
+use super::{CONSUMER_AGAIN, COPY_FIRST, GIVE_KEYS, META_BACKUP, SALVAGE, Text};
 
 /// The stream as a whole.
 pub(super) const STREAM: &[Text] = &[
@@ -238,6 +238,12 @@ pub(super) const CONSUMER: &[Text] = &[
         "The directory of a consumer has another name than the consumer. The server makes a new consumer of that \
          name, without a position, in a directory of its own.",
         "Give the directory the consumer's name before a server starts; `jetsam salvage` does.",
+    ),
+    (
+        ConsumerWouldStick,
+        "A block does not decompress, and a consumer that comes to it never gets past it: every request fails there, and \
+         messages behind the block are not delivered either.",
+        SALVAGE,
     ),
     (
         ConsumerDisabled,
