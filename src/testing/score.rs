@@ -62,19 +62,24 @@ impl Case<'_> {
     ///
     /// Those of the file system.
     pub fn write_to(&self, dir: &Path) -> Result<(), IoError> {
-        let disk = OsFileSystem;
-        for below in self.files.dirs() {
-            if let Ok(relative) = below.strip_prefix(&self.stream.dir) {
-                disk.create_dir_all(&dir.join(relative), DEFAULT_DIR_MODE)?;
-            }
-        }
-        for (path, bytes) in self.files.files() {
-            if let Ok(relative) = path.strip_prefix(&self.stream.dir) {
-                disk.write_in_place(&dir.join(relative), &bytes)?;
-            }
-        }
-        Ok(())
+        write_tree(self.files, &self.stream.dir, dir)
     }
+}
+
+/// Writes what lies below `from` to the disk below `to`.
+pub(super) fn write_tree(files: &MemoryFileSystem, from: &Path, to: &Path) -> Result<(), IoError> {
+    let disk = OsFileSystem;
+    for below in files.dirs() {
+        if let Ok(relative) = below.strip_prefix(from) {
+            disk.create_dir_all(&to.join(relative), DEFAULT_DIR_MODE)?;
+        }
+    }
+    for (path, bytes) in files.files() {
+        if let Ok(relative) = path.strip_prefix(from) {
+            disk.write_in_place(&to.join(relative), &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Counts messages as they are handed over.

@@ -401,6 +401,22 @@ pub const FLAGS: &[Flag] = &[
         &[Verb::Harness],
         "exit 4 where salvage loses what the damage does not account for",
     ),
+    switch(
+        "histories",
+        &[Verb::Harness],
+        "everyday streams with a known truth: is each account of them right?",
+    ),
+    value(
+        "kinds",
+        "LIST",
+        &[Verb::Harness],
+        "with --histories: what the streams are used for; default all",
+    ),
+    switch(
+        "expect-no-invention",
+        &[Verb::Harness],
+        "with --histories: exit 4 where an account is wrong",
+    ),
     short(
         'j',
         switch("json", ALL, "one JSON document on stdout, text on stderr"),

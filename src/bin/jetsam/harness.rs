@@ -1,5 +1,6 @@
 //! `jetsam harness`: damage stores and count what survives.
 
+mod histories;
 mod meter;
 mod output;
 mod server;
@@ -84,6 +85,7 @@ pub struct Query {
     out: Option<PathBuf>,
     server_command: Option<String>,
     expect_no_loss: bool,
+    histories: Option<histories::Asked>,
 }
 
 /// Reads it.
@@ -129,6 +131,7 @@ pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
         out,
         server_command,
         expect_no_loss: raw.has("expect-no-loss"),
+        histories: histories::asked(raw)?,
     })
 }
 
@@ -199,6 +202,12 @@ fn sweep(
 ) -> Result<io::Result<u8>, SweepError> {
     if let Some(out) = &query.out {
         output::prepare(out).map_err(SweepError::Failed)?;
+    }
+    if let Some(asked) = &query.histories {
+        session.worker.gate.begin_writing();
+        let result = histories::run(session, command, query, asked);
+        session.worker.gate.end_writing();
+        return result;
     }
     let server = match &query.server_command {
         Some(text) => Some(Server::new(text).map_err(SweepError::Failed)?),
@@ -383,7 +392,14 @@ mod tests {
                 .unwrap();
         assert_eq!(query.stores, [StoreKind::S2Aes, StoreKind::Plain]);
         assert_eq!((query.first, query.count, query.seed), (7, 1, u64::MAX));
+        let histories = read("harness --histories --kinds kv,age --count 5").unwrap();
+        assert!(histories.histories.is_some() && query.histories.is_none());
         for wrong in [
+            "harness --kinds kv",
+            "harness --expect-no-invention",
+            "harness --histories --kinds keys",
+            "harness --histories --messages 5",
+            "harness --histories --expect-no-loss",
             "harness --stores plane",
             "harness --damage ,",
             "harness --count 0",

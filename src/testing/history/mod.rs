@@ -5,6 +5,7 @@
 //! acknowledged messages leave no tombstone where a whole block goes, and `index.db` goes on naming what has been removed
 //! since it was written. [`History::live_through`] leaves those files, and knows what became of every sequence.
 
+mod accounts;
 mod block;
 mod consumers;
 mod files;
@@ -27,7 +28,8 @@ use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
 use crate::format::record::{NewRecord, encode_record};
 
-pub use run::{HistoryCase, HistoryRow, HistoryRun};
+pub use accounts::OwnAccounts;
+pub use run::{Accountant, Accounts, DamagedHistory, HistoryCase, HistoryRow, HistoryRun};
 pub use score::LedgerScore;
 pub use script::{Doings, PAUSE_NS, Step};
 pub use setup::{ConsumerSetup, HistoryKind, Setup};

@@ -1,6 +1,7 @@
 //! Many histories, each with an end and mostly a damage of its own, and what is wrong with the accounts of them.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -8,12 +9,14 @@ use serde::Serialize;
 
 use super::score::LedgerScore;
 use super::{Doings, History, HistoryKind, LastDay, Lived};
+use crate::env::IoError;
 use crate::env::memory::MemoryFileSystem;
 use crate::format::seqset::SeqSet;
 use crate::report::Ledger;
 use crate::testing::SweepError;
 use crate::testing::damage::{Damage, DamageKind, Target};
 use crate::testing::random::{Random, derive};
+use crate::testing::score::write_tree;
 use crate::testing::workload::StoreKind;
 
 /// Steps of the shortest history, and by how many a longer one may exceed it.
@@ -43,7 +46,7 @@ pub struct Accounts {
     /// Messages that salvage hands out as they were stored.
     pub handed_out: SeqSet,
     /// Messages that salvage hands out and nobody stored so.
-    pub wrong: SeqSet,
+    pub changed: SeqSet,
 }
 
 /// Histories to be judged.
@@ -83,10 +86,35 @@ pub struct HistoryCase {
     pub removed: u64,
     /// The judgement of salvage's account.
     pub score: LedgerScore,
+    /// Messages that salvage hands out and nobody stored so.
+    pub changed: u64,
     /// Whether the account of `check` is another one.
     pub unequal: bool,
     /// What is wrong, in words; empty where nothing is.
     pub wrong: String,
+}
+
+/// What is left of a history after a damage.
+pub struct DamagedHistory {
+    /// The history.
+    pub history: History,
+    /// What came of it.
+    pub lived: Lived,
+    /// The files.
+    pub files: MemoryFileSystem,
+    /// What was done to them.
+    pub damage: Option<Damage>,
+}
+
+impl DamagedHistory {
+    /// Writes the stream directory to the disk as `dir`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub fn write_to(&self, dir: &Path) -> Result<(), IoError> {
+        write_tree(&self.files, &self.lived.store.stream.dir, dir)
+    }
 }
 
 impl HistoryRun<'_> {
@@ -145,10 +173,7 @@ impl HistoryRun<'_> {
     /// # Errors
     ///
     /// A sentence.
-    pub fn damaged(
-        &self,
-        number: u64,
-    ) -> Result<(History, Lived, MemoryFileSystem, Option<Damage>), String> {
+    pub fn damaged(&self, number: u64) -> Result<DamagedHistory, String> {
         let mut random = Random::derived(self.seed, &[number]);
         let kinds = self.kinds.len().max(1) as u64;
         let kind = self.kinds.get((number % kinds) as usize).copied();
@@ -183,11 +208,21 @@ impl HistoryRun<'_> {
                 break;
             }
         }
-        Ok((history, lived, files, damage))
+        Ok(DamagedHistory {
+            history,
+            lived,
+            files,
+            damage,
+        })
     }
 
     fn case(&self, number: u64) -> Result<HistoryCase, String> {
-        let (history, lived, files, damage) = self.damaged(number)?;
+        let DamagedHistory {
+            history,
+            lived,
+            files,
+            damage,
+        } = self.damaged(number)?;
         let accounts = self.accountant.accounts(&files, &lived)?;
         let none = Ledger::default();
         let account = accounts.salvage.as_ref().or(accounts.check.as_ref());
@@ -200,12 +235,13 @@ impl HistoryRun<'_> {
             live: lived.truth.live.len(),
             removed: lived.truth.gone.len(),
             score,
+            changed: accounts.changed.len(),
             unequal: unequal.is_some(),
             wrong: unequal.unwrap_or_default(),
         };
         case.wrong.push_str(&case.score.in_words());
         let mut absent = account.map(|one| one.live.clone()).unwrap_or_default();
-        for span in accounts.handed_out.spans() {
+        for span in accounts.handed_out.spans().chain(accounts.changed.spans()) {
             absent.remove_range(span);
         }
         if !absent.is_empty() {
@@ -215,14 +251,6 @@ impl HistoryRun<'_> {
                 stretches(&absent)
             );
             case.score.silent.union_with(&absent);
-        }
-        if !accounts.wrong.is_empty() {
-            let _ = write!(
-                case.wrong,
-                "handed out changed: {}; ",
-                stretches(&accounts.wrong)
-            );
-            case.score.misfiled.union_with(&accounts.wrong);
         }
         Ok(case)
     }
@@ -326,6 +354,10 @@ pub struct HistoryRow {
     pub unnamed: u64,
     /// Removed and called live: nothing tells any more, or ever did.
     pub untold: u64,
+    /// Removed and called lost: the damage destroyed what told.
+    pub mistaken: u64,
+    /// Handed out by salvage, and not what was stored.
+    pub changed: u64,
     /// The largest share of a stream's sequences that is unknown in one case.
     pub unknown_most: f64,
 }
@@ -355,6 +387,8 @@ impl HistoryRow {
         self.unequal += u64::from(case.unequal);
         self.unnamed += score.unnamed.len();
         self.untold += score.untold.len();
+        self.mistaken += score.mistaken.len();
+        self.changed += case.changed;
         let share = score.unknown.len() as f64 / (case.live + case.removed).max(1) as f64;
         self.unknown_most = self.unknown_most.max(share);
     }

@@ -9,7 +9,7 @@ use crate::testing::damage::Damage;
 /// What is wrong with an account, and what it leaves open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedgerScore {
-    /// Called lost: removed on purpose, never stored, or there in full.
+    /// Called lost: removed on purpose as something that is left tells, never stored, or there in full.
     pub invented: SeqSet,
     /// Stored and not removed, gone or damaged, and called neither lost nor unknown, although something names it.
     pub silent: SeqSet,
@@ -21,6 +21,8 @@ pub struct LedgerScore {
     pub unnamed: SeqSet,
     /// Removed, and called live: what told the removal is destroyed, or there never was anything.
     pub untold: SeqSet,
+    /// Removed, and called lost: the damage destroyed what told the removal.
+    pub mistaken: SeqSet,
     /// Called unknown.
     pub unknown: SeqSet,
     /// Really lost, and called so.
@@ -120,7 +122,12 @@ impl Judge<'_> {
         let ledger = self.ledger;
         let told = self.lived.witnesses.tell_removal(seq, self.damage);
         if ledger.lost.contains(seq) {
-            score.invented.insert(seq);
+            let set = if told || self.damage.is_none() {
+                &mut score.invented
+            } else {
+                &mut score.mistaken
+            };
+            set.insert(seq);
         } else if ledger.live.contains(seq) {
             let set = if told {
                 &mut score.revived

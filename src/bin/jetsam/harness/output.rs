@@ -134,7 +134,8 @@ fn tables(report: &Report) -> Vec<String> {
     made
 }
 
-fn table(report: &Report, title: &str, rows: &[Row]) -> String {
+/// A table with the harness's borders and nothing in it.
+pub fn bare_table() -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
@@ -144,6 +145,11 @@ fn table(report: &Report, title: &str, rows: &[Row]) -> String {
     table.set_style(TableComponent::MiddleHeaderIntersections, '┼');
     table.set_style(TableComponent::RightHeaderIntersection, '┤');
     table.set_style(TableComponent::VerticalLines, '│');
+    table
+}
+
+fn table(report: &Report, title: &str, rows: &[Row]) -> String {
+    let mut table = bare_table();
     let mut header = vec!["Damage".to_owned(), "Cases".to_owned()];
     for name in &report.recoverers {
         header.extend([format!("{name}\nkept"), "\nlost".into(), "\nwhole".into()]);

@@ -1,0 +1,52 @@
+//! jetsam's own accounts.
+
+use std::sync::atomic::AtomicBool;
+
+use super::Lived;
+use super::run::{Accountant, Accounts};
+use crate::env::memory::MemoryFileSystem;
+use crate::recovery::options::Policy;
+use crate::recovery::{Flow, Item, Watch};
+use crate::salvage::{self, SalvageError};
+use crate::testing::Comparison;
+
+/// The accounts of `check`, which `recover` asks by, and of `salvage`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnAccounts;
+
+impl Accountant for OwnAccounts {
+    fn accounts(&self, files: &MemoryFileSystem, lived: &Lived) -> Result<Accounts, String> {
+        let (stream, mut options) = (&lived.store.stream, lived.store.access.options());
+        let cancel = AtomicBool::new(false);
+        let watch = Watch {
+            progress: &|_| {},
+            cancel: &cancel,
+        };
+        let mut found = Accounts {
+            check: salvage::audit::check(files, stream, &options, &watch).ledger,
+            ..Accounts::default()
+        };
+        options.policy = Policy::Salvage;
+        found.salvage = match salvage::check(files, stream, &options, &watch) {
+            Ok(report) => report.stream.ledger,
+            Err(SalvageError::NeedsKey { .. }) => return Ok(found),
+            Err(error) => return Err(error.to_string()),
+        };
+        let mut visit = |item: Item<'_>| {
+            if let Item::Message(message) = item {
+                match lived.truth.reference.judge(&message) {
+                    Comparison::Same | Comparison::Deleted => found.handed_out.insert(message.seq),
+                    Comparison::Different | Comparison::Unknown => {
+                        found.changed.insert(message.seq)
+                    }
+                };
+            }
+            Flow::Continue
+        };
+        let range = 0..=u64::MAX;
+        match salvage::messages(files, stream, &options, range, &mut visit, &watch) {
+            Ok(()) | Err(SalvageError::NeedsKey { .. }) => Ok(found),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
