@@ -128,6 +128,7 @@ pub(crate) fn confronted(
         && found.misplaced.is_empty()
         && ledger.expired.is_empty()
         && !ledger.holds_loss()
+        && !found.gathered.events.iter().any(is_about_staging)
         && found.gathered.evidence.meta.retention != Retention::Interest;
     if nothing_to_change {
         return ledger;
@@ -140,6 +141,12 @@ pub(crate) fn confronted(
     let (report, readable) = examine_readable(fs, &found.stream, &quick, watch);
     confront(&mut ledger, found, &report, &readable, options);
     ledger
+}
+
+/// Whether a purge was under way, of which the server may make something else.
+fn is_about_staging(event: &Event) -> bool {
+    let codes = [EventCode::PurgeCompleted, EventCode::PurgeRolledBack];
+    codes.contains(&event.code)
 }
 
 /// The account of a stream that was judged like this. `None` where its files cannot be read.
