@@ -217,6 +217,7 @@ event_codes! {
     BytesQuarantined, "bytes-quarantined", Warn;
     MessagesLost, "messages-lost", Error;
     DeletesUncertain, "deletes-uncertain", Warn;
+    KvOldValue, "kv-old-value", Warn;
     FateUnknown, "fate-unknown", Warn;
     LossDisproved, "loss-disproved", Info;
     DeletedReturn, "deleted-return", Info;
