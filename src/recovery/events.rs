@@ -190,7 +190,7 @@ event_codes! {
     LeftOverFile, "left-over-file", Info;
     StreamHalfDeleted, "stream-half-deleted", Info;
     FeatureIgnored, "feature-ignored", Warn;
-    DeletesReturn, "deletes-return", Warn;
+    TombstonesIgnored, "tombstones-ignored", Warn;
     StreamNameTaken, "stream-name-taken", Warn;
     RotationHalfDone, "rotation-half-done", Error;
     BatchPending, "batch-pending", Info;
