@@ -286,11 +286,20 @@ fn losses(
     }
     let silent: Vec<_> = proven
         .intersection(&was_there)
-        .filter(|seq| !kept.contains(seq) && !lost.contains(seq))
+        .filter(|seq| !kept.contains(seq) && !lost.contains(seq) && !was_removed(foretold, **seq))
         .collect();
     if !silent.is_empty() && !has_forged_index(case) {
         found.add("gone, and not foretold", &silent, "");
     }
+}
+
+/// Whether the account has the message as removed on purpose: one that only came back is no loss when it goes again.
+fn was_removed(foretold: &Forecast, seq: u64) -> bool {
+    let removed = foretold
+        .ledger
+        .iter()
+        .flat_map(|ledger| ledger.removed.values());
+    removed.into_iter().any(|seqs| seqs.contains(seq))
 }
 
 /// Everything that was there, is gone, and was not touched, has to be foretold. Returns how many are gone.
@@ -318,7 +327,7 @@ fn exact(
         .collect();
     let silent: Vec<_> = gone
         .iter()
-        .filter(|seq| !known.touched.contains(seq) && !told(seq))
+        .filter(|seq| !known.touched.contains(seq) && !told(seq) && !was_removed(foretold, **seq))
         .collect();
     if !silent.is_empty() && foretold.expired == 0 {
         found.add("gone, untouched, and not foretold", silent, "");
