@@ -16,6 +16,10 @@ pub const SCHEDULE: &[u8] = b"Nats-Schedule";
 pub const SCHEDULE_TIME_ZONE: &[u8] = b"Nats-Schedule-Time-Zone";
 /// Name of the header that says where a sourced message came from.
 pub const STREAM_SOURCE: &[u8] = b"Nats-Stream-Source";
+/// Name of the header with which a client marks what it did to a key of a bucket: `DEL` or `PURGE`.
+pub const KV_OPERATION: &[u8] = b"KV-Operation";
+/// Name of the header of a message that a server left in place of those it removed.
+pub const MARKER_REASON: &[u8] = b"Nats-Marker-Reason";
 /// Name of the header that marks a member of an atomic batch.
 pub const BATCH_ID: &[u8] = b"Nats-Batch-Id";
 /// Name of the header with the position inside an atomic batch.

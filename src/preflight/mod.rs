@@ -126,7 +126,7 @@ pub struct Forecast {
     pub lost: u64,
     /// Their sequences: first and last of each stretch, ascending.
     pub lost_seqs: Vec<(u64, u64)>,
-    /// Those of the lost whose record verifies now.
+    /// Those of the lost whose record verifies now, perhaps after flipped bits are set right.
     pub lost_proven: u64,
     /// Those of the lost that go at once after the start because a consumer does not come up.
     pub lost_with_consumers: SeqSet,

@@ -517,7 +517,7 @@ fn note_returning(model: &mut Model<'_>) {
             returning.len(),
             model.rules.server.version()
         );
-        model.event(Event::new(EventCode::DeletesReturn, detail).seq(*first));
+        model.event(Event::new(EventCode::TombstonesIgnored, detail).seq(*first));
     }
 }
 

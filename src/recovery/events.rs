@@ -190,7 +190,7 @@ event_codes! {
     LeftOverFile, "left-over-file", Info;
     StreamHalfDeleted, "stream-half-deleted", Info;
     FeatureIgnored, "feature-ignored", Warn;
-    DeletesReturn, "deletes-return", Warn;
+    TombstonesIgnored, "tombstones-ignored", Warn;
     StreamNameTaken, "stream-name-taken", Warn;
     RotationHalfDone, "rotation-half-done", Error;
     BatchPending, "batch-pending", Info;
@@ -217,6 +217,7 @@ event_codes! {
     BytesQuarantined, "bytes-quarantined", Warn;
     MessagesLost, "messages-lost", Error;
     DeletesUncertain, "deletes-uncertain", Warn;
+    KvOldValue, "kv-old-value", Warn;
     FateUnknown, "fate-unknown", Warn;
     LossDisproved, "loss-disproved", Info;
     DeletedReturn, "deleted-return", Info;

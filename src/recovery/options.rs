@@ -75,6 +75,9 @@ pub struct Options {
     pub account: Option<Vec<u8>>,
     /// Configurations that salvage takes where a stream's own is gone, by their names.
     pub configurations: Vec<StreamMeta>,
+    /// Whether salvage keeps the last verified value of a subject whose newest message is lost in every stream that keeps one
+    /// message per subject. In the buckets of a key-value store it does so anyway.
+    pub kv_last: bool,
     /// Overrides the server's rule for how large a block may grow.
     pub block_size: Option<u64>,
     /// Extra report parts.
@@ -104,6 +107,7 @@ impl Options {
             keys: Keys::default(),
             account: None,
             configurations: Vec::new(),
+            kv_last: false,
             block_size: None,
             collect: Collect::default(),
             map_files: false,

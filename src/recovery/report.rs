@@ -160,6 +160,9 @@ pub struct SalvageTotals {
     pub uncertain: u64,
     /// Stretches of bytes, and messages in conflict, put aside.
     pub quarantined: u64,
+    /// Old values of keys, kept because the newest value of the key is lost: part of those kept. In the account they stay
+    /// removed.
+    pub old_values: u64,
     /// Messages lost.
     pub lost: u64,
     /// Where they were: first and last sequence of each stretch. Exact where a neighbour or the index tells.

@@ -11,6 +11,7 @@ use super::error::SalvageError;
 use super::evidence::is_raft_group;
 use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
+use super::old_values;
 use super::passes::in_parallel;
 use super::place::{Place, make_above};
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
@@ -82,6 +83,7 @@ pub fn salvage(
 ) -> Result<SalvageReport, SalvageError> {
     let mut found = survey_walking(fs, stream, options, WalkFor::Everything, watch)?;
     let walks = found.walks.take();
+    old_values::keep(fs, &mut found, options, wish.uncertain, watch)?;
     if wish.uncertain == Uncertain::Drop {
         found.trust.drop_uncertain();
     }

@@ -13,6 +13,8 @@
 //! - an erased or skip record deletes only what no copy holds: a replica that catches up from one with damage writes such
 //!   records for what that one lost.
 //!
+//! The old value of a key whose newest value no copy has is kept as salvage keeps it (`old_values`).
+//!
 //! Two copies that hold different messages under one sequence, both of them proven, contradict each other: neither is kept,
 //! both go to the quarantine file. Where they differ only in a border that one copy is unsure of, the other is right.
 //!
@@ -34,6 +36,7 @@ use super::error::SalvageError;
 use super::find::Edge;
 use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
+use super::old_values::{self, Copied, Known, OldValues};
 use super::place::{Place, make_above};
 use super::quarantine::{self, Regained};
 use super::report::{self, SalvageReport};
@@ -239,7 +242,7 @@ impl Merging<'_> {
             entropy,
             watch,
         } = *self;
-        let mut union = unite(copies, regained.as_ref(), wish.uncertain == Uncertain::Drop);
+        let (mut union, mut old) = self.union(regained.as_ref())?;
         let evidence = &chosen.found.gathered.evidence;
         let (target, own) = target::of(copies, options, wish.plaintext);
         let sealing = sealing_of(target, &own.keys);
@@ -274,9 +277,8 @@ impl Merging<'_> {
         }
         builder.finish(union.last)?;
         let conflicts = std::mem::take(&mut aside.conflicts);
-        // What a copy claimed at first and does not have any more when it is read again.
-        let missing = difference(&difference(&union.kept, &written.seqs), &conflicts);
-        union.lost.union_with(&missing);
+        union.miss(&written.seqs, &conflicts, &old.seqs);
+        old.narrow(&written.seqs);
         let mut events = std::mem::take(&mut aside.events);
         let quarantined = aside.finish(fs, copies, &union)?;
         let newest = newest_consumers(copies).unwrap_or(chosen);
@@ -295,11 +297,46 @@ impl Merging<'_> {
             entropy,
             watch,
         )?;
-        let mut made = report_of(copies, &union, &conflicts, quarantined, &written.seqs);
+        let mut made = report_of(copies, &union, &conflicts, quarantined, &written.seqs, &old);
         made.stream.events.extend(events);
         report::take_state(&mut made, settled);
         made.stream.consumers.extend(consumers.left_out);
         Ok(made)
+    }
+
+    /// What of the copies stays, and the old values of keys whose newest value no copy has.
+    fn union(&self, regained: Option<&Regained>) -> Result<(Union, OldValues), SalvageError> {
+        let drops = self.wish.uncertain == Uncertain::Drop;
+        let mut union = unite(self.copies, regained, drops);
+        let mut old = OldValues::default();
+        if !drops {
+            old = self.old_values(&union, regained)?;
+            union.keep_old(&old.seqs);
+        }
+        Ok((union, old))
+    }
+
+    fn old_values(
+        &self,
+        union: &Union,
+        regained: Option<&Regained>,
+    ) -> Result<OldValues, SalvageError> {
+        let copies: Vec<Copied<'_>> = self
+            .copies
+            .iter()
+            .map(|copy| Copied {
+                found: &copy.found,
+                keys: &copy.options.keys,
+            })
+            .collect();
+        let known = Known {
+            live: &union.kept,
+            held: &union.held,
+            lost: &union.lost,
+            regained,
+        };
+        let meta = &self.chosen.found.gathered.evidence.meta;
+        old_values::find(self.fs, &copies, &known, meta, self.options, self.watch)
     }
 }
 
@@ -455,6 +492,7 @@ fn report_of(
     conflicts: &SeqSet,
     quarantined: u64,
     kept: &SeqSet,
+    old: &OldValues,
 ) -> SalvageReport {
     let mut all: Vec<SalvageReport> = copies
         .iter()
@@ -467,6 +505,7 @@ fn report_of(
         recovered: kept.len(),
         uncertain: union.uncertain.len(),
         quarantined,
+        old_values: old.seqs.len(),
         lost: lost.len(),
         lost_ranges: ranges(&lost),
         ..Default::default()
@@ -491,9 +530,10 @@ fn report_of(
         let detail = format!("sequences {first} to {last}, in no copy");
         events.push(Event::new(EventCode::MessagesLost, detail).seq(*first));
     }
+    events.extend(old.events());
     let mut made = all.swap_remove(0);
     let ledgers = copies.iter().map(|copy| &copy.found.ledger);
-    made.stream.ledger = Some(united(ledgers, kept, &lost));
+    made.stream.ledger = Some(united(ledgers, &difference(kept, &old.seqs), &lost));
     made.stream.loses_messages = totals.lost > 0;
     made.stream.salvage = Some(totals);
     made.stream.events = events;

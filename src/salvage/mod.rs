@@ -7,6 +7,7 @@
 //! 2. `scan`: each block, going on behind damage: what verifies, what one flipped bit had spoilt, what cannot be proven;
 //! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told; `account`: what became of all
 //!    others that anything names;
+//!    `old_values`: the old value of a key whose newest is lost;
 //! 4. `plan`, `copy`, `write`: the new store, its side files made by recovering it. The source is only ever read.
 //!    `settings` and `consumers` say what it is configured with, `place` how it comes under its name.
 //!
@@ -32,6 +33,7 @@ mod listed;
 pub mod mend;
 mod merge;
 mod misplaced;
+pub mod old_values;
 mod passes;
 mod place;
 mod plan;

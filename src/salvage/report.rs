@@ -54,6 +54,7 @@ pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
     let mut events = found.gathered.events.clone();
     note_blocks(found, &mut events);
     note_trust(found, &mut events);
+    events.extend(found.old_values.events());
     let stream = StreamReport {
         name: evidence.name.clone(),
         outcome: Outcome::Clean,
@@ -154,6 +155,7 @@ fn totals(found: &Survey, quarantined: u64) -> SalvageTotals {
         repaired: records + files as u64,
         uncertain: uncertain(found).len(),
         quarantined,
+        old_values: found.old_values.seqs.len(),
         lost: trust.lost.len(),
         lost_ranges: ranges(&trust.lost),
     }

@@ -10,6 +10,7 @@ use super::error::SalvageError;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
 use super::find::BlockFind;
 use super::listed::settle_listed;
+use super::old_values::OldValues;
 use super::passes::scan_all;
 use super::read::{Blocks, Misplaced};
 use super::scan::{SubjectStanding, SubjectWitness};
@@ -68,6 +69,8 @@ pub struct Survey {
     pub consumers: Vec<ConsumerEvidence>,
     /// Files that do not hold what they are named after, by the number in their names.
     pub misplaced: BTreeMap<u32, Misplaced>,
+    /// Old values of keys that are kept: none, until it was decided whether any are.
+    pub old_values: OldValues,
     /// What recovery wants to know of the blocks, of those that may be taken over, where that was asked for.
     pub(super) walks: Option<Walks>,
 }
@@ -161,6 +164,7 @@ pub(super) fn survey_walking(
         trust,
         consumers,
         misplaced,
+        old_values: OldValues::default(),
         walks,
     })
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use super::audit;
+use super::copy::Uncertain;
 use super::digest::ContentDigest;
 use super::error::SalvageError;
 use super::find::BlockFind;
 use super::kept::Cursor;
+use super::old_values;
 use super::report::{self, SalvageReport};
 use super::sets::{missing_in, within};
 use super::settle::Promise;
@@ -38,7 +40,8 @@ pub fn check(
         collect if collect.subjects => WalkFor::Everything,
         _ => WalkFor::Totals,
     };
-    let found = survey_walking(fs, stream, options, walk_for, watch)?;
+    let mut found = survey_walking(fs, stream, options, walk_for, watch)?;
+    old_values::keep(fs, &mut found, options, Uncertain::Keep, watch)?;
     let gaps: usize = found.finds.iter().map(|find| find.gaps.len()).sum();
     let mut made = report::of(&found, gaps as u64);
     let (meta, live) = (&found.gathered.evidence.meta, &found.trust.live);
@@ -203,7 +206,8 @@ pub fn messages(
     visit: &mut dyn FnMut(Item<'_>) -> Flow,
     watch: &Watch<'_>,
 ) -> Result<(), SalvageError> {
-    let found = survey(fs, stream, options, watch)?;
+    let mut found = survey(fs, stream, options, watch)?;
+    old_values::keep(fs, &mut found, options, Uncertain::Keep, watch)?;
     let lost = within(&found.trust.lost, range.clone());
     let mut lost = lost.iter().take(LOST_TOLD_MAX).peekable();
     let mut cursor = Cursor::new(fs, &found, &options.keys, range)?;

@@ -92,7 +92,7 @@ fn the_state_is_that_of_each_server() {
                 "{server} {stream}"
             );
             assert_eq!(told.lost, 0, "{server} {stream}");
-            let returning = events(&told, EventCode::DeletesReturn);
+            let returning = events(&told, EventCode::TombstonesIgnored);
             assert_eq!(
                 returning.len(),
                 usize::from(server == "2.9"),
@@ -111,7 +111,7 @@ fn what_comes_back_is_counted() {
     let case = Case::unpack("13-downgrade");
     for (stream, count) in [("PLAIN", 43), ("WQ", 150), ("S2", 43)] {
         let told = foretold(&case, stream, "2.9.25");
-        let returning = events(&told, EventCode::DeletesReturn);
+        let returning = events(&told, EventCode::TombstonesIgnored);
         let [(_, detail)] = returning.as_slice() else {
             panic!("{stream}: {returning:?}");
         };

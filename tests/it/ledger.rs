@@ -54,7 +54,8 @@ fn ask(stream: &StreamDir, options: &Options) -> Said {
         salvage(&OsFileSystem, stream, options, &wish, &OsEntropy, watch).expect("a salvage")
     });
     assert_eq!(salvaged.stream.ledger.as_ref(), Some(&ledger), "salvage");
-    let kept = ledger.live.len() + ledger.expired.len();
+    let totals = salvaged.stream.salvage.clone().expect("totals");
+    let kept = ledger.live.len() + ledger.expired.len() + totals.old_values;
     let state = salvaged.stream.state.clone().expect("a state");
     assert_eq!(state.messages, kept, "what salvage wrote");
     recovers_with_consent(stream, options, &ledger);

@@ -20,6 +20,7 @@ mod made;
 mod matrix;
 mod merged;
 mod misplaced;
+mod old_values;
 mod placed;
 mod preflight;
 mod quarantined;

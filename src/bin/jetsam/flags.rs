@@ -175,6 +175,7 @@ const fn short(letter: char, flag: Flag) -> Flag {
 }
 
 const ALL: &[Verb] = &[];
+const SALVAGING: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Check, Verb::Cat];
 const COPYING: &[Verb] = &[Verb::Salvage, Verb::Merge];
 const WRITING_OUT: &[Verb] = &[Verb::Salvage, Verb::Merge, Verb::Harness];
 const WRITING: &[Verb] = &[
@@ -262,6 +263,12 @@ pub const FLAGS: &[Flag] = &[
         "keep|drop",
         COPYING,
         "messages that may have been deleted; default keep",
+    ),
+    switch(
+        "kv-last",
+        SALVAGING,
+        "keep the last verified value where the newest is lost, in any stream with 1 message per subject; in KV \
+         buckets that is always done",
     ),
     switch(
         "force",

@@ -194,6 +194,7 @@ struct SalvageJson<'a> {
     repaired: u64,
     uncertain: u64,
     quarantined: u64,
+    old_values: u64,
     lost: u64,
     lost_seqs: &'a [(u64, u64)],
 }
@@ -205,6 +206,7 @@ impl<'a> SalvageJson<'a> {
             repaired: totals.repaired,
             uncertain: totals.uncertain,
             quarantined: totals.quarantined,
+            old_values: totals.old_values,
             lost: totals.lost,
             lost_seqs: &totals.lost_ranges,
         }

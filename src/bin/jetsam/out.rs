@@ -160,6 +160,7 @@ pub fn summary(path: &Path, exit: u8, done: &[SalvageReport]) -> Value {
                     "repaired": totals.repaired,
                     "uncertain": totals.uncertain,
                     "quarantined": totals.quarantined,
+                    "old_values": totals.old_values,
                     "lost": totals.lost,
                     "lost_seqs": pairs(&totals.lost_ranges),
                 })

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn lines_break_between_words() {
         let mut text = String::new();
-        plain(60).hanging(&mut text, 2, 4, &"word ".repeat(20).trim_end().to_owned());
+        plain(60).hanging(&mut text, 2, 4, "word ".repeat(20).trim_end());
         assert!(text.lines().count() > 1);
         assert!(text.lines().all(|line| line.chars().count() <= 60));
         assert!(text.starts_with("  word") && text.contains("\n    word"));

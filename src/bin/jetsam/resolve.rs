@@ -200,6 +200,7 @@ fn options(
         options.standing = Standing::Member;
     }
     options.no_index = raw.has("no-index");
+    options.kv_last = raw.has("kv-last");
     options.expire = !raw.has("no-expire");
     options.limits = !raw.has("no-limits");
     options.quick = raw.has("quick");

@@ -170,6 +170,7 @@ fn a_salvage_is_done() {
         repaired: 2,
         uncertain: 0,
         quarantined: 1,
+        old_values: 0,
         lost: 33,
         lost_ranges: vec![(612, 644)],
     });

@@ -146,6 +146,7 @@ fn salvaged(totals: &SalvageTotals, ledger: Option<&Ledger>, run: Run) -> String
     for (count, what) in [
         (totals.repaired, "repaired"),
         (totals.uncertain, "uncertain"),
+        (totals.old_values, "old values of keys"),
         (totals.quarantined, "put into quarantine"),
     ] {
         if count > 0 {

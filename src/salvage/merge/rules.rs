@@ -81,10 +81,29 @@ pub(super) fn united<'a>(
 /// What is kept of all copies, and what is known to be missing.
 pub(super) struct Union {
     pub(super) kept: SeqSet,
+    /// What any copy has a record of, that is believed.
+    pub(super) held: SeqSet,
     pub(super) lost: SeqSet,
     pub(super) deleted: SeqSet,
     pub(super) uncertain: SeqSet,
     pub(super) last: Edge,
+}
+
+impl Union {
+    /// Keeps old values after all.
+    pub(super) fn keep_old(&mut self, old: &SeqSet) {
+        self.kept.union_with(old);
+        remove_all(&mut self.deleted, old);
+    }
+
+    /// Puts down as lost what a copy claimed at first and does not have any more when it is read again; of old values nothing
+    /// is lost but what is lost anyway.
+    pub(super) fn miss(&mut self, written: &SeqSet, conflicts: &SeqSet, old: &SeqSet) {
+        let mut missing = difference(&self.kept, written);
+        remove_all(&mut missing, conflicts);
+        remove_all(&mut missing, old);
+        self.lost.union_with(&missing);
+    }
 }
 
 pub(super) fn unite(copies: &[Copy], regained: Option<&Regained>, drop_uncertain: bool) -> Union {
@@ -136,6 +155,7 @@ pub(super) fn unite(copies: &[Copy], regained: Option<&Regained>, drop_uncertain
     remove_all(&mut lost, &deleted);
     Union {
         kept,
+        held,
         lost,
         deleted,
         uncertain,

@@ -42,6 +42,17 @@ pub struct Regained {
     place: Option<usize>,
 }
 
+impl Regained {
+    /// Shows every message's record, and the bytes it lies in.
+    pub fn each(&self, mut show: impl FnMut(&RecordRef, &[u8])) {
+        for item in &self.items {
+            if let Ok(record) = parse_at(&self.bytes, item.start) {
+                show(&record, &self.bytes);
+            }
+        }
+    }
+}
+
 /// A message found: where its record lies in the bytes.
 #[derive(Debug, Clone, Copy)]
 struct Item {

@@ -158,6 +158,24 @@ impl Trust {
         self.deleted.union_with(&intersection(&self.live, seqs));
         remove_all(&mut self.live, seqs);
     }
+
+    /// Keeps `seqs` after all, each from the first of `finds` that holds it, old copies last.
+    pub fn take_back(&mut self, seqs: &SeqSet, finds: &[BlockFind]) {
+        let mut left = intersection(&self.deleted, seqs);
+        remove_all(&mut self.deleted, &left);
+        self.live.union_with(&left);
+        for old_copies in [false, true] {
+            for (block, find) in self.blocks.iter_mut().zip(finds) {
+                let mut own = intersection(&find.messages, &left);
+                if !old_copies {
+                    remove_all(&mut own, &find.outdated);
+                }
+                remove_all(&mut left, &own);
+                remove_all(&mut block.elsewhere, &own);
+                block.kept.union_with(&own);
+            }
+        }
+    }
 }
 
 /// Decides.

@@ -38,6 +38,13 @@ pub(super) const SALVAGED: &[Text] = &[
         "They are kept; --uncertain drop leaves them out.",
     ),
     (
+        KvOldValue,
+        "The newest value of this key is lost. A newer one had replaced the value in this sequence; its record still verifies, \
+         and nothing newer of the key does, so that it is kept in the newest one's place.",
+        "Check the key with its owner: the lost message may have been a newer value or the key's deletion. --uncertain drop \
+         leaves old values out.",
+    ),
+    (
         FateUnknown,
         "These sequences are gone, and nothing tells whether they were removed on purpose, lost, or ever stored.",
         "Compare with a replica or a backup.",

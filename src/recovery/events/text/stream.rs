@@ -105,9 +105,9 @@ pub(super) const STREAM: &[Text] = &[
         "Start the server line that wrote it, or be sure that you can do without the feature.",
     ),
     (
-        DeletesReturn,
-        "Messages that were deleted on purpose, or acknowledged in a work queue, are live again \
-         for this server.",
+        TombstonesIgnored,
+        "This older server does not know tombstones: messages that were deleted on purpose, or \
+         acknowledged in a work queue, are live again for it.",
         "Start a server that knows the deletes, or delete the messages again after the start.",
     ),
     (
