@@ -3,7 +3,7 @@
 //! A stream that keeps a number of messages per subject removes the old value of a key for its newer one. Where that newer one
 //! is lost, the old one is all that is left of the key, and a record of it may still lie in a block that was not rewritten. In
 //! the account it stays what it is, removed. In what salvage writes it is kept, each one told
-//! ([`EventCode::KvOldValue`](crate::recovery::events::EventCode::KvOldValue)), where all of this holds:
+//! ([`EventCode::KvOldValue`]), where all of this holds:
 //!
 //! - the stream is a bucket (`KV_…`, and the subject a key of it), or the caller asks for it
 //!   ([`Options::kv_last`](crate::recovery::options::Options::kv_last)) and the stream keeps one message per subject;
@@ -16,7 +16,7 @@
 //!
 //! What was lost may have been the marker that deleted the key: nothing tells. So `--uncertain drop` leaves old values out.
 //!
-//! Memory: some fifty bytes for each subject with a candidate, [`SUBJECTS_AT_ONCE`] at a time; with more of them the blocks are
+//! Memory: some fifty bytes for each subject with a candidate, a million at a time; with more of them the blocks are
 //! read again for each such part. Nothing is read where nothing is lost, or nothing was removed for a newer message.
 
 use std::collections::HashMap;

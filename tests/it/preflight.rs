@@ -113,8 +113,8 @@ fn verdict_of(fixture: &Fixture) -> (Start, Reading, u64) {
     };
     let panics = |consumer: &&Value| consumer["outcome"] == "panic";
     let start = match word("outcome") {
-        "opened" if consumers.iter().any(|found| panics(&found)) => Start::ServerDown,
-        "opened" if consumers.iter().any(|found| offline(&found)) => Start::StreamSkipped,
+        "opened" if consumers.iter().any(panics) => Start::ServerDown,
+        "opened" if consumers.iter().any(offline) => Start::StreamSkipped,
         "opened" => Start::Ok,
         "skipped" | "error" => Start::StreamSkipped,
         _ => Start::ServerDown,

@@ -24,7 +24,7 @@
 //! tombstone is younger than what it deletes, so only messages below the first one behind the gap are concerned.
 //!
 //! *Lost* is, at first, what the index counts as live and nothing holds; and, beyond the index, what `places` tells. The account
-//! that [`crate::ledger`] draws up from this and from the limits then has the last word ([`super::account`]).
+//! that [`crate::ledger`] draws up from this and from the limits then has the last word (`account.rs`).
 
 mod places;
 #[cfg(test)]
