@@ -13,11 +13,14 @@
 //! 4. What is then left was lost: no server takes bytes out of a block, or a block away, for anything else. But a purge of
 //!    one subject that empties a block leaves no tombstone for it: where a block's file is gone and tombstones show that
 //!    messages were deleted since the index, nothing tells which of the two it was; nor where a block held several
-//!    messages of which newer ones of their subjects took some.
+//!    messages of which newer ones of their subjects took some; nor where a block written since was rewritten, and its
+//!    tombstones with it.
 //! 5. Without an index a missing sequence is named by its neighbours alone. See [`Holes`].
 
 mod acks;
 pub mod replay;
+#[cfg(test)]
+mod tests;
 
 pub use acks::{Consumer, acknowledged};
 pub use replay::{Checkpoint, Limits, Replay, Replayed, Rollup, Stored, subject_id};
@@ -63,14 +66,15 @@ pub struct FileSaid<'a> {
 }
 
 impl FileSaid<'_> {
-    /// Those of `seqs` that stand between two sound records which follow each other.
+    /// Those of `seqs` that stand between two sound records which follow each other, or before the one with which the file
+    /// begins.
     fn left_out(&self, seqs: &SeqSet) -> SeqSet {
-        let (Some(first), Some(last)) = (self.records.first(), self.records.last()) else {
+        let Some(last) = self.records.last() else {
             return SeqSet::new();
         };
-        let mut left_out = within(seqs, first..=last);
+        let mut left_out = within(seqs, 0..=last);
         for (before, after) in self.gaps {
-            let (before, after) = (before.unwrap_or(first), after.unwrap_or(last));
+            let (before, after) = (before.unwrap_or(0), after.unwrap_or(last));
             if before <= after {
                 left_out.remove_range(before..=after);
             }
@@ -118,8 +122,10 @@ pub struct Witnesses<'a> {
     pub replayed: &'a Replayed,
     /// What all consumers of a work-queue or interest stream are done with.
     pub acked: &'a SeqSet,
-    /// Whether that counts for messages whose record is there.
-    pub acks_remove_found: bool,
+    /// Those of them whose record is there, and that are gone for all that.
+    pub acked_found: &'a SeqSet,
+    /// The tombstone with which the first file begins, where all before it is gone: a purge leaves no more than that.
+    pub purged: Option<u64>,
     /// What age removes at the time of the judgement.
     pub expired: &'a SeqSet,
     /// The limit of age.
@@ -197,11 +203,9 @@ fn settle_found(witnesses: &Witnesses<'_>, ledger: &mut Ledger) {
             ledger.remove(*removal, &seqs);
             remove_all(&mut left, &seqs);
         }
-        if witnesses.acks_remove_found {
-            let seqs = intersection(&left, witnesses.acked);
-            ledger.remove(Removal::Ack, &seqs);
-            remove_all(&mut left, &seqs);
-        }
+        let acked = intersection(&left, witnesses.acked_found);
+        ledger.remove(Removal::Ack, &acked);
+        remove_all(&mut left, &acked);
     }
     ledger.expired = intersection(&left, witnesses.expired);
     remove_all(&mut left, &ledger.expired);
@@ -287,6 +291,8 @@ impl Gone<'_> {
             for entry in &self.index.state.blocks {
                 self.settle_block(entry, &overtaken, ledger);
             }
+            let purged = within(&self.left, 0..=witnesses.purged.unwrap_or(0));
+            self.leave_open(&purged, ledger);
         }
         ledger.lost.union_with(&self.left);
     }
@@ -300,6 +306,20 @@ impl Gone<'_> {
     /// Whether tombstones show that messages were deleted since the index was written.
     fn deleted_since(&self) -> bool {
         !intersection(self.witnesses.tombstones, self.index.counted).is_empty()
+    }
+
+    /// Whether a block that was written since the index has been rewritten: a tombstone that no block needs any more is dropped
+    /// then.
+    fn rewritten_since(&self) -> bool {
+        let since = |file: &&FileSaid<'_>| file.number >= self.index.state.last_block;
+        let is_rewritten = |file: &FileSaid<'_>| {
+            let (Some(first), Some(last)) = (file.records.first(), file.records.last()) else {
+                return false;
+            };
+            let missing = missing_in(first..=last, file.records);
+            !file.left_out(&missing).is_empty()
+        };
+        self.witnesses.files.iter().filter(since).any(is_rewritten)
     }
 
     /// A block's youngest message tells the age of them all.
@@ -352,7 +372,9 @@ impl Gone<'_> {
         match self.superseded(entry, overtaken) {
             Superseded::All => self.take(Removal::SubjectLimit, &of_block, ledger),
             Superseded::Some => self.leave_open(&of_block, ledger),
-            Superseded::None if file.is_none() && self.deleted_since() => {
+            Superseded::None
+                if file.is_none() && (self.deleted_since() || self.rewritten_since()) =>
+            {
                 self.leave_open(&of_block, ledger);
             }
             Superseded::None => {}

@@ -283,9 +283,20 @@ impl Replay {
         }
     }
 
+    /// Takes off what a message without a record had, on the average; with the last of them the guessing ends, for the size of
+    /// every other is known.
+    fn forget_gone(&mut self, seq: u64) {
+        self.bytes = self.bytes.saturating_sub(self.gone_bytes);
+        if self.checkpoint.gone.remove(seq) && self.checkpoint.gone.is_empty() {
+            self.bytes = self.sizes.values().sum();
+        }
+    }
+
     fn forget(&mut self, seq: u64) {
-        let bytes = self.sizes.remove(&seq).unwrap_or(self.gone_bytes);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        match self.sizes.remove(&seq) {
+            Some(bytes) => self.bytes = self.bytes.saturating_sub(bytes),
+            None => self.forget_gone(seq),
+        }
         let owner = self.owners.remove(&seq);
         if let Some(of_subject) = owner.and_then(|subject| self.subjects.get_mut(&subject)) {
             of_subject.live = of_subject.live.saturating_sub(1);
@@ -371,6 +382,29 @@ mod tests {
             replay.store(&stored(seq, b"a"));
         }
         assert_eq!(removed(&replay.finish(), Removal::Limit), [(1, 2)]);
+    }
+
+    #[test]
+    fn once_all_without_a_record_are_gone_bytes_are_exact() {
+        let limits = Limits {
+            bytes: 1000,
+            ..Limits::default()
+        };
+        // The first five had 10 bytes each, not the average of 100, and no record tells.
+        let checkpoint = Checkpoint {
+            counted: (1..=10).collect(),
+            last: 10,
+            bytes: 1000,
+            gone: (1..=5).collect(),
+        };
+        let mut replay = Replay::new(limits, checkpoint);
+        for seq in 6..=13 {
+            replay.store(&Stored {
+                bytes: 190,
+                ..stored(seq, b"a")
+            });
+        }
+        assert_eq!(removed(&replay.finish(), Removal::Limit), [(1, 8)]);
     }
 
     #[test]

@@ -4,16 +4,18 @@
 //! that leaves no tombstone may have taken messages since the index was written; and of a stream with a limit of age the
 //! one block in which it ends.
 
-use super::evidence::{ConsumerEvidence, ConsumerFile};
+use super::evidence::{ConsumerEvidence, ConsumerFile, IndexEvidence};
 use super::find::BlockFind;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{difference, intersection};
 use super::trust::{Trust, counted_by};
 use crate::format::headers;
+use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{ConsumerMeta, Retention};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
+use crate::format::subject::matches;
 use crate::ledger::{
     self, Age, Checkpoint, Consumer, FileSaid, Indexed, Limits, Replay, Replayed, Rollup, Standing,
     Stored, Witnesses, subject_id,
@@ -38,14 +40,7 @@ pub(super) fn account(
         .as_ref()
         .map(|index| counted_by(&index.state));
     let index = evidence.index.as_ref().zip(counted.as_ref());
-    let index = index.map(|(index, counted)| Indexed {
-        state: &index.state,
-        counted,
-        standing: match index.fresh {
-            true => Standing::Fresh,
-            false => standing(index.state.last_sequence, index.state.last_block, finds),
-        },
-    });
+    let index = index.map(|(index, counted)| indexed(index, counted, finds));
     let fresh = index.is_some_and(|index| index.standing == Standing::Fresh);
     let mut erased = SeqSet::new();
     for find in finds {
@@ -60,6 +55,12 @@ pub(super) fn account(
     let acked = match acks_remove {
         true => ledger::acknowledged(&judged(consumers), trust.last.seq),
         false => SeqSet::new(),
+    };
+    // Servers before 2.10 leave no tombstone for an acknowledged message.
+    let traceless = trust.tombstones.is_empty() && erased.is_empty() && index.is_none();
+    let acked_found = match intersection(&acked, &found) {
+        covered if traceless || covered.is_empty() => covered,
+        covered => wanted(blocks, finds, consumers, &covered),
     };
     let files = Files::of(finds);
     let expired = match meta.max_age_ns > 0 && options.expire {
@@ -85,13 +86,25 @@ pub(super) fn account(
         holes: &trust.holes,
         replayed: &replayed,
         acked: &acked,
-        // Servers before 2.10 leave no tombstone for an acknowledged message.
-        acks_remove_found: trust.tombstones.is_empty() && erased.is_empty() && index.is_none(),
+        acked_found: &acked_found,
+        purged: purged(finds),
         expired: &expired,
         age,
         per_subject: limits.per_subject,
         acks_remove,
     })
+}
+
+fn indexed<'a>(index: &'a IndexEvidence, counted: &'a SeqSet, finds: &[BlockFind]) -> Indexed<'a> {
+    let state = &index.state;
+    Indexed {
+        state,
+        counted,
+        standing: match index.fresh {
+            true => Standing::Fresh,
+            false => standing(state.last_sequence, state.last_block, finds),
+        },
+    }
 }
 
 /// How an index that is not of the last record stands to what was found.
@@ -103,6 +116,15 @@ fn standing(last: u64, last_block: u32, finds: &[BlockFind]) -> Standing {
         true => Standing::Stale,
         false => Standing::Ahead,
     }
+}
+
+/// The tombstone that a purge leaves: the first of the first file, of the sequence before its first record, or with no record at all.
+fn purged(finds: &[BlockFind]) -> Option<u64> {
+    let find = finds.first()?;
+    let seq = find.tombstones.first()?.seq & SEQUENCE_MAX;
+    find.first
+        .is_none_or(|first| first.seq.checked_sub(1) == Some(seq))
+        .then_some(seq)
 }
 
 /// Whether no message was stored behind the index: then no limit has taken one since.
@@ -136,6 +158,67 @@ pub(super) fn judge(consumer: &ConsumerEvidence) -> Consumer<'_> {
     Consumer {
         state: consumer.state.as_ref().filter(|_| has_file),
         never_gives_up: meta.is_some_and(|meta| most(&meta).unwrap_or(-1) < 1),
+    }
+}
+
+/// Those of `covered` that a consumer wants, and so has acknowledged: what nobody wants stays in a work queue although every floor
+/// passes it, and so does what a consumer gave up.
+fn wanted(
+    blocks: Blocks<'_>,
+    finds: &[BlockFind],
+    consumers: &[ConsumerEvidence],
+    covered: &SeqSet,
+) -> SeqSet {
+    if judged(consumers).iter().any(|one| !one.never_gives_up) {
+        return SeqSet::new();
+    }
+    let mut filters = Vec::new();
+    for consumer in consumers {
+        match filters_of(consumer) {
+            Some(found) if !found.is_empty() => filters.extend(found),
+            _ => return covered.clone(),
+        }
+    }
+    let mut wanted = Wanted {
+        filters,
+        covered,
+        found: SeqSet::new(),
+    };
+    each_record(blocks, finds, &mut wanted, |_| false);
+    wanted.found
+}
+
+/// The subjects a consumer wants; none where it wants all of them.
+fn filters_of(consumer: &ConsumerEvidence) -> Option<Vec<String>> {
+    let ConsumerFile::Plain(json) = &consumer.meta else {
+        return None;
+    };
+    let meta = ConsumerMeta::parse(json).ok()?;
+    let one = meta.raw().get("filter_subject");
+    let many = meta.raw().get("filter_subjects");
+    let many = many.and_then(|value| value.as_array());
+    let all = one.into_iter().chain(many.into_iter().flatten());
+    let texts = all.filter_map(|value| value.as_str()).map(str::to_owned);
+    Some(texts.filter(|text| !text.is_empty()).collect())
+}
+
+struct Wanted<'a> {
+    filters: Vec<String>,
+    covered: &'a SeqSet,
+    found: SeqSet,
+}
+
+impl RecordSink for Wanted<'_> {
+    fn record(&mut self, record: &RecordRef, content: &[u8]) {
+        let seq = record.sequence();
+        if record.kind() != RecordKind::Message || !self.covered.contains(seq) {
+            return;
+        }
+        let subject = record.subject(content);
+        let wants = |filter: &String| matches(subject, filter.as_bytes());
+        if self.filters.iter().any(wants) {
+            self.found.insert(seq);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::account::judge;
 use super::find::BlockFind;
-use super::sets::{difference, intersection, within};
+use super::sets::{difference, intersection, remove_all, within};
 use super::survey::{Survey, survey};
 use crate::env::{Entropy, FileSystem};
 use crate::format::meta::Retention;
@@ -229,13 +229,26 @@ fn confront(
         .any(|event| event.code == EventCode::LimitTrimmed);
     if trims && let Some(below) = readable.first().and_then(|first| first.checked_sub(1)) {
         // A limit that was lowered since.
-        let trimmed = within(&ledger.endangered, 0..=below);
+        let mut trimmed = within(&ledger.endangered, 0..=below);
+        remove_all(&mut trimmed, &closed_to_a_server(found));
         for span in trimmed.spans() {
             ledger.endangered.remove_range(span.clone());
             ledger.live.remove_range(span);
         }
         ledger.remove(crate::report::Removal::Limit, &trimmed);
     }
+}
+
+/// Messages of blocks that a server does not read as they are, or not whole: what it misses of them no limit took.
+fn closed_to_a_server(found: &Survey) -> SeqSet {
+    let mut closed = SeqSet::new();
+    for (block, find) in found.blocks.iter().zip(&found.finds) {
+        let opens = block.key_repair.is_none() && !found.misplaced.contains_key(&find.file);
+        if !opens || !find.is_whole() {
+            closed.union_with(&find.messages);
+        }
+    }
+    closed
 }
 
 /// What a stream with interest retention lets go at the start because a consumer that still waits for it does not come up.

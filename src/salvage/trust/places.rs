@@ -2,14 +2,14 @@
 //!
 //! Between two records that follow each other in a block nothing is missing: sequences that are not there were removed
 //! when the block was rewritten. Sequences can be missing only from bytes that cannot be read, from the border between
-//! two blocks (a file cut at a record, a file that is gone), and behind the last record. At a border without unreadable
-//! bytes they are missing only where the configuration has no messages vanish silently, for a server drops the ends of
-//! blocks and whole blocks as their messages go.
+//! two blocks (a file cut at a record, a file that is gone), and behind the last record. What stood at a border is unknown where
+//! the configuration has messages vanish silently, for a server drops the ends of blocks and whole blocks as their messages go;
+//! elsewhere it is lost.
 
 use super::super::find::{BlockFind, Gap, GapCause};
 use super::super::sets::missing_in;
 use super::{Facts, MESSAGE_MIN_LENGTH};
-use crate::format::limits::RECORD_MIN_LENGTH;
+use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
 use crate::format::record::RecordFault;
 use crate::format::seqset::SeqSet;
 use crate::ledger::Holes;
@@ -23,13 +23,39 @@ pub struct Place {
     pub before: Option<u64>,
     /// The one behind it.
     pub after: Option<u64>,
-    /// Unreadable bytes in it; 0 for a border between two sound blocks.
+    /// Unreadable bytes in it; 0 where two sound blocks meet.
     pub bytes: u64,
+    /// Whether it lies where a block ends, whose file may have been cut: its bytes are not all there was.
+    pub is_border: bool,
     /// Whether it is a record cut short at the end of the last block, as a crash leaves it.
     pub is_torn_tail: bool,
 }
 
 impl Place {
+    /// Where a block begins with a record, and with it a place.
+    fn border(number: u32, before: Option<u64>, after: u64) -> Self {
+        Place {
+            number,
+            before,
+            after: Some(after),
+            bytes: 0,
+            is_border: true,
+            is_torn_tail: false,
+        }
+    }
+
+    /// A place that begins with unreadable bytes; `seen` is the last record of the blocks before.
+    fn begun(number: u32, gap: &Gap, seen: Option<u64>) -> Self {
+        Place {
+            number,
+            before: gap.before.or(seen),
+            after: None,
+            bytes: gap.length,
+            is_border: gap.before.is_none() && seen.is_some(),
+            is_torn_tail: false,
+        }
+    }
+
     /// The sequences it can have held, where both ends are known.
     pub fn range(&self) -> Option<std::ops::RangeInclusive<u64>> {
         let from = self.before?.checked_add(1)?;
@@ -46,25 +72,23 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
     let mut seen: Option<u64> = None;
     // Unreadable bytes with nothing behind them so far.
     let mut open: Option<Place> = None;
+    let last_held = finds.iter().rposition(|find| find.first.is_some());
     for (at, find) in finds.iter().copied().enumerate() {
         let is_last = at + 1 == finds.len();
         let begins_sound = find.gaps.first().is_none_or(|gap| gap.before.is_some());
         if let (Some(first), None, true) = (find.first, &open, begins_sound) {
-            places.push(Place {
-                number: find.number,
-                before: seen,
-                after: Some(first.seq),
-                bytes: 0,
-                is_torn_tail: false,
-            });
+            places.push(Place::border(find.number, seen, first.seq));
         }
         for gap in &find.gaps {
-            let before = gap.before.or(seen);
             let bytes = open
                 .map_or(0, |place| place.bytes)
                 .saturating_add(gap.length);
             let place = match (open.take(), places.last_mut()) {
-                (Some(begun), _) => Place { bytes, ..begun },
+                (Some(begun), _) => Place {
+                    bytes,
+                    is_border: begun.is_border || begun.number != find.number,
+                    ..begun
+                },
                 (None, Some(last))
                     if last.bytes > 0 && last.after.is_some() && last.after == gap.after =>
                 {
@@ -72,13 +96,7 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
                     last.bytes = last.bytes.saturating_add(gap.length);
                     continue;
                 }
-                (None, _) => Place {
-                    number: find.number,
-                    before,
-                    after: None,
-                    bytes,
-                    is_torn_tail: false,
-                },
+                (None, _) => Place::begun(find.number, gap, seen),
             };
             match gap.after {
                 Some(_) => places.push(Place {
@@ -86,7 +104,8 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
                     ..place
                 }),
                 None => {
-                    let torn = is_last && is_torn(gap, find) && place.bytes == gap.length;
+                    let ends = is_last || find.zero_tail > 0 && last_held == Some(at);
+                    let torn = ends && is_torn(gap, find) && place.bytes == gap.length;
                     open = Some(Place {
                         is_torn_tail: torn,
                         ..place
@@ -100,6 +119,7 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
             // What was open before this block ends at its first record.
             places.push(Place {
                 after: Some(first.seq),
+                is_border: true,
                 is_torn_tail: false,
                 ..place
             });
@@ -168,31 +188,49 @@ impl Judged<'_> {
     fn inner(&self, place: Place, after: u64, holes: &mut Holes) {
         let Some(range) = place.range() else { return };
         let missing = self.missing(*range.start(), *range.end());
-        // With less room there was a tombstone, no message.
-        if missing.is_empty() || (1..MESSAGE_MIN_LENGTH).contains(&place.bytes) {
+        if missing.is_empty() {
             return;
         }
-        if place.bytes == 0 {
-            // A skip record stands for all sequences before it; blocks that lose their ends or go as a whole are everyday
-            // where messages vanish.
-            if self.facts.vanishing || self.erased.contains(after) {
+        if place.is_border {
+            // A skip record stands for all sequences before it; where messages are deleted it is more likely one that was wiped.
+            let is_erased = self.erased.contains(after);
+            if is_erased && !self.shows_deletes {
                 return;
             }
-            match self.shows_deletes && self.facts.deletable {
+            // Blocks that lose their ends or go as a whole are everyday where messages vanish.
+            let deleted = self.shows_deletes && self.facts.deletable;
+            match self.facts.vanishing || is_erased || deleted {
                 true => holes.unknown.union_with(&missing),
                 false => holes.lost.union_with(&missing),
             }
             return;
         }
+        // With less room there was a tombstone, no message.
+        if (1..MESSAGE_MIN_LENGTH).contains(&place.bytes) {
+            return;
+        }
         let most = (place.bytes / MESSAGE_MIN_LENGTH).max(1);
         let tombstones_fit = place.bytes.is_multiple_of(RECORD_MIN_LENGTH as u64);
         if missing.len() > most {
-            holes.unknown.union_with(&youngest(&missing, most));
+            match self.hidden_room(place) {
+                Some(_) => holes.unknown.union_with(&missing),
+                None => holes.unknown.union_with(&youngest(&missing, most)),
+            }
         } else if self.facts.vanishing || tombstones_fit && self.shows_deletes {
             holes.unknown.union_with(&missing);
         } else {
             holes.lost.union_with(&missing);
         }
+    }
+
+    /// Whether a place had more room than its bytes show: where records of another place lie in the block, which take the room
+    /// of its own, and where the block is compressed. Then it had at most that of the whole block.
+    fn hidden_room(&self, place: Place) -> Option<u64> {
+        let mut finds = self.facts.finds.iter();
+        let find = finds.find(|find| {
+            find.number == place.number && (find.backward_count > 0 || find.compressed)
+        })?;
+        Some(find.file_length.max(find.content_length))
     }
 
     /// Unreadable bytes before the first record: nothing tells where the stream began, but for its first block.
@@ -201,13 +239,10 @@ impl Judged<'_> {
             return;
         }
         let begin = self.facts.first_seq.max(1);
-        let most = place.bytes / MESSAGE_MIN_LENGTH;
+        let room = self.hidden_room(place).unwrap_or(place.bytes);
+        let most = room / MESSAGE_MIN_LENGTH;
         let is_all = place.number == 1 && after.saturating_sub(begin) <= most;
-        let from = if is_all {
-            begin
-        } else {
-            after.saturating_sub(1).max(begin)
-        };
+        let from = after.saturating_sub(most).max(begin);
         let missing = self.missing(from, after.saturating_sub(1));
         match is_all && !self.facts.vanishing {
             true => holes.lost.union_with(&missing),
@@ -224,18 +259,28 @@ impl Judged<'_> {
         holes.unknown.union_with(&self.missing(next, next));
     }
 
-    /// A side file saw messages behind the last record.
+    /// A side file saw messages behind the last record, or a tombstone names one. (`last` bounds what is believed of either.)
     fn claimed(&self, last: u64, holes: &mut Holes) {
         let claims = self.facts.claims.iter().map(|claim| claim.seq);
-        let claimed = claims.filter(|seq| *seq <= last).max();
+        let claimed = claims.filter(|seq| *seq <= last).max().unwrap_or(0);
+        let tombstones = self.facts.finds.iter().flat_map(|find| &find.tombstones);
+        let named = tombstones.map(|edge| edge.seq & SEQUENCE_MAX).max();
+        let named = named.unwrap_or(0).min(last);
         let lasts = self.facts.finds.iter().filter_map(|find| find.last);
-        if let (Some(claimed), Some(reached)) = (claimed, lasts.map(|edge| edge.seq).max()) {
-            let missing = self.missing(reached.saturating_add(1), claimed);
-            match self.facts.vanishing {
-                true => holes.unknown.union_with(&missing),
-                false => holes.lost.union_with(&missing),
-            }
+        let Some(reached) = lasts.map(|edge| edge.seq).max() else {
+            // A purge leaves no more than its tombstone; what is named above it is gone with its block, or was purged too.
+            let next = named.saturating_add(1);
+            holes.unknown.union_with(&self.missing(next, claimed));
+            return;
+        };
+        let missing = self.missing(reached.saturating_add(1), claimed);
+        match self.facts.vanishing {
+            true => holes.unknown.union_with(&missing),
+            false => holes.lost.union_with(&missing),
         }
+        // Those before the last to be deleted may have gone with it, or with their block.
+        let next = reached.max(claimed).saturating_add(1);
+        holes.unknown.union_with(&self.missing(next, named));
     }
 }
 

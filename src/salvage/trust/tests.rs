@@ -174,13 +174,22 @@ fn borders_between_blocks_are_losses_only_where_nothing_vanishes() {
         vanishing: true,
         ..facts(&finds, None)
     };
-    assert!(decide(&vanishing).lost.is_empty());
+    let trust = decide(&vanishing);
+    assert!(trust.lost.is_empty());
+    assert_eq!(ranges(&trust.holes.unknown), [(11, 12)]);
     // A skip record stands for all sequences before it.
     let mut skipped = block(2, 14..=20, &[]);
     skipped.erased = set([13]);
     skipped.first = Some(edge(13));
     let finds = [block(1, 1..=10, &[]), skipped];
-    assert!(decide(&facts(&finds, None)).lost.is_empty());
+    let trust = decide(&facts(&finds, None));
+    assert!(trust.lost.is_empty() && trust.holes.unknown.is_empty());
+    // But where messages are deleted it may be one of them, wiped.
+    let [first, mut wiped] = finds;
+    wiped.tombstones = vec![edge(3)];
+    let trust = decide(&facts(&[first, wiped], None));
+    assert!(trust.lost.is_empty());
+    assert_eq!(ranges(&trust.holes.unknown), [(11, 12)]);
 }
 
 #[test]
@@ -193,6 +202,96 @@ fn a_block_that_stays_closed_loses_what_its_neighbours_leave_open() {
     let finds = [block(1, 1..=10, &[]), closed, block(3, 21..=30, &[])];
     let trust = decide(&facts(&finds, None));
     assert_eq!(ranges(&trust.lost), [(11, 20)]);
+}
+
+#[test]
+fn the_bytes_left_of_a_cut_block_do_not_bound_what_was_in_it() {
+    let mut cut = block(2, [11], &[]);
+    cut.gaps = vec![gap(Some(11), None, 50)];
+    let finds = [block(1, 1..=10, &[]), cut, block(3, 300..=310, &[])];
+    let trust = decide(&facts(&finds, None));
+    assert_eq!(ranges(&trust.lost), [(12, 299)]);
+    let vanishing = Facts {
+        vanishing: true,
+        ..facts(&finds, None)
+    };
+    let trust = decide(&vanishing);
+    assert!(trust.lost.is_empty());
+    assert_eq!(ranges(&trust.holes.unknown), [(12, 299)]);
+}
+
+#[test]
+fn records_of_elsewhere_in_a_gap_hide_how_much_stood_there() {
+    let mut overwritten = block(1, (1..=50).chain(80..=90), &[]);
+    overwritten.gaps = vec![gap(Some(50), Some(80), 60)];
+    let vanishing = |find: &BlockFind| {
+        let finds = std::slice::from_ref(find);
+        let facts = Facts {
+            vanishing: true,
+            ..facts(finds, None)
+        };
+        ranges(&decide(&facts).holes.unknown)
+    };
+    // Sixty bytes were one message at most; the others had been removed.
+    assert_eq!(vanishing(&overwritten), [(79, 79)]);
+    overwritten.backward_count = 12;
+    assert_eq!(vanishing(&overwritten), [(51, 79)]);
+    overwritten.backward_count = 0;
+    overwritten.compressed = true;
+    assert_eq!(vanishing(&overwritten), [(51, 79)]);
+}
+
+#[test]
+fn unreadable_bytes_before_the_first_record_hid_as_many_as_fit() {
+    let mut first = block(4, 500..=510, &[]);
+    first.gaps = vec![gap(None, Some(500), 100)];
+    let trust = decide(&facts(&[first], None));
+    assert!(trust.lost.is_empty());
+    assert_eq!(ranges(&trust.holes.unknown), [(497, 499)]);
+}
+
+#[test]
+fn what_only_a_consumer_names_is_unknown_and_what_nobody_can_have_stored_is_not() {
+    let claims = |seq| {
+        [Claim {
+            path: "obs/C/o.dat".into(),
+            seq,
+        }]
+    };
+    let unknown = |finds: &[BlockFind], claims: &[Claim]| {
+        let trust = decide(&Facts {
+            claims,
+            ..facts(finds, None)
+        });
+        assert!(trust.lost.is_empty());
+        ranges(&trust.holes.unknown)
+    };
+    assert_eq!(unknown(&[], &claims(205)), [(1, 205)]);
+    // A purge left its tombstone.
+    let purged = [block(3, [], &[200])];
+    assert_eq!(unknown(&purged, &claims(205)), [(201, 205)]);
+    // No checksum covers a consumer's file.
+    assert!(unknown(&[], &claims(1 << 50)).is_empty());
+    // Block 2 is gone, and block 3 tells of a message that was in it.
+    let named = [block(1, 1..=10, &[]), block(3, [], &[15])];
+    assert_eq!(unknown(&named, &[]), [(11, 14)]);
+}
+
+#[test]
+fn zeros_behind_the_last_record_are_no_room_where_an_empty_block_follows() {
+    let mut zeroed = block(1, 1..=10, &[]);
+    zeroed.file_length = 1300;
+    zeroed.zero_tail = 300;
+    zeroed.gaps = vec![Gap {
+        file_offset: 1000,
+        file_length: 300,
+        ..gap(Some(10), None, 300)
+    }];
+    let trust = decide(&facts(&[zeroed.clone(), block(2, [], &[3])], None));
+    assert!(trust.holes.unknown.is_empty());
+    // With a message behind it, what stood there had a sequence.
+    let trust = decide(&facts(&[zeroed, block(2, 12..=20, &[])], None));
+    assert_eq!(ranges(&trust.lost), [(11, 11)]);
 }
 
 #[test]

@@ -156,11 +156,12 @@ impl Judge<'_> {
         }
     }
 
-    /// Sequences that were never used. One of them may be unknown: a message that was being written.
+    /// Sequences that were never used. One of them may be unknown: a message that was being written, or what a damage behind the
+    /// last record can have hit.
     fn beyond(&self, score: &mut LedgerScore) {
         let ledger = self.ledger;
         let behind = self.truth.last_seq + 1;
-        let torn = usize::from(self.lived.torn);
+        let room = u64::from(self.lived.torn || self.damage.is_some());
         let above = |set: &SeqSet, from: u64| {
             let mut above = set.clone();
             above.remove_below(from);
@@ -168,8 +169,8 @@ impl Judge<'_> {
         };
         score.invented.union_with(&above(&ledger.lost, behind));
         score.revived.union_with(&above(&ledger.live, behind));
-        let room = above(&ledger.unknown, behind + torn as u64);
-        score.invented.union_with(&room);
+        let beyond = above(&ledger.unknown, behind + room);
+        score.invented.union_with(&beyond);
     }
 }
 
