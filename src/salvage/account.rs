@@ -10,6 +10,7 @@ use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{difference, intersection};
 use super::trust::{Trust, counted_by};
+use super::unrenamed;
 use crate::format::headers;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{ConsumerMeta, Retention};
@@ -62,6 +63,11 @@ pub(super) fn account(
         covered if traceless || covered.is_empty() => covered,
         covered => wanted(blocks, finds, consumers, &covered),
     };
+    let mut holes = trust.holes.clone();
+    // Of what is not above its last sequence the index speaks.
+    let spoken_of = index.map_or(0, |index| index.state.last_sequence);
+    let unrenamed = unrenamed::named_above(blocks, spoken_of);
+    holes.unknown.union_with(&unrenamed);
     let files = Files::of(finds);
     let expired = match meta.max_age_ns > 0 && options.expire {
         true => expired(
@@ -83,7 +89,7 @@ pub(super) fn account(
         erased: &erased,
         index,
         files: &files.said(),
-        holes: &trust.holes,
+        holes: &holes,
         replayed: &replayed,
         acked: &acked,
         acked_found: &acked_found,

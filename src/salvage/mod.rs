@@ -46,6 +46,7 @@ mod settle;
 mod sums;
 mod survey;
 pub mod trust;
+mod unrenamed;
 mod view;
 mod walks;
 pub mod witness;

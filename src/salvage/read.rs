@@ -124,7 +124,21 @@ impl Blocks<'_> {
     ///
     /// Where the file cannot be opened at all.
     pub fn read(&self, file: u32, buffer: &mut Vec<u8>) -> Result<ReadBlock, IoError> {
-        let path = self.stream.dir.join(self.path(file));
+        self.read_at(&self.path(file), file, buffer)
+    }
+
+    /// The same from the file at `path`, relative to the stream directory, with the key of block `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Blocks::read`].
+    pub fn read_at(
+        &self,
+        path: &str,
+        file: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Result<ReadBlock, IoError> {
+        let path = self.stream.dir.join(path);
         let cut = read_file(self.fs, &path, BLOCK_LENGTH_MAX, buffer)?;
         let zero_tail = zero_tail(buffer);
         let first = buffer.get(..FIRST_BYTES).unwrap_or(buffer);
