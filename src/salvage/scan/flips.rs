@@ -22,6 +22,12 @@ pub(super) const SINGLE: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 /// Two neighbouring bits.
 pub(super) const PAIRS: [u8; 7] = [3, 6, 12, 24, 48, 96, 192];
 
+/// Everything else that can be wrong with a byte.
+pub(super) fn whole() -> Vec<u8> {
+    let masks = 1..=u8::MAX;
+    masks.filter(|mask| !is_flip(*mask)).collect()
+}
+
 /// A byte and what to flip in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flip {
@@ -32,11 +38,11 @@ pub(super) struct Flip {
 }
 
 /// Whether a difference is one that flips tell apart from noise: one bit, or two neighbours within a byte.
-pub(super) fn is_flip(mask: u8) -> bool {
+fn is_flip(mask: u8) -> bool {
     SINGLE.contains(&mask) || PAIRS.contains(&mask)
 }
 
-/// The flip that makes `expected` of `actual`, where there is one byte to flip and [`is_flip`] holds.
+/// The flip that makes `expected` of `actual`, where there is one byte to flip, in whatever bits.
 pub(super) fn between(actual: &[u8], expected: &[u8]) -> Option<Flip> {
     let mut differing = actual
         .iter()
@@ -45,7 +51,10 @@ pub(super) fn between(actual: &[u8], expected: &[u8]) -> Option<Flip> {
         .enumerate()
         .filter(|(_, mask)| *mask != 0);
     let (position, mask) = differing.next()?;
-    (differing.next().is_none() && is_flip(mask)).then_some(Flip { position, mask })
+    differing
+        .next()
+        .is_none()
+        .then_some(Flip { position, mask })
 }
 
 /// Looks in `range` of `covered` for a byte and one of `masks` that give `stored`, as far as `work` goes.

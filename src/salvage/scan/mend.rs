@@ -1,4 +1,4 @@
-//! Mending one record: the flip that makes its hash verify.
+//! Mending one record: the flip that makes its hash verify; after all bits, the byte that does.
 
 use super::super::find::{Patch, Site};
 use super::border::{flips_of, pick_subject_length};
@@ -114,18 +114,50 @@ impl Mender<'_, '_> {
                 return self
                     .layout(offset, false)
                     .or_else(|| self.covered_all(&record))
-                    .or_else(|| self.lengths(offset));
+                    .or_else(|| self.lengths(offset))
+                    .or_else(|| self.whole_byte(offset, claimed));
             }
         }
         if !matches!(self.patchable, Patchable::All) {
             return None;
         }
         let Some(record) = claimed else {
-            return self.layout(offset, true).or_else(|| self.lengths(offset));
+            return self
+                .layout(offset, true)
+                .or_else(|| self.lengths(offset))
+                .or_else(|| self.whole_byte(offset, None));
         };
         self.lengths(offset)
             .or_else(|| self.layout(offset, false))
             .or_else(|| self.covered_all(&record))
+            .or_else(|| self.whole_byte(offset, claimed))
+    }
+
+    /// One byte that is wrong in more than neighbouring bits: in the lengths, then in what tells records apart, then in the rest,
+    /// as far as the account for it goes.
+    fn whole_byte(&mut self, offset: usize, claimed: Option<RecordRef>) -> Option<Mended> {
+        let mut own = self.work.for_bytes();
+        let mut mender = Mender {
+            content: &mut *self.content,
+            hints: self.hints,
+            patchable: self.patchable,
+            work: &mut own,
+        };
+        let found = mender.with_other_byte(offset, claimed);
+        self.work.settle_bytes(&own);
+        found
+    }
+
+    fn with_other_byte(&mut self, offset: usize, claimed: Option<RecordRef>) -> Option<Mended> {
+        let masks = flips::whole();
+        self.lengths_of(offset, &masks, false)
+            .or_else(|| self.subject_lengths(offset, &masks))
+            .or_else(|| {
+                let record = claimed?;
+                let subject_end = 16 + record.subject_length();
+                self.covered(&record, 0..subject_end, &masks)
+                    .or_else(|| self.covered(&record, subject_end..record.length(), &masks))
+            })
     }
 
     /// Takes the record at `offset` to end at `end`, whatever its length says, and nothing else to be wrong with it.
@@ -233,43 +265,55 @@ impl Mender<'_, '_> {
                 None
             };
         }
+        self.subject_lengths(offset, &SINGLE)
+            .or_else(|| self.subject_lengths(offset, &PAIRS))
+    }
+
+    /// Other subject lengths of a record with headers.
+    fn subject_lengths(&mut self, offset: usize, masks: &[u8]) -> Option<Mended> {
+        let header = self.header(offset)?;
+        if length_bits(&header) & HEADERS_BIT == 0 {
+            return None;
+        }
         let [.., low, high] = header;
-        flips_of([low, high], &SINGLE)
-            .chain(flips_of([low, high], &PAIRS))
-            .find_map(|(_, _, [low, high])| {
-                let mut tried = header;
-                let [.., to_low, to_high] = &mut tried;
-                (*to_low, *to_high) = (low, high);
-                self.with_header(offset, &header, &tried, Site::SubjectLength)
-            })
+        flips_of([low, high], masks).find_map(|(_, _, [low, high])| {
+            let mut tried = header;
+            let [.., to_low, to_high] = &mut tried;
+            (*to_low, *to_high) = (low, high);
+            self.with_header(offset, &header, &tried, Site::SubjectLength)
+        })
     }
 
     /// Flips of the length, those first that end where a record begins.
     fn lengths(&mut self, offset: usize) -> Option<Mended> {
+        self.lengths_of(offset, &SINGLE, true)
+            .or_else(|| self.lengths_of(offset, &PAIRS, true))
+    }
+
+    /// Lengths that differ by one of `masks`; where `anywhere`, also those that end where no record begins.
+    fn lengths_of(&mut self, offset: usize, masks: &[u8], anywhere: bool) -> Option<Mended> {
         let header = self.header(offset)?;
         let bits = length_bits(&header).to_le_bytes();
-        for masks in [&SINGLE[..], &PAIRS] {
-            let mut dear = Vec::new();
-            for (_, _, flipped) in flips_of(bits, masks) {
-                let flipped = u32::from_le_bytes(flipped);
-                let Some(end) = end_of(offset, flipped, self.content.len()) else {
-                    continue;
-                };
-                let begins = end == self.content.len()
-                    || super::resync::plausible(self.content, end, self.hints).is_some();
-                if !begins {
-                    dear.push(flipped);
-                } else if let Some(found) = self.with_length(offset, &header, flipped) {
-                    return Some(found);
-                }
+        let mut dear = Vec::new();
+        for (_, _, flipped) in flips_of(bits, masks) {
+            let flipped = u32::from_le_bytes(flipped);
+            let Some(end) = end_of(offset, flipped, self.content.len()) else {
+                continue;
+            };
+            let begins = end == self.content.len()
+                || super::resync::plausible(self.content, end, self.hints).is_some();
+            if !begins {
+                dear.push(flipped);
+            } else if let Some(found) = self.with_length(offset, &header, flipped) {
+                return Some(found);
             }
-            for flipped in dear {
-                let cost = u64::from(flipped & !HEADERS_BIT);
-                if cost > self.work.left() / 8 {
-                    self.work.cut_short();
-                } else if let Some(found) = self.with_length(offset, &header, flipped) {
-                    return Some(found);
-                }
+        }
+        for flipped in dear.into_iter().filter(|_| anywhere) {
+            let cost = u64::from(flipped & !HEADERS_BIT);
+            if cost > self.work.left() / 8 {
+                self.work.cut_short();
+            } else if let Some(found) = self.with_length(offset, &header, flipped) {
+                return Some(found);
             }
         }
         None

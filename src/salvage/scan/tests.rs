@@ -2,6 +2,7 @@
 
 mod borders;
 mod bounds;
+mod bytes;
 mod order;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::ops::RangeInclusive;
 use proptest::prelude::*;
 
 use super::super::find::{Edge, GapCause, Repair, Site};
-use super::work::{BLOCK_PLACES, RESYNC_RATE};
+use super::work::{BLOCK_PLACES, BYTES_LIMIT, BYTES_PLACES, RESYNC_RATE};
 use super::*;
 use crate::block::walk;
 use crate::format::checksum::HashKey;
@@ -131,9 +132,11 @@ fn scan_with(file: &[u8], witness: &Witness, sequences: RangeInclusive<u64>, wor
     assert_eq!(again, mended, "patches make the mended file");
     check_find(&find, file, &collected);
     let bad: u64 = find.gaps.iter().map(|gap| gap.length).sum();
-    let places = BLOCK_PLACES.min(find.gaps.len() as u64 + find.repairs.len() as u64);
+    let places = find.gaps.len() as u64 + find.repairs.len() as u64;
+    let bytes = BYTES_PLACES.min(places) * work.min(BYTES_LIMIT);
+    let places = BLOCK_PLACES.min(places);
     assert!(
-        spent <= places * work + RESYNC_RATE * bad,
+        spent <= places * work + bytes + RESYNC_RATE * bad,
         "{spent} bytes hashed for {places} places, {bad} bad bytes"
     );
     Scanned {

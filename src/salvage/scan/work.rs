@@ -5,8 +5,13 @@
 //! [`BLOCK_PLACES`] times that. Looking for the next sound record has an account of its own, which half of a place's
 //! work opens and every byte passed over adds [`RESYNC_RATE`] to, so that it never stops short of the end.
 //!
+//! Whether a byte is wrong in more than neighbouring bits is tried last, for 240 values each, and on accounts of their own:
+//! [`BYTES_LIMIT`] at most for a place, [`BYTES_PLACES`] times that for a block. What these leave untried is not what leaves a
+//! place open for a second look.
+//!
 //! So the bytes hashed beyond one walk over the content are at most
-//! `min(places, BLOCK_PLACES) × work_limit + RESYNC_RATE × bytes passed over`, whatever the bytes are; and 34 bytes for
+//! `min(places, BLOCK_PLACES) × work_limit + min(places, BYTES_PLACES) × min(work_limit, BYTES_LIMIT)
+//! + RESYNC_RATE × bytes passed over`, whatever the bytes are; and 34 bytes for
 //! each byte walked, since a run of records is hashed in one go and again behind the first bad one
 //! ([`WARY_RECORDS`](super::walk::WARY_RECORDS)).
 
@@ -15,6 +20,12 @@ pub const HASH_COST: u64 = 128;
 
 /// Places of one block that may each use up their whole work.
 pub const BLOCK_PLACES: u64 = 64;
+
+/// What trying whole bytes may cost at one place, where it has so much for its bits.
+pub const BYTES_LIMIT: u64 = 32 << 20;
+
+/// Places of one block at which whole bytes may be tried for as much as that.
+pub const BYTES_PLACES: u64 = 16;
 
 /// Bytes that may be hashed per byte passed over on the way to the next sound record.
 pub const RESYNC_RATE: u64 = 64;
@@ -27,24 +38,53 @@ pub struct Work {
     place_left: u64,
     cut_short: bool,
     spent: u64,
+    bytes_limit: u64,
+    bytes_block_left: u64,
+    bytes_left: u64,
 }
 
 impl Work {
     /// Accounts for one block, `place_limit` for each place.
     pub fn new(place_limit: u64) -> Self {
+        let bytes_limit = place_limit.min(BYTES_LIMIT);
         Self {
             place_limit,
             block_left: place_limit.saturating_mul(BLOCK_PLACES),
             place_left: 0,
             cut_short: false,
             spent: 0,
+            bytes_limit,
+            bytes_block_left: bytes_limit.saturating_mul(BYTES_PLACES),
+            bytes_left: 0,
         }
     }
 
     /// Opens the account of the next place.
     pub fn begin_place(&mut self) {
         self.place_left = self.place_limit.min(self.block_left);
+        self.bytes_left = self.bytes_limit.min(self.bytes_block_left);
         self.cut_short = false;
+    }
+
+    /// The account for trying whole bytes at this place.
+    pub fn for_bytes(&self) -> Work {
+        Work {
+            place_limit: self.bytes_left,
+            block_left: self.bytes_left,
+            place_left: self.bytes_left,
+            cut_short: false,
+            spent: 0,
+            bytes_limit: 0,
+            bytes_block_left: 0,
+            bytes_left: 0,
+        }
+    }
+
+    /// Books what was spent of it.
+    pub fn settle_bytes(&mut self, used: &Work) {
+        self.bytes_left = self.bytes_left.saturating_sub(used.spent);
+        self.bytes_block_left = self.bytes_block_left.saturating_sub(used.spent);
+        self.spent += used.spent;
     }
 
     /// Pays for a hash over `bytes` bytes. Returns whether there was enough; if not, nothing is paid, and the search is
