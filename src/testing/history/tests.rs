@@ -235,11 +235,13 @@ fn everyday_ends_that_once_misled_the_account_do_no_more() {
 
 /// The same after a damage: acknowledged messages whose tombstone was cut off (155, 186, 395), an index from before a purge (127,
 /// 327), records of elsewhere in a hole (67, 184, 240), whole files missing, cut or older (172, 235, 255, 286, 289, 368), nothing
-/// but consumers left (216, 256), swapped keys (294), zeros that are no room (5).
+/// but consumers left (216, 256), swapped keys (294), zeros that are no room (5), blocks under their
+/// temporary names alone (630, 1147, 1929).
 #[test]
 fn damages_that_once_misled_the_account_do_no_more() {
     let numbers = [
-        155, 186, 395, 127, 327, 67, 184, 240, 172, 235, 255, 286, 289, 368, 216, 256, 294, 5,
+        155, 186, 395, 127, 327, 67, 184, 240, 172, 235, 255, 286, 289, 368, 216, 256, 294, 5, 630,
+        1147, 1929,
     ];
     let (told, unknown) = wrong(&numbers, &DamageKind::ALL);
     assert!(told.is_empty(), "{told:#?}");
