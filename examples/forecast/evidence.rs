@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{RecordKind, parse_at};
+use jetsam::format::state::split_trailing_hash;
 
 use crate::oracle::Ask;
 use crate::tree::Tree;
@@ -10,9 +12,16 @@ use crate::vault::Vault;
 
 /// Records further than this from the start of a block are not looked for one offset at a time.
 const TRIED_MAX: usize = 1 << 20;
+const INDEX: &str = "msgs/index.db";
 
 /// Sequences of messages with a record that verifies, less those that a tombstone or an erased record names.
 pub fn proven(tree: &Tree, ask: &Ask) -> BTreeSet<u64> {
+    let (messages, gone) = messages_and_gone(tree, ask);
+    messages.difference(&gone).copied().collect()
+}
+
+/// Sequences of messages with a record that verifies, and those that a tombstone or an erased record names.
+fn messages_and_gone(tree: &Tree, ask: &Ask) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let vault = Vault::new(ask);
     let (mut messages, mut gone) = (BTreeSet::new(), BTreeSet::new());
     for number in tree.blocks() {
@@ -46,11 +55,30 @@ pub fn proven(tree: &Tree, ask: &Ask) -> BTreeSet<u64> {
             at = record.end_offset();
         }
     }
-    messages.difference(&gone).copied().collect()
+    (messages, gone)
 }
 
-/// Sequences that the index lists as live.
-pub fn listed(tree: &Tree, ask: &Ask) -> BTreeSet<u64> {
+/// Sequences that the index of a damaged store lists as live.
+///
+/// One that is damaged itself need not be readable here: whatever is made of it can say no more than it did before the damage,
+/// less what the damaged store still proves to be gone.
+pub fn listed(before: &Tree, after: &Tree, ask: &Ask) -> BTreeSet<u64> {
+    let Some(bytes) = after.get(INDEX) else {
+        return BTreeSet::new();
+    };
+    let hash_key = HashKey::for_stream(ask.stream.as_bytes());
+    let is_sound = split_trailing_hash(bytes)
+        .is_some_and(|(payload, hash)| hash_key.hash64(&[payload]).to_le_bytes() == hash);
+    if is_sound {
+        return index_lists(after, ask);
+    }
+    let mut listed = index_lists(before, ask);
+    let (_, gone) = messages_and_gone(after, ask);
+    listed.retain(|seq| !gone.contains(seq));
+    listed
+}
+
+fn index_lists(tree: &Tree, ask: &Ask) -> BTreeSet<u64> {
     let mut listed = BTreeSet::new();
     let Some(index) = Vault::new(ask).index(tree) else {
         return listed;

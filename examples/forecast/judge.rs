@@ -124,7 +124,7 @@ pub fn before(bench: &mut Bench, base: &Base) -> io::Result<Answer> {
 /// Foretells, asks, compares.
 pub fn case(
     bench: &mut Bench,
-    before: &Answer,
+    (base, before): (&Base, &Answer),
     case: &Case,
     known: Option<&Known>,
 ) -> io::Result<Judged> {
@@ -148,7 +148,7 @@ pub fn case(
     found.check("start", start_of(&answer), judged.start);
     if found.0.is_empty() {
         state(&mut found, &answer, &foretold);
-        losses(&mut found, case, before, &answer, &foretold);
+        losses(&mut found, case, (base, before), &answer, &foretold);
         if let Some(known) = known {
             judged.really_lost = exact(&mut found, before, &answer, &foretold, known);
         }
@@ -235,7 +235,7 @@ fn state(found: &mut Differences, answer: &Answer, foretold: &Forecast) {
 fn losses(
     found: &mut Differences,
     case: &Case,
-    before: &Answer,
+    (base, before): (&Base, &Answer),
     answer: &Answer,
     foretold: &Forecast,
 ) {
@@ -265,8 +265,8 @@ fn losses(
     }
     let was_there = readable(before);
     let proven = evidence::proven(&case.tree, &case.ask);
-    // What a tombstone said that is gone too, the index still lists.
-    let listed = evidence::listed(&case.tree, &case.ask);
+    // What a tombstone took that is gone too, the index still lists.
+    let listed = evidence::listed(&base.tree, &case.tree, &case.ask);
     let invented: Vec<_> = lost
         .iter()
         .filter(|seq| {

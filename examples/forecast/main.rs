@@ -374,7 +374,7 @@ fn harness_case(
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(unknown) => unknown.insert(judge::before(bench, &ground.base)?),
     };
-    let judged = twice(|| judge::case(bench, before, &hit.case, Some(&hit.known)))?;
+    let judged = twice(|| judge::case(bench, (&ground.base, before), &hit.case, Some(&hit.known)))?;
     Ok(Some((ground.kind.name(), judged)))
 }
 
@@ -412,7 +412,7 @@ fn one(args: &Args, bench: &mut Bench, seed: u64) -> io::Result<Option<Judged>> 
         return twice(|| release::case(bench, &case, release)).map(Some);
     }
     let before = judge::before(bench, &base)?;
-    let mut judged = twice(|| judge::case(bench, &before, &case, None))?;
+    let mut judged = twice(|| judge::case(bench, (&base, &before), &case, None))?;
     if judged.set_aside.is_none() && judged.differences.is_empty() {
         let wants = judged.start != "ok" || seed % 100 < args.whole;
         if wants && case.ask.prev_key.is_empty() && case.ask.block_size == 0 {

@@ -3,8 +3,9 @@
 //! Between two records that follow each other in a block nothing is missing: sequences that are not there were removed
 //! when the block was rewritten. Sequences can be missing only from bytes that cannot be read, from the border between
 //! two blocks (a file cut at a record, a file that is gone), and behind the last record. What stood at a border is unknown where
-//! the configuration has messages vanish silently, for a server drops the ends of blocks and whole blocks as their messages go;
-//! elsewhere it is lost.
+//! the configuration has messages vanish silently, for a server drops the ends of blocks and whole blocks as their messages go,
+//! and where no more messages are missing than block files: the last message of a block that is deleted by hand takes the
+//! file with it and leaves no tombstone. Elsewhere it is lost.
 
 use super::super::find::{BlockFind, Gap, GapCause};
 use super::super::sets::missing_in;
@@ -197,8 +198,10 @@ impl Judged<'_> {
             if is_erased && !self.shows_deletes {
                 return;
             }
-            // Blocks that lose their ends or go as a whole are everyday where messages vanish.
-            let deleted = self.shows_deletes && self.facts.deletable;
+            // Blocks that lose their ends or go as a whole are everyday where messages vanish; and the last message of a block to
+            // be deleted takes the file with it and leaves no tombstone.
+            let untraced = missing.len() <= self.files_gone(place);
+            let deleted = (self.shows_deletes || untraced) && self.facts.deletable;
             match self.facts.vanishing || is_erased || deleted {
                 true => holes.unknown.union_with(&missing),
                 false => holes.lost.union_with(&missing),
@@ -221,6 +224,22 @@ impl Judged<'_> {
         } else {
             holes.lost.union_with(&missing);
         }
+    }
+
+    /// How many blocks between the records around a border have no file.
+    fn files_gone(&self, border: Place) -> u64 {
+        let finds = self.facts.finds;
+        let below = finds.partition_point(|find| find.number < border.number);
+        let below = finds.get(..below).unwrap_or_default();
+        let held = below.iter().rposition(|find| find.first.is_some());
+        let Some((before, empty)) = held.and_then(|at| below.get(at..)?.split_first()) else {
+            return 0;
+        };
+        let mut numbers: Vec<u32> = empty.iter().map(|find| find.number).collect();
+        numbers.retain(|number| *number != before.number);
+        numbers.dedup();
+        let between = border.number.saturating_sub(before.number).saturating_sub(1);
+        u64::from(between).saturating_sub(numbers.len() as u64)
     }
 
     /// Whether a place had more room than its bytes show: where records of another place lie in the block, which take the room

@@ -192,6 +192,30 @@ fn borders_between_blocks_are_losses_only_where_nothing_vanishes() {
     assert_eq!(ranges(&trust.holes.unknown), [(11, 12)]);
 }
 
+/// The server takes the file away with the last message of a block that is deleted, and writes no tombstone then.
+#[test]
+fn one_message_missing_with_its_block_may_have_been_deleted() {
+    let unknown = |finds: &[BlockFind], deletable| {
+        let facts = Facts {
+            deletable,
+            ..facts(finds, None)
+        };
+        let trust = decide(&facts);
+        (ranges(&trust.holes.unknown), ranges(&trust.lost))
+    };
+    let one = [block(1, 1..=3, &[]), block(3, 5..=6, &[])];
+    assert_eq!(unknown(&one, true), (vec![(4, 4)], vec![]));
+    assert_eq!(unknown(&one, false), (vec![], vec![(4, 4)]));
+    // The others of a block would have left tombstones.
+    let two = [block(1, 1..=3, &[]), block(3, 6..=6, &[])];
+    assert_eq!(unknown(&two, true), (vec![], vec![(4, 5)]));
+    let two_blocks = [block(1, 1..=3, &[]), block(4, 6..=6, &[])];
+    assert_eq!(unknown(&two_blocks, true), (vec![(4, 5)], vec![]));
+    let [first, last] = two_blocks;
+    let empty = [first, block(2, [], &[]), last];
+    assert_eq!(unknown(&empty, true), (vec![], vec![(4, 5)]));
+}
+
 #[test]
 fn a_block_that_stays_closed_loses_what_its_neighbours_leave_open() {
     let mut closed = block(2, [], &[]);
