@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use jetsam::block::walk::{Known, walk};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, Run, encode_record};
+use jetsam::salvage::Lifetimes;
 use jetsam::salvage::scan::{Hints, Scratch, SubjectStanding, SubjectWitness, scan_block};
 
 const ROUNDS: usize = 15;
@@ -69,13 +70,13 @@ fn measure(shape: &Shape) {
         subjects.insert(subject.into_bytes());
     }
     let subjects = Subjects(subjects);
-    let sequences = 1..=seq;
     let hints = Hints {
         number: 1,
         hash_key: &key,
-        sequences: &sequences,
+        sequences: &(1..=seq),
         subjects: &subjects,
         work_limit: 32 << 20,
+        lifetimes: Lifetimes::default(),
     };
     let (mut scratch, mut run) = (Scratch::default(), Run::new());
     let walked = fastest(|| {

@@ -5,10 +5,10 @@ use jetsam::format::compression::compress;
 use jetsam::format::limits::SEQUENCE_MAX;
 use jetsam::format::record::{NewRecord, RecordKind, RecordRef, encode_record};
 use jetsam::format::seqset::SeqSet;
-use jetsam::salvage::BlockFind;
 use jetsam::salvage::scan::{
     Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block,
 };
+use jetsam::salvage::{BlockFind, Lifetimes};
 
 /// Enough for every bit of a record of 500 bytes, little enough for thousands of runs a second.
 const WORK_LIMIT: u64 = 1 << 20;
@@ -122,6 +122,7 @@ fn check(file: Vec<u8>, hash_key: &HashKey) {
         sequences: &(1..=SEQUENCE_MAX),
         subjects: &Begins,
         work_limit: WORK_LIMIT,
+        lifetimes: Lifetimes::default(),
     };
     let mut scratch = Scratch::default();
     let mut mended = file.clone();

@@ -127,7 +127,9 @@ pub struct Witnesses<'a> {
     /// The tombstone with which the first file begins, where all before it is gone: a purge leaves no more than that.
     pub purged: Option<u64>,
     /// What age removes at the time of the judgement.
-    pub expired: &'a SeqSet,
+    pub aged: &'a SeqSet,
+    /// What then has outlived its own time to live.
+    pub timed_out: &'a SeqSet,
     /// The limit of age.
     pub age: Option<Age>,
     /// Messages kept per subject; 0 where that is not limited.
@@ -207,8 +209,11 @@ fn settle_found(witnesses: &Witnesses<'_>, ledger: &mut Ledger) {
         ledger.remove(Removal::Ack, &acked);
         remove_all(&mut left, &acked);
     }
-    ledger.expired = intersection(&left, witnesses.expired);
+    ledger.expired = intersection(&left, witnesses.aged);
     remove_all(&mut left, &ledger.expired);
+    ledger.timed_out = intersection(&left, witnesses.timed_out);
+    remove_all(&mut left, &ledger.timed_out);
+    ledger.expired.union_with(&ledger.timed_out);
     ledger.live = left;
 }
 

@@ -11,8 +11,8 @@
 //!
 //! # What is not foretold
 //!
-//! * What a server does after the start: TTLs and schedules that fire, clustering (replicas catch up from each other). What
-//!   an interest stream lets go of at once is foretold ([`released`]).
+//! * What a server does after the start: schedules that fire, clustering (replicas catch up from each other). What an interest
+//!   stream lets go of at once is foretold ([`released`]); what TTLs take at once, the account tells ([`Ledger::timed_out`]).
 //! * A duplicate-window scan that meets the damage of H37 brings the server down at the start rather than at the first read.
 //! * Without a configuration the server is taken to look where the store is, with JetStream for its account and no limits
 //!   ([`Surroundings`]); a store without a cluster's metadata to be that of a server standing alone.

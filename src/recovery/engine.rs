@@ -582,6 +582,7 @@ fn verify(model: &mut Model<'_>, blocks: &[Block], threads: usize, watch: &Watch
     let mut unreadable = Vec::new();
     for view in views {
         unreadable.extend(view.unreadable);
+        model.outlived |= view.outlived;
         model.events.extend(view.events);
     }
     unreadable.sort_unstable();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::actions::Action;
 use super::events::Event;
+use crate::format::seqset::SeqSet;
 use crate::report::Ledger;
 
 /// How a stream came out.
@@ -198,6 +199,10 @@ pub struct StreamReport {
     pub schedules: Option<ScheduleReport>,
     /// Source positions by key, where the stream has sources.
     pub sources: Option<BTreeMap<Vec<u8>, SourcePosition>>,
+    /// Live messages that the TTL wheel lets go at the time of the judgement, right after the open.
+    pub overdue: SeqSet,
+    /// Whether a message was read whose own time to live is over at that time.
+    pub outlived: bool,
     /// The stream's limit of age, 0 where it has none or is not judged.
     pub max_age_ns: i64,
     /// Consumers by directory name.

@@ -19,6 +19,7 @@ use super::stuck;
 use super::walked::WalkedBlocks;
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
+use crate::format::sets::intersection;
 
 /// One stream directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +176,7 @@ pub(super) fn judge_how(
     for seq in &report.unreadable {
         readable.remove(*seq);
     }
+    report.overdue = intersection(&report.overdue, &readable);
     report.consumers = found.reports;
     report
         .events
@@ -209,6 +211,8 @@ pub(crate) fn blank_report(stream: &StreamDir) -> StreamReport {
         ttl: None,
         schedules: None,
         sources: None,
+        overdue: SeqSet::new(),
+        outlived: false,
         max_age_ns: 0,
         consumers: Vec::new(),
         events: Vec::new(),
@@ -244,6 +248,10 @@ fn fill(report: &mut StreamReport, opened: Opened<'_>, collect: Collect) -> Vec<
             .then(|| model.timers.ttl_entries())
             .flatten(),
     });
+    report.outlived = model.outlived;
+    if model.rules.expire {
+        report.overdue = model.timers.overdue(model.rules.now_ns);
+    }
     report.schedules = model.timers.schedules().map(|schedules| ScheduleReport {
         count: schedules.len(),
         entries: collect.entries.then(|| {

@@ -13,6 +13,7 @@ use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
+use crate::format::headers;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 
@@ -37,12 +38,16 @@ pub struct View {
     pub unreadable: Vec<u64>,
     /// What was seen.
     pub events: Vec<Event>,
+    /// Whether there is a message whose own time to live is over.
+    pub outlived: bool,
 }
 
 /// Blocks to verify, and what is known of the disk.
 pub struct Verifier<'a, 'b> {
     disk: &'b Disk<'a>,
     stream: &'b [u8],
+    /// When the lives of messages are looked at, where they may have an end of their own.
+    ttl_at_ns: Option<i64>,
 }
 
 impl<'a, 'b> Verifier<'a, 'b> {
@@ -51,6 +56,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
         Verifier {
             disk: &model.disk,
             stream: &model.rules.name,
+            ttl_at_ns: (model.rules.expire && model.timers.has_ttl()).then_some(model.rules.now_ns),
         }
     }
 
@@ -102,7 +108,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
             }
         };
         let hash_key = HashKey::for_block(self.stream, block.number);
-        if !want_content && self.sound(block, &content.bytes, &hash_key) {
+        if !want_content && self.sound(block, &content.bytes, &hash_key, &mut view.outlived) {
             return view;
         }
         self.read_records(block, &path, content.bytes, &hash_key, &mut view);
@@ -110,8 +116,18 @@ impl<'a, 'b> Verifier<'a, 'b> {
     }
 
     /// The common case: the records walk without a fault to exactly what is known of the block.
-    fn sound(&self, block: &Block, content: &[u8], hash_key: &HashKey) -> bool {
-        let mut headers = HeaderCheck(true);
+    fn sound(
+        &self,
+        block: &Block,
+        content: &[u8],
+        hash_key: &HashKey,
+        outlived: &mut bool,
+    ) -> bool {
+        let mut headers = HeaderCheck {
+            fit: true,
+            ttl_at_ns: self.ttl_at_ns,
+            outlived: false,
+        };
         let walked = walk(
             content,
             hash_key,
@@ -119,9 +135,10 @@ impl<'a, 'b> Verifier<'a, 'b> {
             &mut Run::new(),
             &mut headers,
         );
+        *outlived = headers.outlived;
         walked.fault.is_none()
             && walked.plain
-            && headers.0
+            && headers.fit
             && walked.first_seq == block.first.seq
             && walked.last_seq == block.last.seq
             && walked.messages == block.messages
@@ -246,13 +263,26 @@ impl<'a, 'b> Verifier<'a, 'b> {
     }
 }
 
-struct HeaderCheck(bool);
+struct HeaderCheck {
+    /// Whether all header blocks fit their records.
+    fit: bool,
+    ttl_at_ns: Option<i64>,
+    outlived: bool,
+}
 
 impl crate::block::walk::Sink for HeaderCheck {
     #[inline]
     fn message(&mut self, record: &RecordRef, content: &[u8]) {
-        if record.has_headers() && record.headers_and_body(content).is_err() {
-            self.0 = false;
+        if !record.has_headers() {
+            return;
+        }
+        match (record.headers_and_body(content), self.ttl_at_ns) {
+            (Err(_), _) => self.fit = false,
+            (Ok((block, _)), Some(at_ns)) => {
+                let ttl = headers::message_ttl(block).unwrap_or(0);
+                self.outlived |= ttl > 0 && headers::expiry_ns(record.timestamp_ns(), ttl) <= at_ns;
+            }
+            (Ok(_), None) => {}
         }
     }
 }

@@ -67,6 +67,9 @@ pub struct Ledger {
     pub live: SeqSet,
     /// Live records that age or their own time to live removes at the time of the judgement.
     pub expired: SeqSet,
+    /// Those that only their own time to live removes: part of [`Ledger::expired`]. No open does that, but a server's timers
+    /// do it right after one.
+    pub timed_out: SeqSet,
     /// Removed on purpose, whether a record of it still lies on disk or not.
     pub removed: BTreeMap<Removal, SeqSet>,
     /// Named by a witness, gone, and nothing says on purpose.
@@ -91,6 +94,12 @@ impl Ledger {
         if !seqs.is_empty() {
             self.removed.entry(removal).or_default().union_with(seqs);
         }
+    }
+
+    /// Whether there were messages, and age and their own time to live leave none.
+    #[must_use]
+    pub fn all_expires(&self) -> bool {
+        self.live.is_empty() && !self.expired.is_empty()
     }
 
     /// Whether something is lost, now or by the server's start.

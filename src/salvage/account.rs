@@ -11,7 +11,6 @@ use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{difference, intersection};
 use super::trust::{Trust, counted_by};
 use super::unrenamed;
-use crate::format::headers;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{ConsumerMeta, Retention};
 use crate::format::record::{RecordKind, RecordRef};
@@ -69,8 +68,8 @@ pub(super) fn account(
     let unrenamed = unrenamed::named_above(blocks, spoken_of);
     holes.unknown.union_with(&unrenamed);
     let files = Files::of(finds);
-    let expired = match meta.max_age_ns > 0 && options.expire {
-        true => expired(
+    let aged = match meta.max_age_ns > 0 && options.expire {
+        true => aged(
             blocks,
             finds,
             options.now_ns.saturating_sub(meta.max_age_ns),
@@ -94,7 +93,8 @@ pub(super) fn account(
         acked: &acked,
         acked_found: &acked_found,
         purged: purged(finds),
-        expired: &expired,
+        aged: &aged,
+        timed_out: &timed_out(finds),
         age,
         per_subject: limits.per_subject,
         acks_remove,
@@ -339,9 +339,17 @@ impl RecordSink for Player<'_> {
     }
 }
 
+fn timed_out(finds: &[BlockFind]) -> SeqSet {
+    let mut timed_out = SeqSet::new();
+    for find in finds {
+        timed_out.union_with(&find.timed_out);
+    }
+    timed_out
+}
+
 /// What a limit of age removes that lets go what is from `limit_ns` or before: as the server, which begins at the first message
-/// and stops at the first that is younger.
-fn expired(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust) -> SeqSet {
+/// and stops at the first that is younger. A message that is to be kept for ever is exempt, whatever a server's open does to it.
+fn aged(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust) -> SeqSet {
     let mut expired = SeqSet::new();
     for (at, find) in finds.iter().enumerate() {
         let held = intersection(&find.messages, &trust.live);
@@ -355,11 +363,12 @@ fn expired(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust
             return expired;
         }
         if is_old(find.last) {
-            expired.union_with(&held);
+            expired.union_with(&difference(&held, &find.never_expire));
             continue;
         }
         let mut aging = Aging {
             live: &trust.live,
+            never_expire: &find.never_expire,
             limit_ns,
             expired,
             is_over: false,
@@ -377,23 +386,21 @@ fn expired(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust
 
 struct Aging<'a> {
     live: &'a SeqSet,
+    never_expire: &'a SeqSet,
     limit_ns: i64,
     expired: SeqSet,
     is_over: bool,
 }
 
 impl RecordSink for Aging<'_> {
-    fn record(&mut self, record: &RecordRef, content: &[u8]) {
+    fn record(&mut self, record: &RecordRef, _content: &[u8]) {
         let seq = record.sequence();
         if self.is_over || record.kind() != RecordKind::Message || !self.live.contains(seq) {
             return;
         }
-        let parts = record.headers_and_body(content);
-        let stays = record.has_headers()
-            && parts.is_ok_and(|(block, _)| headers::message_ttl(block).is_ok_and(|ttl| ttl < 0));
         if record.timestamp_ns() > self.limit_ns {
             self.is_over = true;
-        } else if !stays {
+        } else if !self.never_expire.contains(seq) {
             self.expired.insert(seq);
         }
     }

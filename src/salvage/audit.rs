@@ -41,7 +41,7 @@ pub fn check(
 }
 
 /// Does to one stream directory what opening the store does ([`crate::recovery::recover`]), unless the account of its messages
-/// holds a loss, or age would take every message, and that was not agreed to. Then nothing is changed, `index.db` and the
+/// holds a loss, or every message has expired, and that was not agreed to. Then nothing is changed, `index.db` and the
 /// blocks that prove the loss stay, and the report says so.
 pub fn recover(
     fs: &dyn FileSystem,
@@ -78,13 +78,12 @@ pub fn recover(
 
 /// What has to be agreed to before the judgement is applied.
 fn consent(report: &StreamReport, recover: &RecoverOptions) -> Option<Event> {
-    let (loses, lost, expires) = match &report.ledger {
+    let (loses, lost) = match &report.ledger {
         Some(ledger) => (
             ledger.holds_loss(),
             ledger.lost.len().saturating_add(ledger.endangered.len()),
-            ledger.live.is_empty() && !ledger.expired.is_empty(),
         ),
-        None => (report.loses_messages, 0, false),
+        None => (report.loses_messages, 0),
     };
     if loses && !recover.accept_loss {
         let detail = format!(
@@ -98,18 +97,28 @@ fn consent(report: &StreamReport, recover: &RecoverOptions) -> Option<Event> {
         );
         return Some(Event::new(EventCode::LossNeedsConsent, detail));
     }
-    if expires && !(recover.accept_expiry || recover.accept_loss) {
-        let expired = report
-            .ledger
-            .as_ref()
-            .map_or(0, |ledger| ledger.expired.len());
-        let detail = format!(
-            "all {expired} messages are older than the stream keeps them, and would be removed: nothing was changed. \
-             --accept-expiry goes on"
-        );
-        return Some(Event::new(EventCode::ExpiryNeedsConsent, detail));
+    let ledger = report.ledger.as_ref()?;
+    if ledger.all_expires() && !(recover.accept_expiry || recover.accept_loss) {
+        return Some(Event::new(EventCode::ExpiryNeedsConsent, asked_of(ledger)));
     }
     None
+}
+
+/// What is to be agreed to where everything goes, and who takes it.
+fn asked_of(ledger: &Ledger) -> String {
+    let (all, timed_out) = (ledger.expired.len(), ledger.timed_out.len());
+    let who = match (all - timed_out, timed_out) {
+        (_, 0) => "are older than the stream keeps them, and would be removed".to_owned(),
+        (0, _) => {
+            "are past their own time to live, and a server removes them right after its start"
+                .to_owned()
+        }
+        (aged, _) => format!(
+            "have expired: {aged} are older than the stream keeps them, and {timed_out} are past their own time to live and go \
+             right after a server's start"
+        ),
+    };
+    format!("all {all} messages {who}: nothing was changed. --accept-expiry goes on")
 }
 
 /// The account of a stream that was surveyed, with what a server's start would change of it. That asks for its judgement, unless
@@ -129,7 +138,9 @@ pub(crate) fn confronted(
         && ledger.expired.is_empty()
         && !ledger.holds_loss()
         && !found.gathered.events.iter().any(is_about_staging)
-        && found.gathered.evidence.meta.retention != Retention::Interest;
+        && found.gathered.evidence.meta.retention != Retention::Interest
+        // Its wheel may have entries of other messages.
+        && !found.gathered.evidence.meta.allow_msg_ttl;
     if nothing_to_change {
         return ledger;
     }
@@ -185,7 +196,9 @@ fn of_sound(report: &StreamReport, readable: &SeqSet, options: &Options) -> Opti
         && state
             .first_time_ns
             .is_some_and(|first| first.saturating_add(report.max_age_ns) <= options.now_ns);
+    let times_out = report.outlived || !report.overdue.is_empty();
     let is_sound = !ages
+        && !times_out
         && report.source == Some(Source::Index)
         && report.refusal.is_none()
         && !report.loses_messages
@@ -211,6 +224,9 @@ fn confront(
     for seqs in removed {
         ledger.returning.union_with(&intersection(seqs, readable));
     }
+    if report.refusal.is_none() {
+        stay(ledger, &difference(readable, &report.overdue));
+    }
     let behaviour = Behaviour::of(options.server);
     ledger.endangered = match report.refusal {
         None => difference(&ledger.live, readable),
@@ -220,6 +236,9 @@ fn confront(
         Some(_) => SeqSet::new(),
     };
     if report.refusal.is_none() {
+        // The wheel lets go what it has an entry for, whatever the message itself says.
+        let mistaken = intersection(&report.overdue, &ledger.live);
+        ledger.endangered.union_with(&mistaken);
         let owed = intersection(&owed(found, report), &ledger.live);
         ledger.endangered.union_with(&owed);
     }
@@ -237,6 +256,14 @@ fn confront(
         }
         ledger.remove(crate::report::Removal::Limit, &trimmed);
     }
+}
+
+/// A server's timers know what the TTL wheel has an entry for, and nothing of the other messages: those stay, however old.
+fn stay(ledger: &mut Ledger, unknown_to_wheel: &SeqSet) {
+    let stay = intersection(&ledger.timed_out, unknown_to_wheel);
+    remove_all(&mut ledger.timed_out, &stay);
+    remove_all(&mut ledger.expired, &stay);
+    ledger.live.union_with(&stay);
 }
 
 /// Messages of blocks that a server does not read as they are, or not whole: what it misses of them no limit took.

@@ -4,7 +4,8 @@
 //! reads the block again, applies them and walks exactly the same records.
 
 use crate::format::compression::CompressionFault;
-use crate::format::record::RecordFault;
+use crate::format::headers;
+use crate::format::record::{RecordFault, RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 
 /// Bits to flip in one byte of a file.
@@ -155,12 +156,61 @@ pub struct BlockFind {
     pub backward_count: u64,
     /// Messages outside that chain whose sequence nothing in it has, by sequence.
     pub strays: Vec<Edge>,
+    /// Messages whose own time to live is over, at the time that the [`Lifetimes`] of the scan tell.
+    pub timed_out: SeqSet,
+    /// Messages that no age removes.
+    pub never_expire: SeqSet,
     /// Messages that verify, and that were gone when the block, or a part of it, was written last: old copies of what was
     /// deleted since, unless something that knows better counts them.
     pub outdated: SeqSet,
     /// Sequences of which another record of the block, which verifies too, says something else. What is taken stands in its
     /// place.
     pub rivals: SeqSet,
+}
+
+/// What of the lifetimes of messages a scan looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifetimes {
+    /// The time at which a message's own time to live may be over, where the stream lets messages have one.
+    pub ttl_at_ns: Option<i64>,
+    /// Whether the stream has a limit of age, from which messages may be exempt.
+    pub has_age: bool,
+}
+
+impl Lifetimes {
+    /// Looks at one record that verifies.
+    #[inline]
+    pub(super) fn look(self, record: &RecordRef, content: &[u8], find: &mut Timed) {
+        let matters = self.ttl_at_ns.is_some() || self.has_age;
+        if matters && record.has_headers() && record.kind() == RecordKind::Message {
+            self.look_closely(record, content, find);
+        }
+    }
+
+    fn look_closely(self, record: &RecordRef, content: &[u8], find: &mut Timed) {
+        let Ok((block, _)) = record.headers_and_body(content) else {
+            return;
+        };
+        match headers::message_ttl(block) {
+            Ok(ttl) if ttl < 0 && self.has_age => {
+                find.never_expire.insert(record.sequence());
+            }
+            Ok(ttl) if ttl > 0 => {
+                let ends_ns = headers::expiry_ns(record.timestamp_ns(), ttl);
+                if self.ttl_at_ns.is_some_and(|at_ns| ends_ns <= at_ns) {
+                    find.timed_out.insert(record.sequence());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a scan found of the lifetimes of messages.
+#[derive(Debug, Default)]
+pub(super) struct Timed {
+    pub timed_out: SeqSet,
+    pub never_expire: SeqSet,
 }
 
 impl BlockFind {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::evidence::{BlockKey, OpenedKey, Trials, begins_in_plain};
-use super::find::BlockFind;
+use super::find::{BlockFind, Lifetimes};
 use super::passes::Scanned;
 use super::read::{Blocks, Misplaced};
 use super::scan::probe::{Probe, content_of};
@@ -436,6 +436,7 @@ fn hints<'a>(number: u32, hash_key: &'a HashKey, subjects: &'a dyn SubjectWitnes
         sequences: &(1..=SEQUENCE_MAX),
         subjects,
         work_limit: 0,
+        lifetimes: Lifetimes::default(),
     }
 }
 

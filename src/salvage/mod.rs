@@ -57,7 +57,7 @@ use crate::format::sets;
 pub use copies::{Sorted, sort_out};
 pub use copy::{SalvageOptions, Uncertain, salvage};
 pub use error::SalvageError;
-pub use find::{BlockFind, Edge, Gap, GapCause, Patch, Repair, Site, UncertainBorder};
+pub use find::{BlockFind, Edge, Gap, GapCause, Lifetimes, Patch, Repair, Site, UncertainBorder};
 pub use merge::{MergeOptions, MergeSource, merge, salvage_with_quarantine};
 pub use report::SalvageReport;
 pub use survey::{Survey, SurveyedBlock, survey};

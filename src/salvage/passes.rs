@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::error::SalvageError;
 use super::evidence::{BlockKey, FileRepair, Gathered};
-use super::find::{BlockFind, Edge, Gap, GapCause};
+use super::find::{BlockFind, Edge, Gap, GapCause, Lifetimes};
 use super::misplaced;
 use super::read::{Blocks, Misplaced, ReadBlock};
 use super::scan::{Hints, Scratch, SubjectWitness, scan_block};
@@ -21,6 +21,7 @@ use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::BlockFile;
 use crate::recovery::options::Options;
+use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::walked::WalkedSubjects;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
 
@@ -61,6 +62,7 @@ pub(super) fn scan_all(
         blocks,
         subjects: &Witness::new(&blocks.gathered.evidence),
         walked_subjects,
+        lifetimes: lifetimes(blocks.gathered, options),
         threads: options.threads,
         watch,
     };
@@ -79,7 +81,7 @@ pub(super) fn scan_all(
         keys: &options.keys,
         misplaced: &misplaced,
     };
-    scan_again(blocks, &mut scanned, options.threads, watch)?;
+    scan_again(blocks, &mut scanned, options, watch)?;
     misplaced::put_in_order(&mut scanned);
     Ok((scanned, misplaced))
 }
@@ -89,7 +91,7 @@ pub(super) fn scan_all(
 fn scan_again(
     blocks: Blocks<'_>,
     scanned: &mut [Scanned],
-    threads: usize,
+    options: &Options,
     watch: &Watch<'_>,
 ) -> Result<(), SalvageError> {
     let open = |find: &BlockFind| {
@@ -105,7 +107,8 @@ fn scan_again(
         blocks,
         subjects: &Witness::new(&blocks.gathered.evidence),
         walked_subjects: None,
-        threads,
+        lifetimes: lifetimes(blocks.gathered, options),
+        threads: options.threads,
         watch,
     };
     pass.replace(scanned, WORK_LIMIT, is_misplaced)?;
@@ -122,8 +125,22 @@ struct Pass<'a> {
     blocks: Blocks<'a>,
     subjects: &'a Witness<'a>,
     walked_subjects: Option<&'a WalkedSubjects>,
+    lifetimes: Lifetimes,
     threads: usize,
     watch: &'a Watch<'a>,
+}
+
+/// What of the lifetimes of messages the configuration and the options make matter.
+fn lifetimes(gathered: &Gathered, options: &Options) -> Lifetimes {
+    let meta = &gathered.evidence.meta;
+    if !options.expire {
+        return Lifetimes::default();
+    }
+    let has_ttl = meta.allow_msg_ttl && Behaviour::of(options.server).has(Feature::MessageTtl);
+    Lifetimes {
+        ttl_at_ns: has_ttl.then_some(options.now_ns),
+        has_age: meta.max_age_ns > 0,
+    }
 }
 
 impl Pass<'_> {
@@ -156,6 +173,7 @@ impl Pass<'_> {
                 blocks: self.blocks,
                 subjects: self.subjects,
                 work_limit,
+                lifetimes: self.lifetimes,
                 file: Vec::new(),
                 scratch: Scratch::default(),
                 walker: self.walked_subjects.map(Walker::new),
@@ -203,6 +221,7 @@ struct Scanner<'a> {
     blocks: Blocks<'a>,
     subjects: &'a dyn SubjectWitness,
     work_limit: u64,
+    lifetimes: Lifetimes,
     file: Vec<u8>,
     scratch: Scratch,
     walker: Option<Walker<'a>>,
@@ -265,6 +284,7 @@ impl Scanner<'_> {
             sequences: &self.sequences(number),
             subjects: self.subjects,
             work_limit: self.work_limit,
+            lifetimes: self.lifetimes,
         };
         let mut find = scan_block(&mut self.file, &hints, &mut self.scratch);
         if let Some(detail) = cut {

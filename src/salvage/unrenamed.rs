@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::evidence::BlockKey;
+use super::find::Lifetimes;
 use super::passes::WORK_LIMIT;
 use super::read::Blocks;
 use super::scan::{Hints, Scratch, scan_block};
@@ -44,6 +45,7 @@ pub(super) fn named_above(blocks: Blocks<'_>, last: u64) -> SeqSet {
             sequences: &(1..=SEQUENCE_MAX),
             subjects: &witness,
             work_limit: WORK_LIMIT,
+            lifetimes: Lifetimes::default(),
         };
         named.union_with(&scan_block(&mut file, &hints, &mut scratch).messages);
     }

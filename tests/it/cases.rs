@@ -133,6 +133,14 @@ fn a_case_is_a_store_like_any_other() {
     let report = crate::support::look(&case.stream("T"), &case_options());
     let state = report.state.expect("a state");
     assert_eq!(state.messages, case.truth().len() as u64);
+    // Its own count of deliveries, and the sequences of the stream: what nats-server 2.15.2 and 2.15.3 say of it.
+    let [consumer] = report.consumers.as_slice() else {
+        panic!("{:?}", report.consumers)
+    };
+    assert_eq!(
+        (consumer.ack_floor, consumer.delivered),
+        ((480, 520), (500, 541))
+    );
     let conf = fs::read_to_string(Case::unpack("05-insufficient-storage").server_conf());
     assert!(conf.expect("a configuration").contains("max_file: 3GB"));
 }

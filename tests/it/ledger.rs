@@ -256,7 +256,6 @@ fn clocks_dirt_batches_and_empty_streams_cost_nothing() {
     for (name, stream, live) in [
         ("26-clock-jumps", "T", 1200),
         ("26-clock-jumps", "N", 300),
-        ("26-clock-jumps", "TTL", 300),
         ("07-stray-files", "T", 2770),
         ("07-stray-files", "U", 500),
         ("20-atomic-batch-uncommitted", "ATM", 55),
@@ -375,6 +374,54 @@ fn an_emptied_block_is_a_loss_that_recover_asks_about() {
         emptied += 1;
     }
     assert!(emptied >= 6, "{emptied} stores");
+}
+
+/// Of the 300 messages a real 2.15.3 keeps 200 a quarter of a second after its start at that time.
+#[test]
+fn a_clock_that_jumped_has_not_stopped_the_time_to_live() {
+    let said = ask(
+        &Case::unpack("26-clock-jumps").stream("TTL"),
+        &case_options(),
+    );
+    assert_eq!(
+        (said.ledger.live.len(), said.ledger.timed_out.len()),
+        (200, 100)
+    );
+    assert_eq!(said.ledger.expired, said.ledger.timed_out);
+    assert!(!said.ledger.holds_loss() && said.ledger.unknown.is_empty());
+}
+
+/// Where something stays nobody is asked, and the account has the number.
+#[test]
+fn a_recovery_that_removes_a_part_by_age_goes_on_and_tells_how_much() {
+    let case = Case::unpack("10b-AGE-killed");
+    let stream = case.stream("AGE");
+    let truth = case.truth();
+    let (all, middle) = (truth.len() as u64, &truth[truth.len() / 2]);
+    let aged = truth.iter().filter(|one| one.time_ns <= middle.time_ns);
+    let aged = aged.count() as u64;
+    assert!((1..all).contains(&aged));
+    let before = quiet(|watch| audit::check(&OsFileSystem, &stream, &case_options(), watch));
+    let options = Options::new(middle.time_ns + before.max_age_ns);
+    let done = quiet(|watch| {
+        audit::recover(
+            &OsFileSystem,
+            &Idle::declared(),
+            &stream,
+            &options,
+            &RecoverOptions::default(),
+            &OsEntropy,
+            watch,
+        )
+    });
+    let codes: Vec<_> = done.events.iter().map(|event| event.code).collect();
+    assert!(!codes.contains(&EventCode::ExpiryNeedsConsent), "{codes:?}");
+    let ledger = done.ledger.expect("an account");
+    assert_eq!(
+        (ledger.live.len(), ledger.expired.len()),
+        (all - aged, aged)
+    );
+    assert_eq!(done.state.expect("a state").messages, all - aged);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cli;
 mod corpus;
 mod damaged;
 mod downgrade;
+mod expiry;
 mod flipped;
 mod golden;
 mod hazards;

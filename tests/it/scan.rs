@@ -14,10 +14,10 @@ use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::{self, Framing};
 use jetsam::format::record::{RecordKind, RecordRef, Run};
 use jetsam::format::subject;
-use jetsam::salvage::BlockFind;
 use jetsam::salvage::scan::{
     Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block,
 };
+use jetsam::salvage::{BlockFind, Lifetimes};
 
 use crate::support::{Fixture, KEY, golden};
 
@@ -123,6 +123,7 @@ fn scan(
         sequences: &sequences,
         subjects,
         work_limit: 64 << 20,
+        lifetimes: Lifetimes::default(),
     };
     let find = scan_block(&mut bytes.to_vec(), &hints, scratch);
     let mut messages = Messages::default();

@@ -213,7 +213,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "accept-expiry",
         &[Verb::Recover],
-        "go on where age would remove every message; --accept-loss says this too",
+        "go on where every message has expired; --accept-loss says this too",
     ),
     switch(
         "no-undo",

@@ -170,6 +170,7 @@ impl Serialize for LedgerJson<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("live", &ledger.live.len())?;
         map.serialize_entry("expired", &ledger.expired.len())?;
+        map.serialize_entry("expired_by_ttl", &ledger.timed_out.len())?;
         let ways = Removal::ALL.into_iter().filter_map(|removal| {
             let seqs = ledger.removed.get(&removal)?;
             Some((removal.as_str(), seqs.len()))
@@ -431,7 +432,7 @@ mod tests {
             \"source\":\"index\",\"state\":{\"messages\":0,\"bytes\":0,\"first_seq\":0,\
             \"first_ts\":\"0001-01-01T00:00:00Z\",\"last_seq\":0,\"last_ts\":\"0001-01-01T00:00:00Z\",\
             \"num_subjects\":0,\"num_deleted\":0},\"ttl\":null,\"schedules\":null,\
-            \"ledger\":{\"live\":0,\"expired\":0,\"removed\":{},\"lost\":0,\"lost_seqs\":[],\"unknown\":0,\
+            \"ledger\":{\"live\":0,\"expired\":0,\"expired_by_ttl\":0,\"removed\":{},\"lost\":0,\"lost_seqs\":[],\"unknown\":0,\
             \"unknown_seqs\":[],\"returning\":0,\"returning_seqs\":[],\"endangered\":0,\"endangered_seqs\":[]},\
             \"consumers\":[],\
             \"events\":[],\"actions\":[]}\n],\"exit\":4}\n";

@@ -16,7 +16,7 @@ pub fn says_something(ledger: &Ledger) -> bool {
     ledger.holds_loss()
         || !ledger.unknown.is_empty()
         || !ledger.returning.is_empty()
-        || (!ledger.expired.is_empty() && ledger.live.is_empty())
+        || ledger.all_expires()
 }
 
 /// The counts on one line, then where those messages are that somebody may want to look for.
@@ -51,6 +51,9 @@ pub fn counts(ledger: &Ledger) -> String {
         "of which nothing tells whether they were deleted or lost",
     );
     add(&ledger.expired, "expired");
+    if !ledger.timed_out.is_empty() {
+        let _ = write!(text, " ({})", of_expired(ledger));
+    }
     let removed = ledger.removed_count();
     if removed > 0 {
         let _ = write!(
@@ -65,6 +68,19 @@ pub fn counts(ledger: &Ledger) -> String {
         }
     }
     text
+}
+
+/// How many of the expired age removes, and how many their own time to live.
+fn of_expired(ledger: &Ledger) -> String {
+    let timed_out = ledger.timed_out.len();
+    match ledger.expired.len() - timed_out {
+        0 => "by TTL, right after a server's start".to_owned(),
+        aged => format!(
+            "{} by age, {} by TTL, right after a server's start",
+            units::count(aged),
+            units::count(timed_out)
+        ),
+    }
 }
 
 fn ways(ledger: &Ledger) -> String {
@@ -104,7 +120,8 @@ pub struct Counts {
     endangered: u64,
     unknown: u64,
     returning: u64,
-    expired: u64,
+    aged: u64,
+    timed_out: u64,
 }
 
 impl Counts {
@@ -115,7 +132,8 @@ impl Counts {
             endangered: ledger.endangered.len(),
             unknown: ledger.unknown.len(),
             returning: ledger.returning.len(),
-            expired: ledger.expired.len(),
+            aged: ledger.expired.len() - ledger.timed_out.len(),
+            timed_out: ledger.timed_out.len(),
         }
     }
 
@@ -131,7 +149,8 @@ impl Counts {
             endangered: self.endangered.saturating_add(other.endangered),
             unknown: self.unknown.saturating_add(other.unknown),
             returning: self.returning.saturating_add(other.returning),
-            expired: self.expired.saturating_add(other.expired),
+            aged: self.aged.saturating_add(other.aged),
+            timed_out: self.timed_out.saturating_add(other.timed_out),
         }
     }
 
@@ -154,7 +173,12 @@ impl Counts {
                 "deleted one comes back",
                 "deleted ones come back",
             ),
-            (self.expired, "expired by age", "expired by age"),
+            (self.aged, "expired by age", "expired by age"),
+            (
+                self.timed_out,
+                "expired by TTL goes right after a server's start",
+                "expired by TTL go right after a server's start",
+            ),
         ] {
             match count {
                 0 => {}
@@ -182,8 +206,9 @@ mod tests {
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger {
-            live: (10..=20).collect(),
-            expired: set(&[10]),
+            live: (12..=20).collect(),
+            expired: set(&[10, 11]),
+            timed_out: set(&[11]),
             lost: set(&[7, 8, 12]),
             unknown: set(&[21]),
             returning: set(&[3]),
@@ -199,8 +224,8 @@ mod tests {
     fn every_count_has_its_word() {
         assert_eq!(
             counts(&ledger()),
-            "11 live, 2 of them endangered by a server's start, 3 lost, 1 of which nothing tells whether they were \
-             deleted or lost, 1 expired, 4 removed on purpose (2 deleted, 2 by limits), 1 of them coming back at a \
+            "9 live, 2 of them endangered by a server's start, 3 lost, 1 of which nothing tells whether they were \
+             deleted or lost, 2 expired (1 by age, 1 by TTL, right after a server's start), 4 removed on purpose (2 deleted, 2 by limits), 1 of them coming back at a \
              server's start"
         );
         assert_eq!(counts(&Ledger::default()), "0 live");
@@ -213,7 +238,7 @@ mod tests {
         assert_eq!(
             Counts::of(&some).outcome(),
             "3 messages lost, 2 more would be lost by a server's start, 1 cannot be told, 1 deleted one comes back, \
-             1 expired by age"
+             1 expired by age, 1 expired by TTL goes right after a server's start"
         );
         some.lost = SeqSet::new();
         assert!(

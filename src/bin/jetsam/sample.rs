@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use jetsam::format::seqset::SeqSet;
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
 use jetsam::recovery::actions::{Action, ActionKind};
@@ -72,6 +73,8 @@ pub fn clean() -> StreamReport {
         ttl: None,
         schedules: None,
         sources: None,
+        overdue: SeqSet::new(),
+        outlived: false,
         max_age_ns: 0,
         consumers: Vec::new(),
         events: Vec::new(),

@@ -81,10 +81,14 @@ fn consent(report: &StreamReport) -> String {
     match &report.ledger {
         Some(ledger) if !ledger.holds_loss() && !ledger.expired.is_empty() => {
             let (expired, live) = (ledger.expired.len(), ledger.live.len());
+            let all = ledger::messages(expired.saturating_add(live));
+            let expired = units::count(expired);
+            let fate = match ledger.timed_out.is_empty() {
+                true => "would be removed by age",
+                false => "have expired",
+            };
             format!(
-                "{} of {} would be removed by age, so nothing was changed: --no-expire keeps them, --accept-expiry lets them go",
-                units::count(expired),
-                ledger::messages(expired.saturating_add(live))
+                "{expired} of {all} {fate}, so nothing was changed: --no-expire keeps them, --accept-expiry lets them go"
             )
         }
         Some(ledger) if ledger.holds_loss() => format!(
@@ -155,8 +159,12 @@ fn salvaged(totals: &SalvageTotals, ledger: Option<&Ledger>, run: Run) -> String
     }
     // What the ledger calls lost is the same in every verb.
     match ledger.map_or(totals.lost, |ledger| ledger.lost.len()) {
-        0 => text + ", nothing lost",
-        lost => format!("{text}, {} lost", units::count(lost)),
+        0 => text.push_str(", nothing lost"),
+        lost => text.push_str(&format!(", {} lost", units::count(lost))),
+    }
+    match ledger.map_or(0, |ledger| ledger.expired.len()) {
+        0 => text,
+        expired => format!("{text}, {} of them expired", units::count(expired)),
     }
 }
 
@@ -272,6 +280,26 @@ mod tests {
             lost: (1_000..1_000 + lost).collect(),
             ..Ledger::default()
         }
+    }
+
+    #[test]
+    fn what_expires_is_told_however_little_it_is() {
+        let mut report = sample::clean();
+        report.ledger = Some(Ledger {
+            live: (40_001..=87_996).collect(),
+            expired: (1..=40_000).collect(),
+            ..Ledger::default()
+        });
+        assert_eq!(
+            line(std::slice::from_ref(&report), Run::Recover),
+            "clean: nothing lost, 40,000 expired by age"
+        );
+        let ledger = report.ledger.as_mut().expect("a ledger");
+        ledger.timed_out = (1..=10_000).collect();
+        assert_eq!(
+            line(std::slice::from_ref(&report), Run::Recover),
+            "clean: nothing lost, 30,000 expired by age, 10,000 expired by TTL go right after a server's start"
+        );
     }
 
     #[test]

@@ -222,6 +222,8 @@ pub struct Model<'a> {
     pub lossy: bool,
     /// Live sequences that cannot be read although recovery passes them.
     pub unreadable: Vec<u64>,
+    /// Whether a message was read whose own time to live is over.
+    pub outlived: bool,
     /// Blocks that lie under the configured key, and those that another opened and that are put under it.
     pub keyed: (u32, u32),
     /// Blocks taken on the word of a legacy index, their records not looked at.
@@ -252,6 +254,7 @@ impl<'a> Model<'a> {
             actions: Vec::new(),
             lossy: false,
             unreadable: Vec::new(),
+            outlived: false,
             keyed: (0, 0),
             unverified: Vec::new(),
             next_id: 0,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::report::SourcePosition;
 use crate::format::headers;
+use crate::format::seqset::SeqSet;
 use crate::format::sources::{SourceEntry, SourcesFile};
 use crate::format::timers::{Expiry, ExpiryFile, Schedule, ScheduleFile};
 
@@ -82,6 +83,11 @@ pub struct Timers {
 }
 
 impl Timers {
+    /// Whether there is a TTL wheel.
+    pub fn has_ttl(&self) -> bool {
+        self.wheel.is_some()
+    }
+
     /// Whether schedules are kept.
     pub fn has_schedules(&self) -> bool {
         self.schedules.is_some()
@@ -103,6 +109,13 @@ impl Timers {
         let mut entries: Vec<_> = wheel.iter().map(|((_, seq), ns)| (*seq, *ns)).collect();
         entries.sort_unstable();
         Some(entries)
+    }
+
+    /// What the wheel lets go at `now_ns`.
+    pub fn overdue(&self, now_ns: i64) -> SeqSet {
+        let entries = self.wheel.iter().flatten();
+        let over = entries.filter(|(_, expiry_ns)| **expiry_ns <= now_ns);
+        over.map(|((_, seq), _)| *seq).collect()
     }
 
     /// Number of TTL entries.

@@ -60,6 +60,8 @@ pub(super) fn united<'a>(
     };
     for own in ledgers.clone() {
         ledger.expired.union_with(&intersection(&own.expired, kept));
+        let timed_out = intersection(&own.timed_out, kept);
+        ledger.timed_out.union_with(&timed_out);
     }
     remove_all(&mut ledger.live, &ledger.expired);
     let mut told = kept.clone();

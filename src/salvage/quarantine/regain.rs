@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::error::SalvageError;
 use super::super::evidence::{OpenedKey, Trials};
+use super::super::find::Lifetimes;
 use super::super::kept::KeptMessage;
 use super::super::merge::Source;
 use super::super::passes::WORK_LIMIT;
@@ -229,6 +230,7 @@ impl Regaining<'_> {
             sequences: &(1..=SEQUENCE_MAX),
             subjects: &self.subjects,
             work_limit: WORK_LIMIT,
+            lifetimes: Lifetimes::default(),
         };
         let mut as_found = bytes.clone();
         let find = scan_block(&mut bytes, &hints, &mut self.scratch);

@@ -17,7 +17,7 @@ mod work;
 
 use std::ops::RangeInclusive;
 
-use super::find::{BlockFind, Patch};
+use super::find::{BlockFind, Lifetimes, Patch};
 use crate::format::checksum::HashKey;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::{RecordRef, Run, parse_at};
@@ -73,6 +73,8 @@ pub struct Hints<'a> {
     pub subjects: &'a dyn SubjectWitness,
     /// Bytes hashed or decoded in search of mends, per bad place, before the search is given up.
     pub work_limit: u64,
+    /// What of the lifetimes of messages is looked for.
+    pub lifetimes: Lifetimes,
 }
 
 /// Receives the proven records of a block, messages, erased records and tombstones alike, in file order; where records are

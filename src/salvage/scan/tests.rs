@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 
-use super::super::find::{Edge, GapCause, Repair, Site};
+use super::super::find::{Edge, GapCause, Lifetimes, Repair, Site};
 use super::work::{BLOCK_PLACES, BYTES_LIMIT, BYTES_PLACES, RESYNC_RATE};
 use super::*;
 use crate::block::walk;
@@ -122,6 +122,7 @@ fn scan_with(file: &[u8], witness: &Witness, sequences: RangeInclusive<u64>, wor
         sequences: &sequences,
         subjects: witness,
         work_limit: work,
+        lifetimes: Lifetimes::default(),
     };
     let mut scratch = Scratch::default();
     let mut mended = file.to_vec();

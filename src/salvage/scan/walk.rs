@@ -1,6 +1,6 @@
 //! The scan of one block's decoded content: sound records in runs, and what to do at each bad place.
 
-use super::super::find::{BlockFind, Gap, GapCause, Patch, Repair, Site, UncertainBorder};
+use super::super::find::{BlockFind, Gap, GapCause, Patch, Repair, Site, Timed, UncertainBorder};
 use super::Hints;
 use super::border::{Borders, SUBJECT_LENGTH_AT, lengths_by_others};
 use super::chunks::Break;
@@ -34,6 +34,7 @@ pub(super) struct Scanner<'a, 'h> {
     /// Gaps up to here have their neighbour behind.
     gaps_closed: usize,
     uncertain: Vec<UncertainBorder>,
+    timed: Timed,
 }
 
 impl<'a, 'h> Scanner<'a, 'h> {
@@ -60,6 +61,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             gaps: Vec::new(),
             gaps_closed: 0,
             uncertain: Vec::new(),
+            timed: Timed::default(),
         }
     }
 
@@ -85,6 +87,8 @@ impl<'a, 'h> Scanner<'a, 'h> {
         find.repairs.append(&mut self.repairs);
         find.gaps = self.gaps;
         find.uncertain = self.uncertain;
+        find.timed_out = self.timed.timed_out;
+        find.never_expire = self.timed.never_expire;
         self.tally.finish(find);
         self.work.spent()
     }
@@ -156,6 +160,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             }
             self.gaps_closed = self.gaps.len();
         }
+        self.hints.lifetimes.look(record, content, &mut self.timed);
         if self.is_border_open(record) {
             self.borders.look(record, content, self.hints.subjects);
         }

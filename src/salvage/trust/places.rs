@@ -238,7 +238,10 @@ impl Judged<'_> {
         let mut numbers: Vec<u32> = empty.iter().map(|find| find.number).collect();
         numbers.retain(|number| *number != before.number);
         numbers.dedup();
-        let between = border.number.saturating_sub(before.number).saturating_sub(1);
+        let between = border
+            .number
+            .saturating_sub(before.number)
+            .saturating_sub(1);
         u64::from(between).saturating_sub(numbers.len() as u64)
     }
 

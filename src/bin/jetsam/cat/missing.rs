@@ -83,7 +83,7 @@ fn fates(report: &StreamReport, mut missing: SeqSet) -> Vec<(SeqSet, String, boo
         );
         take(
             &|seq| ledger.expired.contains(seq),
-            "expired by age; --no-expire shows it",
+            "expired; --no-expire shows it",
             false,
         );
         for (removal, seqs) in &ledger.removed {
@@ -171,7 +171,7 @@ mod tests {
         for (line, exit, why) in [
             ("cat D --seq 3", 4, "sequence 3: lost"),
             ("cat D --seq 4", 1, "sequence 4: deleted"),
-            ("cat D --seq 6", 1, "sequence 6: expired by age"),
+            ("cat D --seq 6", 1, "sequence 6: expired;"),
             (
                 "cat D --seq 12",
                 1,

@@ -4,6 +4,7 @@ use super::*;
 use crate::format::checksum::HashKey;
 use crate::format::compression::compress;
 use crate::format::record::{NewRecord, encode_record, parse_at};
+use crate::salvage::find::Lifetimes;
 use crate::salvage::scan::{SubjectStanding, SubjectWitness};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ fn hints<'a>(key: &'a HashKey, sequences: &'a RangeInclusive<u64>) -> Hints<'a> 
         sequences,
         subjects: &Subjects,
         work_limit: WORK_LIMIT,
+        lifetimes: Lifetimes::default(),
     }
 }
 

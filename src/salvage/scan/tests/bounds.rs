@@ -206,6 +206,7 @@ fn a_probe_tells_the_block_of_plain_compressed_and_damaged_bytes() {
             sequences: &(1..=SEQUENCE_MAX),
             subjects: &witness,
             work_limit: 0,
+            lifetimes: Lifetimes::default(),
         };
         let (mut file, mut scratch) = (file.to_vec(), Scratch::default());
         let content = probe::content_of(&mut file, &mut scratch);
