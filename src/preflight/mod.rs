@@ -120,7 +120,8 @@ pub struct Forecast {
     pub read: Reading,
     /// Whether the state comes from `index.db`.
     pub fast_path: bool,
-    /// Messages the server would count; 0 where the stream is not there.
+    /// Messages the server would count right after its open; 0 where the stream is not there. Of those that cannot be read it
+    /// takes some off its totals when it comes upon them: the last message of the stream at once, for it looks for its id.
     pub messages: u64,
     /// Messages held now that the server could not hand out.
     pub lost: u64,
