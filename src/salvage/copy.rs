@@ -26,7 +26,7 @@ use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
 use super::write::{Sealing, StoreWriter, waiting_threads};
 use crate::crypto::{Cipher, KeyChoice};
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::compression;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Compression, StreamMeta};
@@ -164,7 +164,7 @@ impl Attempt<'_> {
             taken = write_blocks(fs, found, options, wish, target, &writer, watch)?;
         }
         let blocks = source_blocks(fs, found, &options.keys);
-        let quarantined = quarantine::put_aside(&blocks, found, out, &left_out)?;
+        let quarantined = quarantine::put_aside(fs, &blocks, found, out, &left_out)?;
         let kept = difference(&found.trust.live, &left_out);
         let for_consumers = consumers::Stream::of(found, &meta, &kept, found.trust.last.seq);
         let written = consumers::write(found, &for_consumers, target, &writer)?;
@@ -230,7 +230,7 @@ impl Attempt<'_> {
 }
 
 pub(super) fn source_blocks<'a>(
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     found: &'a Survey,
     keys: &'a Keys,
 ) -> Blocks<'a> {
@@ -295,7 +295,7 @@ pub(super) fn block_rules(
 
 /// Writes the blocks and returns the numbers of those that were taken over byte for byte.
 fn write_blocks(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     wish: &SalvageOptions,
@@ -521,7 +521,7 @@ fn copy_extras(
 }
 
 fn copy_if_there(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     source: &Path,
     name: &str,
     writer: &StoreWriter<'_>,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::error::SalvageError;
 use super::kept::Cursor;
 use super::survey::{Survey, survey};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::state::StateFile;
 use crate::recovery::options::Options;
 use crate::recovery::{StreamDir, Watch};
@@ -55,7 +55,7 @@ pub struct Hit {
 /// the stream cannot be read as salvage reads it. Every block is read, and those with messages once more.
 #[must_use]
 pub fn hits(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     ledger: &Ledger,
@@ -113,7 +113,7 @@ struct Description {
 impl Census {
     /// Reads the messages; nothing where there are too many subjects.
     fn of(
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         found: &Survey,
         options: &Options,
         ledger: &Ledger,

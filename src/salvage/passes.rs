@@ -15,7 +15,7 @@ use super::survey::{SIDE_FILE_MAX, STAGED, SurveyedBlock, Witness};
 use super::trust::LegacyDeletes;
 use super::walks::{Walk, Walker};
 use crate::crypto::open_legacy_index;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
@@ -42,7 +42,7 @@ pub(super) struct Scanned {
 
 /// Scans all block files, each as the block it holds; returns them in the order of the blocks, and those that are misplaced.
 pub(super) fn scan_all(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     gathered: &mut Gathered,
     options: &Options,

@@ -15,7 +15,7 @@ use super::passes::in_parallel;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::survey::Survey;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::recovery::Watch;
@@ -63,7 +63,7 @@ impl Sums {
 ///
 /// [`SalvageError`]: a block can no longer be read, blocks are tangled, or the caller cancelled.
 pub(super) fn sum_up(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     watch: &Watch<'_>,

@@ -17,7 +17,7 @@ use crate::crypto::{
     BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, consumer_context, seal,
     stream_context,
 };
-use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError};
+use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::names::{BlockFile, is_valid_asset_name};
 
@@ -438,7 +438,7 @@ fn in_messages(number: u32, file: BlockFile) -> String {
 }
 
 /// The nearest of `dir` and the directories above it that is there.
-fn existing_above(fs: &dyn FileSystem, dir: &Path) -> Result<PathBuf, IoError> {
+fn existing_above(fs: &dyn ReadFiles, dir: &Path) -> Result<PathBuf, IoError> {
     for above in dir.ancestors() {
         match fs.metadata(above) {
             Ok(_) => return Ok(above.to_owned()),

@@ -1,11 +1,12 @@
 //! A new store takes its place once it is whole: whatever stops salvage, no directory looks whole that is not.
 
+use jetsam::env::ReadFiles;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::memory::{Fault, MemoryFileSystem, SeededEntropy};
-use jetsam::env::{FileKind, FileSystem, Operation, OsFileSystem};
+use jetsam::env::{FileKind, Operation, OsFileSystem};
 use jetsam::recovery::options::Options;
 use jetsam::recovery::{StreamDir, Watch, find_streams};
 use jetsam::salvage::{SalvageError, SalvageOptions, SalvageReport, salvage};

@@ -15,7 +15,7 @@
 use std::path::{Path, PathBuf};
 
 use super::paths::parent_of;
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, FileSystem, IoError, ReadFiles};
 
 const FIRST: &str = ".first.jetsam.tmp";
 const NEXT: &str = ".next.jetsam.tmp";
@@ -128,7 +128,7 @@ pub(crate) fn settle(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoE
     Ok(completed)
 }
 
-fn temporary_files(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoError> {
+fn temporary_files(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<String>, IoError> {
     let entries = match fs.list(dir) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),

@@ -1,6 +1,7 @@
 //! The process dies, or power goes, at every single call.
 
 use super::*;
+use crate::env::ReadFiles;
 use crate::env::memory::{Call, Fault};
 use crate::env::{IoError, Operation};
 
