@@ -178,24 +178,27 @@ mod tests {
                 let fs = before.fork();
                 fs.inject(Fault::Crash { number, written });
                 replace(&fs, &members()).unwrap_err();
-                // Settling may be interrupted as well.
-                let again = fs.fork();
-                settle(&again, Path::new("/s")).unwrap();
-                for second in 0..again.calls().len() {
-                    let fs = fs.fork();
-                    fs.inject(Fault::Crash {
-                        number: second,
-                        written: None,
-                    });
-                    let _ = settle(&fs, Path::new("/s"));
-                    let fs = fs.fork();
-                    settle(&fs, Path::new("/s")).unwrap();
-                    assert_eq!(fs.files(), again.files(), "{number} {second}");
-                }
-                if again.files() == expected {
-                    forward += 1;
-                } else {
-                    assert_eq!(again.files(), before.files(), "{number} {written:?}");
+                for fs in fs.crash_images(number as u64, 3) {
+                    // Settling may be interrupted as well.
+                    let again = fs.fork();
+                    settle(&again, Path::new("/s")).unwrap();
+                    for second in 0..again.calls().len() {
+                        let fs = fs.fork();
+                        fs.inject(Fault::Crash {
+                            number: second,
+                            written: None,
+                        });
+                        let _ = settle(&fs, Path::new("/s"));
+                        for fs in fs.crash_images(second as u64, 1) {
+                            settle(&fs, Path::new("/s")).unwrap();
+                            assert_eq!(fs.files(), again.files(), "{number} {second}");
+                        }
+                    }
+                    if again.files() == expected {
+                        forward += 1;
+                    } else {
+                        assert_eq!(again.files(), before.files(), "{number} {written:?}");
+                    }
                 }
             }
         }
