@@ -59,15 +59,16 @@ fn describe(stream: &StreamDir, options: &Options) {
         cancel: &never,
     };
     let report = examine(&OsFileSystem, stream, options, &watch);
+    let account = stream.account.as_deref().unwrap_or("?");
     match &report.state {
         Some(state) => println!(
             "{} / {}: {} messages, {} to {}",
-            stream.account, stream.name, state.messages, state.first_seq, state.last_seq
+            account, stream.name, state.messages, state.first_seq, state.last_seq
         ),
-        None => println!("{} / {}: does not open", stream.account, stream.name),
+        None => println!("{} / {}: does not open", account, stream.name),
     }
     for event in &report.events {
-        println!("    {}: {}", event.code, event.detail);
+        println!("    {}: {}", event.code.as_str(), event.detail);
     }
 }
 
