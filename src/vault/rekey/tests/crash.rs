@@ -67,8 +67,8 @@ fn at_every_death(
     assert!(matches!(outcome, RekeyOutcome::Rekeyed), "{outcome:?}");
     let calls = whole.calls();
     assert!(calls.len() > 30);
-    for number in 0..calls.len() {
-        let writes = calls[number].length.is_some();
+    for (number, call) in calls.iter().enumerate() {
+        let writes = call.length.is_some();
         for written in [None, Some(3)] {
             if written.is_some() && !writes {
                 continue;
@@ -78,10 +78,7 @@ fn at_every_death(
             let report = run(&fs, stream, options, target);
             assert!(matches!(report.outcome, RekeyOutcome::Refused(_)));
             for (nth, image) in fs.crash_images(number as u64, 1).into_iter().enumerate() {
-                inspect(
-                    image,
-                    &format!("call {number}: {:?}, image {nth}", calls[number]),
-                );
+                inspect(image, &format!("call {number}: {:?}, image {nth}", call));
             }
         }
     }
@@ -135,11 +132,11 @@ fn the_second_call_may_die_anywhere_too() {
             let whole = left.fork();
             run(&whole, &stream, &options, &target);
             let calls = whole.calls();
-            for second in 0..calls.len() {
+            for (second, call) in calls.iter().enumerate() {
                 let fs = left.fork();
                 fs.inject(Fault::Crash {
                     number: second,
-                    written: calls[second].length.map(|_| 2),
+                    written: call.length.map(|_| 2),
                 });
                 run(&fs, &stream, &options, &target);
                 // Every third time only the process dies.
