@@ -80,15 +80,7 @@ pub(super) fn account(
     let spoken_of = index.map_or(0, |index| index.state.last_sequence);
     let unrenamed = unrenamed::named_above(blocks, spoken_of);
     holes.unknown.union_with(&unrenamed);
-    let expired = match meta.max_age_ns > 0 && options.expire {
-        true => expired(
-            blocks,
-            finds,
-            options.now_ns.saturating_sub(meta.max_age_ns),
-            trust,
-        ),
-        false => SeqSet::new(),
-    };
+    let expired = expired(blocks, finds, trust, options);
     let age = (meta.max_age_ns > 0).then(|| Age {
         max_age_ns: meta.max_age_ns,
         latest_ns: latest(finds).max(options.now_ns),
@@ -302,9 +294,14 @@ pub(super) fn each_record<S: RecordSink>(
     }
 }
 
-/// What a limit of age removes that lets go what is from `limit_ns` or before: as the server, which begins at the first message
-/// and stops at the first that is younger.
-fn expired(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust) -> SeqSet {
+/// What the limit of age removes at the time of the judgement: as the server, which begins at the first message and stops at the
+/// first that is younger.
+fn expired(blocks: Blocks<'_>, finds: &[BlockFind], trust: &Trust, options: &Options) -> SeqSet {
+    let max_age_ns = blocks.gathered.evidence.meta.max_age_ns;
+    if max_age_ns <= 0 || !options.expire {
+        return SeqSet::new();
+    }
+    let limit_ns = options.now_ns.saturating_sub(max_age_ns);
     let mut expired = SeqSet::new();
     for (at, find) in finds.iter().enumerate() {
         let held = intersection(&find.messages, &trust.live);
