@@ -46,7 +46,7 @@ use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey};
 use super::write::StoreWriter;
 use crate::crypto::ServerKey;
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Keys, Options};
@@ -91,7 +91,7 @@ impl From<StreamDir> for MergeSource {
 
 impl MergeSource {
     /// The keys to try on it: its own, then the common previous one, or where there is none the common current one.
-    fn keys(&self, common: &Keys) -> Keys {
+    pub(super) fn keys(&self, common: &Keys) -> Keys {
         match &self.key {
             None => common.clone(),
             Some(own) => Keys {
@@ -344,7 +344,7 @@ type Sources<'a> = Vec<Box<dyn Source + 'a>>;
 
 /// What gives messages: every copy, and what was regained.
 fn sources_of<'a>(
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     copies: &'a [Copy],
     regained: Option<Regained>,
     events: &mut Vec<Event>,

@@ -11,7 +11,7 @@ use super::passes::WORK_LIMIT;
 use super::read::Blocks;
 use super::scan::{Hints, Scratch, scan_block};
 use super::survey::Witness;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::block_number;
@@ -54,7 +54,7 @@ pub(super) fn named_above(blocks: Blocks<'_>, last: u64) -> SeqSet {
 }
 
 /// Whether there is a file of that name at all: then the index may be of before the block was renamed, whatever it is of.
-pub(super) fn any(fs: &dyn FileSystem, stream: &StreamDir) -> bool {
+pub(super) fn any(fs: &dyn ReadFiles, stream: &StreamDir) -> bool {
     let entries = fs.list(&stream.dir.join("msgs")).unwrap_or_default();
     entries.iter().any(|entry| {
         let name = entry.name.as_encoded_bytes();
