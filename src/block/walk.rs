@@ -81,6 +81,17 @@ pub struct Walked {
     pub gap_count: u64,
 }
 
+impl Walked {
+    /// Whether the block is plainly sound: every record verifies, sequences rise, nothing was erased, and nothing was known
+    /// of it beforehand. Unlike a plain one it may be without a message.
+    #[must_use]
+    pub fn is_plainly_sound(&self) -> bool {
+        self.fault.is_none()
+            && (self.plain
+                || self.messages == 0 && self.erased_count == 0 && self.backward_count == 0)
+    }
+}
+
 /// Receives the records of a walk as they are judged.
 pub trait Sink {
     /// A live message that counts. `content` is the block's decoded content.
@@ -117,12 +128,7 @@ fn walk_runs<S: Sink>(
 ) -> Walked {
     let mut walker = Walker::new(known);
     while runs.next_run(run) {
-        for record in &run.records {
-            walker.record(record, content, sink);
-        }
-        if let Some(record) = run.records.last() {
-            walker.out.checksum = record.stored_hash(content).map(u64::to_le_bytes);
-        }
+        walker.run(run, content, sink);
         if let Some(fault) = &run.fault {
             walker.out.fault = Some(fault.clone());
             break;
@@ -136,7 +142,9 @@ fn walk_runs<S: Sink>(
     walker.finish(end)
 }
 
-struct Walker {
+/// A walk that is handed its records run by run.
+#[derive(Debug)]
+pub(super) struct Walker {
     out: Walked,
     rules: WalkRules,
     known_last_seq: u64,
@@ -150,7 +158,7 @@ struct Walker {
 }
 
 impl Walker {
-    fn new(known: Known) -> Self {
+    pub fn new(known: Known) -> Self {
         let has_deleted = !known.deleted.is_empty();
         let plain = known.first_seq == 0 && !has_deleted;
         Walker {
@@ -168,6 +176,21 @@ impl Walker {
                 ..Walked::default()
             },
         }
+    }
+
+    /// Takes in the sound records of a run; `content` is what they were parsed from.
+    pub fn run<S: Sink>(&mut self, run: &Run, content: &[u8], sink: &mut S) {
+        for record in &run.records {
+            self.record(record, content, sink);
+        }
+        if let Some(record) = run.records.last() {
+            self.out.checksum = record.stored_hash(content).map(u64::to_le_bytes);
+        }
+    }
+
+    /// Whether the records so far were the plain case.
+    pub fn is_plain(&self) -> bool {
+        self.out.plain
     }
 
     #[inline]
@@ -248,7 +271,7 @@ impl Walker {
         self.out.last_ts = timestamp_ns;
     }
 
-    fn finish(mut self, end: u64) -> Walked {
+    pub fn finish(mut self, end: u64) -> Walked {
         self.out.end = end;
         if self.out.fault.is_some() && self.known_last_seq > self.out.last_seq {
             self.out.lost = Some((self.out.last_seq + 1, self.known_last_seq));

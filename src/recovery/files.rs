@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::env::{FileKind, FileSystem, Mapping};
+use crate::env::{FileKind, FileSystem, Mapping, ReadFile};
 
 /// Side files are read whole; larger ones are refused rather than read.
 pub const SIDE_FILE_MAX: u64 = 4 << 30;
@@ -90,6 +90,11 @@ impl<'a> StreamFiles<'a> {
         }
         buffer.truncate(filled);
         Ok(())
+    }
+
+    /// Opens a file for reads in pieces.
+    pub fn open(&self, relative: &str) -> Result<Box<dyn ReadFile>, FileFault> {
+        self.fs.open(&self.path(relative)).map_err(fault)
     }
 
     /// Maps a file; see [`Mapping`] for what the caller has to answer for.

@@ -6,7 +6,7 @@ use super::fault::{Cause, Fault};
 use super::files::FileFault;
 use super::model::{Block, BlockKey, Edge, Model, Totals, block_path, key_path};
 use super::report::Lost;
-use super::scan::{Scanned, ScannedBlock};
+use super::scan::{Scanned, ScannedBlock, ScannedBlocks};
 use super::server::Feature;
 use super::subjects::SubjectTotals;
 use crate::format::limits::RECORD_MIN_LENGTH;
@@ -53,7 +53,21 @@ impl Model<'_> {
     /// # Errors
     ///
     /// [`Fault`]: the server's open fails on a block.
-    pub fn merge_blocks(&mut self, scanned: Vec<Scanned>) -> Result<(), Fault> {
+    pub fn merge_blocks(&mut self, scanned: ScannedBlocks) -> Result<(), Fault> {
+        let ScannedBlocks {
+            blocks,
+            gone,
+            tombstone_count,
+        } = scanned;
+        self.merge_each(blocks)?;
+        // Every tombstone that was seen is in the list, or the set is not of the list.
+        if self.tombstones.len() as u64 == tombstone_count {
+            self.gone = Some(gone);
+        }
+        self.settle_after_merge()
+    }
+
+    fn merge_each(&mut self, scanned: Vec<Scanned>) -> Result<(), Fault> {
         for Scanned { number, outcome } in scanned {
             match outcome {
                 Ok(found) => {
@@ -73,7 +87,7 @@ impl Model<'_> {
                 }
             }
         }
-        self.settle_after_merge()
+        Ok(())
     }
 
     /// Makes a block of what its scan found.
@@ -101,6 +115,7 @@ impl Model<'_> {
             misaligned,
             bad_headers,
             compressed,
+            scan,
             ..
         } = found;
         let mut emptied = None;
@@ -142,6 +157,9 @@ impl Model<'_> {
         }
         self.tombstones.extend(tombstones);
         self.settle_taken(at, misaligned, file_length, compressed, end)?;
+        if let Some(scan) = scan {
+            self.note_sound(at, scan, file_length);
+        }
         Ok(at)
     }
 

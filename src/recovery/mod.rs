@@ -29,6 +29,7 @@ mod standing;
 mod streams;
 mod stuck;
 mod subjects;
+mod threads;
 mod timers;
 mod trials;
 mod undo;

@@ -11,7 +11,7 @@ use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
 
 /// A block is rewritten on the spot only above this raw size.
-const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
+pub(super) const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
 
 /// What removing one message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
