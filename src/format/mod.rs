@@ -4,6 +4,7 @@ pub mod checksum;
 pub mod compression;
 pub mod consumer;
 pub mod duration;
+pub mod former;
 pub mod headers;
 pub mod legacy;
 pub mod limits;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::walk::names_beside;
 use crate::env::{FileKind, FileSystem, Mapping, ReadFile};
 
 /// Side files are read whole; larger ones are refused rather than read.
@@ -49,6 +50,11 @@ impl<'a> StreamFiles<'a> {
     /// The files below `dir`.
     pub fn new(fs: &'a dyn FileSystem, dir: &'a Path) -> Self {
         StreamFiles { fs, dir }
+    }
+
+    /// The names of the directories beside this one.
+    pub fn beside(&self) -> Vec<String> {
+        names_beside(self.fs, self.dir)
     }
 
     fn path(&self, relative: &str) -> PathBuf {

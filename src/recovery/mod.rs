@@ -48,4 +48,5 @@ pub(crate) use session::{blank_report, examine_readable};
 pub use settings::block_size;
 pub use standing::{accounts_dir, meta_group, standing};
 pub use undo::{AREA as UNDO_AREA, AreaState, UndoError, UndoReport, area_state};
+pub(crate) use walk::names_beside;
 pub use walk::{Found, REKEY_DIR, Shape, WalkError, find_streams};

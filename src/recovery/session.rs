@@ -87,13 +87,21 @@ pub(super) fn setup_of(
     stream: &StreamDir,
     options: &Options,
 ) -> Result<StreamSetup, StreamRefused> {
-    let context = StreamContext::new(
-        &stream.dir,
-        &stream.name,
-        stream.account.as_deref(),
-        options,
-    );
-    streams::judge(MetaFiles::read(files, ""), context)
+    let found = MetaFiles::read(files, "");
+    let beside = match found.fits(&stream.name) {
+        true => Vec::new(),
+        false => files.beside(),
+    };
+    let context = StreamContext {
+        beside: &beside,
+        ..StreamContext::new(
+            &stream.dir,
+            &stream.name,
+            stream.account.as_deref(),
+            options,
+        )
+    };
+    streams::judge(found, context)
 }
 
 /// What is wanted of a judgement beyond the usual.

@@ -14,6 +14,7 @@ use super::server::{Behaviour, Feature, ServerVersion};
 use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
 use crate::crypto::{Cipher, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
+use crate::format::former::former_names;
 use crate::format::meta::{self, MetaError, Storage, StreamMeta};
 
 const INF: &str = "meta.inf";
@@ -41,6 +42,12 @@ impl MetaFiles {
             key: read(KEY),
         }
     }
+
+    /// Whether the checksum is that of a stream of this name.
+    pub fn fits(&self, name: &str) -> bool {
+        let sum = self.inf.as_ref().map(|inf| sum_of(name, inf));
+        matches!((sum, &self.sum), (Ok(sum), Ok(found)) if found == sum.as_bytes())
+    }
 }
 
 /// The account a server without accounts keeps its streams in.
@@ -51,6 +58,8 @@ const GLOBAL_ACCOUNT: &str = "$G";
 pub struct StreamContext<'a> {
     /// Name of the directory.
     pub dir_name: &'a str,
+    /// Names of the directories beside it, where it may bear another's.
+    pub beside: &'a [String],
     /// Account name in the key derivation.
     pub account: &'a [u8],
     /// Whether this is the log of a raft group, whose settings are the server's own.
@@ -85,6 +94,7 @@ impl<'a> StreamContext<'a> {
         };
         StreamContext {
             dir_name,
+            beside: &[],
             account: options.account.as_deref().unwrap_or(found.as_bytes()),
             raft_group,
             keys: &options.keys,
@@ -198,12 +208,14 @@ impl Judge<'_> {
             "{} stored, {expected} computed for the name {label}",
             sum.escape_ascii()
         );
-        if let Ok(meta) = StreamMeta::parse(inf)
-            && sum == sum_of(&meta.name, inf).as_bytes()
-        {
+        // Of encrypted metadata nothing but the checksum tells whose it is.
+        let own = StreamMeta::parse(inf).map(|meta| meta.name).ok();
+        let beside = self.context.beside.iter().map(String::as_str);
+        let names = former_names(label, own.as_deref(), beside);
+        let fits = |name: &&String| sum == sum_of(name, inf).as_bytes();
+        if let Some(name) = names.iter().find(fits) {
             detail = format!(
-                "the directory is called {label}; the metadata is sound for the stream {}",
-                meta.name
+                "the directory is called {label}; the metadata is sound for the stream {name}"
             );
         }
         self.object(EventCode::StreamSumMismatch, SUM, detail)
@@ -539,6 +551,7 @@ mod tests {
     fn judged(found: MetaFiles, keys: &Keys, policy: Policy) -> Result<StreamSetup, StreamRefused> {
         let context = StreamContext {
             dir_name: NAME,
+            beside: &[],
             account: b"ACC",
             raft_group: false,
             keys,
@@ -650,6 +663,31 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_directory_is_told_by_the_checksum_of_sealed_metadata_alone() {
+        let sealed = b"\x01\x02sealed".to_vec();
+        let found = |name: &str| MetaFiles {
+            sum: Ok(sum_of(name, &sealed).into_bytes()),
+            inf: Ok(sealed.clone()),
+            key: Ok(vec![0; 72]),
+        };
+        let none = Options::new(0);
+        let told = |name: &str, beside: &[String]| {
+            let context = StreamContext {
+                dir_name: "ORDERS_old",
+                beside,
+                ..StreamContext::new(Path::new("x"), "", None, &none)
+            };
+            let refused = judge(found(name), context).expect_err("refused");
+            assert_eq!(refused.refusal, Refusal::Skipped);
+            refused.events.last().expect("a cause").detail.clone()
+        };
+        assert!(told("ORDERS", &[]).ends_with("sound for the stream ORDERS"));
+        let beside = ["EVENTS".to_owned()];
+        assert!(told("EVENTS", &beside).ends_with("sound for the stream EVENTS"));
+        assert!(told("EVENTS", &[]).contains("computed for the name ORDERS_old"));
+    }
+
+    #[test]
     fn salvage_needs_no_more_than_readable_settings() {
         let none = keys(None, None, None);
         let mut found = plain(r#"{"name":"ORDERS","x":1,"num_replicas":3,"max_age":-5}"#);
@@ -747,6 +785,7 @@ mod tests {
     fn a_raft_group_goes_by_its_name() {
         let keys = keys(None, None, None);
         let context = StreamContext {
+            beside: &[],
             dir_name: "_meta_",
             account: b"_meta_",
             raft_group: true,
@@ -817,7 +856,7 @@ mod tests {
             };
             let keys = keys(keyed.then_some("k"), None, None);
             let policy = if salvage { Policy::Salvage } else { Policy::Server };
-            let context = StreamContext { dir_name: NAME, account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE, standing: Standing::Standalone };
+            let context = StreamContext { dir_name: NAME, beside: &[], account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE, standing: Standing::Standalone };
             match judge(MetaFiles { inf, sum, key }, context) {
                 Ok(setup) => prop_assert_eq!(setup.name, NAME),
                 Err(refused) => prop_assert!(!refused.events.is_empty()),

@@ -277,6 +277,19 @@ pub(super) fn named(path: &Path) -> PathBuf {
     named
 }
 
+/// The names of the directories beside `dir`, in order; none where they cannot be listed.
+pub(crate) fn names_beside(fs: &dyn FileSystem, dir: &Path) -> Vec<String> {
+    let dir = named(dir);
+    let above = dir.parent().unwrap_or(&dir);
+    let entries = fs.list(above).unwrap_or_default().into_iter();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.kind == FileKind::Dir)
+        .map(|entry| text(Some(&entry.name)))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
 /// A name as text. Names the server makes are UTF-8; anything else is shown as well as it goes, and
 /// then fails the checksum of its metadata, as it does for the server.
 fn text(name: Option<&OsStr>) -> String {

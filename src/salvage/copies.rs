@@ -1,7 +1,7 @@
 //! Which directories of a store hold which stream, and what each is called in a new store.
 //!
 //! Whoever renames a stream's directory, or copies it beside itself, leaves a directory that no server takes: the checksum of
-//! the metadata goes by the name. That same checksum proves whose it is.
+//! the metadata goes by the name. That same checksum proves whose it is, and of an encrypted stream the key does.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -48,7 +48,7 @@ pub fn sort_out(
 ) -> Vec<Sorted> {
     let mut groups: BTreeMap<(Option<String>, String), Vec<&StreamDir>> = BTreeMap::new();
     for stream in streams {
-        let name = proven_name(fs, stream);
+        let name = proven_name(fs, stream, options);
         let key = (stream.account.clone(), name);
         groups.entry(key).or_default().push(stream);
     }

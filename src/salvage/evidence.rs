@@ -6,6 +6,7 @@ mod gather;
 mod index;
 mod keys;
 mod metadata;
+mod renamed;
 mod staging;
 
 pub use consumers::{ConsumerEvidence, ConsumerFile, Standing, consumers};

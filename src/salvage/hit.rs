@@ -11,12 +11,13 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::error::SalvageError;
 use super::kept::Cursor;
+use super::merge::MergeSource;
 use super::survey::{Survey, survey};
 use crate::env::FileSystem;
+use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
-use crate::recovery::options::Options;
+use crate::recovery::options::{Keys, Options};
 use crate::recovery::{StreamDir, Watch};
 use crate::report::Ledger;
 
@@ -67,21 +68,64 @@ pub fn hits(
     let Ok(found) = survey(fs, stream, options, watch) else {
         return Vec::new();
     };
-    let Ok(Some(census)) = Census::of(fs, &found, options, ledger) else {
+    let copies = [(found, options.keys.clone())];
+    named(fs, &copies, ledger).unwrap_or_default()
+}
+
+/// The same for a stream merged from several copies, whose account is `ledger`: of the copies' indexes the one that reaches
+/// furthest tells.
+#[must_use]
+pub fn hits_of_copies(
+    fs: &dyn FileSystem,
+    copies: &[MergeSource],
+    options: &Options,
+    ledger: &Ledger,
+    watch: &Watch<'_>,
+) -> Vec<Hit> {
+    if !ledger.holds_loss() {
         return Vec::new();
-    };
-    let name = found.gathered.evidence.name.as_str();
-    let index = found.gathered.evidence.index.as_ref();
+    }
+    let mut surveys = Vec::with_capacity(copies.len());
+    for copy in copies {
+        let keys = copy.keys(&options.keys);
+        let own = Options {
+            keys: keys.clone(),
+            ..options.clone()
+        };
+        let Ok(found) = survey(fs, &copy.stream, &own, watch) else {
+            return Vec::new();
+        };
+        surveys.push((found, keys));
+    }
+    named(fs, &surveys, ledger).unwrap_or_default()
+}
+
+fn named(fs: &dyn FileSystem, copies: &[(Survey, Keys)], ledger: &Ledger) -> Option<Vec<Hit>> {
+    let indexes = copies.iter().filter_map(|(found, _)| {
+        let index = found.gathered.evidence.index.as_ref()?;
+        Some(&index.state)
+    });
+    let index = indexes.max_by_key(|state| state.last_sequence);
+    let mut census = Census::new(index.map_or(0, |state| state.last_sequence));
+    let is_only = copies.len() == 1;
+    for (found, keys) in copies {
+        let cursor = match is_only {
+            true => Cursor::new(fs, found, keys, 0..=u64::MAX).ok()?,
+            false => Cursor::every(fs, found, keys).ok()?,
+        };
+        census.take(cursor, found, ledger, is_only)?;
+    }
+    let name = copies.first()?.0.gathered.evidence.name.as_str();
     let mut hits = match name.strip_prefix("OBJ_") {
-        Some(bucket) => objects(&census, bucket, index.map(|index| &index.state)),
+        Some(bucket) => objects(&census, bucket, index),
         None => {
-            let listed = index.map_or_else(HashMap::new, |index| missing(&index.state, &census));
+            let listed = index.map_or_else(HashMap::new, |state| missing(state, &census));
             subjects(name, listed, &census)
         }
     };
     hits.sort_by(|a, b| (b.lost, &a.struck).cmp(&(a.lost, &b.struck)));
     hits.truncate(HITS_MAX);
-    hits
+    Some(hits)
 }
 
 /// The messages at hand that are not endangered, and those that are, by subject.
@@ -91,6 +135,10 @@ struct Census {
     endangered: HashMap<Vec<u8>, u64>,
     /// What an object store says of its files, by subject.
     descriptions: BTreeMap<Vec<u8>, Description>,
+    /// The last sequence that the index may know of.
+    listed_to: u64,
+    /// Of several copies each message counts once.
+    seen: SeqSet,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -111,52 +159,57 @@ struct Description {
 }
 
 impl Census {
-    /// Reads the messages; nothing where there are too many subjects.
-    fn of(
-        fs: &dyn FileSystem,
-        found: &Survey,
-        options: &Options,
-        ledger: &Ledger,
-    ) -> Result<Option<Census>, SalvageError> {
-        let index = found.gathered.evidence.index.as_ref();
-        let listed_to = index.map_or(0, |index| index.state.last_sequence);
-        let is_store = found.gathered.evidence.name.starts_with("OBJ_");
-        let mut census = Census {
+    fn new(listed_to: u64) -> Self {
+        Census {
             safe: HashMap::new(),
             endangered: HashMap::new(),
             descriptions: BTreeMap::new(),
-        };
-        let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX)?;
-        while cursor.advance()? {
+            listed_to,
+            seen: SeqSet::new(),
+        }
+    }
+
+    /// Reads the messages; of one of several copies those that are live in the end and were in no copy before. Nothing where
+    /// a block cannot be read, or there are too many subjects.
+    fn take(
+        &mut self,
+        mut cursor: Cursor<'_>,
+        found: &Survey,
+        ledger: &Ledger,
+        is_only: bool,
+    ) -> Option<()> {
+        let is_store = found.gathered.evidence.name.starts_with("OBJ_");
+        while cursor.advance().ok()? {
             let Some(message) = cursor.message() else {
                 continue;
             };
-            if census.safe.len() + census.endangered.len() > SUBJECTS_MAX {
-                return Ok(None);
-            }
-            if ledger.endangered.contains(message.seq) {
-                *census
-                    .endangered
-                    .entry(message.subject.to_vec())
-                    .or_default() += 1;
+            let counts =
+                is_only || (ledger.live.contains(message.seq) && self.seen.insert(message.seq));
+            if !counts {
                 continue;
             }
-            let count = match census.safe.get_mut(message.subject) {
+            if self.safe.len() + self.endangered.len() > SUBJECTS_MAX {
+                return None;
+            }
+            if ledger.endangered.contains(message.seq) {
+                *self.endangered.entry(message.subject.to_vec()).or_default() += 1;
+                continue;
+            }
+            let count = match self.safe.get_mut(message.subject) {
                 Some(count) => count,
-                None => census.safe.entry(message.subject.to_vec()).or_default(),
+                None => self.safe.entry(message.subject.to_vec()).or_default(),
             };
             count.all += 1;
-            count.listed += u64::from(message.seq <= listed_to);
+            count.listed += u64::from(message.seq <= self.listed_to);
             if is_store && message.body.len() <= DESCRIPTION_MAX {
                 // A chunk's body decodes as a description only if it is one.
                 if let Ok(description) = serde_json::from_slice(message.body) {
-                    census
-                        .descriptions
+                    self.descriptions
                         .insert(message.subject.to_vec(), description);
                 }
             }
         }
-        Ok(Some(census))
+        Some(())
     }
 
     fn all(&self, subject: &[u8]) -> u64 {

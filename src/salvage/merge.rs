@@ -91,7 +91,7 @@ impl From<StreamDir> for MergeSource {
 
 impl MergeSource {
     /// The keys to try on it: its own, then the common previous one, or where there is none the common current one.
-    fn keys(&self, common: &Keys) -> Keys {
+    pub(super) fn keys(&self, common: &Keys) -> Keys {
         match &self.key {
             None => common.clone(),
             Some(own) => Keys {

@@ -138,3 +138,60 @@ fn keys_of_a_bucket_are_told_by_the_index() {
     std::fs::remove_file(stream.dir.join("msgs/index.db")).expect("an index");
     assert_eq!(told(&stream), [], "nothing tells then");
 }
+
+/// What a verb says was hit, in its document and in its text.
+fn said(verb: &str, paths: &[&Path]) -> (serde_json::Value, String) {
+    let ran = |more: &str| {
+        let out = tempfile::tempdir().expect("a directory");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jetsam"));
+        command.arg(verb).args(paths).arg(more);
+        if verb != "preflight" && verb != "check" {
+            command.arg("--out").arg(out.path().join("new"));
+        }
+        let ran = command.output().expect("the command starts");
+        String::from_utf8(ran.stdout).expect("text")
+    };
+    let document: serde_json::Value = serde_json::from_str(&ran("--json")).expect("a document");
+    (document["streams"][0]["hit"].clone(), ran("--all"))
+}
+
+#[test]
+fn every_verb_that_judges_tells_it_in_the_same_words() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let stream = store(&temp.path().join("a/OBJ_b"), "OBJ_b", &files());
+    let whole = temp.path().join("whole/OBJ_b");
+    crate::support::copy_tree(&stream.dir, &whole);
+    let zeroed = |dir: &Path, from: usize, count: usize| {
+        let block = made::block(
+            &StreamDir {
+                dir: dir.to_owned(),
+                ..stream.clone()
+            },
+            1,
+        );
+        made::zero(&block, CHUNK_RECORD * from, CHUNK_RECORD * count);
+    };
+    zeroed(&stream.dir, 10, 3);
+    let want = serde_json::json!([{ "kind": "object", "name": "big.bin", "lost": 3, "of": 40 }]);
+    let line = "      big.bin: 3 of 40 chunks\n";
+    let (hits, text) = said("salvage", &[&stream.dir]);
+    assert_eq!(hits, want);
+    assert!(text.contains(line), "{text}");
+    // A server loses what comes behind the damage too.
+    let (hits, text) = said("check", &[&stream.dir]);
+    assert_eq!(hits[0]["lost"], 30, "{hits}");
+    assert!(text.contains("30 of 40 chunks"), "{text}");
+    let (foretold, text) = said("preflight", &[&stream.dir]);
+    assert_eq!(foretold, hits);
+    assert!(text.contains("30 of 40 chunks"), "{text}");
+    // A second copy has other gaps: lost is what is in neither.
+    let other = temp.path().join("b/OBJ_b");
+    crate::support::copy_tree(&whole, &other);
+    zeroed(&other, 12, 5);
+    let want = serde_json::json!([{ "kind": "object", "name": "big.bin", "lost": 1, "of": 40 }]);
+    let (hits, text) = said("merge", &[&stream.dir, &other]);
+    assert_eq!(hits, want);
+    assert!(text.contains("      big.bin: 1 of 40 chunks\n"), "{text}");
+    let (hits, _) = said("merge", &[&stream.dir, &whole]);
+    assert!(hits.is_null(), "{hits}");
+}

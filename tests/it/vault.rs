@@ -205,3 +205,42 @@ fn what_the_new_key_is_must_be_said() {
     assert_eq!(code, 16);
     assert!(err.contains("exclude"), "{err}");
 }
+
+#[test]
+fn quiet_is_the_verdict_alone() {
+    let temp = scratch("s2-chacha");
+    let out = |line: &str| {
+        let mut words = line.split_whitespace();
+        let ran = Command::new(env!("CARGO_BIN_EXE_jetsam"))
+            .arg(words.next().expect("a verb"))
+            .arg(temp.path())
+            .args(words)
+            .env("OLD", std::str::from_utf8(KEY).expect("text"))
+            .env("NEW", "another key")
+            .output()
+            .expect("the command starts");
+        assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{line}");
+        String::from_utf8(ran.stdout).expect("text")
+    };
+    let lines = [
+        "keys -q --key-env OLD",
+        "rekey -q --key-env OLD --new-key-env NEW --store-is-idle",
+        "rekey -q --key-env OLD --new-key-env NEW --store-is-idle",
+        "keys -q --key-env OLD",
+    ];
+    let text: String = lines
+        .iter()
+        .map(|line| format!("$ jetsam {line}\n{}", out(line)))
+        .collect();
+    expect_test::expect![[r#"
+        $ jetsam keys -q --key-env OLD
+        every encrypted file can be opened
+        $ jetsam rekey -q --key-env OLD --new-key-env NEW --store-is-idle
+        rekeyed: 9
+        $ jetsam rekey -q --key-env OLD --new-key-env NEW --store-is-idle
+        rekeyed: 0
+        $ jetsam keys -q --key-env OLD
+        24 keys stay closed to the keys given
+    "#]]
+    .assert_eq(&text);
+}

@@ -151,6 +151,14 @@ pub trait Engine {
     /// Names what the lost messages of a stream were.
     fn hits(&self, stream: &StreamDir, options: &Options, ledger: &Ledger) -> Vec<Hit>;
 
+    /// Names what the lost messages of a merged stream were.
+    fn hits_of_copies(
+        &self,
+        copies: &[MergeSource],
+        options: &Options,
+        ledger: &Ledger,
+    ) -> Vec<Hit>;
+
     /// Writes the side files anew.
     fn rebuild_index(
         &self,

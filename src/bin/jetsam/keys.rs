@@ -85,7 +85,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
     if command.json {
         as_json(session, command, &results, exit)?;
     } else {
-        as_text(session, &results)?;
+        as_text(session, command, &results)?;
     }
     Ok(exit)
 }
@@ -120,8 +120,11 @@ fn as_json(
     })
 }
 
-fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<()> {
-    const HEADER: [&str; 6] = ["File", "State", "Key", "Cipher", "Opens as", "Detail"];
+fn as_text(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    results: &Results<'_>,
+) -> io::Result<()> {
     let mut closed = 0;
     for result in results {
         let report = match result {
@@ -132,33 +135,14 @@ fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<(
                 continue;
             }
         };
-        let name = units::printable(&report.name);
-        let title = match &report.account {
-            Some(account) => format!("{name} of account {}", units::printable(account)),
-            None => name,
-        };
-        if report.keys.is_empty() {
-            writeln!(session.console.out, "{title}: not encrypted")?;
-            continue;
-        }
         closed += report
             .keys
             .iter()
             .filter(|entry| entry.state.exit_code() == 8)
             .count();
-        let rows = report.keys.iter().map(|entry| {
-            let text = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), units::printable);
-            [
-                units::printable(&entry.file),
-                entry.state.as_str().to_owned(),
-                text(entry.key.map(word)),
-                text(entry.cipher.map(|cipher| cipher.name())),
-                text(entry.context.as_deref()),
-                units::printable(&entry.detail),
-            ]
-        });
-        let table = table::words(&title, &HEADER, rows);
-        session.console.out.write_all(table.as_bytes())?;
+        if !command.show.quiet {
+            session.console.out.write_all(keys_of(report).as_bytes())?;
+        }
     }
     let verdict = match closed {
         0 => "every encrypted file can be opened".to_owned(),
@@ -170,4 +154,29 @@ fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<(
     };
     writeln!(session.console.out, "{verdict}")?;
     session.console.out.flush()
+}
+
+/// The key files of one stream.
+fn keys_of(report: &KeyReport) -> String {
+    const HEADER: [&str; 6] = ["File", "State", "Key", "Cipher", "Opens as", "Detail"];
+    let name = units::printable(&report.name);
+    let title = match &report.account {
+        Some(account) => format!("{name} of account {}", units::printable(account)),
+        None => name,
+    };
+    if report.keys.is_empty() {
+        return format!("{title}: not encrypted\n");
+    }
+    let rows = report.keys.iter().map(|entry| {
+        let text = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), units::printable);
+        [
+            units::printable(&entry.file),
+            entry.state.as_str().to_owned(),
+            text(entry.key.map(word)),
+            text(entry.cipher.map(|cipher| cipher.name())),
+            text(entry.context.as_deref()),
+            units::printable(&entry.detail),
+        ]
+    });
+    table::words(&title, &HEADER, rows)
 }

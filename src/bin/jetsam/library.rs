@@ -127,6 +127,16 @@ impl Engine for Library {
         saving::hit::hits(&OsFileSystem, stream, options, ledger, &watch(&|_| {}))
     }
 
+    fn hits_of_copies(
+        &self,
+        copies: &[MergeSource],
+        options: &Options,
+        ledger: &Ledger,
+    ) -> Vec<Hit> {
+        let watch = watch(&|_| {});
+        saving::hit::hits_of_copies(&OsFileSystem, copies, options, ledger, &watch)
+    }
+
     fn rebuild_index(
         &self,
         stream: &StreamDir,

@@ -104,6 +104,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     }
     let started = Instant::now();
     let mut done = Vec::with_capacity(groups.len());
+    let mut hits = Vec::with_capacity(groups.len());
     let alone = groups.len() == 1;
     for group in &groups {
         match (one(session, command, query, group), group.copies.first()) {
@@ -114,7 +115,13 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
                 };
                 return session::failed(session, command, None, &error);
             }
-            (result, Some(first)) => done.push(salvage::or_refused(&first.stream, result)),
+            (result, Some(first)) => {
+                let report = salvage::or_refused(&first.stream, result);
+                let ledger = report.stream.ledger.as_ref();
+                let worker = session.worker;
+                hits.push(worker.hits_of_copies(command, &group.copies, ledger));
+                done.push(report);
+            }
             (_, None) => {}
         }
         if session.worker.gate.interrupted() {
@@ -126,6 +133,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         shape,
         out: &query.out,
         started,
+        hits: &hits,
     };
     let exit = salvage::finish(session, command, &made, &done)?;
     Ok(match session.worker.gate.interrupted() {

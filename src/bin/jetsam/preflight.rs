@@ -8,6 +8,7 @@ use jetsam::format::duration::parse_duration;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, Surroundings};
 use jetsam::recovery::events::{Event, Severity};
 use jetsam::recovery::server::ServerVersion;
+use jetsam::salvage::hit::Hit;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::args::{RawArgs, Usage};
@@ -19,7 +20,7 @@ use crate::resolve::Command;
 use crate::session::{self, Session, Told};
 use crate::signals::INTERRUPTED;
 use crate::surroundings::{self, Configured};
-use crate::{json, ledger, next, table, units};
+use crate::{hit, json, ledger, next, table, units};
 
 /// What only this verb is asked.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +94,14 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             .surroundings(&command.options, query.server, &streams),
     );
     let (forecasts, interrupted) = ask(session, command, query, &around, &streams);
+    let hits: Vec<Vec<Hit>> = forecasts
+        .iter()
+        .zip(&streams)
+        .map(|(forecast, stream)| {
+            let ledger = forecast.ledger.as_ref();
+            session.worker.hits(command, stream, ledger)
+        })
+        .collect();
     let whole = Whole::of(&forecasts, query, &around);
     let exit = if interrupted { INTERRUPTED } else { whole.exit };
     if command.json {
@@ -100,7 +109,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             session,
             command,
             query,
-            &forecasts,
+            (&forecasts, &hits),
             &whole,
             passed_over.iter().chain(around.events()),
             exit,
@@ -118,7 +127,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             heading.push_str(&line);
         }
         let page = session.console.page(command.show);
-        let text = text(&forecasts, &whole, query, command, heading, &page);
+        let text = text((&forecasts, &hits), &whole, query, command, heading, &page);
         session.console.out.write_all(text.as_bytes())?;
         session.console.out.flush()?;
     }
@@ -317,7 +326,7 @@ pub fn is_silent(forecast: &Forecast) -> bool {
 }
 
 fn text(
-    forecasts: &[Forecast],
+    (forecasts, hits): (&[Forecast], &[Vec<Hit>]),
     whole: &Whole,
     query: &Query,
     command: &Command,
@@ -333,9 +342,9 @@ fn text(
     if !page.show.quiet {
         told.table = table::forecasts(forecasts, page);
         let mut details = Details::new(page);
-        for forecast in forecasts {
+        for (forecast, hits) in forecasts.iter().zip(hits) {
             told.details
-                .push_str(&details_of(forecast, &mut details, page));
+                .push_str(&details_of(forecast, hits, &mut details, page));
         }
         if whole.exit == 4 {
             told.next = next::after_forecast(command, page);
@@ -344,7 +353,7 @@ fn text(
     told.text(page)
 }
 
-fn details_of(forecast: &Forecast, details: &mut Details, page: &Page) -> String {
+fn details_of(forecast: &Forecast, hits: &[Hit], details: &mut Details, page: &Page) -> String {
     if is_silent(forecast) && !page.show.verbose {
         return String::new();
     }
@@ -359,6 +368,7 @@ fn details_of(forecast: &Forecast, details: &mut Details, page: &Page) -> String
             }
         }
     }
+    hit::tell(&mut text, hits, page);
     if forecast.lost > 0 {
         let spans = details::spans(&forecast.lost_seqs);
         let proven = match forecast.lost_proven {
@@ -393,14 +403,14 @@ fn as_json<'e>(
     session: &mut Session<'_, '_>,
     command: &Command,
     query: &Query,
-    forecasts: &[Forecast],
+    (forecasts, hits): (&[Forecast], &[Vec<Hit>]),
     whole: &Whole,
     events: impl Iterator<Item = &'e Event>,
     exit: u8,
 ) -> io::Result<()> {
     let mut document = json::Document::begin(session.console.out, &command.path, None)?;
-    for forecast in forecasts {
-        document.stream(&Json(forecast))?;
+    for (forecast, hits) in forecasts.iter().zip(hits) {
+        document.stream(&Json { forecast, hits })?;
     }
     let server = ServerJson {
         version: query.server.to_string(),
@@ -441,11 +451,14 @@ struct ServerJson<'a> {
     events: Vec<json::EventJson<'a>>,
 }
 
-struct Json<'a>(&'a Forecast);
+struct Json<'a> {
+    forecast: &'a Forecast,
+    hits: &'a [Hit],
+}
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let forecast = self.0;
+        let forecast = self.forecast;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("account", &forecast.account)?;
         map.serialize_entry("name", &forecast.name)?;
@@ -454,6 +467,9 @@ impl Serialize for Json<'_> {
         map.serialize_entry("state", &forecast.state.as_ref().map(json::StateJson))?;
         if let Some(ledger) = &forecast.ledger {
             map.serialize_entry("ledger", &json::LedgerJson(ledger))?;
+        }
+        if !self.hits.is_empty() {
+            map.serialize_entry("hit", &json::List(self.hits, hit::json))?;
         }
         map.serialize_entry(
             "consumers",

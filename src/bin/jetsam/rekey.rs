@@ -112,7 +112,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     if command.json {
         as_json(session, command, &reports, exit)?;
     } else {
-        as_text(session, &reports)?;
+        as_text(session, command, &reports)?;
     }
     Ok(exit)
 }
@@ -199,15 +199,16 @@ fn as_json(
     })
 }
 
-fn as_text(session: &mut Session<'_, '_>, reports: &[RekeyReport]) -> io::Result<()> {
+fn as_text(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    reports: &[RekeyReport],
+) -> io::Result<()> {
     let (mut done, mut refused) = (0_u64, 0_u64);
     for report in reports {
         let name = units::printable(&report.name);
         match &report.outcome {
-            RekeyOutcome::Already => {
-                writeln!(session.console.out, "{name}: is as asked already")?;
-                continue;
-            }
+            RekeyOutcome::Already => {}
             RekeyOutcome::Refused(error) => {
                 refused += 1;
                 let text = units::printable(&error.to_string());
@@ -216,27 +217,9 @@ fn as_text(session: &mut Session<'_, '_>, reports: &[RekeyReport]) -> io::Result
             }
             RekeyOutcome::Rekeyed => done += 1,
         }
-        let finished = "the interrupted call is finished".to_owned();
-        let what = match report.message_count {
-            Some(messages) => format!(
-                "{} blocks, {} messages, {} consumers, read back and equal",
-                units::count(report.block_count),
-                units::count(messages),
-                units::count(report.consumer_count)
-            ),
-            None => finished,
-        };
-        writeln!(session.console.out, "{name}: {what}")?;
-        for file in &report.left_out {
-            let file = units::printable(file);
-            writeln!(
-                session.console.out,
-                "  left out, since no server reads it: {file}"
-            )?;
-        }
-        if let Some(kept) = &report.kept {
-            let kept = units::printable(&path_text(kept));
-            writeln!(session.console.out, "  the old directory: {kept}")?;
+        if !command.show.quiet {
+            let text = what_was_done(&name, report);
+            session.console.out.write_all(text.as_bytes())?;
         }
     }
     let verdict = match (done, refused) {
@@ -249,4 +232,29 @@ fn as_text(session: &mut Session<'_, '_>, reports: &[RekeyReport]) -> io::Result
     };
     writeln!(session.console.out, "{verdict}")?;
     session.console.out.flush()
+}
+
+/// What became of a stream that was not refused.
+fn what_was_done(name: &str, report: &RekeyReport) -> String {
+    if matches!(report.outcome, RekeyOutcome::Already) {
+        return format!("{name}: is as asked already\n");
+    }
+    let mut text = match report.message_count {
+        Some(messages) => format!(
+            "{name}: {} blocks, {} messages, {} consumers, read back and equal\n",
+            units::count(report.block_count),
+            units::count(messages),
+            units::count(report.consumer_count)
+        ),
+        None => format!("{name}: the interrupted call is finished\n"),
+    };
+    for file in &report.left_out {
+        let file = units::printable(file);
+        text.push_str(&format!("  left out, since no server reads it: {file}\n"));
+    }
+    if let Some(kept) = &report.kept {
+        let kept = units::printable(&path_text(kept));
+        text.push_str(&format!("  the old directory: {kept}\n"));
+    }
+    text
 }

@@ -5,9 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use jetsam::format::seqset::SeqSet;
 use jetsam::recovery::options::Policy;
 use jetsam::recovery::report::{Outcome, StreamReport};
 use jetsam::recovery::server::ServerVersion;
+use jetsam::report::Ledger;
+use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{SalvageReport, Sorted, Uncertain};
 
 use crate::args::{RawArgs, Usage};
@@ -83,8 +86,17 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     let started = Instant::now();
     let sorted = session.worker.engine.sort_out(&streams, &command.options);
     let mut done = Vec::with_capacity(sorted.len());
+    let mut hits = Vec::with_capacity(sorted.len());
     for stream in &sorted {
-        done.push(one(session, command, query, shape, stream));
+        let report = one(session, command, query, shape, stream);
+        // What a start of the source would lose is in the new store.
+        let ledger = report.stream.ledger.clone().map(|ledger| Ledger {
+            endangered: SeqSet::new(),
+            ..ledger
+        });
+        let worker = session.worker;
+        hits.push(worker.hits(command, &stream.stream, ledger.as_ref()));
+        done.push(report);
         if session.worker.gate.interrupted() {
             break;
         }
@@ -95,6 +107,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
             shape,
             out: &query.out,
             started,
+            hits: &hits,
         };
         finish(session, command, &made, &done)?
     };
@@ -152,6 +165,8 @@ pub struct Made<'a> {
     pub out: &'a Path,
     /// When the work began.
     pub started: Instant,
+    /// What was hit, stream by stream.
+    pub hits: &'a [Vec<Hit>],
 }
 
 /// Tells what was done, on the console and in `summary.json`; returns the exit code.
@@ -176,7 +191,7 @@ pub fn finish(
         }
     }
     if command.json {
-        as_json(session, command, &reports, exit)?;
+        as_json(session, command, &reports, made.hits, exit)?;
         return Ok(exit);
     }
     let page = session.console.page(command.show);
@@ -197,9 +212,9 @@ pub fn finish(
         told.table = table::salvage(&reports, &page);
         told.table.push_str(&name_wanted(made.out, &reports));
         let mut details = Details::new(&page);
-        for report in &reports {
+        for (report, hits) in reports.iter().zip(made.hits) {
             told.details
-                .push_str(&details.stream(report, Tense::Done, &[]));
+                .push_str(&details.stream(report, Tense::Done, hits));
         }
         if written {
             let name = match reports.as_slice() {
@@ -219,15 +234,16 @@ fn as_json(
     session: &mut Session<'_, '_>,
     command: &Command,
     reports: &[StreamReport],
+    hits: &[Vec<Hit>],
     exit: u8,
 ) -> io::Result<()> {
     let collect = command.options.collect;
     let policy = Some(Policy::Salvage);
     let mut document = Document::begin(session.console.out, &command.path, policy)?;
-    for report in reports {
+    for (report, hits) in reports.iter().zip(hits) {
         document.stream(&Stream {
             report,
-            hits: &[],
+            hits,
             collect,
         })?;
         if report.exit_code() > 0 {

@@ -292,6 +292,15 @@ impl Engine for Fake {
         }
     }
 
+    fn hits_of_copies(
+        &self,
+        copies: &[jetsam::salvage::MergeSource],
+        options: &Options,
+        ledger: &Ledger,
+    ) -> Vec<Hit> {
+        self.hits(&copies[0].stream, options, ledger)
+    }
+
     fn rebuild_index(
         &self,
         stream: &StreamDir,

@@ -10,6 +10,7 @@ use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::{Options, Policy};
 use jetsam::recovery::report::StreamReport;
 use jetsam::report::Ledger;
+use jetsam::salvage::MergeSource;
 use jetsam::salvage::hit::Hit;
 
 use crate::console::Console;
@@ -62,10 +63,23 @@ impl Worker<'_> {
 }
 
 impl Worker<'_> {
-    /// Names what was hit, where a ledger holds a loss.
-    pub fn hits(self, stream: &StreamDir, options: &Options, ledger: Option<&Ledger>) -> Vec<Hit> {
-        match ledger.filter(|ledger| ledger.holds_loss()) {
-            Some(ledger) => self.engine.hits(stream, options, ledger),
+    /// Names what was hit, where a ledger holds a loss. The verdict alone names nothing.
+    pub fn hits(self, command: &Command, stream: &StreamDir, ledger: Option<&Ledger>) -> Vec<Hit> {
+        match ledger.filter(|ledger| names_hits(command, ledger)) {
+            Some(ledger) => self.engine.hits(stream, &command.options, ledger),
+            None => Vec::new(),
+        }
+    }
+
+    /// The same for what was merged from copies.
+    pub fn hits_of_copies(
+        self,
+        command: &Command,
+        copies: &[MergeSource],
+        ledger: Option<&Ledger>,
+    ) -> Vec<Hit> {
+        match ledger.filter(|ledger| names_hits(command, ledger)) {
+            Some(ledger) => self.engine.hits_of_copies(copies, &command.options, ledger),
             None => Vec::new(),
         }
     }
@@ -87,6 +101,10 @@ impl Worker<'_> {
         forecast.events.extend(stirred);
         forecast
     }
+}
+
+fn names_hits(command: &Command, ledger: &Ledger) -> bool {
+    ledger.holds_loss() && (command.json || !command.show.quiet)
 }
 
 /// Says what was passed over on the way to the streams, and hands these on.
@@ -225,7 +243,7 @@ fn as_json(
     for stream in streams {
         let report = session.worker.one(stream, work);
         let ledger = report.ledger.as_ref();
-        let hits = session.worker.hits(stream, &command.options, ledger);
+        let hits = session.worker.hits(command, stream, ledger);
         document.stream(&Stream {
             report: &report,
             hits: &hits,
@@ -259,9 +277,8 @@ fn as_text(
     let mut interrupted = false;
     for stream in streams {
         let report = session.worker.one(stream, work);
-        // The verdict alone names nothing.
-        let ledger = report.ledger.as_ref().filter(|_| !command.show.quiet);
-        hits.push(session.worker.hits(stream, &command.options, ledger));
+        let ledger = report.ledger.as_ref();
+        hits.push(session.worker.hits(command, stream, ledger));
         reports.push(report);
         if session.worker.gate.interrupted() {
             interrupted = true;

@@ -100,6 +100,15 @@ fn damaged() -> StreamReport {
     report
 }
 
+/// A file of an object store with chunks lost.
+fn hit(name: &str, lost: u64, of: u64) -> Hit {
+    Hit {
+        struck: Struck::Object(name.into()),
+        lost,
+        of,
+    }
+}
+
 #[test]
 fn all_is_clean() {
     let names = ["ORDERS", "KV_settings", "EVENTS"];
@@ -125,8 +134,7 @@ fn one_is_damaged() {
     reports.push(damaged());
     let hit = |name: &[u8], lost, of| Hit {
         struck: Struck::Subject(name.to_vec()),
-        lost,
-        of,
+        ..hit("", lost, of)
     };
     let fake = Fake {
         reports,
@@ -184,6 +192,7 @@ fn a_salvage_is_done() {
     report.actions.clear();
     let fake = Fake {
         reports: vec![report],
+        hits: vec![hit("big.bin", 33, 240)],
         ..Fake::default()
     };
     let line = "salvage /data/jetstream/ACC/streams/ORDERS --out /rescue";
@@ -208,10 +217,19 @@ fn a_start_is_foretold() {
         ],
         ..sample::starts("AUDIT")
     };
+    let deleted = Forecast {
+        ledger: Some(Ledger {
+            lost: (1..=33).collect(),
+            endangered: (34..=1_033).collect(),
+            ..Ledger::default()
+        }),
+        ..deleted
+    };
     let mut forecasts: Vec<_> = (0..11).map(|n| sample::starts(&format!("S{n}"))).collect();
     forecasts.push(deleted);
     let fake = Fake {
         forecasts,
+        hits: vec![hit("big.bin", 240, 240)],
         ..Fake::default()
     };
     same(
@@ -246,6 +264,46 @@ fn quiet_is_the_verdict_alone() {
     };
     let out = run_at(None, "preflight -q /data", &fake).out;
     assert_eq!(out.lines().count(), 1, "{out}");
+}
+
+#[test]
+fn quiet_leaves_the_verdict_of_verbs_with_results_of_their_own() {
+    let fake = Fake {
+        undo: crate::engine::UndoReport {
+            found: true,
+            restored: vec!["msgs/1.blk".into()],
+            removed: Vec::new(),
+        },
+        ..Fake::default()
+    };
+    let nothing = Fake::default();
+    let store = "--stores plain --ends stopped --messages 200 --count 2 --seed 3";
+    let sweep = format!("harness -q --damage flip-block,cut-tail {store}");
+    let judged = format!("harness -q --damage flip-block --expect-no-loss {store}");
+    let mut text = String::new();
+    for (line, fake) in [
+        ("undo -q /data", &fake),
+        ("undo -q /data", &nothing),
+        (&sweep, &nothing),
+        (&judged, &nothing),
+        ("harness -q --histories --kinds kv --count 2", &nothing),
+    ] {
+        let ran = run_at(Some(120), line, fake);
+        assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{line}");
+        text.push_str(&format!("$ jetsam {line}\n{}", ran.out));
+    }
+    expect_test::expect![[r#"
+        $ jetsam undo -q /data
+        undone: 1 stream is as it was before the last recover
+        $ jetsam undo -q /data
+        nothing to undo
+        $ jetsam harness -q --damage flip-block,cut-tail --stores plain --ends stopped --messages 200 --count 2 --seed 3
+        4 damaged stores: jetsam salvage kept 91.4 %, 68 messages lost
+        $ jetsam harness -q --damage flip-block --expect-no-loss --stores plain --ends stopped --messages 200 --count 2 --seed 3
+        2 damaged stores: jetsam salvage kept 100 %, nothing lost; no more than the damage accounts for
+        $ jetsam harness -q --histories --kinds kv --count 2
+        2 accounts: 0 wrong
+    "#]].assert_eq(&text);
 }
 
 #[test]

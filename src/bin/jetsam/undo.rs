@@ -44,7 +44,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
     if command.json {
         as_json(session, command, &results, exit)?;
     } else {
-        as_text(session, &results)?;
+        as_text(session, command, &results)?;
     }
     Ok(exit)
 }
@@ -81,13 +81,21 @@ fn as_json(
     })
 }
 
-fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<()> {
+fn as_text(
+    session: &mut Session<'_, '_>,
+    command: &Command,
+    results: &Results<'_>,
+) -> io::Result<()> {
+    let quiet = command.show.quiet;
     let mut undone = 0;
     for (stream, result) in results {
         let name = units::printable(&stream.name);
         match result {
             Ok(report) if report.found => {
                 undone += 1;
+                if quiet {
+                    continue;
+                }
                 writeln!(
                     session.console.out,
                     "{name}: {} brought back, {} removed",
@@ -95,6 +103,7 @@ fn as_text(session: &mut Session<'_, '_>, results: &Results<'_>) -> io::Result<(
                     files(report.removed.len())
                 )?;
             }
+            Ok(_) if quiet => {}
             Ok(_) => writeln!(session.console.out, "{name}: nothing was put aside")?,
             Err(error) => session
                 .console

@@ -6,6 +6,7 @@ use super::super::error::SalvageError;
 use super::index::read_index;
 use super::keys::{KEY_FILE_MAX, Trials, account_of};
 use super::metadata::{Asset, META_MAX, MetaFound, hash_of_sum};
+use super::renamed::{renamed, sealed_name};
 use super::staging::{list, messages_dir};
 use super::{Evidence, IndexEvidence, MetaOrigin};
 use crate::crypto::{block_context, stream_context};
@@ -14,7 +15,7 @@ use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
 use crate::format::names::{BlockFile, block_number, is_valid_asset_name};
 use crate::recovery::StreamDir;
-use crate::recovery::events::{Event, EventCode, Severity};
+use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
 
 /// Different first tokens that a made configuration lists one by one before it takes everything.
@@ -52,15 +53,23 @@ pub fn gather(
         keys: &options.keys,
         account: &account,
     };
+    let sealed_as = sealed_name(fs, stream, options, trials);
+    let label = sealed_as.as_deref().unwrap_or(&stream.name);
     let asset = Asset {
         below: "",
-        hash_key: HashKey::for_stream(stream.name.as_bytes()),
-        context: stream_context(stream.name.as_bytes()),
+        hash_key: HashKey::for_stream(label.as_bytes()),
+        context: stream_context(label.as_bytes()),
         trials,
     };
     let mut found = asset.read(fs, &stream.dir)?;
     let mut events = std::mem::take(&mut found.events);
-    let name = name_of(stream, &mut found, &mut events);
+    let name = match sealed_as {
+        Some(name) => {
+            events.push(renamed(stream, &name));
+            name
+        }
+        None => name_of(stream, &mut found, &mut events),
+    };
     let messages_dir = messages_dir(fs, &stream.dir, &name, trials, &mut events)?;
     let entries = list(fs, &stream.dir.join(messages_dir))?.unwrap_or_default();
     let blocks = block_list(&entries, messages_dir, &mut events);
@@ -151,20 +160,15 @@ fn name_of(stream: &StreamDir, found: &mut MetaFound, events: &mut Vec<Event>) -
         return stream.name.clone();
     }
     *origin = MetaOrigin::Sound;
-    let detail = format!(
-        "the directory is called {}, and everything in it belongs to the stream {}",
-        stream.name, meta.name
-    );
     // It explains the mismatch told before.
     events.retain(|event| event.code != EventCode::StreamSumMismatch);
-    let event = Event::new(EventCode::StreamSumMismatch, detail);
-    events.push(event.severity(Severity::Warn).file("meta.sum"));
+    events.push(renamed(stream, &meta.name));
     meta.name
 }
 
-/// The name of the stream in a directory: that of its metadata where the checksum proves it, else the directory's. Of
-/// encrypted metadata only the directory tells. Nothing is mended, and what cannot be read proves nothing.
-pub fn proven_name(fs: &dyn FileSystem, stream: &StreamDir) -> String {
+/// The name of the stream in a directory: that of its metadata where the checksum proves it, else the directory's. The name of
+/// encrypted metadata is a guess that a checksum or a key proves. Nothing is mended, and what cannot be read proves nothing.
+pub fn proven_name(fs: &dyn FileSystem, stream: &StreamDir, options: &Options) -> String {
     let named = || {
         let inf = fs.read(&stream.dir.join("meta.inf"), META_MAX).ok()?;
         let sum = fs.read(&stream.dir.join("meta.sum"), META_MAX).ok()?;
@@ -173,7 +177,14 @@ pub fn proven_name(fs: &dyn FileSystem, stream: &StreamDir) -> String {
         let proven = is_valid_asset_name(name.as_bytes()) && hash_of_sum(&sum) == Some(hash);
         proven.then_some(name)
     };
-    named().unwrap_or_else(|| stream.name.clone())
+    let account = account_of(stream, options);
+    let trials = Trials {
+        keys: &options.keys,
+        account: &account,
+    };
+    named()
+        .or_else(|| sealed_name(fs, stream, options, trials))
+        .unwrap_or_else(|| stream.name.clone())
 }
 
 /// The configuration, and where it came from.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::meter::Meter;
 use super::{LOSS, Query, list, output};
 use crate::args::{RawArgs, Usage};
+use crate::console::Console;
 use crate::resolve::{Command, usage};
 use crate::session::Session;
 use crate::units;
@@ -170,13 +171,26 @@ fn tell(
     if command.json {
         writeln!(console.out, "{json}")?;
     } else {
-        for (title, rows) in [("History", &document.kinds), ("Damage", &document.damages)] {
-            let text = console.style.borders(&table(title, rows));
-            writeln!(console.out, "{text}")?;
+        if !command.show.quiet {
+            for (title, rows) in [("History", &document.kinds), ("Damage", &document.damages)] {
+                let text = console.style.borders(&table(title, rows));
+                writeln!(console.out, "{text}")?;
+            }
         }
+        let wrong = units::count(document.wrong.len() as u64);
+        let told = units::count(cases.len() as u64);
+        writeln!(console.out, "{told} accounts: {wrong} wrong")?;
     }
     console.out.flush()?;
-    for wrong in document.wrong.iter().take(TOLD) {
+    if command.show.quiet {
+        return Ok(exit);
+    }
+    tell_wrong(console, query, asked, &document.wrong);
+    Ok(exit)
+}
+
+fn tell_wrong(console: &mut Console<'_>, query: &Query, asked: &Asked, wrongs: &[Wrong]) {
+    for wrong in wrongs.iter().take(TOLD) {
         let kinds: Vec<&str> = asked.kinds.iter().map(|kind| kind.name()).collect();
         console.remark(&format!(
             "case {} ({}, {}, {}): {}; damage {}; again with --histories --case {} --seed {} --kinds {}",
@@ -191,11 +205,10 @@ fn tell(
             kinds.join(",")
         ));
     }
-    if document.wrong.len() > TOLD {
-        let more = units::count((document.wrong.len() - TOLD) as u64);
+    if wrongs.len() > TOLD {
+        let more = units::count((wrongs.len() - TOLD) as u64);
         console.remark(&format!("and {more} more"));
     }
-    Ok(exit)
 }
 
 fn table(title: &str, rows: &[HistoryRow]) -> String {

@@ -8,7 +8,7 @@ use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table, TableComponent};
 use jetsam::testing::report::{notes, percent};
-use jetsam::testing::{Breach, Report, Row, svg};
+use jetsam::testing::{Breach, Report, Row, Sum, svg};
 use serde::Serialize;
 
 use super::{FoundBreach, Query};
@@ -69,14 +69,50 @@ pub fn write(
     if command.json {
         writeln!(console.out, "{json}")?;
     } else {
-        for text in tables(report) {
-            let text = console.style.borders(&text);
-            writeln!(console.out, "{text}")?;
+        if !command.show.quiet {
+            for text in tables(report) {
+                let text = console.style.borders(&text);
+                writeln!(console.out, "{text}")?;
+            }
         }
+        writeln!(console.out, "{}", verdict(query, report, found))?;
     }
     console.out.flush()?;
-    tell_breaches(console, query, report, found);
+    if !command.show.quiet {
+        tell_breaches(console, query, report, found);
+    }
     Ok(())
+}
+
+/// What the last recoverer kept, and whether that is as it should be.
+fn verdict(query: &Query, report: &Report, found: &[FoundBreach]) -> String {
+    let name = report.recoverers.last().map_or("", String::as_str);
+    let mut sum = Sum::default();
+    let rows = report.stores.iter().flat_map(|store| &store.rows);
+    for own in rows.filter_map(|row| row.sums.last()) {
+        sum.join(own);
+    }
+    let lost = match sum.lost {
+        0 => "nothing lost".to_owned(),
+        1 => "1 message lost".to_owned(),
+        n => format!("{} messages lost", units::count(n)),
+    };
+    let mut text = format!(
+        "{} damaged stores: {name} kept {}, {lost}",
+        units::count(sum.cases),
+        percent(&sum)
+    );
+    if query.expect_no_loss {
+        text.push_str(&match found.len() {
+            0 => "; no more than the damage accounts for".to_owned(),
+            1 => "; 1 store came back worse than the damage accounts for".to_owned(),
+            n => format!(
+                "; {} stores came back worse than the damage accounts for",
+                units::count(n as u64)
+            ),
+        });
+    }
+    text
 }
 
 fn put_files(out: &Path, report: &Report, json: &str) -> io::Result<()> {

@@ -32,8 +32,8 @@ pub(super) const STREAM: &[Text] = &[
         StreamSumMismatch,
         "The stream's configuration, meta.inf, does not match its checksum, meta.sum; the \
          server leaves the stream out. A renamed directory or an edited file suffices.",
-        "If the directory was renamed, give it its old name back; otherwise put both files \
-         back from a backup or a replica.",
+        "If the directory was renamed, give it its old name back: the detail says it where it can be proven, of an \
+         encrypted stream by names that the directory's suggests. Otherwise put both files back from a backup or a replica.",
     ),
     (
         StreamKeyShort,
