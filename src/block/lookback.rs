@@ -37,6 +37,15 @@ impl Lookback {
         self.is_whole = from_the_first;
     }
 
+    /// One whose block has begun.
+    #[must_use]
+    pub fn begun() -> Self {
+        Lookback {
+            is_whole: true,
+            ..Lookback::default()
+        }
+    }
+
     /// Nothing can be said of the block.
     pub fn give_up(&mut self) {
         self.begin(false);

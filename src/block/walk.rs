@@ -62,6 +62,9 @@ pub struct Walked {
     pub deleted: SeqSet,
     /// Tombstones in file order: sequence, with whatever flag bits are left in it.
     pub tombstones: Vec<u64>,
+    /// The highest tombstone that lies before every message or is about one before them all: while the stream reaches down
+    /// to it the block has to stay.
+    pub highest_prior: Option<u64>,
     /// Hash of the last good record, if there was one.
     pub checksum: Option<[u8; 8]>,
     /// The first bad record, where the walk ended early.
@@ -199,6 +202,9 @@ impl Walker {
             // Bit 63 stays where both flags are set: the reference keeps it too.
             let seq = record.sequence_bits() & !(1 << 62);
             self.out.tombstones.push(seq);
+            if !self.first_fixed || seq < self.out.first_seq {
+                self.out.highest_prior = self.out.highest_prior.max(Some(seq));
+            }
             let highest = self.rules.highest_tombstone;
             if self
                 .telling_tombstone

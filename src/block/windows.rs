@@ -7,6 +7,15 @@ use super::walk::{Known, Sink, WalkRules, Walked, Walker};
 use crate::format::checksum::HashKey;
 use crate::format::record::{RecordFault, Run, Runs};
 
+/// Why a block is not for this walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusual {
+    /// A record that does not verify begins at this offset.
+    BadRecord(u64),
+    /// It is not the plain case, or cannot be read like this.
+    NotPlain,
+}
+
 /// A walk under way.
 #[derive(Debug)]
 pub struct WindowWalk {
@@ -44,14 +53,16 @@ impl WindowWalk {
     /// Walks the whole records that a window begins with and returns how many bytes they take; the next window begins
     /// behind them. In the last window that is all of it.
     ///
-    /// `None`: the block is not plainly sound, as far as this walk can tell.
+    /// # Errors
+    ///
+    /// The block is not plainly sound, as far as this walk can tell.
     pub fn window<S: Sink>(
         &mut self,
         window: &[u8],
         is_last: bool,
         run: &mut Run,
         sink: &mut S,
-    ) -> Option<usize> {
+    ) -> Result<usize, Unusual> {
         let mut runs = match &self.hash_key {
             Some(hash_key) => Runs::new(window, hash_key),
             None => Runs::unverified(window),
@@ -64,15 +75,18 @@ impl WindowWalk {
                 Some(RecordFault::HeaderCut { .. } | RecordFault::PastEnd { .. }) if !is_last => {
                     break;
                 }
-                Some(_) => return None,
+                Some(ref fault) => {
+                    let at = self.end + fault.offset() as u64;
+                    return Err(Unusual::BadRecord(at));
+                }
             }
             if !self.walker.is_plain() {
-                return None;
+                return Err(Unusual::NotPlain);
             }
         }
         let used = runs.offset();
         self.end += used as u64;
-        Some(used)
+        Ok(used)
     }
 
     /// What the walk came to.
@@ -120,7 +134,7 @@ mod tests {
     }
 
     /// Walks content in windows of `length` bytes, longer ones where a record asks for it.
-    fn in_windows(content: &[u8], length: usize) -> Option<Walked> {
+    fn in_windows(content: &[u8], length: usize) -> Result<Walked, Unusual> {
         let mut walk = WindowWalk::new(&key(), WalkRules::default());
         let (mut from, mut to) = (0, 0);
         while to < content.len() {
@@ -128,7 +142,7 @@ mod tests {
             let is_last = to == content.len();
             from += walk.window(&content[from..to], is_last, &mut Run::new(), &mut ())?;
         }
-        Some(walk.finish())
+        Ok(walk.finish())
     }
 
     proptest! {
@@ -145,11 +159,12 @@ mod tests {
             }
             let whole = walk(&content, &key(), Known::default(), &mut Run::new(), &mut ());
             match in_windows(&content, length) {
-                Some(walked) => {
+                Ok(walked) => {
                     prop_assert!(whole.is_plainly_sound());
                     prop_assert_eq!(format!("{walked:?}"), format!("{whole:?}"));
                 }
-                None => prop_assert!(!whole.is_plainly_sound()),
+                Err(Unusual::BadRecord(at)) => prop_assert_eq!(at, whole.end),
+                Err(Unusual::NotPlain) => prop_assert!(!whole.is_plainly_sound()),
             }
         }
     }

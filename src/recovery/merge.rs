@@ -4,7 +4,7 @@ use super::actions::ActionKind;
 use super::events::{Event, EventCode, Severity};
 use super::fault::{Cause, Fault};
 use super::files::FileFault;
-use super::model::{Block, BlockKey, Edge, Model, Totals, block_path, key_path};
+use super::model::{Block, BlockKey, Edge, Model, SoundBlock, Totals, block_path, key_path};
 use super::report::Lost;
 use super::scan::{Scanned, ScannedBlock, ScannedBlocks};
 use super::server::Feature;
@@ -97,14 +97,9 @@ impl Model<'_> {
             return Err(Fault::block(number, Cause::Missing));
         }
         let mut block = self.new_block(number);
-        self.count_key(&found.key);
-        let file = self.disk.block(number);
-        file.key = Some(found.key.clone());
-        file.encrypt_anew = found.encrypt_anew;
-        file.content_length = found.content_length;
         block.key_is_fresh = found.encrypt_anew.is_some();
         block.compressed = found.compressed;
-        self.note_conversion(number, found.encrypt_anew);
+        self.take_file(number, &found);
         let ScannedBlock {
             mut walked,
             legacy,
@@ -146,6 +141,7 @@ impl Model<'_> {
         self.note_walk(number, &walked);
         let tombstones = std::mem::take(&mut walked.tombstones);
         let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost);
+        let highest_prior = walked.highest_prior;
         block.take_walk(walked, content_length);
         block.ttl_count = ttl_count;
         block.schedule_count = schedule_count;
@@ -158,9 +154,27 @@ impl Model<'_> {
         self.tombstones.extend(tombstones);
         self.settle_taken(at, misaligned, file_length, compressed, end)?;
         if let Some(scan) = scan {
-            self.note_sound(at, scan, file_length);
+            let sound = SoundBlock {
+                scan,
+                file_length,
+                highest_prior,
+            };
+            self.note_sound(at, sound);
         }
         Ok(at)
+    }
+
+    /// What a scan says of a block's file and key.
+    fn take_file(&mut self, number: u32, found: &ScannedBlock) {
+        self.count_key(&found.key);
+        let file = self.disk.block(number);
+        file.key = Some(found.key.clone());
+        file.encrypt_anew = found.encrypt_anew;
+        file.content_length = found.content_length;
+        if let Some(detail) = &found.reads_differ {
+            self.block_event(EventCode::BlockReadsDiffer, number, None, detail.clone());
+        }
+        self.note_conversion(number, found.encrypt_anew);
     }
 
     /// A block its legacy index stands for.

@@ -193,6 +193,7 @@ impl WalkedBlock {
             bad_headers: self.seen.bad_headers.clone(),
             misaligned: false,
             scan: None,
+            reads_differ: None,
         })
     }
 }

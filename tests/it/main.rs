@@ -5,6 +5,7 @@
     reason = "tests make and read files themselves"
 )]
 
+mod at_once;
 mod cases;
 mod cli;
 mod corpus;
@@ -25,7 +26,7 @@ mod placed;
 mod preflight;
 mod quarantined;
 mod recover;
-mod removals;
+
 mod renamed;
 mod salvage;
 mod salvaged;

@@ -37,6 +37,9 @@ impl Model<'_> {
             if block.last.ts <= oldest_ns {
                 expired.messages += block.messages;
                 expired.bytes += block.bytes;
+                self.foretell(at, |block| {
+                    block.first.ts <= oldest_ns && block.last.ts <= oldest_ns
+                });
                 self.expire_block(at, &mut expired)?;
                 at += 1;
                 continue;

@@ -8,6 +8,7 @@
 mod age;
 mod agenda;
 mod disk;
+mod foretell;
 mod limits;
 mod load;
 mod persist;
@@ -27,9 +28,10 @@ use crate::format::seqset::SeqSet;
 
 use agenda::Agenda;
 pub use disk::{BlockFile, BlockKey, Disk, Pending, StreamKeys};
+use foretell::Foretold;
 pub use load::{Lookup, convert_check};
 pub use remove::on_disk;
-use sound::SoundBlock;
+pub use sound::SoundBlock;
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};
@@ -241,6 +243,8 @@ pub struct Model<'a> {
     pub gone: Option<SeqSet>,
     /// Blocks that are what their scan found them to be, by identity.
     sound: FxHashMap<u32, SoundBlock>,
+    /// Subjects of blocks that are about to go.
+    foretold: Foretold,
     next_id: u32,
     loaded: Vec<(u32, Rc<Loaded>)>,
     /// What is about to be taken away.
@@ -273,6 +277,7 @@ impl<'a> Model<'a> {
             threads: 1,
             gone: None,
             sound: FxHashMap::default(),
+            foretold: Foretold::default(),
             next_id: 0,
             loaded: Vec::new(),
             agenda: Agenda::default(),

@@ -15,6 +15,8 @@ pub struct SoundBlock {
     pub scan: BlockScan,
     /// Length of the block's file.
     pub file_length: u64,
+    /// The highest tombstone that is about messages before it.
+    pub highest_prior: Option<u64>,
 }
 
 impl SoundBlock {
@@ -53,12 +55,21 @@ impl Model<'_> {
     }
 
     /// Notes what the scan of the block at `at` told of its messages.
-    pub fn note_sound(&mut self, at: usize, scan: BlockScan, file_length: u64) {
-        let Some(block) = self.blocks.get(at) else {
-            return;
-        };
-        self.sound
-            .insert(block.id, SoundBlock { scan, file_length });
+    pub fn note_sound(&mut self, at: usize, sound: SoundBlock) {
+        if let Some(block) = self.blocks.get(at) {
+            self.sound.insert(block.id, sound);
+        }
+    }
+
+    /// Forgets what was kept of messages: nothing asks for it any more.
+    pub fn drop_scans(&mut self) {
+        for sound in self.sound.values_mut() {
+            sound.scan = BlockScan {
+                ttl_count: sound.scan.ttl_count,
+                schedule_count: sound.scan.schedule_count,
+                ..BlockScan::default()
+            };
+        }
     }
 
     /// A block's file or bounds changed.

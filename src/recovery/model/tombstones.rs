@@ -21,7 +21,7 @@ use crate::block::scan::Taken;
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
-use crate::recovery::scan::{Again, Revisited};
+use crate::recovery::scan::Revisited;
 
 /// What goes of one block at once.
 struct TakenSet {
@@ -43,12 +43,17 @@ impl Model<'_> {
     pub fn apply_tombstones(&mut self) -> Result<(), Fault> {
         let tombstones = std::mem::take(&mut self.tombstones);
         let gone = self.gone.take();
-        if tombstones.is_empty() {
-            return Ok(());
+        if !tombstones.is_empty() {
+            self.apply_all(&tombstones, gone)?;
         }
+        self.drop_scans();
+        Ok(())
+    }
+
+    fn apply_all(&mut self, tombstones: &[u64], gone: Option<SeqSet>) -> Result<(), Fault> {
         let gone = gone.unwrap_or_else(|| {
             let mut gone = SeqSet::new();
-            for seq in &tombstones {
+            for seq in tombstones {
                 gone.insert(*seq);
             }
             gone
@@ -60,10 +65,10 @@ impl Model<'_> {
         let mut applied = 0;
         if has_steps {
             let spans: Vec<(u64, u64)> = sets.iter().map(|set| (set.first, set.last)).collect();
-            applied += self.apply_in_steps(&tombstones, &spans)?;
+            applied += self.apply_in_steps(tombstones, &spans)?;
         }
         if self.lost.is_some() {
-            for seq in &tombstones {
+            for seq in tombstones {
                 self.drop_lost(*seq);
             }
         }
@@ -200,15 +205,7 @@ impl Model<'_> {
                 Some((number, key))
             })
             .collect::<Option<_>>()?;
-        let again = Again {
-            files: self.disk.files,
-            msgs: self.disk.msgs,
-            keys: self.disk.keys,
-            tracked: self.rules.tracks_subjects,
-            ttls: self.timers.ttl_count().is_some(),
-            threads: self.threads,
-        };
-        let found = again.look(&blocks, gone);
+        let found = self.again().look(&blocks, gone);
         let mut sets = Vec::new();
         for ((at, hits), found) in unknown.iter().zip(found) {
             let block = self.blocks.get(*at)?;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use again::{Again, Revisited};
+pub use again::{Again, LiveBlock, Revisited};
 use scanner::Scanner;
 
 use super::fault::Cause;
@@ -104,6 +104,8 @@ pub struct ScannedBlock {
     pub misaligned: bool,
     /// What the scan told of its messages, where it is plainly sound: later steps need not read it.
     pub scan: Option<BlockScan>,
+    /// What two readings of the block gave, where they gave different things.
+    pub reads_differ: Option<String>,
 }
 
 /// What the legacy index of a block came to.

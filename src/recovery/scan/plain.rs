@@ -3,12 +3,49 @@
 use super::super::model::BlockKey;
 use super::scanner::{BlockSink, Scanner, plain_cipher};
 use super::{ScanRules, ScannedBlock};
-use crate::block::windows::WindowWalk;
+use crate::block::windows::{Unusual, WindowWalk};
+use crate::env::ReadFile;
 use crate::format::checksum::HashKey;
 
 impl Scanner<'_> {
-    /// `None`: the block is not plainly sound, or not to be read in windows.
-    pub(super) fn scan_plain(&mut self, number: u32) -> Option<ScannedBlock> {
+    /// # Errors
+    ///
+    /// The block is not plainly sound, or not to be read in windows.
+    pub(super) fn scan_plain(&mut self, number: u32) -> Result<ScannedBlock, Unusual> {
+        let (file, key) = self.open_plain(number).ok_or(Unusual::NotPlain)?;
+        let cipher = plain_cipher(&key).ok_or(Unusual::NotPlain)?;
+        let ScanRules { keys, server, .. } = self.rules;
+        let hash_key = HashKey::for_block(keys.stream, number);
+        let walk = WindowWalk::new(&hash_key, server.walk_rules());
+        let counting = self.rules.tracked.then_some(&mut self.subjects);
+        let mut sink = BlockSink::new(number, counting, &mut self.lookback, self.rules.wish);
+        let walked = self
+            .windows
+            .walk(&*file, cipher.as_ref(), walk, &mut self.run, &mut sink)?;
+        let (scan, bad_headers) = sink.notes.finish();
+        if !walked.is_plainly_sound() || !bad_headers.is_empty() {
+            return Err(Unusual::NotPlain);
+        }
+        let length = walked.end;
+        Ok(ScannedBlock {
+            key,
+            encrypt_anew: None,
+            walked,
+            legacy: None,
+            file_length: length,
+            content_length: length,
+            compressed: false,
+            ttl_count: scan.ttl_count,
+            schedule_count: scan.schedule_count,
+            bad_headers,
+            misaligned: false,
+            scan: Some(scan),
+            reads_differ: None,
+        })
+    }
+
+    /// The file of a block and its key, where it may be read in windows.
+    fn open_plain(&self, number: u32) -> Option<(Box<dyn ReadFile>, BlockKey)> {
         let ScanRules {
             files,
             msgs,
@@ -33,32 +70,6 @@ impl Scanner<'_> {
             }
             None => BlockKey::None,
         };
-        let cipher = plain_cipher(&key)?;
-        let hash_key = HashKey::for_block(keys.stream, number);
-        let walk = WindowWalk::new(&hash_key, server.walk_rules());
-        let counting = self.rules.tracked.then_some(&mut self.subjects);
-        let mut sink = BlockSink::new(number, counting, &mut self.lookback, self.rules.wish);
-        let walked = self
-            .windows
-            .walk(&*file, cipher.as_ref(), walk, &mut self.run, &mut sink)?;
-        let (scan, bad_headers) = sink.notes.finish();
-        if !walked.is_plainly_sound() || !bad_headers.is_empty() {
-            return None;
-        }
-        let length = walked.end;
-        Some(ScannedBlock {
-            key,
-            encrypt_anew: None,
-            walked,
-            legacy: None,
-            file_length: length,
-            content_length: length,
-            compressed: false,
-            ttl_count: scan.ttl_count,
-            schedule_count: scan.schedule_count,
-            bad_headers,
-            misaligned: false,
-            scan: Some(scan),
-        })
+        Some((file, key))
     }
 }

@@ -1,7 +1,9 @@
 //! Reads a block's file window by window.
 
+use std::ops::Range;
+
 use crate::block::walk::{Sink, Walked};
-use crate::block::windows::WindowWalk;
+use crate::block::windows::{Unusual, WindowWalk};
 use crate::crypto::BlockCipher;
 use crate::env::ReadFile;
 use crate::format::record::Run;
@@ -22,7 +24,11 @@ pub(super) struct WindowReader {
 }
 
 impl WindowReader {
-    /// Walks a plain or encrypted block. `None`: it is compressed, or it cannot be read or walked like this.
+    /// Walks a plain or encrypted block.
+    ///
+    /// # Errors
+    ///
+    /// It is compressed or not plainly sound, or cannot be read.
     pub fn walk<S: Sink>(
         &mut self,
         file: &dyn ReadFile,
@@ -30,26 +36,24 @@ impl WindowReader {
         mut walk: WindowWalk,
         run: &mut Run,
         sink: &mut S,
-    ) -> Option<Walked> {
-        let length = usize::try_from(file.length().ok()?).ok()?;
-        if length == 0 || u32::try_from(length).is_err() || bears_mark(file, cipher, length)? {
-            return None;
+    ) -> Result<Walked, Unusual> {
+        let length = file
+            .length()
+            .ok()
+            .and_then(|length| u32::try_from(length).ok());
+        let length = length.unwrap_or(0) as usize;
+        if length == 0 || bears_mark(file, cipher, length).unwrap_or(true) {
+            return Err(Unusual::NotPlain);
         }
         // What is left over of a window lies right before the place that the next is read to.
         let (mut read, mut left, mut place) = (0_usize, 0_usize, ROOM);
         while read < length {
             let wanted = left.next_multiple_of(WINDOW).max(WINDOW).min(length - read);
             let end = place + wanted;
-            if self.buffer.len() < end {
-                self.buffer.resize(end, 0);
-            }
-            let fresh = self.buffer.get_mut(place..end)?;
-            fill(file, read, fresh)?;
-            if let Some(cipher) = cipher {
-                cipher.apply(fresh, read as u64).ok()?;
-            }
+            self.fetch(file, cipher, read, place..end)
+                .ok_or(Unusual::NotPlain)?;
             read += wanted;
-            let window = self.buffer.get(place - left..end)?;
+            let window = self.buffer.get(place - left..end).unwrap_or_default();
             let used = walk.window(window, read == length, run, sink)?;
             left = window.len() - used;
             place = left.next_multiple_of(ROOM).max(ROOM);
@@ -58,7 +62,29 @@ impl WindowReader {
             }
             self.buffer.copy_within(end - left..end, place - left);
         }
-        (left == 0).then(|| walk.finish())
+        match left {
+            0 => Ok(walk.finish()),
+            _ => Err(Unusual::NotPlain),
+        }
+    }
+
+    /// Has the file's bytes from `offset` on in a part of the buffer, decrypted.
+    fn fetch(
+        &mut self,
+        file: &dyn ReadFile,
+        cipher: Option<&BlockCipher>,
+        offset: usize,
+        part: Range<usize>,
+    ) -> Option<()> {
+        if self.buffer.len() < part.end {
+            self.buffer.resize(part.end, 0);
+        }
+        let fresh = self.buffer.get_mut(part)?;
+        fill(file, offset, fresh)?;
+        match cipher {
+            Some(cipher) => cipher.apply(fresh, offset as u64).ok(),
+            None => Some(()),
+        }
     }
 }
 

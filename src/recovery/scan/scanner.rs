@@ -1,5 +1,8 @@
 //! One thread of the scan: its buffers, and the blocks it took.
 
+use std::fmt;
+
+use super::super::fault::Cause;
 use super::super::model::BlockKey;
 use super::super::server::Feature;
 use super::super::subjects::{NO_SUBJECT, ThreadSubjects};
@@ -8,11 +11,46 @@ use super::{ScanFault, ScanRules, Scanned, ScannedBlock, Shared};
 use crate::block::lookback::Lookback;
 use crate::block::scan::{HeaderNotes, ScanWish};
 use crate::block::walk::Sink;
+use crate::block::windows::Unusual;
 use crate::crypto::BlockCipher;
 use crate::format::record::{RecordRef, Run};
 
 /// Subjects that all threads together may hold before they hand them over.
 const SUBJECTS_HELD_MAX: usize = 4 << 20;
+
+/// How often a block is read that is another each time.
+const READINGS_MAX: u32 = 4;
+
+/// What a reading of a block told of its damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reading {
+    NoDamage,
+    BadRecord(u64),
+    NoContent(String),
+}
+
+impl Reading {
+    fn of(outcome: &Result<ScannedBlock, ScanFault>) -> Self {
+        match outcome {
+            Ok(found) if found.walked.fault.is_some() => Reading::BadRecord(found.walked.end),
+            Err(ScanFault {
+                cause: Cause::Content(fault),
+                ..
+            }) => Reading::NoContent(fault.to_string()),
+            _ => Reading::NoDamage,
+        }
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reading::NoDamage => f.write_str("no damage"),
+            Reading::BadRecord(offset) => write!(f, "a bad record at offset {offset}"),
+            Reading::NoContent(fault) => f.write_str(fault),
+        }
+    }
+}
 
 /// One thread of the scan.
 pub(super) struct Scanner<'a> {
@@ -74,12 +112,38 @@ impl<'a> Scanner<'a> {
 
     fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
         self.begin();
-        if let Some(found) = self.scan_plain(number) {
-            return Ok(found);
+        let unusual = match self.scan_plain(number) {
+            Ok(found) => return Ok(found),
+            Err(unusual) => unusual,
+        };
+        let mut before = match unusual {
+            Unusual::BadRecord(offset) => Some(Reading::BadRecord(offset)),
+            Unusual::NotPlain => None,
+        };
+        let mut differ = None;
+        let mut readings = 0;
+        // Damage is said to be there once two readings agree on it.
+        loop {
+            self.subjects.take_back();
+            self.begin();
+            let mut found = self.scan_whole(number);
+            let now = Reading::of(&found);
+            readings += 1;
+            let is_confirmed = match &before {
+                Some(before) => *before == now,
+                None => now == Reading::NoDamage,
+            };
+            if let Some(before) = before.filter(|_| !is_confirmed) {
+                differ.get_or_insert_with(|| format!("{before}, then {now}"));
+            }
+            if is_confirmed || readings == READINGS_MAX {
+                if let Ok(found) = &mut found {
+                    found.reads_differ = differ;
+                }
+                return found;
+            }
+            before = Some(now);
         }
-        self.subjects.take_back();
-        self.begin();
-        self.scan_whole(number)
     }
 
     fn begin(&mut self) {

@@ -89,6 +89,7 @@ impl Scanner<'_> {
             bad_headers,
             misaligned: accepted,
             scan: None,
+            reads_differ: None,
         };
         if !accepted {
             let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);

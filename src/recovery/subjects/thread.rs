@@ -116,6 +116,17 @@ impl ThreadSubjects {
         counts
     }
 
+    /// How often each subject was counted.
+    pub fn all_counts(&self) -> SubjectCounts {
+        let mut counts = SubjectCounts::default();
+        for shard in &self.shards {
+            shard.for_each(&mut |subject, totals| {
+                counts.push(subject, u32::try_from(totals.total).unwrap_or(u32::MAX));
+            });
+        }
+        counts
+    }
+
     /// Hands over everything; nothing is left.
     pub(super) fn take_shards(&mut self) -> impl Iterator<Item = Shard> + use<> {
         self.touched.clear();
