@@ -1,6 +1,7 @@
 //! Made-up machines: a directory that looks like `/proc`, and stores beside it.
 #![cfg(unix)]
 
+use crate::env::FileSystem;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 

@@ -29,7 +29,6 @@ mod standing;
 mod streams;
 mod stuck;
 mod subjects;
-mod threads;
 mod timers;
 mod trials;
 mod undo;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::kept::Cursor;
 use super::merge::MergeSource;
 use super::survey::{Survey, survey};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 use crate::recovery::options::{Keys, Options};
@@ -56,7 +56,7 @@ pub struct Hit {
 /// the stream cannot be read as salvage reads it. Every block is read, and those with messages once more.
 #[must_use]
 pub fn hits(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     ledger: &Ledger,
@@ -76,7 +76,7 @@ pub fn hits(
 /// furthest tells.
 #[must_use]
 pub fn hits_of_copies(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     copies: &[MergeSource],
     options: &Options,
     ledger: &Ledger,
@@ -100,7 +100,7 @@ pub fn hits_of_copies(
     named(fs, &surveys, ledger).unwrap_or_default()
 }
 
-fn named(fs: &dyn FileSystem, copies: &[(Survey, Keys)], ledger: &Ledger) -> Option<Vec<Hit>> {
+fn named(fs: &dyn ReadFiles, copies: &[(Survey, Keys)], ledger: &Ledger) -> Option<Vec<Hit>> {
     let indexes = copies.iter().filter_map(|(found, _)| {
         let index = found.gathered.evidence.index.as_ref()?;
         Some(&index.state)

@@ -26,7 +26,6 @@ mod placed;
 mod preflight;
 mod quarantined;
 mod recover;
-
 mod renamed;
 mod salvage;
 mod salvaged;

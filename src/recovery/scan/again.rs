@@ -1,13 +1,10 @@
 //! A second look at plainly sound blocks, for what tombstones take of them that were not known in time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
+use std::convert::Infallible;
 
 use super::super::files::StreamFiles;
 use super::super::model::{BlockKey, StreamKeys};
 use super::super::subjects::{NO_SUBJECT, ThreadSubjects};
-use super::super::threads::side_by_side;
 use super::reader::WindowReader;
 use super::scanner::plain_cipher;
 use crate::block::content::decode;
@@ -18,6 +15,7 @@ use crate::block::windows::WindowWalk;
 use crate::format::checksum::HashKey;
 use crate::format::record::{RecordRef, Run};
 use crate::format::seqset::SeqSet;
+use crate::parallel::Crew;
 
 /// What a second look goes by.
 #[derive(Clone, Copy)]
@@ -136,23 +134,13 @@ impl Again<'_> {
         blocks: &[B],
         ask: impl Fn(&B, &mut Looker) -> Option<T> + Sync,
     ) -> Vec<Option<T>> {
-        let next = AtomicUsize::new(0);
-        let results: Mutex<Vec<Option<T>>> = Mutex::new(blocks.iter().map(|_| None).collect());
-        let work = || {
-            let mut looker = Looker::default();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(block) = blocks.get(at) else {
-                    break;
-                };
-                let found = ask(block, &mut looker);
-                if let Some(slot) = results.lock().get_mut(at) {
-                    *slot = found;
-                }
-            }
-        };
-        side_by_side(self.threads.clamp(1, blocks.len().max(1)), &work);
-        results.into_inner()
+        let crew = Crew::of(self.threads);
+        let asked: Result<_, Infallible> =
+            crew.map_with(blocks, Looker::default, |looker, block| {
+                Ok(ask(block, looker))
+            });
+        let Ok((found, _)) = asked;
+        found
     }
 
     fn look_at(

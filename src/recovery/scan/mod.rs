@@ -12,7 +12,8 @@ mod scanner;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -24,11 +25,11 @@ use super::files::StreamFiles;
 use super::model::{Block, BlockKey, StreamKeys};
 use super::server::Behaviour;
 use super::subjects::SubjectTable;
-use super::threads::side_by_side;
 use super::walked::WalkedBlock;
 use crate::block::scan::{BlockScan, ScanWish, Taken};
 use crate::block::walk::Walked;
 use crate::format::seqset::SeqSet;
+use crate::parallel::Crew;
 
 /// What the scan goes by.
 #[derive(Clone, Copy)]
@@ -194,34 +195,23 @@ pub fn scan_blocks(
     done: &(dyn Fn(usize) + Sync),
     cancel: &AtomicBool,
 ) -> ScannedBlocks {
-    let next = AtomicUsize::new(0);
     let shared = Shared {
         subjects,
         gone: RwLock::default(),
         tombstone_count: AtomicU64::new(0),
         results: Mutex::new((0..numbers.len()).map(|_| None).collect()),
     };
-    let finished: Mutex<Vec<Scanner<'_>>> = Mutex::default();
-    let work = || {
-        let mut scanner = Scanner::new(rules, &shared);
-        while !cancel.load(Ordering::Relaxed) {
-            // A tombstone lies behind what it takes: from the last block to the first it is known in time.
-            let taken = next.fetch_add(1, Ordering::Relaxed);
-            let Some(at) = numbers.len().checked_sub(taken + 1) else {
-                break;
-            };
-            let Some(number) = numbers.get(at).copied() else {
-                break;
-            };
-            scanner.take(at, number);
-            done(taken + 1);
-        }
-        finished.lock().push(scanner);
-    };
-    let threads = rules.threads.clamp(1, numbers.len().max(1));
-    side_by_side(threads, &work);
+    // A tombstone lies behind what it takes: from the last block to the first it is known in time.
+    let order: Vec<(usize, u32)> = numbers.iter().copied().enumerate().rev().collect();
+    let crew = Crew::of(rules.threads).until(cancel).telling(done);
+    let worker = || Scanner::new(rules, &shared);
+    let scanned: Result<_, Infallible> = crew.map_with(&order, worker, |scanner, (at, number)| {
+        scanner.take(*at, *number);
+        Ok(())
+    });
+    let Ok((_, scanners)) = scanned;
     let mut counted = Vec::new();
-    for mut scanner in finished.into_inner() {
+    for mut scanner in scanners {
         scanner.settle_pending();
         counted.push(scanner.into_subjects());
     }

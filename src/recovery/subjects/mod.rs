@@ -7,12 +7,12 @@ mod block;
 mod shard;
 mod thread;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::convert::Infallible;
 
 use parking_lot::Mutex;
 
-use super::threads::side_by_side;
 use crate::format::state::SubjectTable as IndexedSubjects;
+use crate::parallel::Crew;
 pub use block::BlockSubjects;
 use shard::{SHARD_COUNT, Shard, hash_of, is_listed, shard_of};
 pub use thread::{NO_SUBJECT, ThreadSubjects};
@@ -100,20 +100,23 @@ impl SubjectTable {
             }
         }
         let is_small = by_shard.iter().flatten().all(Shard::is_small);
-        let left = Mutex::new(by_shard.into_iter().zip(&self.shards));
-        let work = || {
-            loop {
-                let next = left.lock().next();
-                let Some((mut list, shard)) = next else { break };
-                let mut shard = shard.lock();
-                // The largest is the one the others go into.
-                list.sort_by_key(Shard::room);
-                while let Some(more) = list.pop() {
-                    shard.take_over(more);
-                }
+        let work: Vec<(Mutex<Vec<Shard>>, &Mutex<Shard>)> = by_shard
+            .into_iter()
+            .map(Mutex::new)
+            .zip(&self.shards)
+            .collect();
+        let crew = Crew::of(if is_small { 1 } else { threads });
+        let done: Result<_, Infallible> = crew.map(&work, |(list, shard)| {
+            let mut list = std::mem::take(&mut *list.lock());
+            let mut shard = shard.lock();
+            // The largest is the one the others go into.
+            list.sort_by_key(Shard::room);
+            while let Some(more) = list.pop() {
+                shard.take_over(more);
             }
-        };
-        side_by_side(if is_small { 1 } else { threads }, &work);
+            Ok(())
+        });
+        let Ok(_) = done;
     }
 
     /// Puts the subjects of an index in place of what is known of them, with so many threads: a later entry wins.
@@ -128,13 +131,12 @@ impl SubjectTable {
                 .get_mut()
                 .reserve(listed.len() / SHARD_COUNT * 17 / 16);
         }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let share = next.fetch_add(1, Ordering::Relaxed);
+        let shares: Vec<usize> = (0..threads).collect();
+        let done: Result<_, Infallible> = Crew::of(threads).map(&shares, |share| {
             for entry in listed.iter().filter(|entry| !entry.subject.is_empty()) {
                 let hash = hash_of(entry.subject);
                 let at = shard_of(hash);
-                if at % threads != share || !is_listed(entry.subject) {
+                if at % threads != *share || !is_listed(entry.subject) {
                     continue;
                 }
                 let totals = SubjectTotals {
@@ -146,8 +148,9 @@ impl SubjectTable {
                     shard.lock().put(hash, entry.subject, totals);
                 }
             }
-        };
-        side_by_side(threads, &work);
+            Ok(())
+        });
+        let Ok(_) = done;
     }
 
     /// Takes one message of a subject away; the subject goes with its last one.
