@@ -22,6 +22,7 @@ pub mod env;
 pub mod format;
 pub mod ledger;
 pub mod living;
+mod parallel;
 pub mod preflight;
 pub mod recovery;
 pub mod report;

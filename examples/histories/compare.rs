@@ -1,9 +1,10 @@
 //! What the real server left, beside what the harness says it leaves.
 
+use jetsam::env::ReadFiles;
 use std::io;
 use std::path::Path;
 
-use jetsam::env::{FileSystem, OsFileSystem};
+use jetsam::env::OsFileSystem;
 use jetsam::format::consumer::ConsumerFile;
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::state::{StateFile, split_trailing_hash};

@@ -147,6 +147,72 @@ fn files_grow_and_shrink() {
 }
 
 #[test]
+fn an_open_file_is_written_at_its_end_and_within() {
+    on_both(|system, root| {
+        let path = root.join("1.blk");
+        assert_eq!(
+            system
+                .open_append(&path, None)
+                .err()
+                .map(|error| error.kind),
+            Some(ErrorKind::NotFound)
+        );
+        let mut file = system.open_append(&path, Some(0o640)).unwrap();
+        assert_eq!(system.metadata(&path).unwrap().mode, Some(0o640));
+        file.append(&[b"ab", b"", b"cdef"]).unwrap();
+        file.append(&[]).unwrap();
+        file.append(&[b""]).unwrap();
+        assert_eq!((file.length(), read(system, &path)), (6, b"abcdef".into()));
+        file.write_at(1, b"XY").unwrap();
+        file.append(&[b"g"]).unwrap();
+        assert_eq!(read(system, &path), b"aXYdefg");
+        file.write_at(6, b"hij").unwrap();
+        assert_eq!(
+            (file.length(), read(system, &path)),
+            (9, b"aXYdefhij".into())
+        );
+        file.set_length(2).unwrap();
+        file.append(&[b"z"]).unwrap();
+        file.set_length(5).unwrap();
+        file.append(&[b"!"]).unwrap();
+        file.sync().unwrap();
+        assert_eq!(read(system, &path), b"aXz\0\0!");
+        // An existing file keeps its mode and is gone on with.
+        let mut again = system.open_append(&path, Some(0o600)).unwrap();
+        assert_eq!(again.length(), 6);
+        again.append(&[b"?"]).unwrap();
+        assert_eq!(read(system, &path), b"aXz\0\0!?");
+        assert_eq!(system.metadata(&path).unwrap().mode, Some(0o640));
+        // Under another name it is the same file.
+        system.rename(&path, &root.join("2.blk")).unwrap();
+        again.append(&[b"1"]).unwrap();
+        assert_eq!(read(system, &root.join("2.blk")), b"aXz\0\0!?1");
+        let absent = system.open_append(&root.join("absent/file"), Some(0o600));
+        assert_eq!(
+            absent.err().map(|error| error.kind),
+            Some(ErrorKind::NotFound)
+        );
+        let dir = system.open_append(root, Some(0o600));
+        assert_eq!(
+            dir.err().map(|error| error.kind),
+            Some(ErrorKind::IsADirectory)
+        );
+    });
+}
+
+#[test]
+fn many_slices_are_written_in_order() {
+    on_both(|system, root| {
+        let path = root.join("file");
+        let parts: Vec<Vec<u8>> = (0..5000_u32).map(|n| n.to_le_bytes().to_vec()).collect();
+        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let mut file = system.open_append(&path, Some(0o600)).unwrap();
+        file.append(&slices).unwrap();
+        assert_eq!(read(system, &path), parts.concat());
+    });
+}
+
+#[test]
 fn renaming_moves_files_and_whole_directories() {
     on_both(|system, root| {
         let at = |name: &str| root.join(name);

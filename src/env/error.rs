@@ -23,8 +23,12 @@ pub enum Operation {
     WriteInPlace,
     /// Appending to a file.
     Append,
-    /// Setting a file's length.
+    /// Writing into an open file.
+    WriteAt,
+    /// Setting a file's length and making it durable.
     Truncate,
+    /// Setting the length of an open file.
+    SetLength,
     /// Renaming a file or directory.
     Rename,
     /// Removing a file.
@@ -62,9 +66,9 @@ impl Operation {
             Self::Read => "read",
             Self::Map => "map",
             Self::WriteAtomically => "replace",
-            Self::WriteInPlace => "write",
+            Self::WriteInPlace | Self::WriteAt => "write",
             Self::Append => "append to",
-            Self::Truncate => "set the length of",
+            Self::Truncate | Self::SetLength => "set the length of",
             Self::Rename => "rename",
             Self::RemoveFile | Self::RemoveDirAll => "remove",
             Self::CreateDirAll => "create the directory",

@@ -2,7 +2,10 @@
 //!
 //! For tests: of this library, and of programs that embed it.
 
-mod files;
+mod append;
+mod change;
+mod crash;
+mod read;
 mod state;
 
 use std::collections::BTreeMap;
@@ -12,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
+
+pub use crash::Unsynced;
 
 use super::{Clock, DEFAULT_DIR_MODE, Entropy, IoError, Operation};
 use state::{Node, State, parent_of};
@@ -99,33 +104,39 @@ impl MemoryFileSystem {
         let mut state = self.state.lock();
         state.make_dirs(parent_of(path), DEFAULT_DIR_MODE);
         state.put(path, bytes.into(), None);
+        state.sync_path(path);
     }
 
     /// Puts a directory there, and those above it, without a trace in the log.
     pub fn seed_dir(&self, dir: impl AsRef<Path>) {
-        self.state.lock().make_dirs(dir.as_ref(), DEFAULT_DIR_MODE);
+        let mut state = self.state.lock();
+        state.make_dirs(dir.as_ref(), DEFAULT_DIR_MODE);
+        state.sync_path(dir.as_ref());
     }
 
     /// All files and their bytes.
     #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let state = self.state.lock();
-        let files = state.nodes.iter().filter_map(|(path, node)| match node {
-            Node::Dir { .. } => None,
-            Node::File { number } => Some((path.clone(), state.content(*number).bytes.clone())),
+        let mut files = BTreeMap::new();
+        self.state.lock().for_each(&mut |path, node| {
+            if let Node::File(content) = node {
+                files.insert(path.to_owned(), content.bytes.clone());
+            }
         });
-        files.collect()
+        files
     }
 
-    /// All directories.
+    /// All directories, by their paths.
     #[must_use]
     pub fn dirs(&self) -> Vec<PathBuf> {
-        let state = self.state.lock();
-        let dirs = state
-            .nodes
-            .iter()
-            .filter(|(_, node)| matches!(node, Node::Dir { .. }));
-        dirs.map(|(path, _)| path.clone()).collect()
+        let mut dirs = Vec::new();
+        self.state.lock().for_each(&mut |path, node| {
+            if matches!(node, Node::Dir(_)) {
+                dirs.push(path.to_owned());
+            }
+        });
+        dirs.sort_unstable();
+        dirs
     }
 
     /// The calls so far that change or sync something, in order. Their indexes are the numbers that
@@ -141,17 +152,11 @@ impl MemoryFileSystem {
     }
 
     /// An independent copy of the files as they are now, with an empty log and no faults: the disk as
-    /// the next process would find it.
+    /// the next process would find it. What was not synced still is not; see [`MemoryFileSystem::crash_image`].
     #[must_use]
     pub fn fork(&self) -> Self {
-        let state = self.state.lock();
-        let (nodes, files) = (state.nodes.clone(), state.files.clone());
         Self {
-            state: Arc::new(Mutex::new(State {
-                nodes,
-                files,
-                ..State::default()
-            })),
+            state: Arc::new(Mutex::new(self.state.lock().fork())),
         }
     }
 
@@ -242,13 +247,7 @@ impl Entropy for SeededEntropy {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), IoError> {
         let mut state = self.0.lock();
         for chunk in buffer.chunks_mut(8) {
-            // SplitMix64: short, and good enough to look random.
-            *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = *state;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            mixed ^= mixed >> 31;
-            for (byte, random) in chunk.iter_mut().zip(mixed.to_le_bytes()) {
+            for (byte, random) in chunk.iter_mut().zip(next_random(&mut state).to_le_bytes()) {
                 *byte = random;
             }
         }
@@ -256,10 +255,19 @@ impl Entropy for SeededEntropy {
     }
 }
 
+/// SplitMix64: short, and good enough to look random.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{FileSystem, temporary_path};
+    use crate::env::{FileSystem, ReadFiles, temporary_path};
 
     fn store() -> MemoryFileSystem {
         MemoryFileSystem::with_files([

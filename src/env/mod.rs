@@ -129,16 +129,13 @@ impl fmt::Debug for LockGuard {
     }
 }
 
-/// Files and directories.
+/// Files and directories, to look at: all that judging may ask for. What is given no more than this cannot write.
 ///
-/// Links are followed except by [`list`](Self::list). Unless said otherwise a change is durable only
-/// after [`sync_file`](Self::sync_file) for bytes and [`sync_dir`](Self::sync_dir) for names. Files
-/// and directories made by someone who may (the superuser) get the owner of the directory they are
-/// made in, or of the file they replace, so that a server can still use them.
+/// Links are followed except by [`list`](Self::list).
 ///
 /// Every method fails with the file system's error, naming the operation and the path.
 #[expect(clippy::missing_errors_doc, reason = "said once for all, above")]
-pub trait FileSystem: Send + Sync {
+pub trait ReadFiles: Send + Sync {
     /// The names in a directory, sorted by their bytes. A name that vanishes meanwhile is left out.
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, IoError>;
 
@@ -154,6 +151,74 @@ pub trait FileSystem: Send + Sync {
 
     /// Maps a file for reading. To be used only when the caller was asked to; see [`Mapping`].
     fn map(&self, path: &Path) -> Result<Mapping, IoError>;
+
+    /// Where a symbolic link leads, as it is written; what is no link fails as [`io::ErrorKind::InvalidInput`].
+    fn read_link(&self, path: &Path) -> Result<PathBuf, IoError> {
+        Err(IoError::new(
+            Operation::Metadata,
+            path,
+            io::ErrorKind::Unsupported,
+        ))
+    }
+
+    /// A path that exists, absolute and without links and dots. Where there are no links it is returned as it is.
+    fn canonical(&self, path: &Path) -> Result<PathBuf, IoError> {
+        self.metadata(path).map(|_| path.to_owned())
+    }
+
+    /// The identity of a file or directory, where the system has such a thing.
+    fn identity(&self, path: &Path) -> Result<FileIdentity, IoError> {
+        Err(IoError::new(
+            Operation::Metadata,
+            path,
+            io::ErrorKind::Unsupported,
+        ))
+    }
+
+    /// When anything about a file last changed, its name and its times included; in nanoseconds since the Unix epoch.
+    /// Nobody can set it, unlike the time of modification, which stands in for it where the system has none.
+    fn changed_ns(&self, path: &Path) -> Result<i64, IoError> {
+        self.metadata(path).map(|metadata| metadata.modified_ns)
+    }
+}
+
+/// A file open for writing, by its one writer, who is told its length once and moves it alone.
+///
+/// What is written is durable after [`sync`](Self::sync); the file's name after [`FileSystem::sync_dir`] on its directory.
+/// After a failed call the file may hold any part of what was to be written, and the length is what was known before.
+///
+/// Every method fails with the file system's error, naming the operation and the path.
+#[expect(clippy::missing_errors_doc, reason = "said once for all, above")]
+pub trait AppendFile: Send + Sync {
+    /// The file's length in bytes, as this writer has left it.
+    fn length(&self) -> u64;
+
+    /// Adds the slices, one behind the other, to the end of the file.
+    fn append(&mut self, slices: &[&[u8]]) -> Result<(), IoError>;
+
+    /// Writes `bytes` from `offset` on, which must not lie beyond the file's end; the file grows where they reach beyond it.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), IoError>;
+
+    /// Cuts the file to `length` bytes, or extends it with zeros.
+    fn set_length(&mut self, length: u64) -> Result<(), IoError>;
+
+    /// Makes bytes and length durable.
+    fn sync(&mut self) -> Result<(), IoError>;
+}
+
+/// Files and directories, to look at and to change.
+///
+/// Links are followed except by [`list`](ReadFiles::list). Unless said otherwise a change is durable only
+/// after [`sync_file`](Self::sync_file) for bytes and [`sync_dir`](Self::sync_dir) for names. Files
+/// and directories made by someone who may (the superuser) get the owner of the directory they are
+/// made in, or of the file they replace, so that a server can still use them.
+///
+/// Every method fails with the file system's error, naming the operation and the path.
+#[expect(clippy::missing_errors_doc, reason = "said once for all, above")]
+pub trait FileSystem: ReadFiles {
+    /// Opens a file for writing. One that is absent is created with mode `create`; without, it must exist.
+    fn open_append(&self, path: &Path, create: Option<u32>)
+    -> Result<Box<dyn AppendFile>, IoError>;
 
     /// Replaces or creates a file so that a crash at any point leaves the old content or the new:
     /// writes [`temporary_path`], syncs it, renames it, syncs the directory. On failure the
@@ -219,35 +284,6 @@ pub trait FileSystem: Send + Sync {
     /// Takes the advisory lock of a directory by way of [`LOCK_FILE_NAME`] in it, which is made if
     /// absent and removed on release. Holders of the lock are kept apart; nobody else is.
     fn lock_exclusive(&self, dir: &Path) -> Result<LockGuard, LockError>;
-
-    /// Where a symbolic link leads, as it is written; what is no link fails as [`io::ErrorKind::InvalidInput`].
-    fn read_link(&self, path: &Path) -> Result<PathBuf, IoError> {
-        Err(IoError::new(
-            Operation::Metadata,
-            path,
-            io::ErrorKind::Unsupported,
-        ))
-    }
-
-    /// A path that exists, absolute and without links and dots. Where there are no links it is returned as it is.
-    fn canonical(&self, path: &Path) -> Result<PathBuf, IoError> {
-        self.metadata(path).map(|_| path.to_owned())
-    }
-
-    /// The identity of a file or directory, where the system has such a thing.
-    fn identity(&self, path: &Path) -> Result<FileIdentity, IoError> {
-        Err(IoError::new(
-            Operation::Metadata,
-            path,
-            io::ErrorKind::Unsupported,
-        ))
-    }
-
-    /// When anything about a file last changed, its name and its times included; in nanoseconds since the Unix epoch.
-    /// Nobody can set it, unlike the time of modification, which stands in for it where the system has none.
-    fn changed_ns(&self, path: &Path) -> Result<i64, IoError> {
-        self.metadata(path).map(|metadata| metadata.modified_ns)
-    }
 
     /// Copies a directory and all it holds to a new place, syncing everything.
     ///

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::place::Place;
 use super::process::Process;
-use crate::env::{FileIdentity, FileKind, FileSystem};
+use crate::env::{FileIdentity, FileKind, ReadFiles};
 
 /// Directories between a store directory and the blocks of a stream or a raft group in it, with room to spare.
 const MAX_DEPTH: usize = 8;
@@ -58,7 +58,7 @@ impl<'a, 'p> Holders<'a, 'p> {
     }
 
     /// The processes that hold a block of the place under a name elsewhere: by a link, or seen from another container.
-    pub(super) fn by_identity(&self, fs: &dyn FileSystem) -> Vec<u32> {
+    pub(super) fn by_identity(&self, fs: &dyn ReadFiles) -> Vec<u32> {
         if self.elsewhere.is_empty() {
             return Vec::new();
         }
@@ -72,7 +72,7 @@ impl<'a, 'p> Holders<'a, 'p> {
 }
 
 fn collect_blocks(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     directory: &Path,
     depth: usize,
     blocks: &mut HashSet<FileIdentity>,

@@ -28,7 +28,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::server_config::ConfigError;
 use holders::Holders;
 use place::Place;
@@ -249,7 +249,7 @@ impl Idle {
 
 /// Looks who uses the store that `path` is, is part of, or will be made in.
 #[must_use]
-pub fn look(fs: &dyn FileSystem, path: &Path) -> Sighting {
+pub fn look(fs: &dyn ReadFiles, path: &Path) -> Sighting {
     if cfg!(target_os = "linux") {
         return look_in(fs, Path::new("/proc"), std::process::id(), path);
     }
@@ -261,7 +261,7 @@ pub fn look(fs: &dyn FileSystem, path: &Path) -> Sighting {
 }
 
 /// The same with the processes below `proc`, `own` excepted.
-fn look_in(fs: &dyn FileSystem, proc: &Path, own: u32, path: &Path) -> Sighting {
+fn look_in(fs: &dyn ReadFiles, proc: &Path, own: u32, path: &Path) -> Sighting {
     let place = Place::of(fs, path);
     let mut sighting = Sighting {
         path: path.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::env::{FileSystem, path_from_bytes};
+use crate::env::{ReadFiles, path_from_bytes};
 
 const MAX_LENGTH: u64 = 16 << 20;
 
@@ -53,7 +53,7 @@ const LOCAL_FUSE: &[&str] = &[
 ];
 
 /// The type of the file system `path`, which has no links, lies on, where that is one of the network.
-pub(super) fn network_type(fs: &dyn FileSystem, proc: &Path, path: &Path) -> Option<String> {
+pub(super) fn network_type(fs: &dyn ReadFiles, proc: &Path, path: &Path) -> Option<String> {
     let mounts = fs.read(&proc.join("self/mountinfo"), MAX_LENGTH).ok()?;
     Mount::innermost(&mounts, path)
         .map(|mount| mount.kind)

@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::env::{FileIdentity, FileSystem};
+use crate::env::{FileIdentity, ReadFiles};
 
 /// A directory, and those above it.
 pub(super) struct Place<'a> {
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     /// Its path, without links as far as it exists.
     pub path: PathBuf,
     /// The directory itself, if it exists.
@@ -17,7 +17,7 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn of(fs: &'a dyn FileSystem, path: &Path) -> Self {
+    pub(super) fn of(fs: &'a dyn ReadFiles, path: &Path) -> Self {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::mounts::behind_overlay;
-use crate::env::{FileSystem, path_from_bytes};
+use crate::env::{ReadFiles, path_from_bytes};
 
 /// More than the longest command line or environment Linux allows by default.
 const MAX_LENGTH: u64 = 8 << 20;
@@ -20,7 +20,7 @@ const TICK_NS: i64 = 10_000_000;
 /// A process.
 #[derive(Clone)]
 pub(super) struct Process<'a> {
-    pub fs: &'a dyn FileSystem,
+    pub fs: &'a dyn ReadFiles,
     /// Its directory.
     pub dir: PathBuf,
     /// Its number.
@@ -51,7 +51,7 @@ impl Status {
 }
 
 /// Every process of the machine; `None` where they cannot be listed.
-pub(super) fn all<'a>(fs: &'a dyn FileSystem, proc: &Path) -> Option<Vec<Process<'a>>> {
+pub(super) fn all<'a>(fs: &'a dyn ReadFiles, proc: &Path) -> Option<Vec<Process<'a>>> {
     let entries = fs.list(proc).ok()?;
     let processes = entries.iter().filter_map(|entry| {
         Some(Process {
@@ -64,7 +64,7 @@ pub(super) fn all<'a>(fs: &'a dyn FileSystem, proc: &Path) -> Option<Vec<Process
 }
 
 /// When the machine started, in nanoseconds since the Unix epoch, to the second.
-pub(super) fn boot_ns(fs: &dyn FileSystem, proc: &Path) -> Option<i64> {
+pub(super) fn boot_ns(fs: &dyn ReadFiles, proc: &Path) -> Option<i64> {
     let content = fs.read(&proc.join("stat"), MAX_LENGTH).ok()?;
     let line = content
         .split(|byte| *byte == b'\n')

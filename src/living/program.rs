@@ -145,7 +145,8 @@ pub(super) fn may_serve(process: &Process<'_>) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::env::FileSystem;
+    use crate::env::ReadFiles;
+
     use crate::env::memory::MemoryFileSystem;
 
     /// An ELF file with these modules.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, IoError, ReadFiles};
 
 /// How the names of files and directories begin that this program keeps in a stream's directory.
 const OWN: &[u8] = b".jetsam";
@@ -47,7 +47,7 @@ impl Pulse {
     /// # Errors
     ///
     /// Those of the file system, but for files that vanish meanwhile.
-    pub fn take(fs: &dyn FileSystem, dir: &Path) -> Result<Self, IoError> {
+    pub fn take(fs: &dyn ReadFiles, dir: &Path) -> Result<Self, IoError> {
         let mut files = BTreeMap::new();
         collect(fs, dir, Path::new(""), MAX_DEPTH, &mut files)?;
         Ok(Self { files })
@@ -82,7 +82,7 @@ impl Pulse {
 }
 
 fn collect(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     below: &Path,
     depth: usize,

@@ -7,6 +7,7 @@ mod files;
 mod real;
 mod told;
 
+use crate::env::FileSystem;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 

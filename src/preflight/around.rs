@@ -6,7 +6,7 @@ use super::interest::{Released, released};
 use super::pace;
 use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::holders::{holders, settings_of};
@@ -15,7 +15,7 @@ use crate::recovery::{StreamDir, Watch};
 
 /// What keeps the stream away before its store is opened: nothing happens to its files then.
 pub(super) fn kept_away(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     around: &Surroundings,
@@ -70,7 +70,7 @@ pub(super) struct Back {
 
 /// Brings the consumers in `up` back, as far as the configuration allows, to a stream with the messages `live`.
 pub(super) fn coming_back(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     around: &Surroundings,

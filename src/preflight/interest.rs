@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::consumer::ConsumerState;
 use crate::format::meta::{AckPolicy, Retention};
 use crate::format::seqset::SeqSet;
@@ -31,7 +31,7 @@ pub struct Released {
 /// taken to wait for every message.
 #[must_use]
 pub fn released(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     live: &SeqSet,

@@ -5,7 +5,7 @@
 //! store done.
 
 use super::{Forecast, PreflightOptions, Start, forecast};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::Options;
 use crate::recovery::report::{Outcome, StreamReport};
@@ -16,7 +16,7 @@ use crate::recovery::{StreamDir, Watch};
 /// it is there. `made` has the name the stream goes by, wherever it lies for now; `options` hold the keys of that server.
 /// The blocks are not read again: whoever wrote them has verified them.
 pub fn vouch(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     made: &StreamDir,
     options: &Options,
     server: ServerVersion,

@@ -24,7 +24,7 @@
 //! short, other work on the machine, and a page cache that is cold for the server and was warm here.
 
 use crate::crypto::Cipher;
-use crate::env::{Clock, FileSystem};
+use crate::env::{Clock, ReadFiles};
 use crate::recovery::StreamDir;
 use crate::recovery::foresee::{self, Sampled, SampledBlock};
 use crate::recovery::options::Options;
@@ -157,7 +157,7 @@ pub struct Pace {
 /// Measures on the stream's own blocks, up to 64 MiB of them. Of less than 1 MiB of records the speed of the machine of the
 /// fit is taken.
 pub fn measure(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     clock: &dyn Clock,

@@ -7,7 +7,7 @@ use super::interest::Released;
 use super::pace::{self, Scans};
 use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::format::sets::difference;
 use crate::recovery::actions::{Action, ActionKind};
@@ -24,7 +24,7 @@ use crate::salvage::audit;
 ///
 /// Every block is read at least once, those of a damaged stream twice.
 pub fn forecast(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     preflight: &PreflightOptions,
@@ -54,7 +54,7 @@ pub fn forecast(
 
 /// The forecast of a stream that the server goes on to open.
 fn opened(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     preflight: &PreflightOptions,
@@ -263,7 +263,7 @@ fn keeps_name(report: &StreamReport, events: &[Event], start: Start, raft_group:
 
 /// The account of its messages, with what this start changes of it; the report is brought in line.
 fn account(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     foreseen: &mut Foreseen,

@@ -537,14 +537,15 @@ impl One<'_> {
 
 #[cfg(test)]
 mod tests {
+    use crate::env::ReadFiles;
     use std::path::Path;
 
     use serde_json::Value;
 
     use super::*;
     use crate::crypto::{Nonce, ServerKey, seal};
+    use crate::env::OsFileSystem;
     use crate::env::memory::MemoryFileSystem;
-    use crate::env::{FileSystem, OsFileSystem};
     use crate::format::consumer::{ConsumerVersion, Pending, SequencePair};
     use crate::recovery::options::Options;
     use crate::recovery::streams::{self, StreamContext};

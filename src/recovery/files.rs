@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::walk::names_beside;
-use crate::env::{FileKind, FileSystem, Mapping};
+use crate::env::{FileKind, Mapping, ReadFiles};
 
 /// Side files are read whole; larger ones are refused rather than read.
 pub const SIDE_FILE_MAX: u64 = 4 << 30;
@@ -42,13 +42,13 @@ pub struct Name {
 /// The files of one stream directory.
 #[derive(Clone, Copy)]
 pub struct StreamFiles<'a> {
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     dir: &'a Path,
 }
 
 impl<'a> StreamFiles<'a> {
     /// The files below `dir`.
-    pub fn new(fs: &'a dyn FileSystem, dir: &'a Path) -> Self {
+    pub fn new(fs: &'a dyn ReadFiles, dir: &'a Path) -> Self {
         StreamFiles { fs, dir }
     }
 

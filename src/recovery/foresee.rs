@@ -10,7 +10,7 @@ use super::session::{Examined, StreamDir, judge, setup_of};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
 use crate::crypto::{BlockCipher, Cipher};
-use crate::env::{Clock, FileSystem};
+use crate::env::{Clock, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names;
 use crate::format::record::Run;
@@ -34,7 +34,7 @@ pub(crate) struct Foreseen {
 
 /// Judges a stream for a forecast. Nothing on disk changes.
 pub(crate) fn foresee(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -95,7 +95,7 @@ pub(crate) struct SampledBlock {
 
 /// Reads, decrypts, decompresses and verifies blocks up to `limit_bytes`, by the clock.
 pub(crate) fn sample(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     clock: &dyn Clock,

@@ -10,7 +10,7 @@ use super::session::{StreamDir, setup_of};
 use super::streams::MetaFiles;
 use super::trials::KeyTrials;
 use crate::crypto::{KeyFile, consumer_context, open_sealed};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::consumer::{ConsumerFile, ConsumerState};
 use crate::format::meta::{ConsumerMeta, StreamMeta};
 
@@ -26,7 +26,7 @@ pub(crate) struct Holder {
 
 /// The settings of a stream that a server would go on to open, defaults filled in.
 pub(crate) fn settings_of(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
 ) -> Option<StreamMeta> {
@@ -35,7 +35,7 @@ pub(crate) fn settings_of(
 }
 
 /// The consumers with a directory that holds anything, by name; none where the stream's own metadata does not read.
-pub(crate) fn holders(fs: &dyn FileSystem, stream: &StreamDir, options: &Options) -> Vec<Holder> {
+pub(crate) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options) -> Vec<Holder> {
     let files = StreamFiles::new(fs, &stream.dir);
     let Ok(setup) = setup_of(files, stream, options) else {
         return Vec::new();

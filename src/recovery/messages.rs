@@ -9,7 +9,7 @@ use super::report::Refusal;
 use super::session::{StreamDir, setup_of};
 use super::streams::StreamRefused;
 use super::verify::{Verifier, View};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::record;
 
 /// One live message.
@@ -51,7 +51,7 @@ pub enum Flow {
 ///
 /// Why the stream is refused, with a sentence.
 pub fn messages(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     range: RangeInclusive<u64>,

@@ -13,7 +13,7 @@ use super::session::{Examined, How, StreamDir, judge_how};
 use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
-use crate::env::{Entropy, FileSystem, IoError, LockError, LockGuard};
+use crate::env::{Entropy, FileSystem, IoError, LockError, LockGuard, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::living::{Idle, Pulse};
 
@@ -263,7 +263,7 @@ pub(super) fn own(
 
 /// Insists that no file changed since `before`: a server that cannot be seen shows in nothing else.
 pub(super) fn still(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     before: Result<Pulse, IoError>,
 ) -> Result<(), (Refusal, Event)> {

@@ -17,7 +17,7 @@ use super::server::Behaviour;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use super::stuck;
 use super::walked::WalkedBlocks;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 
 /// One stream directory.
@@ -58,7 +58,7 @@ impl Examined {
 
 /// Scans and judges one stream. Nothing on disk changes.
 pub fn examine(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -68,7 +68,7 @@ pub fn examine(
 
 /// The same, with the sequences that the server would have and could read.
 pub(crate) fn examine_readable(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -101,7 +101,7 @@ pub(super) fn setup_of(
 }
 
 pub(super) fn judge(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -127,7 +127,7 @@ pub(super) struct How {
 
 /// As [`judge`].
 pub(super) fn judge_how(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::options::Standing;
 use super::session::StreamDir;
 use super::walk::named;
-use crate::env::{FileKind, FileSystem};
+use crate::env::{FileKind, ReadFiles};
 
 const STREAMS: &str = "streams";
 
@@ -23,7 +23,7 @@ pub fn accounts_dir(stream: &StreamDir) -> Option<PathBuf> {
 
 /// Whether a server that kept the accounts in `dir` was a member of a cluster: one of them, the system account, then has
 /// the log of the cluster's metadata. What cannot be read is taken for absent.
-pub fn standing(fs: &dyn FileSystem, dir: &Path) -> Standing {
+pub fn standing(fs: &dyn ReadFiles, dir: &Path) -> Standing {
     let holds_meta_group = |account: &Path| {
         let found = fs.metadata(&meta_group(account));
         found.is_ok_and(|metadata| metadata.kind == FileKind::Dir)

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::events::{Event, EventCode};
 use super::session::StreamDir;
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, IoError, ReadFiles};
 
 const STREAMS: &str = "streams";
 const JETSTREAM: &str = "jetstream";
@@ -88,7 +88,7 @@ impl From<IoError> for WalkError {
 ///
 /// [`WalkError`]. A directory further down that cannot be listed is an error too: leaving its
 /// streams out silently would make them look absent.
-pub fn find_streams(fs: &dyn FileSystem, path: &Path) -> Result<Found, WalkError> {
+pub fn find_streams(fs: &dyn ReadFiles, path: &Path) -> Result<Found, WalkError> {
     let metadata = fs.metadata(path).map_err(|error| {
         if error.is_not_found() {
             WalkError::Missing(path.to_owned())
@@ -115,7 +115,7 @@ pub fn find_streams(fs: &dyn FileSystem, path: &Path) -> Result<Found, WalkError
 }
 
 struct Walk<'a> {
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     streams: Vec<StreamDir>,
     events: Vec<Event>,
 }
@@ -278,7 +278,7 @@ pub(super) fn named(path: &Path) -> PathBuf {
 }
 
 /// The names of the directories beside `dir`, in order; none where they cannot be listed.
-pub(crate) fn names_beside(fs: &dyn FileSystem, dir: &Path) -> Vec<String> {
+pub(crate) fn names_beside(fs: &dyn ReadFiles, dir: &Path) -> Vec<String> {
     let dir = named(dir);
     let above = dir.parent().unwrap_or(&dir);
     let entries = fs.list(above).unwrap_or_default().into_iter();

@@ -10,7 +10,7 @@ use super::account::judge;
 use super::find::BlockFind;
 use super::sets::{difference, intersection, remove_all, within};
 use super::survey::{Survey, survey};
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::meta::Retention;
 use crate::format::seqset::SeqSet;
 use crate::ledger::{acknowledged, all_is_well};
@@ -29,7 +29,7 @@ const STRETCHES_TOLD_MAX: usize = 20;
 
 /// Scans and judges one stream, and draws up the account of its messages. Nothing on disk changes.
 pub fn check(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -115,7 +115,7 @@ fn consent(report: &StreamReport, recover: &RecoverOptions) -> Option<Event> {
 /// The account of a stream that was surveyed, with what a server's start would change of it. That asks for its judgement, unless
 /// the index knows everything.
 pub(crate) fn confronted(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     watch: &Watch<'_>,
@@ -151,7 +151,7 @@ fn is_about_staging(event: &Event) -> bool {
 
 /// The account of a stream that was judged like this. `None` where its files cannot be read.
 pub(crate) fn ledger_of(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     report: &StreamReport,

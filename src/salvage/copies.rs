@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::evidence::proven_name;
 use super::view::check;
-use crate::env::{FileKind, FileSystem, IoError, LOCK_FILE_NAME, ReadFile};
+use crate::env::{FileKind, IoError, LOCK_FILE_NAME, ReadFile, ReadFiles};
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::Options;
 use crate::recovery::{StreamDir, Watch};
@@ -41,7 +41,7 @@ impl Sorted {
 /// Sorts the directories of a store by the streams they hold. Of equal copies of one stream one is given; of different ones
 /// each, one of them under the stream's name, the others under that of their directory.
 pub fn sort_out(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     streams: &[StreamDir],
     options: &Options,
     watch: &Watch<'_>,
@@ -77,7 +77,7 @@ pub fn sort_out(
 
 /// The copies of one stream that differ, the one that gets its name first.
 fn different(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     name: &str,
     holders: &[&StreamDir],
     options: &Options,
@@ -130,7 +130,7 @@ fn different(
 }
 
 /// Whether two directories hold the same files with the same bytes.
-fn same_files(fs: &dyn FileSystem, a: &Path, b: &Path) -> Result<bool, IoError> {
+fn same_files(fs: &dyn ReadFiles, a: &Path, b: &Path) -> Result<bool, IoError> {
     let (left, right) = (listed(fs, a)?, listed(fs, b)?);
     if left != right {
         return Ok(false);
@@ -149,7 +149,7 @@ fn same_files(fs: &dyn FileSystem, a: &Path, b: &Path) -> Result<bool, IoError> 
     Ok(true)
 }
 
-fn listed(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<(OsString, FileKind, u64)>, IoError> {
+fn listed(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<(OsString, FileKind, u64)>, IoError> {
     let entries = fs.list(dir)?.into_iter();
     let entries = entries.filter(|entry| entry.name != LOCK_FILE_NAME);
     Ok(entries
@@ -157,7 +157,7 @@ fn listed(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<(OsString, FileKind, u6
         .collect())
 }
 
-fn same_bytes(fs: &dyn FileSystem, a: &Path, b: &Path) -> Result<bool, IoError> {
+fn same_bytes(fs: &dyn ReadFiles, a: &Path, b: &Path) -> Result<bool, IoError> {
     let (a, b) = (fs.open(a)?, fs.open(b)?);
     let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut at = 0;

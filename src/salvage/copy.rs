@@ -1,9 +1,7 @@
 //! From a survey to a new store of one stream.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 
 use super::audit;
 use super::consumers;
@@ -12,7 +10,6 @@ use super::evidence::is_raft_group;
 use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
 use super::old_values;
-use super::passes::in_parallel;
 use super::place::put_together;
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
 use super::quarantine;
@@ -26,12 +23,13 @@ use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
 use super::write::{Sealing, StoreWriter, waiting_threads};
 use crate::crypto::{Cipher, KeyChoice};
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::compression;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Compression, StreamMeta};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
+use crate::parallel::Crew;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{Phase, Progress, StreamDir, Watch, block_size};
@@ -157,7 +155,7 @@ impl Attempt<'_> {
             taken = write_blocks(fs, found, options, wish, target, &writer, watch)?;
         }
         let blocks = source_blocks(fs, found, &options.keys);
-        let quarantined = quarantine::put_aside(&blocks, found, out, &left_out)?;
+        let quarantined = quarantine::put_aside(fs, &blocks, found, out, &left_out)?;
         let kept = difference(&found.trust.live, &left_out);
         let for_consumers = consumers::Stream::of(found, &meta, &kept, found.trust.last.seq);
         let written = consumers::write(found, &for_consumers, target, &writer)?;
@@ -223,7 +221,7 @@ impl Attempt<'_> {
 }
 
 pub(super) fn source_blocks<'a>(
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     found: &'a Survey,
     keys: &'a Keys,
 ) -> Blocks<'a> {
@@ -288,7 +286,7 @@ pub(super) fn block_rules(
 
 /// Writes the blocks and returns the numbers of those that were taken over byte for byte.
 fn write_blocks(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     wish: &SalvageOptions,
@@ -297,7 +295,6 @@ fn write_blocks(
     watch: &Watch<'_>,
 ) -> Result<Vec<u32>, SalvageError> {
     let (plans, trailing) = plan(found, target);
-    let next = AtomicUsize::new(0);
     let job = Job {
         blocks: source_blocks(fs, found, &options.keys),
         found,
@@ -305,24 +302,12 @@ fn write_blocks(
         link: wish.link,
         last: plans.iter().rposition(|plan| *plan != BlockPlan::Skip),
         writer,
-        done: AtomicUsize::new(0),
-        failed: AtomicBool::new(false),
-        error: Mutex::new(None),
         watch,
     };
     let is_copied = |at: &usize| plans.get(*at) == Some(&BlockPlan::Verbatim);
     let (copied, written): (Vec<usize>, Vec<usize>) = (0..plans.len()).partition(is_copied);
-    in_parallel(options.threads.clamp(1, written.len().max(1)), &|| {
-        job.work(&written, &next);
-    });
-    next.store(0, Ordering::Relaxed);
-    in_parallel(
-        waiting_threads(options.threads).clamp(1, copied.len().max(1)),
-        &|| job.work(&copied, &next),
-    );
-    if let Some(error) = job.error.into_inner() {
-        return Err(error);
-    }
+    job.work(&written, options.threads, 0)?;
+    job.work(&copied, waiting_threads(options.threads), written.len())?;
     if watch.cancel.load(Ordering::Relaxed) {
         return Err(SalvageError::Interrupted(wish.out.clone()));
     }
@@ -344,31 +329,25 @@ struct Job<'a, 'w> {
     link: bool,
     last: Option<usize>,
     writer: &'a StoreWriter<'w>,
-    done: AtomicUsize,
-    failed: AtomicBool,
-    error: Mutex<Option<SalvageError>>,
     watch: &'a Watch<'a>,
 }
 
 impl Job<'_, '_> {
-    /// Does the blocks at the places in `chosen`, sharing the counter with the other threads.
-    fn work(&self, chosen: &[usize], next: &AtomicUsize) {
-        let mut rewriter = Rewriter::default();
-        while !self.failed.load(Ordering::Relaxed) && !self.watch.cancel.load(Ordering::Relaxed) {
-            let at = chosen.get(next.fetch_add(1, Ordering::Relaxed)).copied();
-            let Some((at, plan)) = at.and_then(|at| Some((at, self.plans.get(at)?))) else {
-                break;
-            };
-            if let Err(error) = self.one(at, *plan, &mut rewriter) {
-                self.failed.store(true, Ordering::Relaxed);
-                self.error.lock().get_or_insert(error);
-            }
+    /// Does the blocks at the places in `chosen`, after `before` others.
+    fn work(&self, chosen: &[usize], threads: usize, before: usize) -> Result<(), SalvageError> {
+        let tell = |done| {
             (self.watch.progress)(Progress {
                 phase: Phase::Copy,
-                done: self.done.fetch_add(1, Ordering::Relaxed) as u64 + 1,
+                done: (before + done) as u64,
                 total: self.plans.len() as u64,
             });
-        }
+        };
+        let crew = Crew::of(threads).until(self.watch.cancel).telling(&tell);
+        let done = crew.map_with(chosen, Rewriter::default, |rewriter, at| {
+            let plan = self.plans.get(*at).copied();
+            plan.map_or(Ok(()), |plan| self.one(*at, plan, rewriter))
+        });
+        done.map(|_| ())
     }
 
     fn one(&self, at: usize, plan: BlockPlan, rewriter: &mut Rewriter) -> Result<(), SalvageError> {
@@ -514,7 +493,7 @@ fn copy_extras(
 }
 
 fn copy_if_there(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     source: &Path,
     name: &str,
     writer: &StoreWriter<'_>,

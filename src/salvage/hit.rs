@@ -15,7 +15,7 @@ use super::evidence::gather;
 use super::kept::Cursor;
 use super::merge::MergeSource;
 use super::survey::{Survey, drop_unsound_index, survey};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::state::StateFile;
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{StreamDir, Watch};
@@ -56,7 +56,7 @@ pub struct Hit {
 /// the stream cannot be read as salvage reads it. Every block is read, and those with messages once more.
 #[must_use]
 pub fn hits(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     ledger: &Ledger,
@@ -76,7 +76,7 @@ pub fn hits(
 /// reaches furthest tells.
 #[must_use]
 pub fn hits_of_copies(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     copies: &[MergeSource],
     made: &StreamDir,
     options: &Options,
@@ -107,7 +107,7 @@ pub fn hits_of_copies(
 
 /// What lacks of what `index` lists; nothing where the messages at hand cannot be read.
 fn named(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     index: Option<&StateFile>,
@@ -158,7 +158,7 @@ impl Census {
     /// Reads the messages; nothing where a block cannot be read, or there are too many subjects. The index may know of what
     /// lies up to `listed_to`.
     fn of(
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         found: &Survey,
         options: &Options,
         listed_to: u64,

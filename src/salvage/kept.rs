@@ -9,7 +9,7 @@ use super::error::SalvageError;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_block};
 use super::survey::Survey;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::record::{RecordKind, RecordRef, parse_at};
 use crate::format::seqset::SeqSet;
 use crate::recovery::options::Keys;
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
     ///
     /// [`SalvageError::Tangled`].
     pub fn new(
-        fs: &'a dyn FileSystem,
+        fs: &'a dyn ReadFiles,
         survey: &'a Survey,
         keys: &'a Keys,
         range: RangeInclusive<u64>,
@@ -108,7 +108,7 @@ impl<'a> Cursor<'a> {
     ///
     /// [`SalvageError::Tangled`].
     pub fn every(
-        fs: &'a dyn FileSystem,
+        fs: &'a dyn ReadFiles,
         survey: &'a Survey,
         keys: &'a Keys,
     ) -> Result<Self, SalvageError> {

@@ -5,20 +5,18 @@
 //! read once more, without hashing, and where the totals differ, the plain ones a second time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
+use std::convert::Infallible;
 
 use super::border::{Collector, Differences, OpenBorder, Totals, enter, settle};
 use super::evidence::IndexEvidence;
 use super::find::{BlockFind, UncertainBorder};
-use super::passes::in_parallel;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::trust::counted_by;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::format::state::SubjectTable;
+use crate::parallel::Crew;
 
 /// With more subjects than this the look for such pairs is left out: it takes a handful of look-ups for each.
 const SUBJECTS_MAX: usize = 1 << 18;
@@ -115,27 +113,30 @@ fn count(
     live: &SeqSet,
     threads: usize,
 ) -> Totals {
-    let next = AtomicUsize::new(0);
-    let total = Mutex::new(Totals::new());
-    let work = || {
-        let (mut file, mut scratch) = (Vec::new(), Scratch::default());
-        let mut counting = Counting {
+    let worker = || {
+        let counting = Counting {
             listed,
             live,
             found: HashMap::new(),
         };
-        while let Some(find) = finds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if blocks.read(find.file, &mut file).is_ok() {
-                replay_unverified(&mut file, find, &mut scratch, &mut counting);
-            }
-        }
-        let mut total = total.lock();
-        for (subject, count) in counting.found {
-            *total.entry(subject).or_default() += count;
-        }
+        (Vec::new(), Scratch::default(), counting)
     };
-    in_parallel(threads.clamp(1, finds.len().max(1)), &work);
-    total.into_inner()
+    let counted = Crew::of(threads).map_with(finds, worker, |worker, find| {
+        let (file, scratch, counting) = worker;
+        if blocks.read(find.file, file).is_ok() {
+            replay_unverified(file, find, scratch, counting);
+        }
+        Ok::<(), Infallible>(())
+    });
+    let Ok((_, workers)) = counted;
+    let mut total = Totals::new();
+    for (subject, count) in workers
+        .into_iter()
+        .flat_map(|(_, _, counting)| counting.found)
+    {
+        *total.entry(subject).or_default() += count;
+    }
+    total
 }
 
 struct Counting<'a> {

@@ -50,7 +50,7 @@ use super::settle::{Promise, Settled, settle_as};
 use super::survey::{Survey, survey};
 use super::write::StoreWriter;
 use crate::crypto::ServerKey;
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Keys, Options};
@@ -397,7 +397,7 @@ type Sources<'a> = Vec<Box<dyn Source + 'a>>;
 
 /// What gives messages: every copy, and what was regained.
 fn sources_of<'a>(
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     copies: &'a [Copy],
     regained: Option<Regained>,
     events: &mut Vec<Event>,

@@ -29,7 +29,7 @@ use super::quarantine::Regained;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{intersection, remove_all, within};
 use super::survey::Survey;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::headers;
 use crate::format::meta::{Discard, Retention, StreamMeta};
 use crate::format::record::{RecordKind, RecordRef};
@@ -101,7 +101,7 @@ pub(super) struct Known<'a> {
 
 /// Keeps the old values of one stream, unless doubted messages are to be left out.
 pub(super) fn keep(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &mut Survey,
     options: &Options,
     uncertain: Uncertain,
@@ -136,7 +136,7 @@ pub(super) fn keep(
 ///
 /// [`SalvageError::Io`] where a block can no longer be read, [`SalvageError::Interrupted`].
 pub(super) fn find(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     copies: &[Copied<'_>],
     known: &Known<'_>,
     meta: &StreamMeta,
@@ -260,7 +260,7 @@ struct Candidate {
 }
 
 struct Search<'a, 'w> {
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     copies: &'a [Copied<'a>],
     known: &'a Known<'a>,
     rule: Rule,

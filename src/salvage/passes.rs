@@ -1,9 +1,8 @@
 //! Scanning the blocks of a stream side by side, and once more where that may find more.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 
 use super::error::SalvageError;
 use super::evidence::{BlockKey, FileRepair, Gathered};
@@ -15,11 +14,12 @@ use super::survey::{SIDE_FILE_MAX, STAGED, SurveyedBlock, Witness};
 use super::trust::LegacyDeletes;
 use super::walks::{Walk, Walker};
 use crate::crypto::open_legacy_index;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::BlockFile;
+use crate::parallel::Crew;
 use crate::recovery::options::Options;
 use crate::recovery::walked::WalkedSubjects;
 use crate::recovery::{Phase, Progress, StreamDir, Watch};
@@ -42,7 +42,7 @@ pub(super) struct Scanned {
 
 /// Scans all block files, each as the block it holds; returns them in the order of the blocks, and those that are misplaced.
 pub(super) fn scan_all(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     gathered: &mut Gathered,
     options: &Options,
@@ -147,55 +147,32 @@ impl Pass<'_> {
 
     /// Threads take files off a shared counter; results are put in the order of `files`.
     fn scan(&self, files: &[u32], work_limit: u64) -> Result<Vec<Scanned>, SalvageError> {
-        let next = AtomicUsize::new(0);
-        let finished = AtomicUsize::new(0);
-        let results: Mutex<Vec<Option<Scanned>>> =
-            Mutex::new((0..files.len()).map(|_| None).collect());
-        let work = || {
-            let mut scanner = Scanner {
-                blocks: self.blocks,
-                subjects: self.subjects,
-                work_limit,
-                file: Vec::new(),
-                scratch: Scratch::default(),
-                walker: self.walked_subjects.map(Walker::new),
-            };
-            while !self.watch.cancel.load(Ordering::Relaxed) {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(file) = files.get(at).copied() else {
-                    break;
-                };
-                let scanned = scanner.scan(file);
-                if let Some(slot) = results.lock().get_mut(at) {
-                    *slot = Some(scanned);
-                }
-                (self.watch.progress)(Progress {
-                    phase: Phase::Scan,
-                    done: finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
-                    total: files.len() as u64,
-                });
-            }
+        let worker = || Scanner {
+            blocks: self.blocks,
+            subjects: self.subjects,
+            work_limit,
+            file: Vec::new(),
+            scratch: Scratch::default(),
+            walker: self.walked_subjects.map(Walker::new),
         };
-        in_parallel(self.threads.clamp(1, files.len().max(1)), &work);
+        let tell = |done| {
+            (self.watch.progress)(Progress {
+                phase: Phase::Scan,
+                done: done as u64,
+                total: files.len() as u64,
+            });
+        };
+        let crew = Crew::of(self.threads)
+            .until(self.watch.cancel)
+            .telling(&tell);
+        let scanned = crew.map_with(files, worker, |scanner, file| {
+            Ok::<_, Infallible>(scanner.scan(*file))
+        });
         if self.watch.cancel.load(Ordering::Relaxed) {
             return Err(SalvageError::Interrupted(self.blocks.stream.dir.clone()));
         }
-        Ok(results.into_inner().into_iter().flatten().collect())
-    }
-}
-
-/// Runs `work` on so many threads at once. A panic there is our own mistake, and passed on.
-pub(super) fn in_parallel(threads: usize, work: &(dyn Fn() + Sync)) {
-    if threads <= 1 {
-        return work();
-    }
-    let joined = crossbeam::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|_| work());
-        }
-    });
-    if let Err(panic) = joined {
-        std::panic::resume_unwind(panic);
+        let Ok((scanned, _)) = scanned;
+        Ok(scanned)
     }
 }
 

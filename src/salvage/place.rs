@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::error::SalvageError;
-use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError};
+use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, ReadFiles};
 
 /// How the name of an unfinished directory ends.
 const UNFINISHED: &str = ".jetsam-part";
@@ -155,7 +155,7 @@ fn adopt_tree(fs: &dyn FileSystem, made: &Path, source: &Path) -> Result<(), IoE
 }
 
 /// A file of the source that stands for all of them.
-fn usual_file(fs: &dyn FileSystem, source: &Path) -> Option<PathBuf> {
+fn usual_file(fs: &dyn ReadFiles, source: &Path) -> Option<PathBuf> {
     let meta = source.join("meta.inf");
     if fs
         .metadata(&meta)

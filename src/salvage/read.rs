@@ -6,7 +6,7 @@ use std::path::Path;
 use super::evidence::{BlockKey, FileRepair, Gathered, Trials, block_key};
 use super::find::{Repair, Site};
 use crate::crypto::{BlockCipher, block_context};
-use crate::env::{FileSystem, IoError};
+use crate::env::{IoError, ReadFiles};
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::names::BlockFile;
 use crate::recovery::StreamDir;
@@ -33,7 +33,7 @@ pub struct Misplaced {
 #[derive(Clone, Copy)]
 pub struct Blocks<'a> {
     /// The files.
-    pub fs: &'a dyn FileSystem,
+    pub fs: &'a dyn ReadFiles,
     /// The stream.
     pub stream: &'a StreamDir,
     /// What the side files tell.
@@ -205,7 +205,7 @@ impl Blocks<'_> {
 }
 
 fn read_file(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     path: &Path,
     most: u64,
     buffer: &mut Vec<u8>,

@@ -4,7 +4,7 @@ use super::error::SalvageError;
 use super::evidence::{MetaOrigin, covering_subjects, is_raft_group};
 use super::kept::Cursor;
 use super::survey::Survey;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
 use crate::recovery::events::{Event, EventCode, Severity};
 use crate::recovery::options::Options;
@@ -14,7 +14,7 @@ const SUBJECTS_SEEN_MAX: usize = 1 << 16;
 
 /// The configuration, with `replicas` where that is given; a made one lists the subjects that the messages have.
 pub(super) fn meta_of(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     first_seq: Option<u64>,
@@ -63,7 +63,7 @@ fn without_first_seq(meta: StreamMeta, events: &mut Vec<Event>) -> StreamMeta {
 
 /// Subjects that cover those of the messages.
 fn subjects_of(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
 ) -> Result<Vec<String>, SalvageError> {

@@ -4,20 +4,18 @@
 //! counted here is written anywhere. Memory: per thread one block and its decoded content, and every subject once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 
 use super::copy::source_blocks;
 use super::error::SalvageError;
 use super::kept::refuse_tangles;
-use super::passes::in_parallel;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::survey::Survey;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
+use crate::parallel::Crew;
 use crate::recovery::Watch;
 use crate::recovery::options::Options;
 
@@ -63,38 +61,26 @@ impl Sums {
 ///
 /// [`SalvageError`]: a block can no longer be read, blocks are tangled, or the caller cancelled.
 pub(super) fn sum_up(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<Sums, SalvageError> {
     refuse_tangles(found)?;
     let blocks = source_blocks(fs, found, &options.keys);
-    let next = AtomicUsize::new(0);
-    let error = Mutex::new(None);
-    let total = Mutex::new(Sums::default());
-    let work = || {
-        let mut adder = Adder::default();
-        while !watch.cancel.load(Ordering::Relaxed) && error.lock().is_none() {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            if at >= found.finds.len() {
-                break;
-            }
-            if let Err(failed) = adder.block(blocks, found, at) {
-                error.lock().get_or_insert(failed);
-            }
-        }
-        adder.file_recent();
-        total.lock().add(adder.sums);
-    };
-    in_parallel(options.threads.clamp(1, found.finds.len().max(1)), &work);
+    let places: Vec<usize> = (0..found.finds.len()).collect();
+    let crew = Crew::of(options.threads).until(watch.cancel);
+    let (_, adders) = crew.map_with(&places, Adder::default, |adder, at| {
+        adder.block(blocks, found, *at)
+    })?;
     if watch.cancel.load(Ordering::Relaxed) {
         return Err(SalvageError::Interrupted(found.stream.dir.clone()));
     }
-    if let Some(error) = error.into_inner() {
-        return Err(error);
+    let mut sums = Sums::default();
+    for mut adder in adders {
+        adder.file_recent();
+        sums.add(adder.sums);
     }
-    let mut sums = total.into_inner();
     sums.unreadable.sort_unstable();
     sums.subject_count = sums.subjects.len() as u64;
     Ok(sums)

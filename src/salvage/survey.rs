@@ -17,7 +17,7 @@ use super::scan::{SubjectStanding, SubjectWitness};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
 use super::walks::{WalkFor, Walks};
 use super::witness::Subjects;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::meta::{Retention, StreamMeta};
 use crate::format::record::RecordRef;
@@ -89,7 +89,7 @@ impl Survey {
 ///
 /// [`SalvageError`]: there is nothing to begin with, the device fails, no key opens the metadata, or the caller cancelled.
 pub fn survey(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -99,7 +99,7 @@ pub fn survey(
 
 /// The same, and walks the blocks for recovery while they are at hand.
 pub(super) fn survey_walking(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     walk_for: WalkFor,
@@ -214,7 +214,7 @@ fn deletable(meta: &StreamMeta) -> bool {
 
 /// What files without a checksum say of the last sequence.
 fn claims(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     gathered: &Gathered,
     options: &Options,

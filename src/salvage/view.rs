@@ -16,7 +16,7 @@ use super::settle::Promise;
 use super::sums::{Sums, sum_up};
 use super::survey::{Survey, survey, survey_walking};
 use super::walks::{WalkFor, WalkTotals};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::recovery::options::Options;
 use crate::recovery::report::{Source, State};
 use crate::recovery::{Flow, Item, Message, StreamDir, Watch};
@@ -30,7 +30,7 @@ const LOST_TOLD_MAX: usize = 10_000;
 ///
 /// [`SalvageError`].
 pub fn check(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
@@ -58,7 +58,7 @@ pub fn check(
 }
 
 fn fill(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     watch: &Watch<'_>,
@@ -126,7 +126,7 @@ fn sums_of(totals: &WalkTotals<'_>, list_subjects: bool) -> Sums {
 
 /// Reads the messages in sequence order, as the digest is over them.
 fn read_through(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     watch: &Watch<'_>,
@@ -169,7 +169,7 @@ fn read_through(
 /// Fills in bytes, subjects and the first time without reading the messages again, where a fresh index has nothing that was
 /// not found. Returns whether it did.
 fn told_by_index(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     found: &Survey,
     options: &Options,
     state: &mut State,
@@ -199,7 +199,7 @@ fn told_by_index(
 ///
 /// [`SalvageError`].
 pub fn messages(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     range: RangeInclusive<u64>,

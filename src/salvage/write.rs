@@ -7,19 +7,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::error::SalvageError;
-use super::passes::in_parallel;
 use crate::crypto::{
     BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, consumer_context, seal,
     stream_context,
 };
-use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError};
+use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::names::{BlockFile, is_valid_asset_name};
+use crate::parallel::Crew;
 
 /// Threads that wait for the disk at once. A journaling file system makes durable in one go what several wait for; one
 /// file after the other takes three times as long.
@@ -419,18 +418,8 @@ impl<'a> StoreWriter<'a> {
 
 /// Makes files durable, all of them before it returns.
 fn sync_files(fs: &dyn FileSystem, files: &[PathBuf], threads: usize) -> Result<(), IoError> {
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(None);
-    in_parallel(threads.clamp(1, files.len().max(1)), &|| {
-        while failed.lock().is_none()
-            && let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            if let Err(error) = fs.sync_file(file) {
-                failed.lock().get_or_insert(error);
-            }
-        }
-    });
-    failed.into_inner().map_or(Ok(()), Err)
+    let synced = Crew::of(threads).map(files, |file| fs.sync_file(file));
+    synced.map(|_| ())
 }
 
 fn in_messages(number: u32, file: BlockFile) -> String {
@@ -438,7 +427,7 @@ fn in_messages(number: u32, file: BlockFile) -> String {
 }
 
 /// The nearest of `dir` and the directories above it that is there.
-fn existing_above(fs: &dyn FileSystem, dir: &Path) -> Result<PathBuf, IoError> {
+fn existing_above(fs: &dyn ReadFiles, dir: &Path) -> Result<PathBuf, IoError> {
     for above in dir.ancestors() {
         match fs.metadata(above) {
             Ok(_) => return Ok(above.to_owned()),

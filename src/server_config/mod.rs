@@ -13,7 +13,7 @@ mod syntax;
 mod tests;
 mod value;
 
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 pub use problem::{ConfigError, Problem};
 pub use scan::Secret;
 use session::Session;
@@ -51,6 +51,6 @@ pub fn read_with(
 }
 
 /// Reads files through the I/O seam, for [`parse`].
-pub fn through(fs: &dyn FileSystem) -> impl Fn(&Path, u64) -> Result<Vec<u8>, io::ErrorKind> + '_ {
+pub fn through(fs: &dyn ReadFiles) -> impl Fn(&Path, u64) -> Result<Vec<u8>, io::ErrorKind> + '_ {
     |path, max_length| fs.read(path, max_length).map_err(|error| error.kind)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::crypto::Cipher;
+use crate::env::FileSystem;
 use crate::env::{DEFAULT_DIR_MODE, OsFileSystem};
 use proptest::prelude::*;
 use std::ffi::{OsStr, OsString};

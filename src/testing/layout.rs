@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::workload::Access;
 use crate::block::content;
 use crate::crypto::{BlockCipher, Cipher, block_context, open_with_trials};
-use crate::env::{FileKind, FileSystem};
+use crate::env::{FileKind, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::compression::{Chunks, Framing, detect, stream_range};
 use crate::format::limits::CHECKSUM_LENGTH;
@@ -79,7 +79,7 @@ impl Layout {
     ///
     /// A sentence, where a file cannot be read or does not decode.
     pub fn read(
-        files: &dyn FileSystem,
+        files: &dyn ReadFiles,
         stream: &StreamDir,
         access: &Access,
     ) -> Result<Self, String> {
@@ -120,7 +120,7 @@ impl Layout {
 
 impl BlockLayout {
     fn read(
-        files: &dyn FileSystem,
+        files: &dyn ReadFiles,
         stream: &StreamDir,
         access: &Access,
         number: u32,

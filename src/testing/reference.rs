@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 use super::workload::Access;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::seqset::SeqSet;
 use crate::recovery::{self, Flow, Item, Message, StreamDir};
@@ -55,7 +55,7 @@ impl Reference {
     ///
     /// Where the store does not open, or a message of it cannot be read: it is damaged already.
     pub fn read(
-        files: &dyn FileSystem,
+        files: &dyn ReadFiles,
         stream: &StreamDir,
         access: &Access,
     ) -> Result<Self, String> {

@@ -1,8 +1,8 @@
 //! Many damages to one store, and the scores of everything that tried to bring it back.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::damage::{Damage, DamageKind, Target};
@@ -11,6 +11,7 @@ use super::random::derive;
 use super::score::{Case, Recoverer, Score, Service, Tally};
 use super::workload::Store;
 use crate::env::memory::MemoryFileSystem;
+use crate::parallel::Crew;
 
 /// Damages to be done to copies of one store.
 pub struct Sweep<'a> {
@@ -61,6 +62,25 @@ impl std::fmt::Display for SweepError {
 
 impl std::error::Error for SweepError {}
 
+/// Runs `case` on every number and returns the results in their order; `panicked` is what is said where one panics.
+pub(in crate::testing) fn run_cases<R: Send>(
+    numbers: &[u64],
+    threads: usize,
+    (progress, cancel): (&(dyn Fn(u64) + Sync), &AtomicBool),
+    panicked: &str,
+    case: impl Fn(u64) -> Result<R, String> + Sync,
+) -> Result<Vec<R>, SweepError> {
+    let tell = |done| progress(done as u64);
+    let crew = Crew::of(threads).until(cancel).telling(&tell);
+    let run = AssertUnwindSafe(|| crew.map(numbers, |number| case(*number)));
+    let found = catch_unwind(run).map_err(|_| SweepError::Failed(panicked.into()))?;
+    let found = found.map_err(SweepError::Failed)?;
+    match cancel.load(Ordering::Relaxed) {
+        true => Err(SweepError::Cancelled),
+        false => Ok(found),
+    }
+}
+
 impl Sweep<'_> {
     /// Number of cases.
     #[must_use]
@@ -84,44 +104,16 @@ impl Sweep<'_> {
         let store = self.store;
         let layout =
             Layout::read(&store.files, &store.stream, &store.access).map_err(SweepError::Failed)?;
-        let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let found: Mutex<Vec<(u64, Outcome)>> = Mutex::new(Vec::new());
-        let failed: Mutex<Option<String>> = Mutex::new(None);
-        let work = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let stop = cancel.load(Ordering::Relaxed) || failed.lock().is_some();
-                if index >= self.cases() || stop {
-                    return;
-                }
-                match self.case(index, &layout) {
-                    Ok(Some(result)) => found.lock().push((index, result)),
-                    Ok(None) => {}
-                    Err(why) => {
-                        failed.lock().get_or_insert(why);
-                    }
-                }
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            }
-        };
-        let scope = crossbeam::thread::scope(|scope| {
-            for _ in 1..self.threads.max(1) {
-                scope.spawn(|_| work());
-            }
-            work();
-        });
-        if scope.is_err() {
-            return Err(SweepError::Failed("a recoverer panicked".into()));
-        }
-        if let Some(why) = failed.into_inner() {
-            return Err(SweepError::Failed(why));
-        }
-        if cancel.load(Ordering::Relaxed) {
-            return Err(SweepError::Cancelled);
-        }
-        let mut found = found.into_inner();
-        found.sort_unstable_by_key(|(index, _)| *index);
-        Ok(found.into_iter().map(|(_, result)| result).collect())
+        let cases: Vec<u64> = (0..self.cases()).collect();
+        let watch = (progress, cancel);
+        let found = run_cases(
+            &cases,
+            self.threads,
+            watch,
+            "a recoverer panicked",
+            |index| self.case(index, &layout),
+        )?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// The damaged copy of one case, to be looked at.

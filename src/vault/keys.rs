@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::dirs_in;
 use crate::crypto::{Cipher, KeyChoice, block_context, consumer_context, stream_context};
-use crate::env::{FileSystem, IoError};
+use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names::{BlockFile, block_number};
 use crate::recovery::StreamDir;
@@ -139,7 +139,7 @@ impl KeyReport {
 ///
 /// [`IoError`] where a directory cannot be listed or a key file not be read.
 pub fn survey(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
 ) -> Result<KeyReport, IoError> {
@@ -185,7 +185,7 @@ pub fn survey(
 }
 
 struct Survey<'a> {
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     stream: &'a StreamDir,
     trials: Trials<'a>,
     configured: Option<Cipher>,
@@ -407,7 +407,7 @@ impl Survey<'_> {
     }
 }
 
-fn is_there(fs: &dyn FileSystem, path: &Path) -> Result<bool, IoError> {
+fn is_there(fs: &dyn ReadFiles, path: &Path) -> Result<bool, IoError> {
     match fs.metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
@@ -416,7 +416,7 @@ fn is_there(fs: &dyn FileSystem, path: &Path) -> Result<bool, IoError> {
 }
 
 /// Accounts beside the stream's, where the path shows them, and the global one.
-fn neighbours(fs: &dyn FileSystem, stream: &StreamDir) -> Vec<String> {
+fn neighbours(fs: &dyn ReadFiles, stream: &StreamDir) -> Vec<String> {
     let mut found = vec!["$G".to_owned()];
     let store = stream.dir.ancestors().nth(3);
     if let (Some(_), Some(store)) = (&stream.account, store) {
@@ -428,7 +428,7 @@ fn neighbours(fs: &dyn FileSystem, stream: &StreamDir) -> Vec<String> {
 }
 
 /// The first bytes of a file: enough for a first record of the usual size.
-fn first_bytes(fs: &dyn FileSystem, path: &Path) -> Result<Vec<u8>, IoError> {
+fn first_bytes(fs: &dyn ReadFiles, path: &Path) -> Result<Vec<u8>, IoError> {
     let file = fs.open(path)?;
     let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let mut buffer = vec![0; length.min(BLOCK_READ_MAX)];

@@ -9,7 +9,7 @@ pub mod rekey;
 
 use std::path::Path;
 
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, IoError, ReadFiles};
 use crate::recovery::StreamDir;
 
 /// The logs of raft groups at or below `path`, which a walk for streams passes over. `path` is anything such a walk takes.
@@ -19,7 +19,7 @@ use crate::recovery::StreamDir;
 /// # Errors
 ///
 /// [`IoError`] where a directory cannot be listed.
-pub fn raft_groups(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, IoError> {
+pub fn raft_groups(fs: &dyn ReadFiles, path: &Path) -> Result<Vec<StreamDir>, IoError> {
     let mut accounts = vec![path.to_owned()];
     for dir in [path.to_owned(), path.join("jetstream")] {
         accounts.extend(dirs_in(fs, &dir)?.into_iter().map(|name| dir.join(name)));
@@ -40,7 +40,7 @@ pub fn raft_groups(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, I
 
 /// Names of the directories in `dir`, in order; none where it is not there. Names that are not UTF-8 are none of the
 /// server's.
-fn dirs_in(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoError> {
+fn dirs_in(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<String>, IoError> {
     let entries = match fs.list(dir) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),

@@ -1,5 +1,6 @@
 //! Blocks that salvage takes over byte for byte, and does not read again to make the new store's side files.
 
+use jetsam::env::ReadFiles;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

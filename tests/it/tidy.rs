@@ -19,20 +19,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "recovery",
         &[
-            "recovery", "living", "report", "block", "format", "crypto", "env",
+            "recovery", "living", "report", "block", "format", "crypto", "env", "parallel",
         ],
     ),
     ("salvage/scan", &["salvage", "block", "format", "crypto"]),
     (
         "salvage",
         &[
-            "salvage", "recovery", "living", "ledger", "report", "block", "format", "crypto", "env",
+            "salvage", "recovery", "living", "ledger", "report", "block", "format", "crypto",
+            "env", "parallel",
         ],
     ),
     (
         "vault",
         &[
             "vault", "living", "salvage", "recovery", "report", "block", "format", "crypto", "env",
+            "parallel",
         ],
     ),
     (
@@ -53,7 +55,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "testing",
         &[
             "testing", "living", "salvage", "recovery", "report", "block", "format", "crypto",
-            "env",
+            "env", "parallel",
         ],
     ),
 ];
@@ -186,4 +188,50 @@ fn judging_reads_no_clock_and_touches_no_disk() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Where files may be changed: what only reads is given `ReadFiles`.
+const MAY_WRITE: &[&str] = &[
+    "env/",
+    "recovery/apply/",
+    "recovery/undo/",
+    "recovery/recover.rs",
+    "recovery/rebuild.rs",
+    "salvage/audit.rs",
+    "salvage/copy.rs",
+    "salvage/merge.rs",
+    "salvage/place.rs",
+    "salvage/quarantine/",
+    "salvage/settle.rs",
+    "salvage/write.rs",
+    "testing/",
+    "vault/",
+    "bin/",
+];
+
+#[test]
+fn only_what_changes_files_is_given_the_means() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    let mut writing = 0;
+    for (path, text) in all_sources("src") {
+        let names = |line: &str| {
+            let code = line.split("//").next().unwrap_or_default();
+            code.contains("dyn FileSystem")
+        };
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        if !text[..tests].lines().any(names) {
+            continue;
+        }
+        writing += 1;
+        let within = path
+            .strip_prefix(&root)
+            .expect("below src")
+            .to_string_lossy();
+        if !MAY_WRITE.iter().any(|room| within.starts_with(room)) {
+            wrong.push(within.into_owned());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} could write");
+    assert!(writing > 10);
 }

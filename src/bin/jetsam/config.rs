@@ -1,11 +1,12 @@
 //! What a nats-server configuration file says about the store.
 
+use jetsam::env::ReadFiles;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::env::{FileSystem, OsFileSystem};
+use jetsam::env::OsFileSystem;
 use jetsam::server_config::{self, ServerConfig};
 
 use crate::args::Usage;

@@ -1,8 +1,9 @@
 //! Writing one stream of a new store, and judging it before it is called done.
 
+use jetsam::env::ReadFiles;
 use std::path::Path;
 
-use jetsam::env::{FileSystem, OsEntropy, OsFileSystem};
+use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::preflight::{self, Start};
 use jetsam::recovery::events::{Event, EventCode};
 use jetsam::recovery::options::{Keys, Options, Policy};

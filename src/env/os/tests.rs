@@ -2,7 +2,9 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 
 use super::super::{Clock, Entropy, LOCK_FILE_NAME};
+use super::clock::nanoseconds;
 use super::*;
+use crate::env::{FileKind, ReadFiles};
 
 #[test]
 fn links_are_listed_as_links_and_followed_otherwise() {

@@ -1,7 +1,7 @@
 //! The HighwayHash-64 update in AVX2, several independent hashes side by side.
 //!
-//! One hash alone waits for its own multiplications most of the time; interleaving hides that wait. This is the only
-//! file of the crate with `unsafe` code, and it has two kinds of it: the call into code compiled for AVX2, made
+//! One hash alone waits for its own multiplications most of the time; interleaving hides that wait. There are two kinds of
+//! `unsafe` code here: the call into code compiled for AVX2, made
 //! only once the processor is known to have it, and unaligned loads through references to enough bytes.
 #![allow(unsafe_code)]
 
@@ -14,7 +14,10 @@ use std::arch::x86_64::{
     _mm256_xor_si256,
 };
 
-use super::lanes::{LANE_COUNT, Lane, Packet};
+use super::lanes::{LANE_COUNT as GROUP_COUNT, Lane, Packet};
+
+/// Hashes side by side.
+const LANE_COUNT: usize = GROUP_COUNT / 2;
 
 /// Proof that the processor has AVX2.
 #[derive(Clone, Copy)]
@@ -27,19 +30,28 @@ impl Kernel {
     }
 
     /// HighwayHash-64 of every lane under one key.
-    pub(super) fn hash(self, key: &[u64; 4], lanes: &[Lane<'_>; LANE_COUNT]) -> [u64; LANE_COUNT] {
-        // SAFETY: `hash` needs AVX2 and nothing else, and a `Kernel` exists only where `detect` found it.
-        unsafe { hash(key, lanes) }
+    pub(super) fn hash(
+        self,
+        key: &[u64; 4],
+        lanes: &[Lane<'_>; GROUP_COUNT],
+    ) -> [u64; GROUP_COUNT] {
+        let mut hashes = [0; GROUP_COUNT];
+        let groups = lanes.as_chunks().0.iter();
+        for (hashes, lanes) in hashes.as_chunks_mut().0.iter_mut().zip(groups) {
+            // SAFETY: `hash` needs AVX2 and nothing else, and a `Kernel` exists only where `detect` found it.
+            *hashes = unsafe { hash(key, lanes) };
+        }
+        hashes
     }
 }
 
-const MUL0: [u64; 4] = [
+pub(super) const MUL0: [u64; 4] = [
     0xdbe6_d5d5_fe4c_ce2f,
     0xa409_3822_299f_31d0,
     0x1319_8a2e_0370_7344,
     0x243f_6a88_85a3_08d3,
 ];
-const MUL1: [u64; 4] = [
+pub(super) const MUL1: [u64; 4] = [
     0x3bd3_9e10_cb0e_f593,
     0xc0ac_f169_b5f1_8a8c,
     0xbe54_66cf_34e9_0c6c,
@@ -71,7 +83,7 @@ struct State {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(packet: &Packet) -> __m256i {
+pub(super) fn load(packet: &Packet) -> __m256i {
     // SAFETY: the reference covers the 32 bytes read, and this load has no alignment to keep.
     unsafe { _mm256_loadu_si256(packet.as_ptr().cast()) }
 }
@@ -85,13 +97,13 @@ fn load_half(half: &[u8; 16]) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn join_halves((low, high): (&[u8; 16], &[u8; 16])) -> __m256i {
+pub(super) fn join_halves((low, high): (&[u8; 16], &[u8; 16])) -> __m256i {
     _mm256_set_m128i(load_half(high), load_half(low))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn words(words: [u64; 4]) -> __m256i {
+pub(super) fn words(words: [u64; 4]) -> __m256i {
     let [a, b, c, d] = words.map(u64::cast_signed);
     _mm256_set_epi64x(d, c, b, a)
 }
@@ -121,7 +133,7 @@ fn update(state: &mut State, packet: __m256i) {
 /// The packet that stands for a remainder of 1 to 31 bytes, and its length.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn tail_packet(lane: &Lane<'_>) -> __m256i {
+pub(super) fn tail_packet(lane: &Lane<'_>) -> __m256i {
     let length = lane.tail.len();
     let bytes = match lane.tail_window {
         Some(window) => load(window),

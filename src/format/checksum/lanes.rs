@@ -6,11 +6,10 @@
 
 use super::super::limits::{CHECKSUM_LENGTH, RECORD_HEADER_LENGTH};
 use super::super::record::RecordRef;
-use super::HashKey;
-use super::avx2::Kernel;
+use super::{HashKey, Kernel};
 
-/// Records hashed side by side.
-pub(super) const LANE_COUNT: usize = 4;
+/// Records handed to a kernel at a time.
+pub(super) const LANE_COUNT: usize = 8;
 
 /// Bytes of one HighwayHash packet.
 pub(super) const PACKET_LENGTH: usize = 32;

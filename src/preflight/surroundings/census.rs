@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::settings::ServerSettings;
 use super::{Facts, JETSTREAM, Placement, Surroundings, event};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::holders::settings_of;
@@ -59,7 +59,7 @@ impl Surroundings {
     }
 
     /// Reads the settings of every stream the server would find, where their sum matters.
-    pub(super) fn census(&mut self, fs: &dyn FileSystem, options: &Options, facts: &Facts) {
+    pub(super) fn census(&mut self, fs: &dyn ReadFiles, options: &Options, facts: &Facts) {
         let Some(settings) = self.settings.clone() else {
             return;
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::settings::{Place, ServerSettings};
 use super::{Facts, JETSTREAM, Placement, Surroundings, event};
-use crate::env::{FileKind, FileSystem};
+use crate::env::{FileKind, ReadFiles};
 use crate::format::peers::Peers;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::meta_group;
@@ -106,7 +106,7 @@ impl Surroundings {
     }
 
     /// Looks for the cluster's metadata and the server among its members.
-    pub(super) fn cluster(&mut self, fs: &dyn FileSystem, facts: &Facts) {
+    pub(super) fn cluster(&mut self, fs: &dyn ReadFiles, facts: &Facts) {
         let Some(settings) = &self.settings else {
             return;
         };
@@ -123,7 +123,7 @@ impl Surroundings {
     }
 }
 
-fn membership(fs: &dyn FileSystem, group: &Path, settings: &ServerSettings) -> Membership {
+fn membership(fs: &dyn ReadFiles, group: &Path, settings: &ServerSettings) -> Membership {
     match fs.metadata(group) {
         Err(error) if error.is_not_found() => return Membership::NoMetaGroup,
         Ok(metadata) if metadata.kind == FileKind::Dir => {}

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 pub use settings::{Account, Fault, Listener, Place, ServerSettings, Set};
 
 use self::cluster::Membership;
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::recovery::StreamDir;
 use crate::recovery::events::{Event, EventCode};
@@ -108,7 +108,7 @@ impl Surroundings {
 
     /// Holds a parsed configuration, which began in `file`, against the store. Nothing on disk changes.
     pub fn of(
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         document: &Map,
         file: &Path,
         options: &Options,
@@ -173,7 +173,7 @@ impl Surroundings {
         self.events.push(event(code, place, detail));
     }
 
-    fn placed(&self, fs: &dyn FileSystem, settings: &ServerSettings, facts: &Facts) -> Placement {
+    fn placed(&self, fs: &dyn ReadFiles, settings: &ServerSettings, facts: &Facts) -> Placement {
         let Some(accounts_dir) = &facts.accounts_dir else {
             return Placement::There;
         };

@@ -8,7 +8,7 @@ use crate::crypto::{
     BlockCipher, Cipher, KeyFile, KeyFileError, Nonce, Seed, ServerKey, block_context,
     open_with_trials, seal,
 };
-use crate::env::{Entropy, FileSystem};
+use crate::env::{Entropy, ReadFiles};
 
 /// Key files are at most 72 bytes long; longer ones do not open anyway.
 const KEY_FILE_MAX: u64 = 1 << 16;
@@ -63,7 +63,7 @@ impl<'a> Keyring<'a> {
     /// lies, for a block: what the block's present content is read with.
     pub(super) fn draw(
         &mut self,
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         path: &str,
         full: &Path,
         context: &[u8],
@@ -93,7 +93,7 @@ impl<'a> Keyring<'a> {
     /// What block `number` is encrypted with as it lies; `None` for a plain one.
     pub(super) fn reading(
         &self,
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         number: u32,
         key_file: &Path,
     ) -> Result<Option<BlockCipher>, ApplyCause> {
@@ -107,7 +107,7 @@ impl<'a> Keyring<'a> {
     /// What block `number` is to be encrypted with.
     pub(super) fn writing(
         &self,
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         number: u32,
         key_file: &Path,
     ) -> Result<BlockCipher, ApplyCause> {
@@ -143,7 +143,7 @@ impl<'a> Keyring<'a> {
 
     fn open(
         &self,
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         number: u32,
         full: &Path,
     ) -> Result<Option<Known>, ApplyCause> {

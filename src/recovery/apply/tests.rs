@@ -14,7 +14,7 @@ use crate::crypto::{
     open_with_trials, seal, stream_context,
 };
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
-use crate::env::{FileSystem, Metadata};
+use crate::env::{Metadata, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
 use crate::recovery::actions::Piece;
 use crate::recovery::undo::undo;
@@ -91,12 +91,7 @@ fn encrypted_block(byte: u8, records: &[u8]) -> Vec<u8> {
 }
 
 /// A block as it reads with the key file beside it.
-fn read_block(
-    fs: &dyn FileSystem,
-    at: &Path,
-    number: u32,
-    keys: &ApplyKeys<'_>,
-) -> Option<Vec<u8>> {
+fn read_block(fs: &dyn ReadFiles, at: &Path, number: u32, keys: &ApplyKeys<'_>) -> Option<Vec<u8>> {
     let mut bytes = fs
         .read(&at.join(format!("msgs/{number}.blk")), 1 << 20)
         .ok()?;

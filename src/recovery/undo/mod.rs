@@ -27,7 +27,7 @@ pub(crate) mod staging;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, FileSystem, IoError, ReadFiles};
 use journal::{Journal, JournalFault};
 pub use paths::PathFault;
 pub use recorder::Recorder;
@@ -186,7 +186,7 @@ pub enum AreaState {
 /// # Errors
 ///
 /// [`UndoError`] where the manifest cannot be read.
-pub fn area_state(fs: &dyn FileSystem, dir: &Path) -> Result<AreaState, UndoError> {
+pub fn area_state(fs: &dyn ReadFiles, dir: &Path) -> Result<AreaState, UndoError> {
     if !area_at(fs, dir, AREA)? {
         return Ok(AreaState::None);
     }
@@ -287,7 +287,7 @@ fn drop_area(fs: &dyn FileSystem, dir: &Path, name: &str) -> Result<(), IoError>
 }
 
 /// Whether there is an area of that name; anything else of that name is an error.
-fn area_at(fs: &dyn FileSystem, dir: &Path, name: &str) -> Result<bool, UndoError> {
+fn area_at(fs: &dyn ReadFiles, dir: &Path, name: &str) -> Result<bool, UndoError> {
     let path = dir.join(name);
     match fs.list(dir)?.into_iter().find(|entry| entry.name == name) {
         None => Ok(false),
@@ -301,7 +301,7 @@ fn area_at(fs: &dyn FileSystem, dir: &Path, name: &str) -> Result<bool, UndoErro
     }
 }
 
-fn read_manifest(fs: &dyn FileSystem, area: &Path) -> Result<Journal, UndoError> {
+fn read_manifest(fs: &dyn ReadFiles, area: &Path) -> Result<Journal, UndoError> {
     let path = area.join(MANIFEST);
     for entry in fs.list(area)? {
         if entry.kind == FileKind::Symlink {

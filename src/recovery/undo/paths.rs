@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::AREA;
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, IoError, ReadFiles};
 
 /// Why a relative name is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +72,13 @@ pub(crate) fn is_inside(path: &str) -> bool {
 /// Directories are listed once, since only a listing tells a link from what it leads to. This keeps
 /// out what lies on the disk, not somebody who swaps directories for links meanwhile.
 pub(crate) struct Guard<'a> {
-    fs: &'a dyn FileSystem,
+    fs: &'a dyn ReadFiles,
     dir: &'a Path,
     links: HashMap<PathBuf, HashSet<OsString>>,
 }
 
 impl<'a> Guard<'a> {
-    pub(crate) fn new(fs: &'a dyn FileSystem, dir: &'a Path) -> Self {
+    pub(crate) fn new(fs: &'a dyn ReadFiles, dir: &'a Path) -> Self {
         Guard {
             fs,
             dir,
@@ -152,7 +152,7 @@ impl<'a> Guard<'a> {
 /// # Errors
 ///
 /// Those of the file system.
-pub(crate) fn kind_at(fs: &dyn FileSystem, path: &Path) -> Result<Option<FileKind>, IoError> {
+pub(crate) fn kind_at(fs: &dyn ReadFiles, path: &Path) -> Result<Option<FileKind>, IoError> {
     match fs.metadata(path) {
         Ok(metadata) => Ok(Some(metadata.kind)),
         Err(error) if error.is_not_found() => Ok(None),

@@ -9,7 +9,7 @@ use super::{
     AREA, AREA_NEW, AREA_OLD, AreaState, MANIFEST, UndoError, UndoReport, area_at, area_state,
     drop_area, saved_path, tidy, undo_despite_changes,
 };
-use crate::env::{FileKind, FileSystem, IoError, Operation};
+use crate::env::{FileKind, FileSystem, IoError, Operation, ReadFiles};
 
 /// Puts aside what a recovery of one stream directory is about to change.
 ///
@@ -254,7 +254,7 @@ impl<'a> Recorder<'a> {
 }
 
 /// What lies at a path now.
-pub(super) fn left_at(fs: &dyn FileSystem, dir: &Path, path: &str) -> Result<Left, IoError> {
+pub(super) fn left_at(fs: &dyn ReadFiles, dir: &Path, path: &str) -> Result<Left, IoError> {
     let name = path.to_owned();
     match fs.metadata(&dir.join(path)) {
         Ok(metadata) if metadata.kind == FileKind::Dir => Ok(Left::Directory { path: name }),
@@ -276,7 +276,7 @@ pub(super) fn left_at(fs: &dyn FileSystem, dir: &Path, path: &str) -> Result<Lef
 }
 
 /// The bytes of a file from `from` to `length`.
-fn read_from(fs: &dyn FileSystem, path: &Path, from: u64, length: u64) -> Result<Vec<u8>, IoError> {
+fn read_from(fs: &dyn ReadFiles, path: &Path, from: u64, length: u64) -> Result<Vec<u8>, IoError> {
     let error = |kind| IoError::new(Operation::Read, path, kind);
     let wanted = usize::try_from(length.saturating_sub(from))
         .map_err(|_| error(std::io::ErrorKind::FileTooLarge))?;

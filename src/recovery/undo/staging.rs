@@ -15,7 +15,7 @@
 use std::path::{Path, PathBuf};
 
 use super::paths::parent_of;
-use crate::env::{FileKind, FileSystem, IoError};
+use crate::env::{FileKind, FileSystem, IoError, ReadFiles};
 
 const FIRST: &str = ".first.jetsam.tmp";
 const NEXT: &str = ".next.jetsam.tmp";
@@ -128,7 +128,7 @@ pub(crate) fn settle(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoE
     Ok(completed)
 }
 
-fn temporary_files(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, IoError> {
+fn temporary_files(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<String>, IoError> {
     let entries = match fs.list(dir) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
@@ -178,24 +178,27 @@ mod tests {
                 let fs = before.fork();
                 fs.inject(Fault::Crash { number, written });
                 replace(&fs, &members()).unwrap_err();
-                // Settling may be interrupted as well.
-                let again = fs.fork();
-                settle(&again, Path::new("/s")).unwrap();
-                for second in 0..again.calls().len() {
-                    let fs = fs.fork();
-                    fs.inject(Fault::Crash {
-                        number: second,
-                        written: None,
-                    });
-                    let _ = settle(&fs, Path::new("/s"));
-                    let fs = fs.fork();
-                    settle(&fs, Path::new("/s")).unwrap();
-                    assert_eq!(fs.files(), again.files(), "{number} {second}");
-                }
-                if again.files() == expected {
-                    forward += 1;
-                } else {
-                    assert_eq!(again.files(), before.files(), "{number} {written:?}");
+                for fs in fs.crash_images(number as u64, 3) {
+                    // Settling may be interrupted as well.
+                    let again = fs.fork();
+                    settle(&again, Path::new("/s")).unwrap();
+                    for second in 0..again.calls().len() {
+                        let fs = fs.fork();
+                        fs.inject(Fault::Crash {
+                            number: second,
+                            written: None,
+                        });
+                        let _ = settle(&fs, Path::new("/s"));
+                        for fs in fs.crash_images(second as u64, 1) {
+                            settle(&fs, Path::new("/s")).unwrap();
+                            assert_eq!(fs.files(), again.files(), "{number} {second}");
+                        }
+                    }
+                    if again.files() == expected {
+                        forward += 1;
+                    } else {
+                        assert_eq!(again.files(), before.files(), "{number} {written:?}");
+                    }
                 }
             }
         }

@@ -7,7 +7,7 @@ use super::metadata::{Asset, MetaFound, SEALED_WORK_MAX, hash_of_sum, read};
 use super::staging::list;
 use super::{FileRepair, Gathered, MetaOrigin, OpenedKey};
 use crate::crypto::{consumer_context, open_sealed};
-use crate::env::{FileKind, FileSystem};
+use crate::env::{FileKind, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::consumer::ConsumerFile as Decoded;
 use crate::format::consumer::{ConsumerRemains, ConsumerState, SequencePair};
@@ -106,7 +106,7 @@ impl ConsumerEvidence {
 ///
 /// [`SalvageError::Io`], as for [`super::gather`].
 pub fn consumers(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     gathered: &Gathered,
     keys: &Keys,
@@ -200,7 +200,7 @@ fn told_of(stream_name: &[u8], name: &str, meta: &mut MetaFound) -> (Option<Stri
 }
 
 fn read_one(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     gathered: &Gathered,
     keys: &Keys,

@@ -10,7 +10,7 @@ use super::renamed::{renamed, sealed_name};
 use super::staging::{list, messages_dir};
 use super::{Evidence, IndexEvidence, MetaOrigin};
 use crate::crypto::{block_context, stream_context};
-use crate::env::{DirEntry, FileKind, FileSystem};
+use crate::env::{DirEntry, FileKind, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
 use crate::format::names::{BlockFile, block_number, is_valid_asset_name};
@@ -44,7 +44,7 @@ pub struct Gathered {
 /// [`SalvageError::NeedsKey`] where the stream is encrypted and nothing opens; [`SalvageError::Io`] where a directory
 /// cannot be listed, or a file not be read for want of permission. What the device does not give is taken for lost.
 pub fn gather(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
 ) -> Result<Gathered, SalvageError> {
@@ -168,7 +168,7 @@ fn name_of(stream: &StreamDir, found: &mut MetaFound, events: &mut Vec<Event>) -
 
 /// The name of the stream in a directory: that of its metadata where the checksum proves it, else the directory's. The name of
 /// encrypted metadata is a guess that a checksum or a key proves. Nothing is mended, and what cannot be read proves nothing.
-pub fn proven_name(fs: &dyn FileSystem, stream: &StreamDir, options: &Options) -> String {
+pub fn proven_name(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options) -> String {
     let named = || {
         let inf = fs.read(&stream.dir.join("meta.inf"), META_MAX).ok()?;
         let sum = fs.read(&stream.dir.join("meta.sum"), META_MAX).ok()?;

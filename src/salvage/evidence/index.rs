@@ -8,7 +8,7 @@ use super::metadata::read;
 use super::{BlockKey, Gathered, IndexEvidence, OpenedKey};
 use crate::block::content::tail_of;
 use crate::crypto::{BlockCipher, open_sealed};
-use crate::env::{FileSystem, IoError};
+use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
 use crate::format::state::{StateFile, split_trailing_hash};
@@ -29,7 +29,7 @@ const FIRST_BYTES: usize = 1 << 20;
 
 /// Reads the index beside the blocks that `gathered` names.
 pub(super) fn read_index(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     gathered: &mut Gathered,
     keys: &Keys,
@@ -124,7 +124,7 @@ fn unseal(payload: &[u8], key: Option<&OpenedKey>) -> Option<Vec<u8>> {
 
 /// Whether the index is of the last record on disk. A flip within the last eight bytes does not make it stale.
 fn is_fresh(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     gathered: &Gathered,
     keys: &Keys,
@@ -176,7 +176,7 @@ fn is_fresh(
 
 /// Whether the record of `meant` ends where the zeros behind it begin, which a power cut has left. Its hash may end in zeros
 /// itself.
-fn ends_before_zeros(fs: &dyn FileSystem, path: &Path, key: &BlockKey, meant: &[u8; 8]) -> bool {
+fn ends_before_zeros(fs: &dyn ReadFiles, path: &Path, key: &BlockKey, meant: &[u8; 8]) -> bool {
     let Ok(bytes) = fs.read(path, ZEROS_MAX) else {
         return false;
     };
@@ -203,7 +203,7 @@ struct Ends {
     tail: Vec<u8>,
 }
 
-fn ends_of(fs: &dyn FileSystem, path: &Path) -> Result<Ends, IoError> {
+fn ends_of(fs: &dyn ReadFiles, path: &Path) -> Result<Ends, IoError> {
     let file = fs.open(path)?;
     let length = file.length()?;
     let read = |offset: u64, most: usize| {

@@ -8,7 +8,7 @@ use super::super::mend::mend;
 use super::{BlockKey, FileRepair, Gathered, OpenedKey};
 use crate::block::content;
 use crate::crypto::{Cipher, KeyChoice, KeyFile, KeyFileError, block_context};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
 use crate::format::names::BlockFile;
@@ -198,7 +198,7 @@ pub(super) fn side_repair(path: &str, patches: Vec<Patch>) -> FileRepair {
 /// interrupted conversion leaves such blocks. Besides the block's own key file, its place in an interrupted purge and
 /// the key files of the 128 nearest numbers are tried.
 pub fn block_key(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     gathered: &Gathered,
     keys: &Keys,

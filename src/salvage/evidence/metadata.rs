@@ -7,7 +7,7 @@ use super::super::mend::{mend, mend_hashed, single_flip};
 use super::keys::{KEY_FILE_MAX, Trials, key_repair, side_repair};
 use super::{FileRepair, MetaOrigin, OpenedKey};
 use crate::crypto::{SealedError, open_sealed};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::{HashKey, hex16};
 use crate::recovery::events::{Event, EventCode, Severity};
 
@@ -23,7 +23,7 @@ pub(super) const SEALED_WORK_MAX: u64 = 2 << 30;
 /// Reads a file of the source. Absent is `None`, and so is what the device no longer gives, with an event. Only
 /// what the caller may not read is an error: that can be helped.
 pub(super) fn read(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     relative: &str,
     max_length: u64,
@@ -70,7 +70,7 @@ pub(super) struct MetaFound {
 
 impl Asset<'_> {
     /// Reads the three files and mends what can be.
-    pub(super) fn read(&self, fs: &dyn FileSystem, dir: &Path) -> Result<MetaFound, SalvageError> {
+    pub(super) fn read(&self, fs: &dyn ReadFiles, dir: &Path) -> Result<MetaFound, SalvageError> {
         let mut events = Vec::new();
         let mut get = |name: &str, max| read(fs, dir, &self.path(name), max, &mut events);
         let key_file = get("meta.key", KEY_FILE_MAX)?;

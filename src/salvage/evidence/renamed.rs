@@ -5,7 +5,7 @@
 use super::keys::{KEY_FILE_MAX, Trials};
 use super::metadata::{META_MAX, hash_of_sum};
 use crate::crypto::{block_context, stream_context};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::former::former_names;
 use crate::format::names::BlockFile;
@@ -18,7 +18,7 @@ const BLOCK_KEYS: usize = 4;
 
 /// The stream's name, where it is encrypted and another than the directory's is proven.
 pub(super) fn sealed_name(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     trials: Trials<'_>,
@@ -59,7 +59,7 @@ pub(super) fn sealed_name(
 
 /// The name under which the key of a block opens, where the directory's own opens none.
 fn by_block_keys(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     stream: &StreamDir,
     names: Vec<String>,
     trials: Trials<'_>,

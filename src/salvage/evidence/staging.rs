@@ -7,7 +7,7 @@ use super::keys::Trials;
 use crate::block::content;
 use crate::block::walk::{Known, walk};
 use crate::crypto::{BlockCipher, block_context};
-use crate::env::{DirEntry, FileSystem};
+use crate::env::{DirEntry, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::{BlockFile, block_number};
@@ -23,7 +23,7 @@ const STAGED_BLOCK_MAX: u64 = 64 << 20;
 const BLOCKS_LOOKED_AT: usize = 4;
 
 /// Lists a directory; nothing where it is not there.
-pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Vec<DirEntry>>, SalvageError> {
+pub(super) fn list(fs: &dyn ReadFiles, dir: &Path) -> Result<Option<Vec<DirEntry>>, SalvageError> {
     match fs.list(dir) {
         Ok(entries) => Ok(Some(entries)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -37,7 +37,7 @@ pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Option<Vec<DirEntr
 /// `msgs`. Here the staged block has to be one that a purge leaves: every record in it verifies. And it has to be younger than
 /// what it would replace: a server that knows nothing of it goes on storing in `msgs`.
 pub(super) fn messages_dir(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     name: &str,
     trials: Trials<'_>,
@@ -91,7 +91,7 @@ pub(super) fn messages_dir(
 
 /// The highest sequence in the last block of `msgs` that can be read to its end.
 fn newest_of(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     name: &str,
     trials: Trials<'_>,
@@ -108,7 +108,7 @@ fn newest_of(
 
 /// The highest sequence that a block speaks of, where every record in it verifies.
 fn last_of(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     dir: &Path,
     below: &str,
     name: &str,

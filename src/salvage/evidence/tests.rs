@@ -1,3 +1,4 @@
+use crate::env::ReadFiles;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

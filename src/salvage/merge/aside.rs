@@ -9,7 +9,7 @@ use super::super::write::Sealing;
 use super::Copy;
 use super::rules::Union;
 use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, block_context};
-use crate::env::{Entropy, FileSystem, IoError};
+use crate::env::{Entropy, IoError, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 
@@ -88,7 +88,7 @@ impl Aside<'_> {
     /// Puts the gaps of all copies aside; returns how many entries the quarantine file has.
     pub(super) fn finish(
         self,
-        fs: &dyn FileSystem,
+        fs: &dyn ReadFiles,
         copies: &[Copy],
         union: &Union,
     ) -> Result<u64, SalvageError> {

@@ -20,7 +20,7 @@ use super::super::survey::survey;
 use super::rules::{Union, united};
 use super::weave::next_seq;
 use super::{Copy, MergeSource, Merging, Source, sources_of};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::headers::identity_of;
 use crate::format::meta::{SourceMeta, StreamMeta};
@@ -60,7 +60,7 @@ enum Kind {
 
 /// Looks at the relatives of the stream whose configuration is `origin`, mirrors first.
 pub(super) fn survey_all(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     sources: &[MergeSource],
     origin: &StreamMeta,
     options: &Options,
@@ -123,7 +123,7 @@ impl Relative {
     /// Its messages as they were in the origin, in the order they have there; of those that were taken only these.
     fn reader<'a>(
         &'a self,
-        fs: &'a dyn FileSystem,
+        fs: &'a dyn ReadFiles,
         origin: &'a StreamMeta,
         only: Option<&'a SeqSet>,
     ) -> Result<Reader<'a>, SalvageError> {
@@ -145,7 +145,7 @@ impl Relative {
     /// What is taken of it.
     pub(super) fn taken_from<'a>(
         &'a self,
-        fs: &'a dyn FileSystem,
+        fs: &'a dyn ReadFiles,
         origin: &'a StreamMeta,
     ) -> Result<Box<dyn Source + 'a>, SalvageError> {
         Ok(Box::new(self.reader(fs, origin, Some(&self.taken))?))

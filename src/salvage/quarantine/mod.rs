@@ -137,13 +137,14 @@ impl<'a> Writer<'a> {
 ///
 /// [`SalvageError::Io`] where the file cannot be written. A block that can no longer be read leaves nothing to keep.
 pub(super) fn put_aside(
+    fs: &dyn FileSystem,
     blocks: &Blocks<'_>,
     found: &Survey,
     dir: &Path,
     left_out: &SeqSet,
 ) -> Result<u64, SalvageError> {
     let evidence = &found.gathered.evidence;
-    let mut writer = Writer::new(blocks.fs, dir, evidence.name.as_bytes(), &evidence.account);
+    let mut writer = Writer::new(fs, dir, evidence.name.as_bytes(), &evidence.account);
     let server = blocks.keys.current.as_ref();
     let server = server.or(blocks.keys.previous.as_ref());
     put_aside_into(blocks, found, server, &mut writer)?;

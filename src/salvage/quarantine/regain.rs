@@ -15,7 +15,7 @@ use super::super::witness::Subjects;
 use super::Gone;
 use super::codec::{Entry, EntryKind, QuarantineFault, Reader, decode_gone};
 use crate::crypto::{BlockCipher, block_context};
-use crate::env::FileSystem;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::record::{RecordKind, RecordRef, parse_at};
@@ -70,7 +70,7 @@ struct Item {
 /// [`SalvageError::Io`], [`SalvageError::Quarantine`] where it is not a quarantine file, or one of another stream. A file that
 /// cannot be read to its end gives what came before.
 pub fn regain(
-    fs: &dyn FileSystem,
+    fs: &dyn ReadFiles,
     path: &Path,
     found: &Survey,
     options: &Options,

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::layout::{Layout, Touched};
 use super::random::derive;
 use super::workload::{Access, Store};
-use crate::env::{FileSystem, IoError};
+use crate::env::{FileSystem, IoError, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::recovery::StreamDir;
 
@@ -34,7 +34,7 @@ pub struct Target<'a> {
     /// Where its records lie, undamaged.
     pub layout: &'a Layout,
     /// The same directory at an earlier moment, for what brings old bytes back.
-    pub older: Option<&'a dyn FileSystem>,
+    pub older: Option<&'a dyn ReadFiles>,
     /// Keys, for what leaves half of a purge behind.
     pub access: &'a Access,
     /// Sequences of the messages the store holds.
@@ -49,7 +49,7 @@ impl<'a> Target<'a> {
             files,
             stream: &store.stream,
             layout,
-            older: store.older.as_ref().map(|older| older as &dyn FileSystem),
+            older: store.older.as_ref().map(|older| older as &dyn ReadFiles),
             access: &store.access,
             live: store.reference.live(),
         }

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::score::LedgerScore;
@@ -13,10 +12,10 @@ use crate::env::IoError;
 use crate::env::memory::MemoryFileSystem;
 use crate::format::seqset::SeqSet;
 use crate::report::Ledger;
-use crate::testing::SweepError;
 use crate::testing::damage::{Damage, DamageKind, Target};
 use crate::testing::random::{Random, derive};
 use crate::testing::score::write_tree;
+use crate::testing::sweep::{SweepError, run_cases};
 use crate::testing::workload::StoreKind;
 
 /// Steps of the shortest history, and by how many a longer one may exceed it.
@@ -128,44 +127,18 @@ impl HistoryRun<'_> {
         progress: &(dyn Fn(u64) + Sync),
         cancel: &AtomicBool,
     ) -> Result<Vec<HistoryCase>, SweepError> {
-        let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let found: Mutex<Vec<HistoryCase>> = Mutex::new(Vec::new());
-        let failed: Mutex<Option<String>> = Mutex::new(None);
-        let work = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let stop = cancel.load(Ordering::Relaxed) || failed.lock().is_some();
-                if index >= self.count || stop {
-                    return;
-                }
-                let number = self.first + index;
-                match self.case(number) {
-                    Ok(case) => found.lock().push(case),
-                    Err(why) => {
-                        failed.lock().get_or_insert(format!("case {number}: {why}"));
-                    }
-                }
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            }
-        };
-        let scope = crossbeam::thread::scope(|scope| {
-            for _ in 1..self.threads.max(1) {
-                scope.spawn(|_| work());
-            }
-            work();
-        });
-        if scope.is_err() {
-            return Err(SweepError::Failed("an account panicked".into()));
-        }
-        if let Some(why) = failed.into_inner() {
-            return Err(SweepError::Failed(why));
-        }
-        if cancel.load(Ordering::Relaxed) {
-            return Err(SweepError::Cancelled);
-        }
-        let mut found = found.into_inner();
-        found.sort_unstable_by_key(|case| case.number);
-        Ok(found)
+        let numbers: Vec<u64> = (0..self.count).map(|nth| self.first + nth).collect();
+        let watch = (progress, cancel);
+        run_cases(
+            &numbers,
+            self.threads,
+            watch,
+            "an account panicked",
+            |number| {
+                let case = self.case(number);
+                case.map_err(|why| format!("case {number}: {why}"))
+            },
+        )
     }
 
     /// The history of a case and the damaged files, to be looked at.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::env::FileSystem as _;
+use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::testing::recoverers::ServerPolicy;
 use crate::testing::workload::tests::small;

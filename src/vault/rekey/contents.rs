@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -13,6 +13,7 @@ use super::RekeyError;
 use crate::crypto::{BlockCipher, open_sealed};
 use crate::env::{Entropy, FileKind, FileSystem, LOCK_FILE_NAME};
 use crate::format::names::{BlockFile, block_number};
+use crate::parallel::Crew;
 use crate::recovery::options::Options;
 use crate::recovery::{Phase, Progress, StreamDir, UNDO_AREA, Watch};
 use crate::salvage::evidence::{
@@ -183,37 +184,18 @@ impl Store<'_, '_> {
 
     /// Reads blocks in parallel: each is independent, and of each only one is in memory per thread.
     fn blocks(&self, numbers: &[u32]) -> Result<(), RekeyError> {
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let failed = Mutex::new(None);
-        let work = || {
-            while failed.lock().is_none() {
-                let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                    break;
-                };
-                if let Err(error) = self.block(*number) {
-                    failed.lock().get_or_insert(error);
-                }
-                (self.reading.watch.progress)(Progress {
-                    phase: match self.writer {
-                        Some(_) => Phase::Apply,
-                        None => Phase::Verify,
-                    },
-                    done: done.fetch_add(1, Ordering::Relaxed) as u64 + 1,
-                    total: numbers.len() as u64,
-                });
-            }
-        };
-        let threads = self.reading.options.threads.min(numbers.len());
-        if threads <= 1 {
-            work();
-        } else {
-            std::thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(work);
-                }
+        let tell = |done| {
+            (self.reading.watch.progress)(Progress {
+                phase: match self.writer {
+                    Some(_) => Phase::Apply,
+                    None => Phase::Verify,
+                },
+                done: done as u64,
+                total: numbers.len() as u64,
             });
-        }
-        failed.into_inner().map_or(Ok(()), Err)
+        };
+        let crew = Crew::of(self.reading.options.threads).telling(&tell);
+        crew.map(numbers, |number| self.block(*number)).map(|_| ())
     }
 
     fn block(&self, number: u32) -> Result<(), RekeyError> {

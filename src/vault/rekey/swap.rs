@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::dirs_in;
 use super::RekeyError;
-use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, temporary_path};
+use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, ReadFiles, temporary_path};
 use crate::recovery::{REKEY_DIR, StreamDir};
 
 /// Within it, the logs of raft groups; no stream's name begins with a dot.
@@ -214,7 +214,7 @@ impl Place {
         Ok(())
     }
 
-    fn keeps_old(&self, fs: &dyn FileSystem) -> bool {
+    fn keeps_old(&self, fs: &dyn ReadFiles) -> bool {
         let text = fs.read(&self.journal, JOURNAL_MAX).unwrap_or_default();
         serde_json::from_slice(&text).is_ok_and(|journal: Journal| journal.keep_old)
     }
@@ -225,7 +225,7 @@ impl Place {
     }
 }
 
-fn is_dir(fs: &dyn FileSystem, path: &Path) -> Result<bool, IoError> {
+fn is_dir(fs: &dyn ReadFiles, path: &Path) -> Result<bool, IoError> {
     match fs.metadata(path) {
         Ok(metadata) => Ok(metadata.kind == FileKind::Dir),
         Err(error) if error.is_not_found() => Ok(false),
@@ -239,7 +239,7 @@ fn is_dir(fs: &dyn FileSystem, path: &Path) -> Result<bool, IoError> {
 /// # Errors
 ///
 /// [`IoError`] where a directory cannot be listed.
-pub fn interrupted(fs: &dyn FileSystem, path: &Path) -> Result<Vec<StreamDir>, IoError> {
+pub fn interrupted(fs: &dyn ReadFiles, path: &Path) -> Result<Vec<StreamDir>, IoError> {
     let mut found = Vec::new();
     let mut account_dirs = vec![path.to_owned()];
     for dir in [path.to_owned(), path.join("jetstream")] {

@@ -1,3 +1,4 @@
+use crate::env::ReadFiles;
 mod crash;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,11 @@ use crate::env::memory::Fault;
 use crate::env::{IoError, Operation};
 use crate::recovery::undo::area_state;
 
-/// Runs `inspect` on the disk as it lies after a death at every call of applying, with the number of
-/// the call.
+/// Mixtures of what was not synced that are tried at every call.
+const MIXTURES: u64 = 3;
+
+/// Runs `inspect` on every disk that may be left where the process or the machine stops at a call of applying, with the number
+/// of the call.
 fn at_every_death(
     before: &MemoryFileSystem,
     changes: &[Change],
@@ -21,7 +24,9 @@ fn at_every_death(
             let fs = before.fork();
             fs.inject(Fault::Crash { number, written });
             let _ = apply_to(&fs, changes, keys, undoable);
-            inspect(fs.fork(), number);
+            for left in fs.crash_images(number as u64, MIXTURES) {
+                inspect(left, number);
+            }
         }
     }
 }
@@ -63,13 +68,14 @@ fn undo_may_die_anywhere_too() {
                     written: Some(2),
                 });
                 let _ = undo(&fs, dir());
-                let fs = fs.fork();
-                undone(&fs);
-                assert_eq!(
-                    snapshot(&fs),
-                    expected,
-                    "{name}, calls {number} and {second}"
-                );
+                for fs in fs.crash_images(second as u64, 1) {
+                    undone(&fs);
+                    assert_eq!(
+                        snapshot(&fs),
+                        expected,
+                        "{name}, calls {number} and {second}"
+                    );
+                }
             }
         };
         at_every_death(&before, &changes, &keys, true, |left, number| {

@@ -1,72 +1,9 @@
 //! The process dies, or power goes, at every single call.
 
 use super::*;
-use crate::env::memory::{Call, Fault};
+use crate::env::ReadFiles;
+use crate::env::memory::{Fault, Unsynced};
 use crate::env::{IoError, Operation};
-
-/// What power going leaves of `image`, the disk right after `calls`: files without a sync are empty, names without a sync
-/// of their directory are gone, renames without one have not happened.
-fn without_power(image: &MemoryFileSystem, calls: &[Call]) {
-    let (mut files, mut names) = (Vec::<PathBuf>::new(), Vec::<PathBuf>::new());
-    let mut renames: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let follow = |paths: &mut Vec<PathBuf>, from: &Path, to: &Path| {
-        for path in paths {
-            if let Ok(rest) = path.strip_prefix(from) {
-                *path = to.join(rest);
-            }
-        }
-    };
-    for call in calls {
-        let path = call.path.clone();
-        match call.operation {
-            Operation::WriteInPlace => {
-                files.push(path.clone());
-                names.push(path);
-            }
-            Operation::Copy | Operation::LinkOrCopy => names.push(call.to.clone().unwrap()),
-            Operation::CreateDirAll => names.extend(
-                path.ancestors()
-                    .skip(1)
-                    .map(Path::to_owned)
-                    .chain([path.clone()])
-                    .filter(|dir| dir.to_string_lossy().contains("jetsam_rekey")),
-            ),
-            Operation::SyncFile => files.retain(|file| *file != path),
-            Operation::SyncDir => {
-                names.retain(|name| name.parent() != Some(&path));
-                renames.retain(|(from, to)| {
-                    from.parent() != Some(&path) && to.parent() != Some(&path)
-                });
-            }
-            Operation::Rename => {
-                let to = call.to.clone().unwrap();
-                follow(&mut files, &path, &to);
-                follow(&mut names, &path, &to);
-                renames.push((path, to));
-            }
-            Operation::RemoveDirAll | Operation::RemoveFile => {
-                files.retain(|file| !file.starts_with(&path));
-                names.retain(|name| !name.starts_with(&path));
-            }
-            _ => {}
-        }
-    }
-    for (from, to) in renames.iter().rev() {
-        image.rename(to, from).unwrap();
-        follow(&mut files, to, from);
-        follow(&mut names, to, from);
-    }
-    for file in files {
-        image.write_in_place(&file, b"").unwrap();
-    }
-    for name in names {
-        match image.metadata(&name).map(|metadata| metadata.kind) {
-            Ok(FileKind::Dir) => image.remove_dir_all(&name).unwrap(),
-            Ok(_) => image.remove_file(&name).unwrap(),
-            Err(error) => assert!(error.is_not_found()),
-        }
-    }
-}
 
 /// Everything below the stream's directory is the old store or the new one, and nothing in between.
 fn is_old_or_new(
@@ -130,8 +67,8 @@ fn at_every_death(
     assert!(matches!(outcome, RekeyOutcome::Rekeyed), "{outcome:?}");
     let calls = whole.calls();
     assert!(calls.len() > 30);
-    for number in 0..calls.len() {
-        let writes = calls[number].length.is_some();
+    for (number, call) in calls.iter().enumerate() {
+        let writes = call.length.is_some();
         for written in [None, Some(3)] {
             if written.is_some() && !writes {
                 continue;
@@ -140,13 +77,9 @@ fn at_every_death(
             fs.inject(Fault::Crash { number, written });
             let report = run(&fs, stream, options, target);
             assert!(matches!(report.outcome, RekeyOutcome::Refused(_)));
-            inspect(fs.fork(), &format!("call {number}: {:?}", calls[number]));
-            let image = fs.fork();
-            without_power(&image, &calls[..number]);
-            inspect(
-                image.fork(),
-                &format!("power, call {number}: {:?}", calls[number]),
-            );
+            for (nth, image) in fs.crash_images(number as u64, 1).into_iter().enumerate() {
+                inspect(image, &format!("call {number}: {:?}, image {nth}", call));
+            }
         }
     }
 }
@@ -199,18 +132,21 @@ fn the_second_call_may_die_anywhere_too() {
             let whole = left.fork();
             run(&whole, &stream, &options, &target);
             let calls = whole.calls();
-            for second in 0..calls.len() {
+            for (second, call) in calls.iter().enumerate() {
                 let fs = left.fork();
                 fs.inject(Fault::Crash {
                     number: second,
-                    written: calls[second].length.map(|_| 2),
+                    written: call.length.map(|_| 2),
                 });
                 run(&fs, &stream, &options, &target);
-                let image = fs.fork();
-                // Every third time power goes with it.
-                if second % 3 == 0 {
-                    without_power(&image, &calls[..second]);
-                }
+                // Every third time only the process dies.
+                let image = match second % 3 {
+                    0 => fs.crash_image(Unsynced::Torn {
+                        seed: second as u64,
+                    }),
+                    1 => fs.crash_image(Unsynced::Dropped),
+                    _ => fs.fork(),
+                };
                 let report = run(&image, &stream, &options, &target);
                 assert!(
                     matches!(

@@ -1,0 +1,194 @@
+//! The one worker loop: items taken off a shared counter by some threads, so that a slow one holds nobody up.
+//!
+//! Results come in the order of the items, whatever the number of threads. The threads are gone when a call returns.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+/// How many threads work, who is told of it and who may stop them.
+#[derive(Clone, Copy)]
+pub(crate) struct Crew<'a> {
+    threads: usize,
+    cancel: Option<&'a AtomicBool>,
+    finished: Option<&'a (dyn Fn(usize) + Sync)>,
+}
+
+impl<'a> Crew<'a> {
+    /// So many threads; as many as there are items are enough.
+    pub(crate) fn of(threads: usize) -> Self {
+        Crew {
+            threads,
+            cancel: None,
+            finished: None,
+        }
+    }
+
+    /// Takes no further item once `cancel` is set. The caller asks it himself afterwards: what was done until then comes back.
+    pub(crate) fn until(self, cancel: &'a AtomicBool) -> Self {
+        Crew {
+            cancel: Some(cancel),
+            ..self
+        }
+    }
+
+    /// Calls `finished` after each item, from any thread, with the number of those done.
+    pub(crate) fn telling(self, finished: &'a (dyn Fn(usize) + Sync)) -> Self {
+        Crew {
+            finished: Some(finished),
+            ..self
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel
+            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
+
+    /// Does `job` on every item and returns the results in the order of the items.
+    ///
+    /// # Errors
+    ///
+    /// The first, by the order of the items: the same with any number of threads, for what comes before a failed item is done.
+    pub(crate) fn map<T: Sync, R: Send, E: Send>(
+        self,
+        items: &[T],
+        job: impl Fn(&T) -> Result<R, E> + Sync,
+    ) -> Result<Vec<R>, E> {
+        let done = self.map_with(items, || (), |(), item| job(item));
+        done.map(|(results, _)| results)
+    }
+
+    /// As [`Crew::map`], each thread with a worker of its own that it keeps from item to item: buffers, sums. The workers come
+    /// back too, in no particular order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Crew::map`].
+    pub(crate) fn map_with<T: Sync, W: Send, R: Send, E: Send>(
+        self,
+        items: &[T],
+        worker: impl Fn() -> W + Sync,
+        job: impl Fn(&mut W, &T) -> Result<R, E> + Sync,
+    ) -> Result<(Vec<R>, Vec<W>), E> {
+        let next = AtomicUsize::new(0);
+        let finished = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let outcomes: Mutex<Vec<Option<Result<R, E>>>> =
+            Mutex::new(items.iter().map(|_| None).collect());
+        let workers = Mutex::new(Vec::new());
+        let work = || {
+            let mut worker = worker();
+            while !failed.load(Ordering::Relaxed) && !self.is_cancelled() {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { break };
+                let outcome = job(&mut worker, item);
+                if outcome.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                if let Some(slot) = outcomes.lock().get_mut(at) {
+                    *slot = Some(outcome);
+                }
+                let count = finished.fetch_add(1, Ordering::Relaxed) + 1;
+                if let Some(tell) = self.finished {
+                    tell(count);
+                }
+            }
+            workers.lock().push(worker);
+        };
+        on_threads(self.threads.clamp(1, items.len().max(1)), &work);
+        let outcomes = outcomes.into_inner().into_iter().flatten();
+        let results = outcomes.collect::<Result<Vec<R>, E>>()?;
+        Ok((results, workers.into_inner()))
+    }
+}
+
+/// Runs `work` on so many threads at once, one of them the caller's. A panic there is our own mistake, and passed on.
+fn on_threads(threads: usize, work: &(dyn Fn() + Sync)) {
+    if threads == 1 {
+        return work();
+    }
+    let joined = crossbeam::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
+    if let Err(panic) = joined {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_order_of_the_items_with_any_number_of_threads() {
+        let items: Vec<u64> = (0..500).collect();
+        let expected: Vec<u64> = items.iter().map(|item| item * 3).collect();
+        for threads in [0, 1, 2, 8, 1000] {
+            let told = AtomicUsize::new(0);
+            let tell = |count| _ = told.fetch_max(count, Ordering::Relaxed);
+            let crew = Crew::of(threads).telling(&tell);
+            let tripled: Result<_, ()> = crew.map(&items, |item| Ok(item * 3));
+            assert_eq!(tripled.as_deref(), Ok(&expected[..]));
+            assert_eq!(told.into_inner(), 500);
+        }
+        let none: Result<Vec<u64>, ()> = Crew::of(4).map(&[], |item: &u64| Ok(*item));
+        assert_eq!(none, Ok(Vec::new()));
+    }
+
+    #[test]
+    fn every_worker_comes_back_with_what_it_summed_up() {
+        let items: Vec<u64> = (1..=100).collect();
+        for threads in [1, 3] {
+            let (_, workers) = Crew::of(threads)
+                .map_with(
+                    &items,
+                    || 0,
+                    |sum, item| {
+                        *sum += item;
+                        Ok::<(), ()>(())
+                    },
+                )
+                .unwrap();
+            assert_eq!(workers.len(), threads);
+            assert_eq!(workers.iter().sum::<u64>(), 5050);
+        }
+    }
+
+    #[test]
+    fn an_error_stops_the_others_and_the_first_in_order_is_told() {
+        let items: Vec<u64> = (0..10_000).collect();
+        let done = AtomicUsize::new(0);
+        let outcome: Result<Vec<()>, u64> = Crew::of(4).map(&items, |item| {
+            done.fetch_add(1, Ordering::Relaxed);
+            match item % 10 {
+                7 => Err(*item),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(outcome, Err(7));
+        assert!(done.into_inner() < 10_000);
+    }
+
+    #[test]
+    fn what_was_done_before_a_cancel_comes_back() {
+        let cancel = AtomicBool::new(false);
+        let items: Vec<u64> = (0..100).collect();
+        let crew = Crew::of(1).until(&cancel);
+        let done: Result<Vec<u64>, ()> = crew.map(&items, |item| {
+            cancel.store(*item == 4, Ordering::Relaxed);
+            Ok(*item)
+        });
+        assert_eq!(done, Ok(vec![0, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    #[should_panic(expected = "ours")]
+    fn a_panic_is_passed_on() {
+        let items = [1, 2, 3, 4];
+        let _: Result<Vec<()>, ()> = Crew::of(2).map(&items, |_| panic!("ours"));
+    }
+}
