@@ -20,6 +20,8 @@ pub struct How {
     pub quick: bool,
     /// Whether the deleted sequences can be listed one by one.
     pub deleted: bool,
+    /// Whether every step reads its blocks itself.
+    pub careful: bool,
 }
 
 pub fn options(ask: &Ask, how: How) -> Options {
@@ -27,6 +29,7 @@ pub fn options(ask: &Ask, how: How) -> Options {
     let mut options = Options::new(how.now_ns);
     options.threads = how.threads;
     options.quick = how.quick;
+    options.careful = how.careful;
     options.keys = Keys {
         current: key(&ask.key),
         previous: key(&ask.prev_key),

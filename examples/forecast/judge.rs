@@ -54,6 +54,7 @@ pub fn how_at(now_ns: i64) -> How {
         threads: 2,
         quick: false,
         deleted: false,
+        careful: false,
     }
 }
 

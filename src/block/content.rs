@@ -99,9 +99,7 @@ pub fn decode(
 /// Whether a parsed record's stored hash is the hash of what it covers.
 #[must_use]
 pub fn verifies(record: &RecordRef, content: &[u8], hash_key: &HashKey) -> bool {
-    let mut hashes = Vec::with_capacity(1);
-    hash_key.hash_run(content, std::slice::from_ref(record), &mut hashes);
     record
         .stored_hash(content)
-        .is_some_and(|stored| hashes.first() == Some(&stored))
+        .is_some_and(|stored| stored == hash_key.hash_record(content, record))
 }

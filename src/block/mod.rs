@@ -4,5 +4,8 @@
 //! blocks, of state files or of stores.
 
 pub mod content;
+pub mod lookback;
+pub mod scan;
 pub mod slots;
 pub mod walk;
+pub mod windows;

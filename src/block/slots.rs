@@ -143,7 +143,12 @@ fn take(out: &mut BlockIndex, record: &RecordRef, seq: u64, content: &[u8], empt
 /// enough; servers before 2.14.10 and 2.15.3 want a value on it.
 #[must_use]
 pub fn timer_headers(block: &[u8], empty_counts: bool) -> (bool, bool) {
-    let present = headers::present(block);
+    timers_among(headers::present(block), block, empty_counts)
+}
+
+/// As [`timer_headers`], where [`headers::present`] was asked already.
+#[must_use]
+pub fn timers_among(present: headers::Present, block: &[u8], empty_counts: bool) -> (bool, bool) {
     let holds = |name| {
         if empty_counts {
             headers::has_line(block, name)

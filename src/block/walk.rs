@@ -62,6 +62,9 @@ pub struct Walked {
     pub deleted: SeqSet,
     /// Tombstones in file order: sequence, with whatever flag bits are left in it.
     pub tombstones: Vec<u64>,
+    /// The highest tombstone that lies before every message or is about one before them all: while the stream reaches down
+    /// to it the block has to stay.
+    pub highest_prior: Option<u64>,
     /// Hash of the last good record, if there was one.
     pub checksum: Option<[u8; 8]>,
     /// The first bad record, where the walk ended early.
@@ -79,6 +82,17 @@ pub struct Walked {
     pub erased_count: u64,
     /// Sequences filled into the deleted set because no record stands for them.
     pub gap_count: u64,
+}
+
+impl Walked {
+    /// Whether the block is plainly sound: every record verifies, sequences rise, nothing was erased, and nothing was known
+    /// of it beforehand. Unlike a plain one it may be without a message.
+    #[must_use]
+    pub fn is_plainly_sound(&self) -> bool {
+        self.fault.is_none()
+            && (self.plain
+                || self.messages == 0 && self.erased_count == 0 && self.backward_count == 0)
+    }
 }
 
 /// Receives the records of a walk as they are judged.
@@ -117,12 +131,7 @@ fn walk_runs<S: Sink>(
 ) -> Walked {
     let mut walker = Walker::new(known);
     while runs.next_run(run) {
-        for record in &run.records {
-            walker.record(record, content, sink);
-        }
-        if let Some(record) = run.records.last() {
-            walker.out.checksum = record.stored_hash(content).map(u64::to_le_bytes);
-        }
+        walker.run(run, content, sink);
         if let Some(fault) = &run.fault {
             walker.out.fault = Some(fault.clone());
             break;
@@ -136,7 +145,9 @@ fn walk_runs<S: Sink>(
     walker.finish(end)
 }
 
-struct Walker {
+/// A walk that is handed its records run by run.
+#[derive(Debug)]
+pub(super) struct Walker {
     out: Walked,
     rules: WalkRules,
     known_last_seq: u64,
@@ -150,7 +161,7 @@ struct Walker {
 }
 
 impl Walker {
-    fn new(known: Known) -> Self {
+    pub fn new(known: Known) -> Self {
         let has_deleted = !known.deleted.is_empty();
         let plain = known.first_seq == 0 && !has_deleted;
         Walker {
@@ -170,12 +181,30 @@ impl Walker {
         }
     }
 
+    /// Takes in the sound records of a run; `content` is what they were parsed from.
+    pub fn run<S: Sink>(&mut self, run: &Run, content: &[u8], sink: &mut S) {
+        for record in &run.records {
+            self.record(record, content, sink);
+        }
+        if let Some(record) = run.records.last() {
+            self.out.checksum = record.stored_hash(content).map(u64::to_le_bytes);
+        }
+    }
+
+    /// Whether the records so far were the plain case.
+    pub fn is_plain(&self) -> bool {
+        self.out.plain
+    }
+
     #[inline]
     fn record<S: Sink>(&mut self, record: &RecordRef, content: &[u8], sink: &mut S) {
         if record.kind() == crate::format::record::RecordKind::Tombstone {
             // Bit 63 stays where both flags are set: the reference keeps it too.
             let seq = record.sequence_bits() & !(1 << 62);
             self.out.tombstones.push(seq);
+            if !self.first_fixed || seq < self.out.first_seq {
+                self.out.highest_prior = self.out.highest_prior.max(Some(seq));
+            }
             let highest = self.rules.highest_tombstone;
             if self
                 .telling_tombstone
@@ -248,7 +277,7 @@ impl Walker {
         self.out.last_ts = timestamp_ns;
     }
 
-    fn finish(mut self, end: u64) -> Walked {
+    pub fn finish(mut self, end: u64) -> Walked {
         self.out.end = end;
         if self.out.fault.is_some() && self.known_last_seq > self.out.last_seq {
             self.out.lost = Some((self.out.last_seq + 1, self.known_last_seq));

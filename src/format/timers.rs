@@ -9,8 +9,8 @@ use std::fmt;
 
 use super::varint::{ReadFault, Reader, put_uvarint, put_varint};
 
-/// Length of the header: version, count, stamp.
-const HEADER_LENGTH: usize = 17;
+/// Length of the header of either file: version, count, stamp.
+pub const HEADER_LENGTH: usize = 17;
 const VERSION: u8 = 1;
 const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
 /// The server's timer wheel has 4096 slots of one second.
@@ -213,6 +213,14 @@ fn read_entries<T>(
         entries.push(found);
     }
     Ok((entries, stamp))
+}
+
+/// The stamp in the header of either file: the first sequence that the file does not reflect. `None` where it is not such a
+/// header.
+#[must_use]
+pub fn stamp_of(header: &[u8]) -> Option<u64> {
+    let (_, _, stamp) = read_header(header).ok()?;
+    Some(stamp)
 }
 
 /// Reads the header: the rest, the announced number of entries, the stamp.

@@ -15,7 +15,10 @@
 //!    messages were deleted since the index, nothing tells which of the two it was; nor where a block held several
 //!    messages of which newer ones of their subjects took some; nor where a block written since was rewritten, and its
 //!    tombstones with it.
-//! 5. Without an index a missing sequence is named by its neighbours alone. See [`Holes`].
+//! 5. What a rule of the stream may have removed since, by something that is not left, cannot be told: what a limit removes
+//!    where as much was stored as can have been ([`Replayed::perhaps`]), what newer values of a subject or acknowledgements take,
+//!    the rest of a block whose first message was old enough to go, and anything where the configuration is not known.
+//! 6. Without an index a missing sequence is named by its neighbours alone. See [`Holes`].
 
 mod acks;
 pub mod replay;
@@ -23,7 +26,9 @@ pub mod replay;
 mod tests;
 
 pub use acks::{Consumer, acknowledged};
-pub use replay::{Checkpoint, Limits, Replay, Replayed, Rollup, Stored, subject_id};
+pub use replay::{
+    Checkpoint, Hole, Limits, ListedBlock, Replay, Replayed, Rollup, Stored, subject_id,
+};
 
 use std::collections::BTreeMap;
 
@@ -68,7 +73,8 @@ pub struct FileSaid<'a> {
 impl FileSaid<'_> {
     /// Those of `seqs` that stand between two sound records which follow each other, or before the one with which the file
     /// begins.
-    fn left_out(&self, seqs: &SeqSet) -> SeqSet {
+    #[must_use]
+    pub fn left_out(&self, seqs: &SeqSet) -> SeqSet {
         let Some(last) = self.records.last() else {
             return SeqSet::new();
         };
@@ -134,6 +140,8 @@ pub struct Witnesses<'a> {
     pub per_subject: u64,
     /// Whether acknowledgements remove messages.
     pub acks_remove: bool,
+    /// Whether the configuration is known: without it nothing tells what the stream removes.
+    pub rules_known: bool,
 }
 
 /// Draws up the account. [`Ledger::returning`] and [`Ledger::endangered`] are left to whoever knows the server's judgement.
@@ -234,18 +242,21 @@ fn settle_unlisted(witnesses: &Witnesses<'_>, ledger: &mut Ledger) {
     named.remove_range(0..=last);
     remove_all(&mut named, witnesses.found);
     ledger.remove(Removal::Tombstone, &named);
-    for (removal, seqs) in &witnesses.replayed.removed {
-        // A limit that took a message has taken everything older.
-        if *removal == Removal::Limit
-            && let Some(reach) = seqs.last()
-        {
-            let mut taken = within(&witnesses.holes.lost, 0..=reach);
-            taken.union_with(&within(&witnesses.holes.unknown, 0..=reach));
-            remove_all(&mut taken, &named);
-            ledger.remove(Removal::Limit, &taken);
-            named.union_with(&taken);
-        }
-    }
+    // A limit that took a message has taken everything older, and so has one that left no room for it.
+    let replayed = witnesses.replayed;
+    let by_limit = replayed.removed.get(&Removal::Limit);
+    let taken_to = by_limit.and_then(SeqSet::last).unwrap_or(0);
+    let reach = taken_to.max(replayed.full_from.saturating_sub(1));
+    let mut taken = within(&witnesses.holes.lost, 0..=reach);
+    taken.union_with(&within(&witnesses.holes.unknown, 0..=reach));
+    remove_all(&mut taken, &named);
+    remove_all(&mut taken, witnesses.found);
+    ledger.remove(Removal::Limit, &taken);
+    named.union_with(&taken);
+    let mut purged = within(&witnesses.holes.unknown, 0..=witnesses.purged.unwrap_or(0));
+    remove_all(&mut purged, &named);
+    ledger.remove(Removal::Purge, &purged);
+    named.union_with(&purged);
     let acked = difference(
         &intersection(&witnesses.holes.unknown, witnesses.acked),
         &named,
@@ -253,9 +264,15 @@ fn settle_unlisted(witnesses: &Witnesses<'_>, ledger: &mut Ledger) {
     ledger.remove(Removal::Ack, &acked);
     named.union_with(&acked);
     named.union_with(witnesses.found);
-    let lost = difference(&witnesses.holes.lost, &named);
+    let mut lost = difference(&witnesses.holes.lost, &named);
+    let perhaps = match witnesses.rules_known {
+        true => intersection(&lost, &replayed.perhaps),
+        false => lost.clone(),
+    };
+    remove_all(&mut lost, &perhaps);
     named.union_with(&lost);
     ledger.lost.union_with(&lost);
+    ledger.unknown.union_with(&perhaps);
     let unknown = difference(&witnesses.holes.unknown, &named);
     ledger.unknown.union_with(&unknown);
 }
@@ -293,6 +310,8 @@ impl Gone<'_> {
             }
             let purged = within(&self.left, 0..=witnesses.purged.unwrap_or(0));
             self.leave_open(&purged, ledger);
+            let perhaps = self.perhaps_removed();
+            self.leave_open(&perhaps, ledger);
         }
         ledger.lost.union_with(&self.left);
     }
@@ -301,6 +320,28 @@ impl Gone<'_> {
         let seqs = intersection(&self.left, seqs);
         ledger.remove(removal, &seqs);
         remove_all(&mut self.left, &seqs);
+    }
+
+    /// What the rules of the stream may have removed since the index was written, by what was stored, acknowledged or said in
+    /// places that cannot be read.
+    fn perhaps_removed(&self) -> SeqSet {
+        let witnesses = self.witnesses;
+        // Of a newer value, or of an acknowledgement, there may be nothing left.
+        let leaves_nothing = witnesses.acks_remove || witnesses.per_subject > 0;
+        let stale = self.index.standing == Standing::Stale;
+        if stale && (leaves_nothing || !witnesses.rules_known) {
+            return self.left.clone();
+        }
+        let mut perhaps = intersection(&self.left, &witnesses.replayed.perhaps);
+        if let Some(age) = witnesses.age {
+            for entry in &self.index.state.blocks {
+                let oldest_ns = entry.first_time_ns.saturating_add(age.max_age_ns);
+                if oldest_ns <= age.latest_ns {
+                    perhaps.union_with(&self.of_block(entry));
+                }
+            }
+        }
+        perhaps
     }
 
     /// Whether tombstones show that messages were deleted since the index was written.
@@ -402,12 +443,21 @@ impl Gone<'_> {
         let last = entry.last_sequence.min(self.index.state.last_sequence);
         let here = within(self.index.counted, entry.first_sequence..=last);
         // Of those that were taken, some are there, and some were deleted first.
-        let known = self.witnesses.replayed.removed.get(&Removal::SubjectLimit);
-        let known = known.map_or(0, |seqs| intersection(seqs, &here).len());
+        let mut known = intersection(self.witnesses.tombstones, &here);
+        for removed in self.witnesses.replayed.removed.values() {
+            known.union_with(&intersection(removed, &here));
+        }
+        let known = known.len();
         let missing = self.of_block(entry).len();
-        match taken.saturating_sub(known) {
+        // Of several values newer ones may have gone before the older.
+        let exact = self.witnesses.per_subject == 1;
+        match if exact {
+            taken.saturating_sub(known)
+        } else {
+            taken
+        } {
             0 if !perhaps => Superseded::None,
-            more if more >= missing => Superseded::All,
+            more if exact && more >= missing => Superseded::All,
             _ => Superseded::Some,
         }
     }

@@ -1,8 +1,16 @@
 //! The log of a stream played again in file order: what its limits took, which leave no tombstone.
 //!
 //! A block is written in the order of events, and blocks in the order of their numbers. So the same stores, tombstones and
-//! limits, taken in that order, remove the same messages. What was compacted away since is not seen again, and removes
-//! nothing; the replay then says too little, never too much, as long as the limits are those under which the log was written.
+//! limits, taken in that order, remove the same messages, as long as the limits are those under which the log was written.
+//!
+//! Where the log has holes several pasts are possible, and the log is played twice. In the one that removes *least* a hole held
+//! as many tombstones as fit, what was left out of a rewritten block had gone at once, and of a message without a record no more
+//! is known than the sum of its block leaves: what this past removes was removed in every one. In the one that removes *most*
+//! everything that can have been stored was, and weighed as much as it can. Between the two nothing tells.
+
+#[cfg(test)]
+mod tests;
+mod weights;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -10,12 +18,19 @@ use std::hash::{DefaultHasher, Hasher};
 use rustc_hash::FxHashMap;
 
 use crate::format::headers;
+use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::meta::{Discard, StreamMeta};
 use crate::format::seqset::SeqSet;
+use crate::format::sets::remove_all;
 use crate::report::Removal;
+pub use weights::ListedBlock;
+use weights::Weights;
 
 /// A replay that would have to remember more messages than this gives up and removes nothing: some 40 bytes each.
 const REMEMBERED_MAX: usize = 8 << 20;
+
+/// Length of a tombstone.
+const TOMBSTONE_BYTES: u64 = RECORD_MIN_LENGTH as u64;
 
 /// The limits that remove messages without a tombstone while a server runs; 0 where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,10 +126,14 @@ pub struct Checkpoint {
     pub counted: SeqSet,
     /// The last sequence.
     pub last: u64,
-    /// Bytes of what was live.
-    pub bytes: u64,
+    /// The blocks it lists, ascending.
+    pub blocks: Vec<ListedBlock>,
     /// Of what was live, what has no record any more.
     pub gone: SeqSet,
+    /// Of what is gone, what was left out when its block was rewritten: it was removed, nobody knows when.
+    pub left_out: SeqSet,
+    /// Length of the shortest record there can be.
+    pub shortest: u64,
 }
 
 /// What a replay came to.
@@ -122,8 +141,30 @@ pub struct Checkpoint {
 pub struct Replayed {
     /// Removed, and by what.
     pub removed: BTreeMap<Removal, SeqSet>,
+    /// What may have been removed, and in some possible past was not.
+    pub perhaps: SeqSet,
+    /// Everything below was removed by then at the latest: the stream was so full that no further message had room before it.
+    pub full_from: u64,
     /// Messages stored behind the checkpoint, by [`subject_id`]; empty unless the stream limits messages per subject.
     pub later: FxHashMap<u64, u64>,
+}
+
+/// A place in the log that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole<'a> {
+    /// Sequences that may have been stored there.
+    pub missing: &'a SeqSet,
+    /// Its bytes; `None` where they are gone with their file.
+    pub bytes: Option<u64>,
+    /// Whether messages of this stream are deleted by hand, or purged: then it may have held tombstones.
+    pub deletes: bool,
+}
+
+/// Which of the possible pasts is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    RemovesLeast,
+    RemovesMost,
 }
 
 /// The messages of one subject.
@@ -134,65 +175,133 @@ struct OfSubject {
     live: u64,
 }
 
-/// A replay under way.
+/// The log played again, in both pasts.
 #[derive(Debug)]
 pub struct Replay {
-    limits: Limits,
-    checkpoint: Checkpoint,
-    /// Bytes of a message without a record, on the average.
-    gone_bytes: u64,
-    live: SeqSet,
-    bytes: u64,
-    sizes: FxHashMap<u64, u64>,
-    subjects: FxHashMap<u64, OfSubject>,
-    owners: FxHashMap<u64, u64>,
-    gave_up: bool,
-    replayed: Replayed,
+    least: Run,
+    most: Run,
 }
 
 impl Replay {
     /// A replay from `checkpoint` on; from an empty stream where there is none.
     #[must_use]
-    pub fn new(limits: Limits, checkpoint: Checkpoint) -> Self {
-        let count = checkpoint.counted.len().max(1);
+    pub fn new(limits: Limits, checkpoint: &Checkpoint) -> Self {
         Replay {
-            limits,
-            gone_bytes: checkpoint.bytes / count,
-            live: checkpoint.counted.clone(),
-            bytes: checkpoint.bytes,
-            checkpoint,
-            sizes: FxHashMap::default(),
-            subjects: FxHashMap::default(),
-            owners: FxHashMap::default(),
-            gave_up: false,
-            replayed: Replayed::default(),
+            least: Run::new(limits, checkpoint, Past::RemovesLeast),
+            most: Run::new(limits, checkpoint, Past::RemovesMost),
         }
     }
 
     /// The next record of the log is a message.
     pub fn store(&mut self, stored: &Stored) {
+        self.least.store(stored);
+        self.most.store(stored);
+    }
+
+    /// The next record of the log was a message that is wiped now; `told` is whether a tombstone tells when.
+    pub fn wiped(&mut self, seq: u64, bytes: u64, told: bool) {
+        match told {
+            true => self.least.wiped(seq, bytes),
+            false => self.least.gone(seq),
+        }
+        self.most.wiped(seq, bytes);
+    }
+
+    /// The next record of the log says that `seq` is gone.
+    pub fn gone(&mut self, seq: u64) {
+        self.least.gone(seq);
+        self.most.gone(seq);
+    }
+
+    /// The next part of the log cannot be read.
+    pub fn hole(&mut self, hole: &Hole<'_>) {
+        self.least.tombstones_may_be_in(hole);
+        self.most.messages_may_be_in(hole);
+    }
+
+    /// The end of the log is cut off, and so many bytes may have stood there.
+    pub fn cut_off(&mut self, bytes: u64) {
+        self.most.messages_may_follow(bytes);
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub fn finish(self) -> Replayed {
+        if self.least.gave_up || self.most.gave_up {
+            return Replayed::default();
+        }
+        let mut replayed = self.least.replayed;
+        for removed in self.most.replayed.removed.values() {
+            replayed.perhaps.union_with(removed);
+        }
+        for removed in replayed.removed.values() {
+            remove_all(&mut replayed.perhaps, removed);
+        }
+        replayed
+    }
+}
+
+/// One of the two pasts under way.
+#[derive(Debug)]
+struct Run {
+    limits: Limits,
+    counted: SeqSet,
+    last: u64,
+    live: SeqSet,
+    weights: Weights,
+    subjects: FxHashMap<u64, OfSubject>,
+    owners: FxHashMap<u64, u64>,
+    /// Messages that hidden tombstones may have taken, all of them stored before [`Run::veiled_to`].
+    veiled: u64,
+    /// Those of them that fit into bytes which are there.
+    veiled_here: u64,
+    veiled_to: u64,
+    /// Messages that may have been stored behind all that is left.
+    followed: u64,
+    gave_up: bool,
+    replayed: Replayed,
+}
+
+impl Run {
+    fn new(limits: Limits, checkpoint: &Checkpoint, past: Past) -> Self {
+        let least = past == Past::RemovesLeast;
+        let mut live = checkpoint.counted.clone();
+        if least {
+            remove_all(&mut live, &checkpoint.left_out);
+        }
+        Run {
+            limits,
+            counted: checkpoint.counted.clone(),
+            last: checkpoint.last,
+            live,
+            weights: Weights::new(checkpoint, least),
+            subjects: FxHashMap::default(),
+            owners: FxHashMap::default(),
+            veiled: 0,
+            veiled_here: 0,
+            veiled_to: 0,
+            followed: 0,
+            gave_up: false,
+            replayed: Replayed::default(),
+        }
+    }
+
+    fn store(&mut self, stored: &Stored) {
         if self.gave_up {
             return;
         }
-        let known = stored.seq <= self.checkpoint.last;
-        if known && !self.live.contains(stored.seq) {
+        let known = stored.seq <= self.last;
+        if known && !self.counted.contains(stored.seq) {
             return;
         }
-        self.remember(stored);
-        if known {
+        self.remember(stored, known);
+        if known || !self.live.insert(stored.seq) {
             return;
         }
-        if !self.live.insert(stored.seq) {
-            return;
-        }
-        self.bytes = self.bytes.saturating_add(stored.bytes);
         if self.limits.per_subject > 0 {
             *self.replayed.later.entry(stored.subject).or_default() += 1;
-            self.trim_subject(
-                stored.subject,
-                self.limits.per_subject,
-                Removal::SubjectLimit,
-            );
+            let most = self.limits.per_subject;
+            self.trim_subject(stored.subject, most, Removal::SubjectLimit);
         }
         self.trim_stream();
         match stored.rollup.filter(|_| self.limits.rollup) {
@@ -206,27 +315,66 @@ impl Replay {
         }
     }
 
-    /// The next record of the log says that `seq` is gone.
-    pub fn gone(&mut self, seq: u64) {
+    fn wiped(&mut self, seq: u64, bytes: u64) {
+        let known = seq <= self.last;
+        if known && !self.counted.contains(seq) {
+            return;
+        }
+        self.weights
+            .know(seq, bytes, known, self.live.contains(seq));
+        if !known && self.live.insert(seq) {
+            self.trim_stream();
+        }
+    }
+
+    fn gone(&mut self, seq: u64) {
         if self.live.remove(seq) {
             self.forget(seq);
         }
     }
 
-    /// What it came to.
-    #[must_use]
-    pub fn finish(self) -> Replayed {
-        if self.gave_up {
-            return Replayed::default();
+    /// Tombstones take what was stored before them.
+    fn tombstones_may_be_in(&mut self, hole: &Hole<'_>) {
+        if !hole.deletes {
+            return;
         }
-        self.replayed
+        let shortest = self.weights.shortest;
+        let room = hole.bytes.map_or(u64::MAX, |bytes| {
+            bytes.saturating_sub(hole.missing.len().saturating_mul(shortest)) / TOMBSTONE_BYTES
+        });
+        if room > 0 {
+            self.veiled = self.veiled.saturating_add(room);
+            if hole.bytes.is_some() {
+                self.veiled_here = self.veiled_here.saturating_add(room);
+            }
+            self.veiled_to = self.live.last().unwrap_or(0).max(self.last);
+            self.weights.veil(self.veiled, self.veiled_to);
+        }
     }
 
-    fn remember(&mut self, stored: &Stored) {
-        if self.limits.bytes > 0 {
-            self.sizes.insert(stored.seq, stored.bytes);
+    fn messages_may_be_in(&mut self, hole: &Hole<'_>) {
+        let mut missing = hole.missing.clone();
+        missing.remove_range(0..=self.last);
+        remove_all(&mut missing, &self.live);
+        if missing.is_empty() {
+            return;
         }
-        if self.limits.by_subject() {
+        self.weights.suppose(&missing, hole.bytes);
+        self.live.union_with(&missing);
+        self.trim_stream();
+    }
+
+    /// So many bytes may have followed.
+    fn messages_may_follow(&mut self, bytes: u64) {
+        self.followed = bytes / self.weights.shortest;
+        self.weights.add(bytes);
+        self.trim_stream();
+    }
+
+    fn remember(&mut self, stored: &Stored, known: bool) {
+        let is_live = !known || self.live.contains(stored.seq);
+        self.weights.know(stored.seq, stored.bytes, known, is_live);
+        if is_live && self.limits.by_subject() {
             let of_subject = self.subjects.entry(stored.subject).or_default();
             if of_subject.seqs.back().is_none_or(|last| *last < stored.seq) {
                 of_subject.seqs.push_back(stored.seq);
@@ -234,9 +382,9 @@ impl Replay {
                 self.owners.insert(stored.seq, stored.subject);
             }
         }
-        if self.sizes.len().max(self.owners.len()) > REMEMBERED_MAX {
+        if self.weights.remembered().max(self.owners.len()) > REMEMBERED_MAX {
             self.gave_up = true;
-            self.sizes = FxHashMap::default();
+            self.weights = Weights::default();
             self.subjects = FxHashMap::default();
             self.owners = FxHashMap::default();
         }
@@ -247,7 +395,9 @@ impl Replay {
             let Some(of_subject) = self.subjects.get_mut(&subject) else {
                 return;
             };
-            if of_subject.live <= most {
+            // The oldest, if it is there, and the newest are there. A file goes only when no tombstone in it is needed.
+            let sure = of_subject.live.saturating_sub(self.veiled_here).max(2);
+            if of_subject.live <= most || sure <= most {
                 return;
             }
             let Some(oldest) = of_subject.seqs.pop_front() else {
@@ -261,11 +411,39 @@ impl Replay {
         let Limits {
             messages, bytes, ..
         } = self.limits;
-        while messages > 0 && self.live.len() > messages {
-            self.remove_first(Removal::Limit);
+        loop {
+            let Some(first) = self.live.first() else {
+                return;
+            };
+            if first > self.veiled_to {
+                (self.veiled, self.veiled_here, self.veiled_to) = (0, 0, 0);
+                self.weights.unveil();
+            }
+            let count = self.count();
+            let weight = self.weights.total();
+            if messages > 0 && count > messages || bytes > 0 && weight > bytes {
+                self.remove_first(Removal::Limit);
+                continue;
+            }
+            let one_more = weight.saturating_add(self.weights.shortest);
+            let is_full = messages > 0 && count == messages || bytes > 0 && one_more > bytes;
+            if is_full {
+                self.replayed.full_from = self.replayed.full_from.max(first);
+            }
+            return;
         }
-        while bytes > 0 && self.bytes > bytes && !self.live.is_empty() {
-            self.remove_first(Removal::Limit);
+    }
+
+    /// Messages that are there in any case.
+    fn count(&self) -> u64 {
+        match self.veiled {
+            0 => self.live.len().saturating_add(self.followed),
+            veiled => {
+                let since = self
+                    .live
+                    .count_in(self.veiled_to.saturating_add(1)..=u64::MAX);
+                self.live.len().saturating_sub(veiled).max(since)
+            }
         }
     }
 
@@ -283,155 +461,11 @@ impl Replay {
         }
     }
 
-    /// Takes off what a message without a record had, on the average; with the last of them the guessing ends, for the size of
-    /// every other is known.
-    fn forget_gone(&mut self, seq: u64) {
-        self.bytes = self.bytes.saturating_sub(self.gone_bytes);
-        if self.checkpoint.gone.remove(seq) && self.checkpoint.gone.is_empty() {
-            self.bytes = self.sizes.values().sum();
-        }
-    }
-
     fn forget(&mut self, seq: u64) {
-        match self.sizes.remove(&seq) {
-            Some(bytes) => self.bytes = self.bytes.saturating_sub(bytes),
-            None => self.forget_gone(seq),
-        }
+        self.weights.forget(seq);
         let owner = self.owners.remove(&seq);
         if let Some(of_subject) = owner.and_then(|subject| self.subjects.get_mut(&subject)) {
             of_subject.live = of_subject.live.saturating_sub(1);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::sets::ranges;
-
-    fn stored(seq: u64, subject: &[u8]) -> Stored {
-        Stored {
-            seq,
-            subject: subject_id(subject),
-            bytes: 100,
-            rollup: None,
-        }
-    }
-
-    fn removed(replayed: &Replayed, removal: Removal) -> Vec<(u64, u64)> {
-        replayed
-            .removed
-            .get(&removal)
-            .map(ranges)
-            .unwrap_or_default()
-    }
-
-    #[test]
-    fn a_newer_message_takes_the_older_of_its_subject_even_where_it_went_itself() {
-        let limits = Limits {
-            per_subject: 1,
-            ..Limits::default()
-        };
-        let mut replay = Replay::new(limits, Checkpoint::default());
-        replay.store(&stored(4, b"keya"));
-        replay.store(&stored(8, b"keyb"));
-        replay.store(&stored(10, b"keya"));
-        replay.gone(10);
-        let replayed = replay.finish();
-        assert_eq!(removed(&replayed, Removal::SubjectLimit), [(4, 4)]);
-        assert_eq!(replayed.removed.len(), 1);
-    }
-
-    #[test]
-    fn limits_take_the_oldest_from_the_checkpoint_on() {
-        let limits = Limits {
-            messages: 10,
-            ..Limits::default()
-        };
-        let checkpoint = Checkpoint {
-            counted: (1..=10).collect(),
-            last: 10,
-            bytes: 1000,
-            gone: (1..=4).collect(),
-        };
-        let mut replay = Replay::new(limits, checkpoint);
-        for seq in 5..=13 {
-            replay.store(&stored(seq, b"a"));
-        }
-        // A deletion makes room for one more.
-        replay.gone(7);
-        replay.store(&stored(14, b"a"));
-        replay.store(&stored(15, b"a"));
-        assert_eq!(removed(&replay.finish(), Removal::Limit), [(1, 4)]);
-    }
-
-    #[test]
-    fn bytes_are_those_the_index_counts_and_those_stored_since() {
-        let limits = Limits {
-            bytes: 1000,
-            ..Limits::default()
-        };
-        let checkpoint = Checkpoint {
-            counted: (1..=10).collect(),
-            last: 10,
-            bytes: 1000,
-            gone: SeqSet::new(),
-        };
-        let mut replay = Replay::new(limits, checkpoint);
-        for seq in 1..=12 {
-            replay.store(&stored(seq, b"a"));
-        }
-        assert_eq!(removed(&replay.finish(), Removal::Limit), [(1, 2)]);
-    }
-
-    #[test]
-    fn once_all_without_a_record_are_gone_bytes_are_exact() {
-        let limits = Limits {
-            bytes: 1000,
-            ..Limits::default()
-        };
-        // The first five had 10 bytes each, not the average of 100, and no record tells.
-        let checkpoint = Checkpoint {
-            counted: (1..=10).collect(),
-            last: 10,
-            bytes: 1000,
-            gone: (1..=5).collect(),
-        };
-        let mut replay = Replay::new(limits, checkpoint);
-        for seq in 6..=13 {
-            replay.store(&Stored {
-                bytes: 190,
-                ..stored(seq, b"a")
-            });
-        }
-        assert_eq!(removed(&replay.finish(), Removal::Limit), [(1, 8)]);
-    }
-
-    #[test]
-    fn a_rollup_takes_what_it_asks_for() {
-        let limits = Limits {
-            rollup: true,
-            ..Limits::default()
-        };
-        let mut replay = Replay::new(limits, Checkpoint::default());
-        for (seq, subject) in [(1, b"a"), (2, b"b"), (3, b"a")] {
-            replay.store(&stored(seq, subject));
-        }
-        replay.store(&Stored {
-            rollup: Some(Rollup::Subject),
-            ..stored(4, b"a")
-        });
-        let mut all = Replay::new(limits, Checkpoint::default());
-        all.store(&stored(1, b"b"));
-        all.store(&Stored {
-            rollup: Some(Rollup::All),
-            ..stored(2, b"a")
-        });
-        assert_eq!(removed(&replay.finish(), Removal::Rollup), [(1, 1), (3, 3)]);
-        assert_eq!(removed(&all.finish(), Removal::Rollup), [(1, 1)]);
-        assert_eq!(
-            Rollup::of(b"NATS/1.0\r\nNats-Rollup: all\r\n\r\n"),
-            Some(Rollup::All)
-        );
     }
 }

@@ -32,6 +32,16 @@ fn state(blocks: &[(u32, u64, u64)]) -> StateFile {
 
 /// The account where block 1 with 1 to 10, which an older index counts, is gone, and block 2 has `records`.
 fn without_the_first(records: &SeqSet, tombstones: &SeqSet, purged: Option<u64>) -> Ledger {
+    under(records, tombstones, purged, None, true)
+}
+
+fn under(
+    records: &SeqSet,
+    tombstones: &SeqSet,
+    purged: Option<u64>,
+    age: Option<Age>,
+    rules_known: bool,
+) -> Ledger {
     let state = state(&[(1, 1, 10), (2, 11, 12)]);
     let none = SeqSet::new();
     settle(&Witnesses {
@@ -55,9 +65,10 @@ fn without_the_first(records: &SeqSet, tombstones: &SeqSet, purged: Option<u64>)
         acked_found: &none,
         purged,
         expired: &none,
-        age: None,
+        age,
         per_subject: 0,
         acks_remove: false,
+        rules_known,
     })
 }
 
@@ -98,4 +109,24 @@ fn what_stood_before_the_record_with_which_a_file_begins_was_removed() {
     assert_eq!(ranges(&file(&[])), [(11, 11), (26, 26)]);
     // Unless the file does not begin with it.
     assert!(file(&[(None, Some(27))]).is_empty());
+}
+
+#[test]
+fn without_the_configuration_nothing_that_is_gone_behind_a_stale_index_is_called_lost() {
+    let ledger = under(&set(11..=20), &SeqSet::new(), None, None, false);
+    assert!(ledger.lost.is_empty());
+    assert_eq!(ranges(&ledger.unknown), [(1, 10)]);
+}
+
+#[test]
+fn where_the_first_of_a_block_was_old_enough_to_go_nothing_tells_of_the_others() {
+    let age = |latest_ns| Age {
+        max_age_ns: 100,
+        latest_ns,
+    };
+    // The times of the block in the index are 0.
+    let young = under(&set(11..=20), &SeqSet::new(), None, Some(age(99)), true);
+    assert_eq!(ranges(&young.lost), [(1, 10)]);
+    let old = under(&set(11..=20), &SeqSet::new(), None, Some(age(100)), true);
+    assert!(old.lost.is_empty());
 }

@@ -26,6 +26,7 @@ use super::replay::replay;
 use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::server::Feature;
+use super::session::deleted_of;
 use super::timers::TimerRules;
 use super::verify::Verifier;
 use super::walked::WalkedBlocks;
@@ -79,6 +80,8 @@ pub struct StoreSetup<'a> {
     pub threads: usize,
     /// Whether plain blocks are mapped.
     pub map_files: bool,
+    /// Whether every step reads its blocks itself.
+    pub careful: bool,
     /// Whether `index.db` is to be ignored.
     pub no_index: bool,
     /// Whether a sound index is believed without reading the blocks.
@@ -93,6 +96,8 @@ pub struct StoreSetup<'a> {
     pub new_meta: Option<Vec<u8>>,
     /// Blocks that the caller has walked himself: not read again where the state is rebuilt.
     pub walked: WalkedBlocks,
+    /// Whether the changes will be carried out. If not, none are put together.
+    pub wants_changes: bool,
 }
 
 /// A store that opens.
@@ -142,6 +147,7 @@ pub fn open<'a>(
         asset_key,
         threads,
         map_files,
+        careful,
         no_index,
         quick,
         digest,
@@ -149,11 +155,17 @@ pub fn open<'a>(
         twins,
         new_meta,
         walked,
+        wants_changes,
     } = setup;
     let mut model = Model::new(rules, Disk::new(files, keys));
+    model.wants_changes = wants_changes;
+    model.threads = threads;
+    timers.anew = rebuild;
     let mut steps = Steps {
         threads,
         map_files,
+        careful,
+        timers: &timers,
         no_index,
         twins,
         asset_key,
@@ -164,11 +176,8 @@ pub fn open<'a>(
         Ok(source) => source,
         Err((refusal, fault)) => return Err(refuse(model, refusal, fault)),
     };
-    if rebuild {
-        timers.anew = true;
-        if let Err(fault) = recount_timers(&mut model) {
-            return Err(refuse_late(model, fault));
-        }
+    if rebuild && let Err(fault) = recount_timers(&mut model) {
+        return Err(refuse_late(model, fault));
     }
     if let Err(fault) = after_load(&mut model, &timers) {
         return Err(refuse_late(model, fault));
@@ -202,6 +211,8 @@ pub fn open<'a>(
 struct Steps<'w> {
     threads: usize,
     map_files: bool,
+    careful: bool,
+    timers: &'w TimerRules,
     no_index: bool,
     twins: bool,
     asset_key: Option<(Seed, Cipher)>,
@@ -270,6 +281,8 @@ impl Steps<'_> {
             converted: model.disk.converted(),
             server: model.rules.server,
             walked: &blocks,
+            wish: model.scan_wish(self.timers),
+            careful: self.careful,
         };
         let twins = twins_of(&numbers);
         let mut distinct = numbers.clone();
@@ -290,9 +303,8 @@ impl Steps<'_> {
             // The server reads such a block once for each name.
             for twin in twins {
                 let again = scan_blocks(rules, &[twin], &model.subjects, &|_| {}, watch.cancel);
-                scanned.extend(again);
+                scanned.append(again);
             }
-            scanned.sort_by_key(|scanned| scanned.number);
         } else if named_twice {
             return Err(Fault::general(Cause::Other(
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
@@ -476,7 +488,7 @@ fn recount_timers(model: &mut Model<'_>) -> Result<(), Fault> {
     model.dirty = true;
     for at in 0..model.blocks.len() {
         let block = model.blocks.get(at);
-        if block.is_some_and(|block| block.messages > 0) {
+        if block.is_some_and(|block| block.messages > 0) && !model.count_as_loaded(at) {
             model.load(at)?;
         }
     }
@@ -549,22 +561,20 @@ fn read_everything(
 ) -> (Vec<u64>, Option<[u8; 32]>) {
     let mut unreadable = std::mem::take(&mut model.unreadable);
     if !quick {
-        let mut unread = model.blocks.clone();
-        if source == Source::Blocks {
-            unread.retain(|block| model.unverified.contains(&block.number));
-        }
+        let is_unread =
+            |block: &&Block| source == Source::Index || model.unverified.contains(&block.number);
+        let unread: Vec<Block> = model.blocks.iter().filter(is_unread).cloned().collect();
         unreadable.extend(verify(model, &unread, threads, watch));
     }
-    let (_, deleted) = super::session::deleted_of(model);
     add_uncounted(model, &mut unreadable);
     if !quick
         && !unreadable.is_empty()
-        && let Some(replayed) = replay(model, &deleted)
+        && let Some(replayed) = replay(model, &deleted_of(model).1)
     {
         return (replayed.unreadable, digest.then_some(replayed.digest));
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted));
+    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted_of(model).1));
     (unreadable, digest)
 }
 

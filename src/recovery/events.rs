@@ -77,6 +77,7 @@ event_codes! {
     IndexAbsent, "index-absent", Info;
     PriorLastSeqRestored, "prior-last-seq-restored", Info;
     BlockBadRecord, "block-bad-record", Error;
+    BlockReadsDiffer, "block-reads-differ", Error;
     BlockTruncated, "block-truncated", Warn;
     BlockTruncateSkipped, "block-truncate-skipped", Warn;
     BlockRemovedEmpty, "block-removed-empty", Info;

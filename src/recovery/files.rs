@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::walk::names_beside;
-use crate::env::{FileKind, Mapping, ReadFiles};
+use crate::env::{FileKind, Mapping, ReadFile, ReadFiles};
 
 /// Side files are read whole; larger ones are refused rather than read.
 pub const SIDE_FILE_MAX: u64 = 4 << 30;
@@ -96,6 +96,11 @@ impl<'a> StreamFiles<'a> {
         }
         buffer.truncate(filled);
         Ok(())
+    }
+
+    /// Opens a file for reads in pieces.
+    pub fn open(&self, relative: &str) -> Result<Box<dyn ReadFile>, FileFault> {
+        self.fs.open(&self.path(relative)).map_err(fault)
     }
 
     /// Maps a file; see [`Mapping`] for what the caller has to answer for.

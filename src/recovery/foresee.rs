@@ -6,7 +6,7 @@ use super::files::StreamFiles;
 use super::model::{BlockKey, StreamKeys};
 use super::options::Options;
 use super::report::StreamReport;
-use super::session::{Examined, StreamDir, judge, setup_of};
+use super::session::{Examined, How, StreamDir, judge, setup_of};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
 use crate::crypto::{BlockCipher, Cipher};
@@ -39,13 +39,18 @@ pub(crate) fn foresee(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Foreseen {
+    let how = How {
+        is_forecast: true,
+        wants_readable: true,
+        ..How::default()
+    };
     let Examined {
         report,
         setup,
         cut_short,
         readable,
         ..
-    } = judge(fs, stream, options, watch, true);
+    } = judge(fs, stream, options, watch, how);
     let inf = StreamFiles::new(fs, &stream.dir).read("meta.inf");
     Foreseen {
         report,

@@ -13,7 +13,6 @@ use super::files::FileFault;
 use super::model::{Block, Edge, Model, Totals};
 use super::report::Lost;
 use super::server::{Behaviour, Feature};
-use super::subjects::SubjectTotals;
 use crate::crypto::{Cipher, Seed, open_sealed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
@@ -288,18 +287,7 @@ impl Model<'_> {
 
     /// Puts the decoded index in place; returns the totals over the installed blocks.
     fn install_index(&mut self, state: &StateFile) -> Totals {
-        for entry in state
-            .subjects
-            .iter()
-            .filter(|entry| !entry.subject.is_empty())
-        {
-            let totals = SubjectTotals {
-                total: entry.total,
-                first_block: entry.first_block,
-                last_block: entry.last_block,
-            };
-            self.subjects.put(entry.subject, totals);
-        }
+        self.subjects.put_all(&state.subjects, self.threads);
         let mut over = Totals::default();
         let last_at = state.blocks.len().saturating_sub(1);
         for (at, entry) in state.blocks.iter().enumerate() {

@@ -4,9 +4,9 @@ use super::actions::ActionKind;
 use super::events::{Event, EventCode, Severity};
 use super::fault::{Cause, Fault};
 use super::files::FileFault;
-use super::model::{Block, BlockKey, Edge, Model, Totals, block_path, key_path};
+use super::model::{Block, BlockKey, Edge, Model, SoundBlock, Totals, block_path, key_path};
 use super::report::Lost;
-use super::scan::{Scanned, ScannedBlock};
+use super::scan::{Scanned, ScannedBlock, ScannedBlocks};
 use super::server::Feature;
 use super::subjects::SubjectTotals;
 use crate::format::limits::RECORD_MIN_LENGTH;
@@ -53,7 +53,21 @@ impl Model<'_> {
     /// # Errors
     ///
     /// [`Fault`]: the server's open fails on a block.
-    pub fn merge_blocks(&mut self, scanned: Vec<Scanned>) -> Result<(), Fault> {
+    pub fn merge_blocks(&mut self, scanned: ScannedBlocks) -> Result<(), Fault> {
+        let ScannedBlocks {
+            blocks,
+            gone,
+            tombstone_count,
+        } = scanned;
+        self.merge_each(blocks)?;
+        // Every tombstone that was seen is in the list, or the set is not of the list.
+        if self.tombstones.len() as u64 == tombstone_count {
+            self.gone = Some(gone);
+        }
+        self.settle_after_merge()
+    }
+
+    fn merge_each(&mut self, scanned: Vec<Scanned>) -> Result<(), Fault> {
         for Scanned { number, outcome } in scanned {
             match outcome {
                 Ok(found) => {
@@ -73,7 +87,7 @@ impl Model<'_> {
                 }
             }
         }
-        self.settle_after_merge()
+        Ok(())
     }
 
     /// Makes a block of what its scan found.
@@ -83,14 +97,9 @@ impl Model<'_> {
             return Err(Fault::block(number, Cause::Missing));
         }
         let mut block = self.new_block(number);
-        self.count_key(&found.key);
-        let file = self.disk.block(number);
-        file.key = Some(found.key.clone());
-        file.encrypt_anew = found.encrypt_anew;
-        file.content_length = found.content_length;
         block.key_is_fresh = found.encrypt_anew.is_some();
         block.compressed = found.compressed;
-        self.note_conversion(number, found.encrypt_anew);
+        self.take_file(number, &found);
         let ScannedBlock {
             mut walked,
             legacy,
@@ -101,6 +110,7 @@ impl Model<'_> {
             misaligned,
             bad_headers,
             compressed,
+            scan,
             ..
         } = found;
         let mut emptied = None;
@@ -131,6 +141,7 @@ impl Model<'_> {
         self.note_walk(number, &walked);
         let tombstones = std::mem::take(&mut walked.tombstones);
         let (fault, end, lost_range) = (walked.fault.take(), walked.end, walked.lost);
+        let highest_prior = walked.highest_prior;
         block.take_walk(walked, content_length);
         block.ttl_count = ttl_count;
         block.schedule_count = schedule_count;
@@ -142,7 +153,28 @@ impl Model<'_> {
         }
         self.tombstones.extend(tombstones);
         self.settle_taken(at, misaligned, file_length, compressed, end)?;
+        if let Some(scan) = scan {
+            let sound = SoundBlock {
+                scan,
+                file_length,
+                highest_prior,
+            };
+            self.note_sound(at, sound);
+        }
         Ok(at)
+    }
+
+    /// What a scan says of a block's file and key.
+    fn take_file(&mut self, number: u32, found: &ScannedBlock) {
+        self.count_key(&found.key);
+        let file = self.disk.block(number);
+        file.key = Some(found.key.clone());
+        file.encrypt_anew = found.encrypt_anew;
+        file.content_length = found.content_length;
+        if let Some(detail) = &found.reads_differ {
+            self.block_event(EventCode::BlockReadsDiffer, number, None, detail.clone());
+        }
+        self.note_conversion(number, found.encrypt_anew);
     }
 
     /// A block its legacy index stands for.

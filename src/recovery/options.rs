@@ -89,6 +89,10 @@ pub struct Options {
     /// what is gone would end the process with `SIGBUS`, where a read gives a report. Compressed and encrypted blocks
     /// are read as ever.
     pub map_files: bool,
+    /// Whether every step reads its blocks itself rather than go by what their first scan noted: the long way to the same
+    /// answer, for tests to compare.
+    #[doc(hidden)]
+    pub careful: bool,
 }
 
 impl Options {
@@ -111,6 +115,7 @@ impl Options {
             block_size: None,
             collect: Collect::default(),
             map_files: false,
+            careful: false,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::options::Options;
 use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
 use super::report::{Outcome, Refusal, StreamReport};
 use super::server::ServerVersion;
-use super::session::{Examined, How, StreamDir, blank_report, judge_how};
+use super::session::{Examined, How, StreamDir, blank_report, judge};
 use crate::env::{Entropy, FileSystem};
 use crate::living::{Idle, Pulse};
 
@@ -52,6 +52,7 @@ pub fn rebuild_index(
         }
     };
     let how = How {
+        wants_changes: true,
         rebuild: true,
         ..How::default()
     };
@@ -61,7 +62,7 @@ pub fn rebuild_index(
         changes,
         setup,
         ..
-    } = judge_how(fs, stream, &options, watch, how);
+    } = judge(fs, stream, &options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }

@@ -9,7 +9,7 @@ use super::events::{Event, EventCode, Severity};
 use super::model::StreamKeys;
 use super::options::Options;
 use super::report::{Outcome, Refusal, StreamReport};
-use super::session::{Examined, How, StreamDir, judge_how};
+use super::session::{Examined, How, StreamDir, judge};
 use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
@@ -118,6 +118,8 @@ pub(crate) fn recover_asking(
         }
     };
     let how = How {
+        wants_changes: true,
+        wants_readable: true,
         walked,
         ..How::default()
     };
@@ -128,7 +130,7 @@ pub(crate) fn recover_asking(
         setup,
         readable,
         ..
-    } = judge_how(fs, stream, options, watch, how);
+    } = judge(fs, stream, options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }

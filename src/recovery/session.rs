@@ -63,7 +63,7 @@ pub fn examine(
     options: &Options,
     watch: &Watch<'_>,
 ) -> StreamReport {
-    judge(fs, stream, options, watch, false).report
+    judge(fs, stream, options, watch, How::default()).report
 }
 
 /// The same, with the sequences that the server would have and could read.
@@ -73,7 +73,11 @@ pub(crate) fn examine_readable(
     options: &Options,
     watch: &Watch<'_>,
 ) -> (StreamReport, SeqSet) {
-    let examined = judge(fs, stream, options, watch, false);
+    let how = How {
+        wants_readable: true,
+        ..How::default()
+    };
+    let examined = judge(fs, stream, options, watch, how);
     (examined.report, examined.readable)
 }
 
@@ -100,20 +104,6 @@ pub(super) fn setup_of(
     streams::judge(found, context)
 }
 
-pub(super) fn judge(
-    fs: &dyn ReadFiles,
-    stream: &StreamDir,
-    options: &Options,
-    watch: &Watch<'_>,
-    is_forecast: bool,
-) -> Examined {
-    let how = How {
-        is_forecast,
-        ..How::default()
-    };
-    judge_how(fs, stream, options, watch, how)
-}
-
 /// What is wanted of a judgement beyond the usual.
 #[derive(Default)]
 pub(super) struct How {
@@ -123,21 +113,20 @@ pub(super) struct How {
     pub rebuild: bool,
     /// Blocks that need not be read.
     pub walked: WalkedBlocks,
+    /// Put the changes together: they will be carried out.
+    pub wants_changes: bool,
+    /// Say which sequences the server would have and could read.
+    pub wants_readable: bool,
 }
 
-/// As [`judge`].
-pub(super) fn judge_how(
+/// Scans and judges one stream. Nothing on disk changes.
+pub(super) fn judge(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
     how: How,
 ) -> Examined {
-    let How {
-        is_forecast,
-        rebuild,
-        walked,
-    } = how;
     let files = StreamFiles::new(fs, &stream.dir);
     let mut report = blank_report(stream);
     let setup = match setup_of(files, stream, options) {
@@ -150,10 +139,11 @@ pub(super) fn judge_how(
     report.events.clone_from(&setup.events);
     report.max_age_ns = setup.meta.max_age_ns;
     let store = StoreSetup {
-        rebuild,
+        rebuild: how.rebuild,
         // A forecast may go where a recovery had better not.
-        twins: is_forecast,
-        walked,
+        twins: how.is_forecast,
+        walked: how.walked,
+        wants_changes: how.wants_changes,
         ..setup.store(options)
     };
     let opened = match engine::open(files, store, watch) {
@@ -178,8 +168,12 @@ pub(super) fn judge_how(
     let found = consumers::judge(files, &keys, &setup.meta.subjects, last_seq, server);
     let batches = batches::pending(files, &opened.model, &setup.meta);
     let stops = stuck::stops(&opened.model);
-    let mut readable = live_of(&opened.model);
-    let changes = fill(&mut report, opened, options.collect);
+    let deleted = deleted_of(&opened.model);
+    let mut readable = match how.wants_readable {
+        true => live_of(&opened.model, &deleted.1),
+        false => SeqSet::new(),
+    };
+    let changes = fill(&mut report, opened, options.collect, deleted);
     for seq in &report.unreadable {
         readable.remove(*seq);
     }
@@ -227,7 +221,12 @@ pub(crate) fn blank_report(stream: &StreamDir) -> StreamReport {
     }
 }
 
-fn fill(report: &mut StreamReport, opened: Opened<'_>, collect: Collect) -> Vec<Change> {
+fn fill(
+    report: &mut StreamReport,
+    opened: Opened<'_>,
+    collect: Collect,
+    deleted: (u64, Vec<(u64, u64)>),
+) -> Vec<Change> {
     let Opened {
         mut model,
         source,
@@ -236,7 +235,8 @@ fn fill(report: &mut StreamReport, opened: Opened<'_>, collect: Collect) -> Vec<
         changes,
     } = opened;
     report.source = Some(source);
-    report.state = Some(state_of(&model, collect));
+    let (deleted_count, spans) = deleted;
+    report.state = Some(state_of(&model, collect, deleted_count, &spans));
     report.digest = digest;
     report.subjects = collect.subjects.then(|| {
         let mut subjects = std::collections::BTreeMap::new();
@@ -270,7 +270,6 @@ fn fill(report: &mut StreamReport, opened: Opened<'_>, collect: Collect) -> Vec<
     if report.loses_messages && model.lost.is_some() {
         note_loss(&mut model);
     }
-    let (deleted_count, spans) = deleted_of(&model);
     let unreachable = unreachable(&model, &spans, deleted_count);
     if let [first, ..] = unreachable.as_slice() {
         let detail = format!(
@@ -310,7 +309,12 @@ fn outcome_of(report: &StreamReport) -> Outcome {
 }
 
 /// The state as the server reports it right after its open call.
-fn state_of(model: &Model<'_>, collect: Collect) -> State {
+fn state_of(
+    model: &Model<'_>,
+    collect: Collect,
+    deleted_count: u64,
+    spans: &[(u64, u64)],
+) -> State {
     let Totals {
         messages,
         bytes,
@@ -318,7 +322,6 @@ fn state_of(model: &Model<'_>, collect: Collect) -> State {
         last,
     } = model.totals;
     let time = |ts: i64| (ts != 0).then_some(ts);
-    let (deleted_count, spans) = deleted_of(model);
     State {
         messages,
         bytes,
@@ -370,7 +373,7 @@ pub(super) fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
 }
 
 /// The sequences a state counts as live.
-fn live_of(model: &Model<'_>) -> SeqSet {
+fn live_of(model: &Model<'_>, deleted: &[(u64, u64)]) -> SeqSet {
     let mut live = SeqSet::new();
     let Totals {
         messages,
@@ -382,14 +385,14 @@ fn live_of(model: &Model<'_>) -> SeqSet {
         return live;
     }
     live.insert_range(first.seq..=last.seq);
-    for (from, to) in deleted_of(model).1 {
-        live.remove_range(from..=to);
+    for (from, to) in deleted {
+        live.remove_range(*from..=*to);
     }
     live
 }
 
-fn expand(spans: Vec<(u64, u64)>) -> Vec<u64> {
-    let mut out: Vec<u64> = spans.into_iter().flat_map(|(from, to)| from..=to).collect();
+fn expand(spans: &[(u64, u64)]) -> Vec<u64> {
+    let mut out: Vec<u64> = spans.iter().flat_map(|(from, to)| *from..=*to).collect();
     out.sort_unstable();
     out
 }

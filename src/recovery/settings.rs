@@ -30,6 +30,7 @@ impl StreamSetup {
             asset_key: self.asset_key.clone(),
             threads: options.threads,
             map_files: options.map_files,
+            careful: options.careful,
             no_index: options.no_index,
             quick: options.quick,
             digest: options.collect.digest,
@@ -37,6 +38,7 @@ impl StreamSetup {
             twins: false,
             new_meta: self.needs_meta.then(|| self.meta.encode()),
             walked: WalkedBlocks::default(),
+            wants_changes: false,
         }
     }
 

@@ -9,12 +9,46 @@ use std::collections::BTreeMap;
 use super::fault::Cause;
 use super::files::FileFault;
 use super::model::BlockKey;
-use super::scan::{ScanFault, ScanRules, ScanSink, ScannedBlock, Seen};
+use super::scan::{ScanFault, ScanRules, ScannedBlock};
 use super::subjects::{BlockSubjects, SubjectTable};
-use crate::block::walk::{Known, Walked, walk_verified};
+use crate::block::slots::timer_headers;
+use crate::block::walk::{Known, Sink, Walked, walk_verified};
 use crate::crypto::BlockCipher;
 use crate::format::limits::CHECKSUM_LENGTH;
-use crate::format::record::Run;
+use crate::format::record::{RecordRef, Run};
+
+/// What a walk meets in headers.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    ttl_count: u64,
+    schedule_count: u64,
+    /// Live messages whose header length is bad: sequence and offset.
+    bad_headers: Vec<(u64, u64)>,
+}
+
+/// Counts what a walk meets.
+struct WalkSink<'a> {
+    local: &'a mut BlockSubjects,
+    seen: Seen,
+}
+
+impl Sink for WalkSink<'_> {
+    #[inline]
+    fn message(&mut self, record: &RecordRef, content: &[u8]) {
+        self.local.count(record, content);
+        if !record.has_headers() {
+            return;
+        }
+        let Ok((block, _)) = record.headers_and_body(content) else {
+            let place = (record.sequence(), record.offset() as u64);
+            self.seen.bad_headers.push(place);
+            return;
+        };
+        let (ttl, schedule) = timer_headers(block, true);
+        self.seen.ttl_count += u64::from(ttl);
+        self.seen.schedule_count += u64::from(schedule);
+    }
+}
 
 /// What the walk of one block came to.
 #[derive(Debug)]
@@ -70,9 +104,7 @@ impl BlockWalker {
         subjects: &SubjectTable,
     ) -> Option<WalkedBlock> {
         self.local.clear();
-        let mut sink = ScanSink {
-            tracked: true,
-            empty_counts: true,
+        let mut sink = WalkSink {
             local: &mut self.local,
             seen: Seen::default(),
         };
@@ -160,6 +192,8 @@ impl WalkedBlock {
             schedule_count: self.seen.schedule_count,
             bad_headers: self.seen.bad_headers.clone(),
             misaligned: false,
+            scan: None,
+            reads_differ: None,
         })
     }
 }

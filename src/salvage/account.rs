@@ -4,11 +4,13 @@
 //! that leaves no tombstone may have taken messages since the index was written; and of a stream with a limit of age the
 //! one block in which it ends.
 
-use super::evidence::{ConsumerEvidence, ConsumerFile, IndexEvidence};
+use super::evidence::{ConsumerEvidence, ConsumerFile, IndexEvidence, MetaOrigin};
 use super::find::BlockFind;
+use super::played::{self, Log};
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
-use super::sets::{difference, intersection};
+use super::sets::intersection;
+use super::survey::deletable;
 use super::trust::{Trust, counted_by};
 use super::unrenamed;
 use crate::format::headers;
@@ -18,8 +20,7 @@ use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::format::subject::matches;
 use crate::ledger::{
-    self, Age, Checkpoint, Consumer, FileSaid, Indexed, Limits, Replay, Replayed, Rollup, Standing,
-    Stored, Witnesses, subject_id,
+    self, Age, Consumer, FileSaid, Indexed, Limits, Replayed, Standing, Witnesses,
 };
 use crate::recovery::options::Options;
 use crate::report::Ledger;
@@ -48,9 +49,20 @@ pub(super) fn account(
         erased.union_with(&find.erased);
     }
     let limits = Limits::of(meta);
+    let files = Files::of(finds);
+    let files = files.said();
     let replayed = match fresh || !limits.any() || nothing_came_since(index, &found) {
         true => Replayed::default(),
-        false => replay(blocks, finds, &found, index, limits),
+        false => played::play(&Log {
+            blocks,
+            finds,
+            found: &found,
+            trust,
+            index,
+            files: &files,
+            limits,
+            deletable: deletable(meta),
+        }),
     };
     let acks_remove = meta.retention != Retention::Limits;
     let acked = match acks_remove {
@@ -68,16 +80,7 @@ pub(super) fn account(
     let spoken_of = index.map_or(0, |index| index.state.last_sequence);
     let unrenamed = unrenamed::named_above(blocks, spoken_of);
     holes.unknown.union_with(&unrenamed);
-    let files = Files::of(finds);
-    let expired = match meta.max_age_ns > 0 && options.expire {
-        true => expired(
-            blocks,
-            finds,
-            options.now_ns.saturating_sub(meta.max_age_ns),
-            trust,
-        ),
-        false => SeqSet::new(),
-    };
+    let expired = expired(blocks, finds, trust, options);
     let age = (meta.max_age_ns > 0).then(|| Age {
         max_age_ns: meta.max_age_ns,
         latest_ns: latest(finds).max(options.now_ns),
@@ -88,7 +91,7 @@ pub(super) fn account(
         tombstones: &trust.tombstones,
         erased: &erased,
         index,
-        files: &files.said(),
+        files: &files,
         holes: &holes,
         replayed: &replayed,
         acked: &acked,
@@ -98,6 +101,7 @@ pub(super) fn account(
         age,
         per_subject: limits.per_subject,
         acks_remove,
+        rules_known: evidence.meta_origin != MetaOrigin::Made,
     })
 }
 
@@ -126,7 +130,9 @@ fn standing(last: u64, last_block: u32, finds: &[BlockFind]) -> Standing {
 
 /// The tombstone that a purge leaves: the first of the first file, of the sequence before its first record, or with no record at all.
 fn purged(finds: &[BlockFind]) -> Option<u64> {
-    let find = finds.first()?;
+    let find = finds
+        .first()
+        .filter(|find| find.gaps.iter().all(|gap| gap.before.is_some()))?;
     let seq = find.tombstones.first()?.seq & SEQUENCE_MAX;
     find.first
         .is_none_or(|first| first.seq.checked_sub(1) == Some(seq))
@@ -268,31 +274,8 @@ impl Files {
     }
 }
 
-/// Plays the log again.
-fn replay(
-    blocks: Blocks<'_>,
-    finds: &[BlockFind],
-    found: &SeqSet,
-    index: Option<Indexed<'_>>,
-    limits: Limits,
-) -> Replayed {
-    let checkpoint = index.map_or_else(Checkpoint::default, |index| Checkpoint {
-        counted: index.counted.clone(),
-        last: index.state.last_sequence,
-        bytes: index.state.bytes,
-        gone: difference(index.counted, found),
-    });
-    let mut player = Player {
-        replay: Replay::new(limits, checkpoint),
-        found,
-        rollup: limits.rollup,
-    };
-    each_record(blocks, finds, &mut player, |_| false);
-    player.replay.finish()
-}
-
 /// Feeds `sink` every record of the blocks in file order, until `enough`. What can no longer be read is passed over.
-fn each_record<S: RecordSink>(
+pub(super) fn each_record<S: RecordSink>(
     blocks: Blocks<'_>,
     finds: &[BlockFind],
     sink: &mut S,
@@ -311,37 +294,14 @@ fn each_record<S: RecordSink>(
     }
 }
 
-struct Player<'a> {
-    replay: Replay,
-    found: &'a SeqSet,
-    rollup: bool,
-}
-
-impl RecordSink for Player<'_> {
-    fn record(&mut self, record: &RecordRef, content: &[u8]) {
-        let seq = record.sequence();
-        match record.kind() {
-            RecordKind::Tombstone | RecordKind::Erased => self.replay.gone(seq),
-            RecordKind::Message if self.found.contains(seq) => {
-                let rollup = match self.rollup && record.has_headers() {
-                    true => record.headers_and_body(content).ok(),
-                    false => None,
-                };
-                self.replay.store(&Stored {
-                    seq,
-                    subject: subject_id(record.subject(content)),
-                    bytes: record.length() as u64,
-                    rollup: rollup.and_then(|(headers, _)| Rollup::of(headers)),
-                });
-            }
-            RecordKind::Message => {}
-        }
+/// What the limit of age removes at the time of the judgement: as the server, which begins at the first message and stops at the
+/// first that is younger.
+fn expired(blocks: Blocks<'_>, finds: &[BlockFind], trust: &Trust, options: &Options) -> SeqSet {
+    let max_age_ns = blocks.gathered.evidence.meta.max_age_ns;
+    if max_age_ns <= 0 || !options.expire {
+        return SeqSet::new();
     }
-}
-
-/// What a limit of age removes that lets go what is from `limit_ns` or before: as the server, which begins at the first message
-/// and stops at the first that is younger.
-fn expired(blocks: Blocks<'_>, finds: &[BlockFind], limit_ns: i64, trust: &Trust) -> SeqSet {
+    let limit_ns = options.now_ns.saturating_sub(max_age_ns);
     let mut expired = SeqSet::new();
     for (at, find) in finds.iter().enumerate() {
         let held = intersection(&find.messages, &trust.live);

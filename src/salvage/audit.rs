@@ -10,6 +10,7 @@ use super::account::judge;
 use super::find::BlockFind;
 use super::sets::{difference, intersection, remove_all, within};
 use super::survey::{Survey, survey};
+use super::unrenamed;
 use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::meta::Retention;
 use crate::format::seqset::SeqSet;
@@ -158,7 +159,9 @@ pub(crate) fn ledger_of(
     readable: &SeqSet,
     watch: &Watch<'_>,
 ) -> Option<Ledger> {
-    if let Some(ledger) = of_sound(report, readable, options) {
+    if let Some(ledger) = of_sound(report, readable, options)
+        && !unrenamed::any(fs, stream)
+    {
         return Some(ledger);
     }
     let found = survey(fs, stream, options, watch).ok()?;

@@ -37,6 +37,7 @@ pub mod old_values;
 mod passes;
 mod place;
 mod plan;
+mod played;
 pub mod quarantine;
 mod read;
 pub mod report;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::account::account;
 use super::error::SalvageError;
+use super::evidence::MetaOrigin;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
 use super::find::BlockFind;
 use super::listed::settle_listed;
@@ -147,6 +148,7 @@ pub(super) fn survey_walking(
         legacy: &legacy,
         claims: &claims,
         vanishing: vanishing(meta),
+        forgets: forgets(meta) || gathered.evidence.meta_origin == MetaOrigin::Made,
         deletable: deletable(meta),
         first_seq: meta.first_seq,
     });
@@ -193,6 +195,14 @@ pub(super) fn drop_unsound_index(gathered: &mut Gathered) {
     gathered.evidence.index = None;
 }
 
+/// Whether the oldest messages leave without a trace, and without a sum of what stays that would show it.
+fn forgets(meta: &StreamMeta) -> bool {
+    meta.max_age_ns > 0
+        || meta.max_messages_per_subject > 0
+        || meta.allow_msg_ttl
+        || meta.retention != Retention::Limits
+}
+
 /// Whether messages leave the middle of the stream without a tombstone that stays.
 pub(super) fn vanishing(meta: &StreamMeta) -> bool {
     meta.max_messages_per_subject > 0
@@ -204,7 +214,7 @@ pub(super) fn vanishing(meta: &StreamMeta) -> bool {
 }
 
 /// Whether messages can be deleted one by one, by clients or by their acknowledgements.
-fn deletable(meta: &StreamMeta) -> bool {
+pub(super) fn deletable(meta: &StreamMeta) -> bool {
     let denied =
         |field: &str| meta.raw().get(field).and_then(|value| value.as_bool()) == Some(true);
     meta.retention != Retention::Limits

@@ -11,10 +11,12 @@ use super::passes::WORK_LIMIT;
 use super::read::Blocks;
 use super::scan::{Hints, Scratch, scan_block};
 use super::survey::Witness;
+use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::block_number;
 use crate::format::seqset::SeqSet;
+use crate::recovery::StreamDir;
 
 /// What a server puts behind a block's name while it writes the block.
 const TEMPORARY_SUFFIX: &[u8] = b".tmp";
@@ -49,6 +51,16 @@ pub(super) fn named_above(blocks: Blocks<'_>, last: u64) -> SeqSet {
     }
     named.remove_range(0..=last);
     named
+}
+
+/// Whether there is a file of that name at all: then the index may be of before the block was renamed, whatever it is of.
+pub(super) fn any(fs: &dyn ReadFiles, stream: &StreamDir) -> bool {
+    let entries = fs.list(&stream.dir.join("msgs")).unwrap_or_default();
+    entries.iter().any(|entry| {
+        let name = entry.name.as_encoded_bytes();
+        name.strip_suffix(TEMPORARY_SUFFIX)
+            .is_some_and(|name| block_number(name).is_some())
+    })
 }
 
 /// The numbers of the blocks that have no other file.

@@ -1,7 +1,7 @@
 //! Parity on committed stores that real servers wrote: six server lines, plain and compressed, plain
 //! and encrypted. The Go server's verdict lies beside each.
 
-use crate::support::{differences, golden, look};
+use crate::support::{damaged, differences, golden, look};
 
 #[test]
 fn every_golden_store_has_the_state_the_server_gives_it() {
@@ -50,6 +50,30 @@ fn any_number_of_threads_gives_the_same_report() {
                 "{} with {threads} threads",
                 fixture.dir.display()
             );
+        }
+    }
+}
+
+/// What a block's one scan noted stands in for every later look at it.
+#[test]
+fn steps_that_read_their_blocks_themselves_give_the_same_report() {
+    for fixture in golden().iter().chain(&damaged()) {
+        let (_temp, stream) = fixture.scratch();
+        for no_index in [true, false] {
+            let mut options = fixture.options();
+            options.no_index = no_index;
+            options.careful = true;
+            let carefully = look(&stream, &options);
+            options.careful = false;
+            for threads in [1, 2, 8] {
+                options.threads = threads;
+                assert_eq!(
+                    look(&stream, &options),
+                    carefully,
+                    "{} with {threads} threads",
+                    fixture.dir.display()
+                );
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
     reason = "tests make and read files themselves"
 )]
 
+mod at_once;
 mod cases;
 mod cli;
 mod corpus;

@@ -1,4 +1,5 @@
-//! Tombstones for messages all over the store: each block is read for all of them at once.
+//! What opening a store reads how often: tombstones for messages all over the store read each block for all of them at once,
+//! and damage is confirmed by a second reading.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -8,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::OsEntropy;
 use jetsam::env::memory::{Fault, MemoryFileSystem};
 use jetsam::format::checksum::HashKey;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::record::{NewRecord, Run, Runs, encode_record};
 use jetsam::recovery::events::EventCode;
 use jetsam::recovery::report::StreamReport;
 use jetsam::recovery::{StreamDir, Watch, examine};
@@ -110,6 +111,50 @@ fn scattered_tombstones_take_exactly_their_messages() {
             Some(&kept(remainder))
         );
     }
+}
+
+/// A block whose last record is damaged, and where that record begins.
+fn damage_last_record(files: &MemoryFileSystem, dir: &Path) -> u64 {
+    let path = dir.join("msgs/4.blk");
+    let mut bytes = files.files().remove(&path).expect("a block");
+    let last = bytes.len() - 3;
+    bytes[last] ^= 16;
+    let key = HashKey::for_block(b"S", 4);
+    let (mut runs, mut run) = (Runs::new(&bytes, &key), Run::new());
+    let mut found = None;
+    while runs.next_run(&mut run) {
+        found = run.fault.as_ref().map(|fault| fault.offset() as u64);
+    }
+    files.seed_file(&path, bytes);
+    found.expect("a bad record")
+}
+
+#[test]
+fn damage_that_a_second_reading_does_not_find_is_an_event_of_its_own() {
+    let dir = Path::new("/A/streams/S");
+    let files = store(dir);
+    let offset = damage_last_record(&files, dir);
+    let damaged = open(&files, dir);
+    let codes = |report: &StreamReport, code| {
+        let events = report.events.iter().filter(|event| event.code == code);
+        events.map(|event| event.detail.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&damaged, EventCode::BlockBadRecord).len(), 1);
+    assert_eq!(codes(&damaged, EventCode::BlockReadsDiffer).len(), 0);
+    // From the third read of the file on the damage is gone: the mark and one window make the first reading.
+    let files = files.fork();
+    files.inject(Fault::Shrink {
+        path: dir.join("msgs/4.blk"),
+        after_reads: 2,
+        length: offset,
+    });
+    let report = open(&files, dir);
+    assert_eq!(codes(&report, EventCode::BlockBadRecord).len(), 0);
+    assert_eq!(
+        codes(&report, EventCode::BlockReadsDiffer),
+        [format!("a bad record at offset {offset}, then no damage")]
+    );
+    assert_ne!(report.exit_code(), 0);
 }
 
 #[test]

@@ -93,7 +93,9 @@ impl HashKey {
         );
     }
 
-    fn hash_record(&self, buffer: &[u8], record: &RecordRef) -> u64 {
+    /// The hash of one record's covered bytes: where a run of records is at hand, [`HashKey::hash_run`] costs less a record.
+    #[must_use]
+    pub fn hash_record(&self, buffer: &[u8], record: &RecordRef) -> u64 {
         let covered = record.covered(buffer).unwrap_or_default();
         self.hash64(&[covered.header, covered.subject, covered.rest])
     }

@@ -227,6 +227,23 @@ impl SeqSet {
         u64::try_from(count).unwrap_or(u64::MAX)
     }
 
+    /// Sequences that are in both sets, at most 2^64 - 1. The cost depends on the pages of this one.
+    #[must_use]
+    pub fn count_common(&self, other: &Self) -> u64 {
+        let mut count = 0_u128;
+        for (page, found) in &self.partial {
+            count += match other.partial.get(page) {
+                Some(theirs) => u128::from(count_common(&found.words, &theirs.words)),
+                None if other.run_around(*page).is_some() => u128::from(found.count),
+                None => 0,
+            };
+        }
+        for (first, last) in &self.full {
+            count += u128::from(other.count_in(page_start(*first)..=page_end(*last)));
+        }
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     /// The last sequence of the unbroken stretch that starts at `sequence`; nothing when it is not in the set.
     #[must_use]
     pub fn span_end(&self, sequence: u64) -> Option<u64> {

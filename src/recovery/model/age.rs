@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use super::agenda::{AGENDA_MAX, Agenda};
 use super::load::Lookup;
-use super::remove::Removal;
 use super::{Edge, Loaded, Model};
 use crate::format::record::record_length;
 use crate::recovery::events::{Event, EventCode};
@@ -39,6 +37,9 @@ impl Model<'_> {
             if block.last.ts <= oldest_ns {
                 expired.messages += block.messages;
                 expired.bytes += block.bytes;
+                self.foretell(at, |block| {
+                    block.first.ts <= oldest_ns && block.last.ts <= oldest_ns
+                });
                 self.expire_block(at, &mut expired)?;
                 at += 1;
                 continue;
@@ -212,35 +213,6 @@ impl Model<'_> {
                 expired.messages, expired.blocks
             );
             self.event(Event::new(code, detail));
-        }
-        Ok(())
-    }
-
-    /// Applies the tombstones collected while the blocks were read.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault`]: the server goes down on it.
-    pub fn apply_tombstones(&mut self) -> Result<(), Fault> {
-        let tombstones = std::mem::take(&mut self.tombstones);
-        let mut applied = 0_u64;
-        for window in tombstones.chunks(AGENDA_MAX) {
-            self.agenda = Agenda::of(window);
-            for seq in window {
-                let removed = self.remove_message(*seq);
-                if self.pass_over(removed)? == Some(Removal::Removed) {
-                    applied += 1;
-                }
-                self.drop_lost(*seq);
-            }
-        }
-        self.agenda = Agenda::default();
-        if applied > 0 {
-            let detail = format!(
-                "{applied} of {} tombstones took a message away",
-                tombstones.len()
-            );
-            self.event(Event::new(EventCode::TombstoneApplied, detail));
         }
         Ok(())
     }

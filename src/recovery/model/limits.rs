@@ -55,6 +55,11 @@ impl Model<'_> {
                 && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
             {
                 let (excess, blocks) = (held(&self.totals), self.blocks.len());
+                let mut left = excess;
+                self.foretell(0, |block| {
+                    left = left.wrapping_sub(held_by_block(block));
+                    left > limit
+                });
                 self.purge_block(0)?;
                 // Totals that no block answers for: each empty block that goes makes room for another, without end.
                 if held(&self.totals) == excess && self.blocks.len() >= blocks {
@@ -102,12 +107,16 @@ impl Model<'_> {
 
     /// Takes a block's live messages out of the subject index.
     pub(super) fn forget_block_subjects(&mut self, at: usize) -> Result<(), Fault> {
+        if let Some(counts) = self.take_foretold(at) {
+            for (subject, count) in counts.iter() {
+                self.subjects.remove(subject, u64::from(count));
+            }
+            return Ok(());
+        }
         let counts = self.block_subjects(at)?;
         if let Some((loaded, counts)) = counts {
             counts.for_each(&loaded.content, |subject, count| {
-                for _ in 0..count {
-                    self.subjects.remove_one(subject);
-                }
+                self.subjects.remove(subject, count);
             });
         }
         Ok(())

@@ -6,6 +6,7 @@ use super::{Block, BlockKey, Edge, IndexedBy, LOADED_MAX, Loaded, Model, block_p
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault};
 use crate::block::walk::{Known, walk};
+use crate::format::checksum::HashKey;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::recovery::actions::ActionKind;
@@ -83,6 +84,7 @@ impl Model<'_> {
                     let id = block.id;
                     let loaded = Rc::new(Loaded {
                         content: content.bytes,
+                        hash_key: HashKey::for_block(&self.rules.name, number),
                         index,
                         settled,
                     });
@@ -135,6 +137,7 @@ impl Model<'_> {
     pub fn forget_loaded(&mut self, id: u32) {
         self.loaded.retain(|(known, _)| *known != id);
         self.agenda.forget(id);
+        self.forget_sound(id);
     }
 
     /// Forgets every loaded block.
@@ -221,7 +224,7 @@ impl Model<'_> {
         };
         let record =
             record::parse_at(&loaded.content, slot.offset as usize).map_err(|_| fault(false))?;
-        if !verifies(&record, &loaded.content, &self.hash_key(block.number)) {
+        if !verifies(&record, &loaded.content, &loaded.hash_key) {
             return Err(fault(false));
         }
         if record.headers_and_body(&loaded.content).is_err() {
@@ -481,11 +484,7 @@ impl Model<'_> {
 
 /// What the server demands of a block before it writes it under another key: that it walks without a
 /// fault and indexes. The block takes over the walk's state either way.
-pub fn convert_check(
-    block: &mut Block,
-    content: &[u8],
-    hash_key: &crate::format::checksum::HashKey,
-) -> Result<(), Cause> {
+pub fn convert_check(block: &mut Block, content: &[u8], hash_key: &HashKey) -> Result<(), Cause> {
     let known = Known {
         first_seq: block.first.seq,
         first_ts: block.first.ts,

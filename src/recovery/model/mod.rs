@@ -8,13 +8,18 @@
 mod age;
 mod agenda;
 mod disk;
+mod foretell;
 mod limits;
 mod load;
 mod persist;
 mod purge;
 mod remove;
+mod sound;
+mod tombstones;
 
 use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
 
 use crate::block::slots::BlockIndex;
 use crate::block::walk::Walked;
@@ -23,8 +28,10 @@ use crate::format::seqset::SeqSet;
 
 use agenda::Agenda;
 pub use disk::{BlockFile, BlockKey, Disk, Pending, StreamKeys};
+use foretell::Foretold;
 pub use load::{Lookup, convert_check};
 pub use remove::on_disk;
+pub use sound::SoundBlock;
 
 use super::actions::{Action, ActionKind};
 use super::events::{Event, EventCode};
@@ -169,6 +176,8 @@ pub struct Totals {
 pub struct Loaded {
     /// Decoded content.
     pub content: Vec<u8>,
+    /// The key of its records' hashes.
+    pub hash_key: HashKey,
     /// Its index.
     pub index: BlockIndex,
     /// What it was indexed by, where that left the block's deleted set as it was: doing it again gives the same.
@@ -226,6 +235,16 @@ pub struct Model<'a> {
     pub keyed: (u32, u32),
     /// Blocks taken on the word of a legacy index, their records not looked at.
     pub unverified: Vec<u32>,
+    /// Whether the changes will be carried out.
+    pub wants_changes: bool,
+    /// Threads for what is done side by side.
+    pub threads: usize,
+    /// The sequences in `tombstones`, where a scan put them together.
+    pub gone: Option<SeqSet>,
+    /// Blocks that are what their scan found them to be, by identity.
+    sound: FxHashMap<u32, SoundBlock>,
+    /// Subjects of blocks that are about to go.
+    foretold: Foretold,
     next_id: u32,
     loaded: Vec<(u32, Rc<Loaded>)>,
     /// What is about to be taken away.
@@ -254,6 +273,11 @@ impl<'a> Model<'a> {
             unreadable: Vec::new(),
             keyed: (0, 0),
             unverified: Vec::new(),
+            wants_changes: false,
+            threads: 1,
+            gone: None,
+            sound: FxHashMap::default(),
+            foretold: Foretold::default(),
             next_id: 0,
             loaded: Vec::new(),
             agenda: Agenda::default(),
@@ -397,6 +421,8 @@ impl<'a> Model<'a> {
         self.subjects.clear();
         self.blocks.clear();
         self.forget_all_loaded();
+        self.sound.clear();
+        self.gone = None;
         self.late_rebuilds.clear();
         std::mem::take(&mut self.totals)
     }

@@ -21,6 +21,12 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the index cannot be put together because a block cannot be read.
     pub fn changes(&mut self) -> Result<Vec<Change>, Fault> {
+        if !self.wants_changes {
+            // What is said of them is the same.
+            self.index_changes()?;
+            self.legacy_changes(&mut Vec::new());
+            return Ok(Vec::new());
+        }
         let mut changes = std::mem::take(&mut self.disk.staging);
         let index = self.index_changes()?;
         let files: Vec<(u32, BlockFile)> = self
@@ -221,8 +227,12 @@ impl Model<'_> {
             self.event(Event::new(EventCode::IndexTotalsMismatch, detail));
             return Ok(Vec::new());
         }
-        let state = self.state_file()?;
-        let bytes = match state.encode(DELETED_SET_MAX) {
+        let only_named = !self.wants_changes && self.encodes_surely();
+        let bytes = match only_named {
+            true => Ok(Vec::new()),
+            false => self.state_file()?.encode(DELETED_SET_MAX),
+        };
+        let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.event(Event::new(
@@ -233,7 +243,10 @@ impl Model<'_> {
             }
         };
         let mut changes = Vec::new();
-        let timers = self.timers.encode(self.totals.last.seq.wrapping_add(1));
+        let timers = match only_named {
+            true => self.timers.blank_files(),
+            false => self.timers.encode(self.totals.last.seq.wrapping_add(1)),
+        };
         let files = [
             ("msgs/thw.db", timers.ttl),
             ("msgs/sched.db", timers.schedules),
@@ -267,6 +280,18 @@ impl Model<'_> {
             hashed: true,
         });
         Ok(changes)
+    }
+
+    /// Whether the index can be put together without a look at a block, and encodes.
+    fn encodes_surely(&self) -> bool {
+        let sets = || self.blocks.iter().map(|block| &block.deleted);
+        let length = sets().fold(0, |sum: u64, set| sum.saturating_add(set.encoded_length()));
+        length <= DELETED_SET_MAX
+            && sets().all(|set| set.len() < u64::from(u32::MAX))
+            && self
+                .blocks
+                .last()
+                .is_none_or(|block| block.checksum.is_some())
     }
 
     /// Whether a directory stands where a file is to be written. The server's write fails and is passed

@@ -11,7 +11,7 @@ use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
 
 /// A block is rewritten on the spot only above this raw size.
-const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
+pub(super) const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
 
 /// What removing one message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,10 @@ impl Model<'_> {
         let Some(at) = self.position(id) else {
             return Ok(());
         };
-        if self.rules.server.has(Feature::PriorTombstonesKept) && self.prior_tombstones(at) > 0 {
+        if self.rules.server.has(Feature::PriorTombstonesKept)
+            && !self.has_no_prior(at)
+            && self.prior_tombstones(at) > 0
+        {
             return Ok(());
         }
         self.force_remove_block(at, "every message in it is gone");
@@ -209,6 +212,13 @@ impl Model<'_> {
                 "its block goes",
             );
         }
+    }
+
+    /// Whether the scan of the block at `at` tells that nothing in it is still to be known about messages before it.
+    fn has_no_prior(&self, at: usize) -> bool {
+        let first = self.totals.first.seq;
+        let sound = self.sound(at);
+        sound.is_some_and(|sound| sound.highest_prior.is_none_or(|seq| seq < first))
     }
 
     /// Tombstones in a block for messages before it that the stream still has to know about.

@@ -77,6 +77,8 @@ impl Schedules {
 #[derive(Debug, Clone, Default)]
 pub struct Timers {
     wheel: Option<BTreeMap<(u16, u64), i64>>,
+    /// What goes into the wheel in one step.
+    waiting: Vec<((u16, u64), i64)>,
     schedules: Option<Schedules>,
     sources: Option<BTreeMap<Vec<u8>, SourcePosition>>,
 }
@@ -120,6 +122,44 @@ impl Timers {
         wheel.insert((slot, seq), expiry_ns);
     }
 
+    /// Takes in the expiries of a block, by rising sequence, for [`Timers::set_waiting`].
+    fn expect(&mut self, ttls: &[(u64, i64)]) {
+        let entries = ttls.iter().map(|(sequence, expiry_ns)| {
+            let expiry = Expiry {
+                expiry_ns: *expiry_ns,
+                sequence: *sequence,
+            };
+            ((expiry.slot(), *sequence), *expiry_ns)
+        });
+        self.waiting.extend(entries);
+    }
+
+    /// Puts what waits into the wheel; of entries of one slot and sequence the later counts.
+    fn set_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some(wheel) = &mut self.wheel else { return };
+        if waiting.is_empty() {
+            return;
+        }
+        let mut waiting: BTreeMap<_, _> = waiting.into_iter().collect();
+        match wheel.is_empty() {
+            true => *wheel = waiting,
+            false => wheel.append(&mut waiting),
+        }
+    }
+
+    /// Messages go: so do the wheel entries that their headers stand for.
+    pub fn forget_ttls(&mut self, ttls: &[(u64, i64)]) {
+        let Some(wheel) = &mut self.wheel else { return };
+        for (sequence, expiry_ns) in ttls {
+            let expiry = Expiry {
+                expiry_ns: *expiry_ns,
+                sequence: *sequence,
+            };
+            wheel.remove(&(expiry.slot(), *sequence));
+        }
+    }
+
     /// A message goes: so does the wheel entry its header stands for.
     pub fn forget_ttl(&mut self, seq: u64, timestamp_ns: i64, block: &[u8]) {
         let Some(wheel) = &mut self.wheel else { return };
@@ -158,6 +198,19 @@ impl Timers {
     pub fn forget_schedule(&mut self, seq: u64) {
         if let Some(schedules) = &mut self.schedules {
             schedules.remove(seq);
+        }
+    }
+
+    /// Which of the three files would be written: those, without content.
+    pub fn blank_files(&self) -> TimerFiles {
+        let has_sources = self
+            .sources
+            .as_ref()
+            .is_some_and(|sources| !sources.is_empty());
+        TimerFiles {
+            ttl: self.wheel.is_some().then(Vec::new),
+            schedules: self.schedules.is_some().then(Vec::new),
+            sources: has_sources.then(Vec::new),
         }
     }
 

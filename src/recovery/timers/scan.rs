@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::catch_up::Starts;
 use super::{ConfiguredSource, TimerRules};
+use crate::block::scan::BlockScan;
 use crate::format::headers::{self, StreamSource};
 use crate::format::record::{self, RecordKind, RecordRef};
 use crate::format::{schedule, subject};
@@ -44,7 +45,63 @@ impl Model<'_> {
                 break;
             }
         }
+        self.timers.set_waiting();
         Ok(())
+    }
+
+    /// Takes what the scan of the block at `at` told of its messages; whether it told all that is wanted.
+    fn take_from_scan(&mut self, at: usize, rules: &TimerRules, starts: &Starts) -> bool {
+        let Some(sound) = self.sound(at) else {
+            return false;
+        };
+        let wish = &sound.scan.wish;
+        let covers = |from: Option<u64>, start: Option<u64>| {
+            start.is_none_or(|start| from.is_some_and(|from| from <= start))
+        };
+        let tells = covers(wish.ttls_from, starts.ttl)
+            && covers(wish.schedules_from, starts.schedules)
+            && (starts.sources.is_none() || wish.sources);
+        if !tells {
+            return false;
+        }
+        let BlockScan {
+            ttls,
+            schedules,
+            sources,
+            ..
+        } = &sound.scan;
+        let (schedules, sources) = (schedules.clone(), sources.clone());
+        if let Some(start) = starts.ttl {
+            let from = ttls.partition_point(|(seq, _)| *seq < start);
+            // The list stays for the tombstones.
+            let due = ttls.get(from..).unwrap_or_default().to_vec();
+            self.timers.expect(&due);
+        }
+        if let (Some(start), Some(known)) = (starts.schedules, &mut self.timers.schedules) {
+            for note in schedules.iter().filter(|note| note.seq >= start) {
+                known.set(note.seq, &note.subject, note.fires_ns);
+            }
+        }
+        if let Some(start) = starts.sources {
+            for note in sources.iter().filter(|note| note.seq >= start) {
+                self.settle_source(note.source(), rules, starts);
+            }
+        }
+        self.count_as_loaded(at)
+    }
+
+    fn settle_source(&mut self, source: StreamSource<'_>, rules: &TimerRules, starts: &Starts) {
+        for (key, position) in settled_by(source, &rules.sources) {
+            if starts.searched.contains(&key)
+                && let Some(known) = self
+                    .timers
+                    .sources
+                    .as_mut()
+                    .and_then(|sources| sources.get_mut(&key))
+            {
+                *known = position;
+            }
+        }
     }
 
     fn scan_block_forward(
@@ -59,6 +116,10 @@ impl Model<'_> {
         if block.first.seq > block.last.seq || block.messages == 0 && !block.has_undeleted() {
             return Ok(());
         }
+        if self.take_from_scan(at, rules, starts) {
+            return Ok(());
+        }
+        self.timers.set_waiting();
         let ends = self.rules.server.has(Feature::ScanFaultEnds);
         let loaded = match self.load(at) {
             Ok(loaded) => loaded,
@@ -125,17 +186,7 @@ impl Model<'_> {
             schedules.set(seq, record.subject(&loaded.content), fires_ns);
         }
         if present.source && due(starts.sources) {
-            for (key, position) in settled_by(headers::stream_source(block), &rules.sources) {
-                if starts.searched.contains(&key)
-                    && let Some(known) = self
-                        .timers
-                        .sources
-                        .as_mut()
-                        .and_then(|sources| sources.get_mut(&key))
-                {
-                    *known = position;
-                }
-            }
+            self.settle_source(headers::stream_source(block), rules, starts);
         }
     }
 

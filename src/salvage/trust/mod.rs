@@ -84,6 +84,8 @@ pub struct Facts<'a> {
     pub claims: &'a [Claim],
     /// Whether the configuration has messages vanish from the middle of the stream without a tombstone.
     pub vanishing: bool,
+    /// Whether the oldest messages go without a trace, and no limit's sum would show it; or the configuration is not known.
+    pub forgets: bool,
     /// Whether the configuration lets messages be deleted by hand.
     pub deletable: bool,
     /// The configured first sequence.

@@ -39,7 +39,7 @@ impl Place {
             before,
             after: Some(after),
             bytes: 0,
-            is_border: true,
+            is_border: before.is_some(),
             is_torn_tail: false,
         }
     }
@@ -206,15 +206,20 @@ impl Judged<'_> {
             return;
         }
         // With less room there was a tombstone, no message.
-        if (1..MESSAGE_MIN_LENGTH).contains(&place.bytes) {
+        let is_small = (1..MESSAGE_MIN_LENGTH).contains(&place.bytes);
+        if is_small && self.hidden_room(place).is_none() {
             return;
         }
         let most = (place.bytes / MESSAGE_MIN_LENGTH).max(1);
         let tombstones_fit = place.bytes.is_multiple_of(RECORD_MIN_LENGTH as u64);
         if missing.len() > most {
+            // Older records may lie in the place of some, and take their room; but not more than the block's.
             match self.hidden_room(place) {
                 Some(_) => holes.unknown.union_with(&missing),
-                None => holes.unknown.union_with(&youngest(&missing, most)),
+                None => {
+                    let most = self.block_room(place) / MESSAGE_MIN_LENGTH;
+                    holes.unknown.union_with(&youngest(&missing, most.max(1)));
+                }
             }
         } else if self.facts.vanishing || tombstones_fit && self.shows_deletes {
             holes.unknown.union_with(&missing);
@@ -233,17 +238,32 @@ impl Judged<'_> {
         Some(find.file_length.max(find.content_length))
     }
 
-    /// Unreadable bytes before the first record: nothing tells where the stream began, but for its first block.
+    /// Bytes of the whole block.
+    fn block_room(&self, place: Place) -> u64 {
+        let mut finds = self.facts.finds.iter();
+        let find = finds.find(|find| find.number == place.number);
+        let room = find.map_or(0, |find| find.file_length.max(find.content_length));
+        room.max(place.bytes)
+    }
+
+    /// Before the first record. A first block has all there was from its beginning. Before another one there were blocks, and
+    /// nothing tells whether they went as they should; where the rules of the stream take the oldest without a trace, and without
+    /// a sum that would show it, they are no more than the past of every such stream, and not named.
     fn front(&self, place: Place, after: u64, holes: &mut Holes) {
-        if place.bytes < MESSAGE_MIN_LENGTH {
+        let begins_there = place.number <= 1;
+        let is_sound = place.bytes < MESSAGE_MIN_LENGTH && !place.is_border;
+        if is_sound && (begins_there || self.facts.forgets) {
             return;
         }
         let begin = self.facts.first_seq.max(1);
         let room = self.hidden_room(place).unwrap_or(place.bytes);
         let most = room / MESSAGE_MIN_LENGTH;
-        let is_all = place.number == 1 && after.saturating_sub(begin) <= most;
-        let from = after.saturating_sub(most).max(begin);
-        let missing = self.missing(from, after.saturating_sub(1));
+        let is_all = begins_there && after.saturating_sub(begin) <= most;
+        let from = match begins_there {
+            true => after.saturating_sub(self.block_room(place) / MESSAGE_MIN_LENGTH),
+            false => begin,
+        };
+        let missing = self.missing(from.max(begin), after.saturating_sub(1));
         match is_all && !self.facts.vanishing {
             true => holes.lost.union_with(&missing),
             false => holes.unknown.union_with(&missing),

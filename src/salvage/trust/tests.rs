@@ -82,6 +82,7 @@ fn facts<'a>(finds: &'a [BlockFind], index: Option<&'a IndexEvidence>) -> Facts<
         legacy: &[],
         claims: &[],
         vanishing: false,
+        forgets: false,
         deletable: true,
         first_seq: 0,
     }
@@ -242,12 +243,30 @@ fn records_of_elsewhere_in_a_gap_hide_how_much_stood_there() {
 }
 
 #[test]
-fn unreadable_bytes_before_the_first_record_hid_as_many_as_fit() {
-    let mut first = block(4, 500..=510, &[]);
-    first.gaps = vec![gap(None, Some(500), 100)];
-    let trust = decide(&facts(&[first], None));
-    assert!(trust.lost.is_empty());
-    assert_eq!(ranges(&trust.holes.unknown), [(497, 499)]);
+fn unreadable_bytes_before_the_first_record_hid_as_many_as_fit_where_no_block_was_before() {
+    let unknown = |number| {
+        let mut first = block(number, 500..=510, &[]);
+        first.gaps = vec![gap(None, Some(500), 100)];
+        let trust = decide(&facts(&[first], None));
+        assert!(trust.lost.is_empty());
+        ranges(&trust.holes.unknown)
+    };
+    assert_eq!(unknown(1), [(497, 499)]);
+    assert_eq!(unknown(4), [(1, 499)]);
+}
+
+#[test]
+fn a_first_block_that_is_gone_is_named_unless_the_stream_forgets_its_oldest() {
+    let unknown = |forgets, number| {
+        let trust = decide(&Facts {
+            forgets,
+            ..facts(&[block(number, 500..=510, &[])], None)
+        });
+        ranges(&trust.holes.unknown)
+    };
+    assert_eq!(unknown(false, 2), [(1, 499)]);
+    assert!(unknown(true, 2).is_empty());
+    assert!(unknown(false, 1).is_empty());
 }
 
 #[test]

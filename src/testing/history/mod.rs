@@ -27,6 +27,7 @@ use crate::env::memory::MemoryFileSystem;
 use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
 use crate::format::record::{NewRecord, encode_record};
+use crate::format::state::StateFile;
 
 pub use accounts::OwnAccounts;
 pub use run::{Accountant, Accounts, DamagedHistory, HistoryCase, HistoryRow, HistoryRun};
@@ -120,6 +121,8 @@ pub struct Lived {
     pub truth: Truth,
     /// Where the records lie.
     pub layout: Layout,
+    /// What `index.db` says as it lies, where there is one.
+    pub index: Option<StateFile>,
     /// What the files tell of removals.
     pub witnesses: Witnesses,
     /// Whether a message was being written at the end.
@@ -185,6 +188,8 @@ impl History {
             LastDay::NoIndex => None,
             _ => world.server.indexed.clone(),
         };
+        let state = world.server.index.as_deref().filter(|_| index.is_some());
+        let state = state.and_then(|bytes| StateFile::decode(bytes).ok());
         let witnesses = Witnesses::of(&world, &layout, index);
         let mut truth = std::mem::take(&mut world.server.truth);
         self.expire(&world, place.access.now_ns, &mut truth);
@@ -201,6 +206,7 @@ impl History {
             store,
             truth,
             layout,
+            index: state,
             witnesses,
             torn: self.last_day == LastDay::Torn,
             steps,

@@ -111,7 +111,7 @@ impl Judge<'_> {
             }
         } else if filed.is_some() {
             score.silent.insert(seq);
-        } else if may_be_gone && seq > self.named {
+        } else if may_be_gone && (seq > self.named || self.before_everything(seq)) {
             score.unnamed.insert(seq);
         } else {
             score.silent.insert(seq);
@@ -122,7 +122,7 @@ impl Judge<'_> {
         let ledger = self.ledger;
         let told = self.lived.witnesses.tell_removal(seq, self.damage);
         if ledger.lost.contains(seq) {
-            let set = if told || self.damage.is_none() {
+            let set = if told || self.damage.is_none() || !self.only_hand_took(seq) {
                 &mut score.invented
             } else {
                 &mut score.mistaken
@@ -140,6 +140,42 @@ impl Judge<'_> {
         {
             score.misfiled.insert(seq);
         }
+    }
+
+    /// Whether no rule of the stream removed this message, or nothing that is left shows that the stream went on behind the
+    /// index: what a person deleted is told by a tombstone and nothing else, and a stream that did not go on takes nothing.
+    fn only_hand_took(&self, seq: u64) -> bool {
+        let by_hand = matches!(
+            self.truth.way(seq),
+            Some(Way::Deleted | Way::Purge | Way::Rollup)
+        );
+        by_hand || self.ends_with_index()
+    }
+
+    fn ends_with_index(&self) -> bool {
+        let last = self
+            .lived
+            .index
+            .as_ref()
+            .map_or(0, |index| index.last_sequence);
+        self.lived
+            .witnesses
+            .stored_up_to(&self.lived.layout, self.damage)
+            <= last
+    }
+
+    /// Whether nothing that is left reaches down to it: before the first record, where the rules of the stream take the oldest
+    /// messages without a trace and without a sum that would show it, and no index speaks.
+    fn before_everything(&self, seq: u64) -> bool {
+        let setup = &self.lived.setup;
+        let traceless = setup.max_age_ns.is_some()
+            || setup.max_per_subject.is_some()
+            || !setup.consumers.is_empty();
+        traceless
+            && self
+                .lived
+                .witnesses
+                .begins_above(seq, &self.lived.layout, self.damage)
     }
 
     /// Whether the stream removes messages in this way, and this one can have gone so.

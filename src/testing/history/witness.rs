@@ -6,7 +6,7 @@ use super::world::World;
 use crate::format::record::RecordKind;
 use crate::format::seqset::SeqSet;
 use crate::testing::damage::Damage;
-use crate::testing::layout::Layout;
+use crate::testing::layout::{Layout, RecordPlace};
 
 /// The witnesses of a history, before a damage.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,7 @@ impl Witnesses {
         });
         let configured = !hit("meta.inf") && !hit("meta.sum") && !hit("meta.key");
         tombstone
-            || (index && !hit("msgs/index.db"))
+            || (index && !hit("msgs/index.db") && !hit("meta.key"))
             || (configured && records_whole && self.by_limits.contains(seq))
             || (configured && self.by_consumers.contains(seq))
     }
@@ -82,21 +82,49 @@ impl Witnesses {
     pub fn named_up_to(&self, layout: &Layout, damage: Option<&Damage>) -> u64 {
         let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
         let index = match &self.index {
-            Some((_, last)) if !hit("msgs/index.db") => *last,
+            Some((_, last)) if !hit("msgs/index.db") && !hit("meta.key") => *last,
             _ => 0,
         };
         let mut named = index.max(self.delivered);
-        for record in layout.blocks.iter().flat_map(|block| &block.records) {
-            let gone = damage.is_some_and(|damage| match record.kind {
-                RecordKind::Message => damage.may_cost(record.seq),
-                _ => damage.touched.removals.contains(record.seq) || !damage.behind_keys.is_empty(),
-            });
-            if !gone {
-                named = named.max(record.seq);
-            }
+        for record in left(layout, damage) {
+            named = named.max(record.seq);
         }
         named
     }
+
+    /// The last message whose record the damage left.
+    #[must_use]
+    pub fn stored_up_to(&self, layout: &Layout, damage: Option<&Damage>) -> u64 {
+        let messages = left(layout, damage).filter(|record| record.kind == RecordKind::Message);
+        messages.map(|record| record.seq).max().unwrap_or_default()
+    }
+
+    /// Whether every message and every index that the damage left speaks of later sequences only.
+    #[must_use]
+    pub fn begins_above(&self, seq: u64, layout: &Layout, damage: Option<&Damage>) -> bool {
+        let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
+        let index = self
+            .index
+            .as_ref()
+            .is_some_and(|(_, last)| !hit("msgs/index.db") && !hit("meta.key") && *last >= seq);
+        let mut messages =
+            left(layout, damage).filter(|record| record.kind != RecordKind::Tombstone);
+        !index && messages.all(|record| record.seq > seq)
+    }
+}
+
+/// The records that the damage left.
+fn left<'a>(
+    layout: &'a Layout,
+    damage: Option<&'a Damage>,
+) -> impl Iterator<Item = &'a RecordPlace> {
+    let records = layout.blocks.iter().flat_map(|block| &block.records);
+    records.filter(move |record| {
+        !damage.is_some_and(|damage| match record.kind {
+            RecordKind::Message => damage.may_cost(record.seq),
+            _ => damage.touched.removals.contains(record.seq) || !damage.behind_keys.is_empty(),
+        })
+    })
 }
 
 fn touches(damage: &Damage, path: &str) -> bool {

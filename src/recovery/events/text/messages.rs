@@ -146,6 +146,13 @@ pub(super) const BLOCKS: &[Text] = &[
          `jetsam salvage` first: it reads on behind the damage.",
     ),
     (
+        BlockReadsDiffer,
+        "The block looked damaged, was read once more before that was said, and gave other bytes. The disk, the way to it or \
+         this machine's memory is at fault, or another process writes to the block.",
+        "Change nothing on this machine. Make sure that nothing else uses the directory, copy it to another machine and check it \
+         there; test this one's memory and disk.",
+    ),
+    (
         BlockTruncated,
         "The block is cut at the first bad record.",
         "If good messages may lie behind that point, run `jetsam salvage` before the cut is \

@@ -1,223 +1,23 @@
-//! The parallel scan: every block read once, each giving everything recovery wants of it.
-//!
-//! Threads take blocks off a shared counter, so that a slow block holds nobody up; results are put
-//! in block order, so that any number of threads gives the same answer. A thread owns two buffers
-//! of one block each; memory does not grow with the store.
+//! The scan of a block that is read whole: compressed, damaged, to be encrypted anew, or with a legacy index beside it.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
-
-use super::fault::Cause;
-use super::files::{FileFault, StreamFiles};
-use super::model::{Block, BlockKey, Edge, StreamKeys, convert_check};
-use super::server::{Behaviour, Feature};
-use super::subjects::{BlockSubjects, SubjectTable};
-use super::walked::WalkedBlock;
+use super::super::fault::Cause;
+use super::super::files::FileFault;
+use super::super::model::{Block, BlockKey, Edge, convert_check};
+use super::super::server::Feature;
+use super::scanner::{BlockSink, Scanner};
+use super::{LegacyVerdict, ScanFault, ScanRules, ScannedBlock};
 use crate::block::content::{self, decode};
 use crate::block::slots;
-use crate::block::walk::{Known, Sink, WalkRules, Walked, walk};
+use crate::block::walk::{Known, WalkRules, Walked, walk};
 use crate::crypto::BlockCipher;
 use crate::env::Mapping;
 use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
-use crate::format::record::{RecordRef, Run};
 
 /// The byte behind the mark of a compressed block: 0 for none, 1 for S2.
 const S2: u8 = 1;
-
-/// What the scan goes by.
-#[derive(Clone, Copy)]
-pub struct ScanRules<'a> {
-    /// The files.
-    pub files: StreamFiles<'a>,
-    /// Where the blocks lie.
-    pub msgs: &'a str,
-    /// Keys.
-    pub keys: StreamKeys<'a>,
-    /// Whether subjects are tracked.
-    pub tracked: bool,
-    /// Threads.
-    pub threads: usize,
-    /// Whether plain blocks are mapped.
-    pub map_files: bool,
-    /// A plain block beside which the server has put a key by then (H6).
-    pub noise: Option<u32>,
-    /// A block that was put under another key while the index was held against it.
-    pub converted: Option<u32>,
-    /// What the server does.
-    pub server: Behaviour,
-    /// Blocks that are not read again, their subjects already in the table.
-    pub walked: &'a BTreeMap<u32, WalkedBlock>,
-}
-
-/// One block, scanned.
-#[derive(Debug)]
-pub struct Scanned {
-    /// Its number.
-    pub number: u32,
-    /// The outcome.
-    pub outcome: Result<ScannedBlock, ScanFault>,
-}
-
-/// Why a block could not be scanned.
-#[derive(Debug, Clone)]
-pub struct ScanFault {
-    /// What went wrong.
-    pub cause: Cause,
-    /// Whether the server has put a fresh key beside the block by then (H5, H6).
-    pub key_created: bool,
-}
-
-/// What a block's records say.
-#[derive(Debug)]
-pub struct ScannedBlock {
-    /// Its key.
-    pub key: BlockKey,
-    /// Whether it has to be written under a fresh key; `true` where it was plain.
-    pub encrypt_anew: Option<bool>,
-    /// The walk.
-    pub walked: Walked,
-    /// What a legacy index said, where there is one.
-    pub legacy: Option<LegacyVerdict>,
-    /// Length of the file.
-    pub file_length: u64,
-    /// Length of the decoded content.
-    pub content_length: u64,
-    /// Whether the file is compressed.
-    pub compressed: bool,
-    /// Records with a TTL header.
-    pub ttl_count: u64,
-    /// Records with a schedule header.
-    pub schedule_count: u64,
-    /// Live messages whose header length is bad: sequence and offset.
-    pub bad_headers: Vec<(u64, u64)>,
-    /// Whether indexing the block as walked would fail, so that it has to be loaded the slow way.
-    pub misaligned: bool,
-}
-
-/// What the legacy index of a block came to.
-#[derive(Debug, Clone)]
-pub struct LegacyVerdict {
-    /// It stands for the block, which is then not walked.
-    pub accepted: bool,
-    /// The server removes the file at once.
-    pub removed: bool,
-    /// The state it gives.
-    pub state: Block,
-    /// It is whole, and older than its block.
-    pub stale: bool,
-    /// Why it does not stand.
-    pub detail: String,
-}
-
-/// Scans blocks side by side. `subjects` receives the totals of every block that verifies; `done` is
-/// called with the number of blocks finished; a set `cancel` ends the scan early.
-pub fn scan_blocks(
-    rules: ScanRules<'_>,
-    numbers: &[u32],
-    subjects: &SubjectTable,
-    done: &(dyn Fn(usize) + Sync),
-    cancel: &AtomicBool,
-) -> Vec<Scanned> {
-    let next = AtomicUsize::new(0);
-    let finished = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Scanned>>> =
-        Mutex::new((0..numbers.len()).map(|_| None).collect());
-    let work = || {
-        let mut scanner = Scanner::new(rules, subjects);
-        while !cancel.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(number) = numbers.get(at).copied() else {
-                break;
-            };
-            let outcome = match rules.walked.get(&number) {
-                Some(walked) => walked.confirm(rules, number),
-                None => scanner.scan(number),
-            };
-            if let Some(slot) = results.lock().get_mut(at) {
-                *slot = Some(Scanned { number, outcome });
-            }
-            done(finished.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-    };
-    let threads = rules.threads.clamp(1, numbers.len().max(1));
-    if threads == 1 {
-        work();
-    } else {
-        // A thread that panicked is our own mistake: it is passed on, not swallowed.
-        let joined = crossbeam::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|_| work());
-            }
-        });
-        if let Err(panic) = joined {
-            std::panic::resume_unwind(panic);
-        }
-    }
-    results.into_inner().into_iter().flatten().collect()
-}
-
-struct Scanner<'a> {
-    rules: ScanRules<'a>,
-    subjects: &'a SubjectTable,
-    file: Vec<u8>,
-    spare: Vec<u8>,
-    run: Run,
-    local: BlockSubjects,
-}
-
-/// What a walk meets in headers.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
-    /// Records with a TTL header.
-    pub ttl_count: u64,
-    /// Records with a schedule header.
-    pub schedule_count: u64,
-    /// Live messages whose header length is bad: sequence and offset.
-    pub bad_headers: Vec<(u64, u64)>,
-}
-
-/// Counts what a walk meets.
-pub(super) struct ScanSink<'a> {
-    /// Whether subjects are counted.
-    pub tracked: bool,
-    /// Whether a timer header counts without a value.
-    pub empty_counts: bool,
-    /// Their counts.
-    pub local: &'a mut BlockSubjects,
-    /// The rest.
-    pub seen: Seen,
-}
-
-impl Sink for ScanSink<'_> {
-    #[inline]
-    fn message(&mut self, record: &RecordRef, content: &[u8]) {
-        if self.tracked {
-            self.local.count(record, content);
-        }
-        if record.has_headers() {
-            self.headers(record, content);
-        }
-    }
-}
-
-impl ScanSink<'_> {
-    fn headers(&mut self, record: &RecordRef, content: &[u8]) {
-        let Ok((block, _)) = record.headers_and_body(content) else {
-            self.seen
-                .bad_headers
-                .push((record.sequence(), record.offset() as u64));
-            return;
-        };
-        let (ttl, schedule) = slots::timer_headers(block, self.empty_counts);
-        self.seen.ttl_count += u64::from(ttl);
-        self.seen.schedule_count += u64::from(schedule);
-    }
-}
 
 /// A block's bytes, in a mapping or in the scanner's buffer, and its key.
 struct Found {
@@ -228,19 +28,8 @@ struct Found {
     file_length: u64,
 }
 
-impl<'a> Scanner<'a> {
-    fn new(rules: ScanRules<'a>, subjects: &'a SubjectTable) -> Self {
-        Scanner {
-            rules,
-            subjects,
-            file: Vec::new(),
-            spare: Vec::new(),
-            run: Run::new(),
-            local: BlockSubjects::default(),
-        }
-    }
-
-    fn scan(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
+impl Scanner<'_> {
+    pub(super) fn scan_whole(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
         let Found {
             mapping,
             key,
@@ -283,15 +72,10 @@ impl<'a> Scanner<'a> {
             rules: self.rules.server.walk_rules(),
             ..known
         };
-        self.local.clear();
-        let mut sink = ScanSink {
-            tracked,
-            empty_counts: self.rules.server.has(Feature::EmptyTimersCounted),
-            local: &mut self.local,
-            seen: Seen::default(),
-        };
+        let counting = tracked.then_some(&mut self.subjects);
+        let mut sink = BlockSink::new(number, counting, &mut self.lookback, self.rules.wish);
         let walked = walk(bytes, &hash_key, known, &mut self.run, &mut sink);
-        let seen = sink.seen;
+        let (scan, bad_headers) = sink.notes.finish();
         let mut block = ScannedBlock {
             key,
             encrypt_anew,
@@ -300,19 +84,34 @@ impl<'a> Scanner<'a> {
             file_length,
             content_length: bytes.len() as u64,
             compressed,
-            ttl_count: seen.ttl_count,
-            schedule_count: seen.schedule_count,
-            bad_headers: seen.bad_headers,
+            ttl_count: scan.ttl_count,
+            schedule_count: scan.schedule_count,
+            bad_headers,
             misaligned: accepted,
+            scan: None,
+            reads_differ: None,
         };
         if !accepted {
             let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);
             check_alignment(bytes, &mut block, empty_counts);
         }
-        if tracked && !block.misaligned && block.walked.messages > 0 {
-            self.subjects.merge_block(number, &self.local, bytes);
+        if !tracked || block.misaligned || block.walked.messages == 0 {
+            self.subjects.take_back();
+        }
+        if !self.rules.careful && self.says_all(&block) {
+            block.scan = Some(scan);
         }
         Ok(block)
+    }
+
+    /// Whether the block is plainly sound, so that what the walk told of its messages is what any later look would.
+    fn says_all(&self, block: &ScannedBlock) -> bool {
+        block.walked.is_plainly_sound()
+            && block.legacy.is_none()
+            && block.encrypt_anew.is_none()
+            && block.bad_headers.is_empty()
+            && !block.misaligned
+            && self.rules.server.walk_rules().rising
     }
 
     /// Reads a block and its key, and decodes what can be decoded.

@@ -1,0 +1,199 @@
+//! The subject index of a stream: per subject how many live messages, and between which blocks.
+//!
+//! Scan threads count into tables of their own ([`ThreadSubjects`]), which are then put together side by side. Millions of
+//! subjects are ordinary: one of up to 32 bytes costs 72 bytes, a longer one its own bytes more.
+
+mod block;
+mod shard;
+mod thread;
+
+use std::convert::Infallible;
+
+use parking_lot::Mutex;
+
+use crate::format::state::SubjectTable as IndexedSubjects;
+use crate::parallel::Crew;
+pub use block::BlockSubjects;
+use shard::{SHARD_COUNT, Shard, hash_of, is_listed, shard_of};
+pub use thread::{NO_SUBJECT, ThreadSubjects};
+
+/// Fewer subjects than this are not worth a second thread.
+const SHARED_MIN: usize = 1 << 14;
+
+/// Totals of one subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubjectTotals {
+    /// Live messages.
+    pub total: u64,
+    /// Lowest block that may hold one.
+    pub first_block: u32,
+    /// Highest block that may hold one.
+    pub last_block: u32,
+}
+
+/// The subject index.
+#[derive(Debug)]
+pub struct SubjectTable {
+    shards: Vec<Mutex<Shard>>,
+}
+
+impl Default for SubjectTable {
+    fn default() -> Self {
+        SubjectTable {
+            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl SubjectTable {
+    /// Adds totals of a subject; a zero total adds nothing.
+    pub fn add(&mut self, subject: &[u8], totals: SubjectTotals) {
+        let hash = hash_of(subject);
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
+            shard.get_mut().add(hash, subject, totals);
+        }
+    }
+
+    /// Adds what one block holds; called by threads side by side.
+    pub fn merge_block(&self, block: u32, local: &BlockSubjects, content: &[u8]) {
+        let mut order: Vec<u32> = (0..local.entries.len() as u32).collect();
+        let shard_at = |at: &u32| {
+            local
+                .entries
+                .get(*at as usize)
+                .map_or(0, |entry| shard_of(entry.hash))
+        };
+        order.sort_unstable_by_key(shard_at);
+        for group in order.chunk_by(|a, b| shard_at(a) == shard_at(b)) {
+            let Some(shard) = group.first().and_then(|at| self.shards.get(shard_at(at))) else {
+                continue;
+            };
+            let mut shard = shard.lock();
+            for entry in group
+                .iter()
+                .filter_map(|at| local.entries.get(*at as usize))
+            {
+                let totals = SubjectTotals {
+                    total: u64::from(entry.count),
+                    first_block: block,
+                    last_block: block,
+                };
+                shard.add(entry.hash, entry.subject(content), totals);
+            }
+        }
+    }
+
+    /// Takes over what a thread counted, leaving it nothing; called by threads side by side.
+    pub fn take_from(&self, counted: &mut ThreadSubjects) {
+        for (shard, more) in self.shards.iter().zip(counted.take_shards()) {
+            shard.lock().take_over(more);
+        }
+    }
+
+    /// Takes over what several threads counted, with as many threads.
+    pub fn take_all(&self, counted: Vec<ThreadSubjects>) {
+        let threads = counted.len();
+        let mut by_shard: Vec<Vec<Shard>> = (0..SHARD_COUNT).map(|_| Vec::new()).collect();
+        for mut counted in counted {
+            for (list, shard) in by_shard.iter_mut().zip(counted.take_shards()) {
+                list.push(shard);
+            }
+        }
+        let is_small = by_shard.iter().flatten().all(Shard::is_small);
+        let work: Vec<(Mutex<Vec<Shard>>, &Mutex<Shard>)> = by_shard
+            .into_iter()
+            .map(Mutex::new)
+            .zip(&self.shards)
+            .collect();
+        let crew = Crew::of(if is_small { 1 } else { threads });
+        let done: Result<_, Infallible> = crew.map(&work, |(list, shard)| {
+            let mut list = std::mem::take(&mut *list.lock());
+            let mut shard = shard.lock();
+            // The largest is the one the others go into.
+            list.sort_by_key(Shard::room);
+            while let Some(more) = list.pop() {
+                shard.take_over(more);
+            }
+            Ok(())
+        });
+        let Ok(_) = done;
+    }
+
+    /// Puts the subjects of an index in place of what is known of them, with so many threads: a later entry wins.
+    pub fn put_all(&mut self, listed: &IndexedSubjects, threads: usize) {
+        let threads = match listed.len() < SHARED_MIN {
+            true => 1,
+            false => threads.clamp(1, SHARD_COUNT),
+        };
+        for shard in &mut self.shards {
+            // Hashes spread evenly, give or take a few.
+            shard
+                .get_mut()
+                .reserve(listed.len() / SHARD_COUNT * 17 / 16);
+        }
+        let shares: Vec<usize> = (0..threads).collect();
+        let done: Result<_, Infallible> = Crew::of(threads).map(&shares, |share| {
+            for entry in listed.iter().filter(|entry| !entry.subject.is_empty()) {
+                let hash = hash_of(entry.subject);
+                let at = shard_of(hash);
+                if at % threads != *share || !is_listed(entry.subject) {
+                    continue;
+                }
+                let totals = SubjectTotals {
+                    total: entry.total,
+                    first_block: entry.first_block,
+                    last_block: entry.last_block,
+                };
+                if let Some(shard) = self.shards.get(at) {
+                    shard.lock().put(hash, entry.subject, totals);
+                }
+            }
+            Ok(())
+        });
+        let Ok(_) = done;
+    }
+
+    /// Takes one message of a subject away; the subject goes with its last one.
+    pub fn remove_one(&mut self, subject: &[u8]) {
+        self.remove(subject, 1);
+    }
+
+    /// Takes so many messages of a subject away, as far as there are.
+    pub fn remove(&mut self, subject: &[u8], count: u64) {
+        if subject.is_empty() {
+            return;
+        }
+        let hash = hash_of(subject);
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
+            shard.get_mut().remove(hash, subject, count);
+        }
+    }
+
+    /// Distinct subjects.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.lock().live_count()).sum()
+    }
+
+    /// Whether there is no subject.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Visits every subject, in no particular order.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], SubjectTotals)) {
+        for shard in &self.shards {
+            shard.lock().for_each(&mut visit);
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = SubjectTable::default();
+    }
+}
+
+#[cfg(test)]
+mod tests;
