@@ -15,6 +15,7 @@ pub mod record;
 pub mod schedule;
 pub mod seqset;
 pub mod sets;
+pub mod sourced;
 pub mod sources;
 pub mod state;
 mod sticky;

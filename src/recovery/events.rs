@@ -224,6 +224,10 @@ event_codes! {
     DeletedReturn, "deleted-return", Info;
     StartLosesMessages, "start-loses-messages", Error;
     MergeConflict, "merge-conflict", Error;
+    TakenFromMirror, "taken-from-mirror", Warn;
+    TakenFromSourcing, "taken-from-sourcing", Warn;
+    RelativeDiffers, "relative-differs", Warn;
+    RelativePassedOver, "relative-passed-over", Info;
     StreamMetaRebuilt, "stream-meta-rebuilt", Warn;
     ConsumerStateMended, "consumer-state-mended", Warn;
 }

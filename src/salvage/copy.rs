@@ -10,7 +10,7 @@ use super::evidence::is_raft_group;
 use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
 use super::old_values;
-use super::place::{Place, make_above};
+use super::place::put_together;
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
 use super::quarantine;
 use super::read::Blocks;
@@ -85,25 +85,18 @@ pub fn salvage(
     if wish.uncertain == Uncertain::Drop {
         found.trust.drop_uncertain();
     }
-    let place = Place::prepare(fs, &wish.out, wish.resume)?;
-    make_above(fs, &wish.out, &stream.dir)?;
-    let attempt = Attempt {
-        fs,
-        found: &found,
-        options,
-        wish,
-        out: place.part(),
-        entropy,
-        watch,
-    };
-    let made = attempt.either_way(walks).and_then(|report| {
-        place.take(fs, &stream.dir)?;
-        Ok(report)
-    });
-    if made.is_err() {
-        place.abandon(fs);
-    }
-    made
+    put_together(fs, &wish.out, wish.resume, &stream.dir, |out| {
+        let attempt = Attempt {
+            fs,
+            found: &found,
+            options,
+            wish,
+            out,
+            entropy,
+            watch,
+        };
+        attempt.either_way(walks)
+    })
 }
 
 /// One way to make the new store.

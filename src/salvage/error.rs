@@ -68,6 +68,8 @@ pub enum SalvageError {
     },
     /// The copies are not of one stream.
     NotOneStream(PathBuf, String),
+    /// A stream that was given as a relative neither mirrors nor sources the others, or in a way that tells too little.
+    NotRelated(PathBuf, String),
     /// The quarantine file cannot be read.
     Quarantine(PathBuf, String),
     /// A file that is encrypted with the stream's key was to be written before there was one.
@@ -83,6 +85,7 @@ impl SalvageError {
             SalvageError::Overlap { out, .. } => out,
             SalvageError::Interrupted(path)
             | SalvageError::NotOneStream(path, _)
+            | SalvageError::NotRelated(path, _)
             | SalvageError::Quarantine(path, _) => path,
             SalvageError::Mismatch { dir, .. }
             | SalvageError::Tangled { dir, .. }
@@ -125,6 +128,7 @@ impl fmt::Display for SalvageError {
                 "{}: {detail}; --force merges them all the same",
                 dir.display()
             ),
+            SalvageError::NotRelated(dir, detail) => write!(f, "{}: {detail}", dir.display()),
             SalvageError::Quarantine(path, detail) => {
                 write!(
                     f,
@@ -181,6 +185,7 @@ impl std::error::Error for SalvageError {
             | SalvageError::Mismatch { .. }
             | SalvageError::Tangled { .. }
             | SalvageError::NotOneStream(..)
+            | SalvageError::NotRelated(..)
             | SalvageError::Quarantine(..)
             | SalvageError::NotEmpty(_)
             | SalvageError::Unfinished(_)

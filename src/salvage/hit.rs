@@ -11,11 +11,11 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
+use super::evidence::gather;
 use super::kept::Cursor;
 use super::merge::MergeSource;
-use super::survey::{Survey, survey};
+use super::survey::{Survey, drop_unsound_index, survey};
 use crate::env::ReadFiles;
-use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::{StreamDir, Watch};
@@ -68,16 +68,17 @@ pub fn hits(
     let Ok(found) = survey(fs, stream, options, watch) else {
         return Vec::new();
     };
-    let copies = [(found, options.keys.clone())];
-    named(fs, &copies, ledger).unwrap_or_default()
+    let index = found.gathered.evidence.index.as_ref();
+    named(fs, &found, options, index.map(|index| &index.state), ledger).unwrap_or_default()
 }
 
-/// The same for a stream merged from several copies, whose account is `ledger`: of the copies' indexes the one that reaches
-/// furthest tells.
+/// The same for the stream `made` that copies were merged into, whose account is `ledger`: of the copies' indexes the one that
+/// reaches furthest tells.
 #[must_use]
 pub fn hits_of_copies(
     fs: &dyn ReadFiles,
     copies: &[MergeSource],
+    made: &StreamDir,
     options: &Options,
     ledger: &Ledger,
     watch: &Watch<'_>,
@@ -85,37 +86,36 @@ pub fn hits_of_copies(
     if !ledger.holds_loss() {
         return Vec::new();
     }
-    let mut surveys = Vec::with_capacity(copies.len());
-    for copy in copies {
-        let keys = copy.keys(&options.keys);
-        let own = Options {
-            keys: keys.clone(),
-            ..options.clone()
-        };
-        let Ok(found) = survey(fs, &copy.stream, &own, watch) else {
-            return Vec::new();
-        };
-        surveys.push((found, keys));
-    }
-    named(fs, &surveys, ledger).unwrap_or_default()
-}
-
-fn named(fs: &dyn ReadFiles, copies: &[(Survey, Keys)], ledger: &Ledger) -> Option<Vec<Hit>> {
-    let indexes = copies.iter().filter_map(|(found, _)| {
-        let index = found.gathered.evidence.index.as_ref()?;
-        Some(&index.state)
+    let under = |keys: Keys| Options {
+        keys,
+        ..options.clone()
+    };
+    let own = |copy: &MergeSource| under(copy.keys(&options.keys));
+    let indexes = copies.iter().filter_map(|copy| {
+        let mut gathered = gather(fs, &copy.stream, &own(copy)).ok()?;
+        drop_unsound_index(&mut gathered);
+        Some(gathered.evidence.index?.state)
     });
     let index = indexes.max_by_key(|state| state.last_sequence);
-    let mut census = Census::new(index.map_or(0, |state| state.last_sequence));
-    let is_only = copies.len() == 1;
-    for (found, keys) in copies {
-        let cursor = match is_only {
-            true => Cursor::new(fs, found, keys, 0..=u64::MAX).ok()?,
-            false => Cursor::every(fs, found, keys).ok()?,
-        };
-        census.take(cursor, found, ledger, is_only)?;
-    }
-    let name = copies.first()?.0.gathered.evidence.name.as_str();
+    let keys = std::iter::once(options.clone()).chain(copies.iter().map(own));
+    let mut found = keys.filter_map(|own| Some((survey(fs, made, &own, watch).ok()?, own)));
+    let Some((found, own)) = found.next() else {
+        return Vec::new();
+    };
+    named(fs, &found, &own, index.as_ref(), ledger).unwrap_or_default()
+}
+
+/// What lacks of what `index` lists; nothing where the messages at hand cannot be read.
+fn named(
+    fs: &dyn ReadFiles,
+    found: &Survey,
+    options: &Options,
+    index: Option<&StateFile>,
+    ledger: &Ledger,
+) -> Option<Vec<Hit>> {
+    let listed_to = index.map_or(0, |state| state.last_sequence);
+    let census = Census::of(fs, found, options, listed_to, ledger)?;
+    let name = found.gathered.evidence.name.as_str();
     let mut hits = match name.strip_prefix("OBJ_") {
         Some(bucket) => objects(&census, bucket, index),
         None => {
@@ -135,10 +135,6 @@ struct Census {
     endangered: HashMap<Vec<u8>, u64>,
     /// What an object store says of its files, by subject.
     descriptions: BTreeMap<Vec<u8>, Description>,
-    /// The last sequence that the index may know of.
-    listed_to: u64,
-    /// Of several copies each message counts once.
-    seen: SeqSet,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -159,57 +155,52 @@ struct Description {
 }
 
 impl Census {
-    fn new(listed_to: u64) -> Self {
-        Census {
+    /// Reads the messages; nothing where a block cannot be read, or there are too many subjects. The index may know of what
+    /// lies up to `listed_to`.
+    fn of(
+        fs: &dyn ReadFiles,
+        found: &Survey,
+        options: &Options,
+        listed_to: u64,
+        ledger: &Ledger,
+    ) -> Option<Census> {
+        let mut census = Census {
             safe: HashMap::new(),
             endangered: HashMap::new(),
             descriptions: BTreeMap::new(),
-            listed_to,
-            seen: SeqSet::new(),
-        }
-    }
-
-    /// Reads the messages; of one of several copies those that are live in the end and were in no copy before. Nothing where
-    /// a block cannot be read, or there are too many subjects.
-    fn take(
-        &mut self,
-        mut cursor: Cursor<'_>,
-        found: &Survey,
-        ledger: &Ledger,
-        is_only: bool,
-    ) -> Option<()> {
+        };
+        let mut cursor = Cursor::new(fs, found, &options.keys, 0..=u64::MAX).ok()?;
         let is_store = found.gathered.evidence.name.starts_with("OBJ_");
         while cursor.advance().ok()? {
             let Some(message) = cursor.message() else {
                 continue;
             };
-            let counts =
-                is_only || (ledger.live.contains(message.seq) && self.seen.insert(message.seq));
-            if !counts {
-                continue;
-            }
-            if self.safe.len() + self.endangered.len() > SUBJECTS_MAX {
+            if census.safe.len() + census.endangered.len() > SUBJECTS_MAX {
                 return None;
             }
             if ledger.endangered.contains(message.seq) {
-                *self.endangered.entry(message.subject.to_vec()).or_default() += 1;
+                *census
+                    .endangered
+                    .entry(message.subject.to_vec())
+                    .or_default() += 1;
                 continue;
             }
-            let count = match self.safe.get_mut(message.subject) {
+            let count = match census.safe.get_mut(message.subject) {
                 Some(count) => count,
-                None => self.safe.entry(message.subject.to_vec()).or_default(),
+                None => census.safe.entry(message.subject.to_vec()).or_default(),
             };
             count.all += 1;
-            count.listed += u64::from(message.seq <= self.listed_to);
+            count.listed += u64::from(message.seq <= listed_to);
             if is_store && message.body.len() <= DESCRIPTION_MAX {
                 // A chunk's body decodes as a description only if it is one.
                 if let Ok(description) = serde_json::from_slice(message.body) {
-                    self.descriptions
+                    census
+                        .descriptions
                         .insert(message.subject.to_vec(), description);
                 }
             }
         }
-        Some(())
+        Some(census)
     }
 
     fn all(&self, subject: &[u8]) -> u64 {

@@ -21,28 +21,32 @@
 //! Copies may lie under different keys and ciphers, and some of them in plaintext. The new store is encrypted where any copy
 //! is, unless it is to be in plaintext: under the common key where one is given, else under that of the first encrypted copy.
 //!
+//! Where they are given, mirrors of the stream and streams that source it stand in for what no copy has (`relatives`). Old values
+//! are then left alone: a newer one may be among what they gave.
+//!
 //! Memory: a block for each copy, and the sets of sequences. Nothing depends on the size of the store.
 
 mod aside;
+mod relatives;
 mod rules;
 mod target;
+mod weave;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use super::consumers;
 use super::copy::{Uncertain, block_rules, sealing_of};
 use super::error::SalvageError;
-use super::find::Edge;
 use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
 use super::old_values::{self, Copied, Known, OldValues};
-use super::place::{Place, make_above};
+use super::place::put_together;
+use super::plan::Target;
 use super::quarantine::{self, Regained};
 use super::report::{self, SalvageReport};
 use super::sets::{difference, ranges};
 use super::settings::meta_of;
-use super::settle::{Promise, settle_as};
+use super::settle::{Promise, Settled, settle_as};
 use super::survey::{Survey, survey};
 use super::write::StoreWriter;
 use crate::crypto::ServerKey;
@@ -51,9 +55,11 @@ use crate::format::seqset::SeqSet;
 use crate::recovery::events::{Event, EventCode};
 use crate::recovery::options::{Keys, Options};
 use crate::recovery::walked::WalkedBlocks;
-use crate::recovery::{Phase, Progress, StreamDir, Watch};
+use crate::recovery::{StreamDir, Watch};
 use aside::Aside;
+use relatives::Relative;
 use rules::{Union, are_one_stream, best, newest_consumers, unite, united};
+use weave::weave;
 
 /// How copies are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -116,6 +122,12 @@ pub(super) trait Source {
     fn advance(&mut self) -> Result<bool, SalvageError>;
     /// The one it is at.
     fn message(&self) -> Option<KeptMessage<'_>>;
+    /// Moves the time of the one it is at into these bounds, where that time is not the origin's.
+    fn keep_time_within(&mut self, _earliest: i64, _latest: i64) {}
+    /// Whether all its times are the origin's.
+    fn keeps_times(&self) -> bool {
+        true
+    }
 }
 
 impl Source for Cursor<'_> {
@@ -141,6 +153,23 @@ pub fn merge(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> Result<SalvageReport, SalvageError> {
+    merge_with_relatives(fs, sources, &[], options, wish, entropy, watch)
+}
+
+/// The same, and takes what no copy has from `relatives`: mirrors of the stream, and streams that source it.
+///
+/// # Errors
+///
+/// [`SalvageError`]; there is no new directory then.
+pub fn merge_with_relatives(
+    fs: &dyn FileSystem,
+    sources: &[MergeSource],
+    relatives: &[MergeSource],
+    options: &Options,
+    wish: &MergeOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Result<SalvageReport, SalvageError> {
     let mut copies = Vec::with_capacity(sources.len());
     for source in sources {
         let own = Options {
@@ -155,7 +184,13 @@ pub fn merge(
     if !wish.force {
         are_one_stream(&copies)?;
     }
-    merge_surveyed(fs, &copies, None, options, wish, entropy, watch)
+    let mut beside = Beside::default();
+    if let Some(chosen) = best(&copies) {
+        let origin = &chosen.found.gathered.evidence.meta;
+        beside.relatives =
+            relatives::survey_all(fs, relatives, origin, options, wish.force, watch)?;
+    }
+    merge_surveyed(fs, &copies, beside, options, wish, entropy, watch)
 }
 
 /// Salvages `stream` together with what a quarantine file gives by now: with other keys, or after its bytes were mended.
@@ -176,14 +211,24 @@ pub fn salvage_with_quarantine(
         found: survey(fs, stream, options, watch)?,
         options: options.clone(),
     };
-    let regained = quarantine::regain(fs, file, &own.found, options)?;
-    merge_surveyed(fs, &[own], Some(regained), options, wish, entropy, watch)
+    let beside = Beside {
+        regained: Some(quarantine::regain(fs, file, &own.found, options)?),
+        relatives: Vec::new(),
+    };
+    merge_surveyed(fs, &[own], beside, options, wish, entropy, watch)
+}
+
+/// What gives messages besides the copies.
+#[derive(Default)]
+struct Beside {
+    regained: Option<Regained>,
+    relatives: Vec<Relative>,
 }
 
 fn merge_surveyed(
     fs: &dyn FileSystem,
     copies: &[Copy],
-    regained: Option<Regained>,
+    beside: Beside,
     options: &Options,
     wish: &MergeOptions,
     entropy: &dyn Entropy,
@@ -193,27 +238,20 @@ fn merge_surveyed(
         let none = "no copies".to_owned();
         return Err(SalvageError::NotOneStream(wish.out.clone(), none));
     };
-    let place = Place::prepare(fs, &wish.out, wish.resume)?;
     let source = &chosen.found.stream.dir;
-    make_above(fs, &wish.out, source)?;
-    let merging = Merging {
-        fs,
-        copies,
-        chosen,
-        options,
-        wish,
-        out: place.part(),
-        entropy,
-        watch,
-    };
-    let made = merging.make(regained).and_then(|report| {
-        place.take(fs, source)?;
-        Ok(report)
-    });
-    if made.is_err() {
-        place.abandon(fs);
-    }
-    made
+    put_together(fs, &wish.out, wish.resume, source, |out| {
+        let merging = Merging {
+            fs,
+            copies,
+            chosen,
+            options,
+            wish,
+            out,
+            entropy,
+            watch,
+        };
+        merging.make(beside)
+    })
 }
 
 /// A merge under way.
@@ -231,7 +269,7 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    fn make(&self, regained: Option<Regained>) -> Result<SalvageReport, SalvageError> {
+    fn make(&self, mut beside: Beside) -> Result<SalvageReport, SalvageError> {
         let Merging {
             fs,
             copies,
@@ -242,13 +280,12 @@ impl Merging<'_> {
             entropy,
             watch,
         } = *self;
-        let (mut union, mut old) = self.union(regained.as_ref())?;
+        let (mut union, mut old, mut events) = self.union(&mut beside)?;
         let evidence = &chosen.found.gathered.evidence;
         let (target, own) = target::of(copies, options, wish.plaintext);
         let sealing = sealing_of(target, &own.keys);
         let name = evidence.name.as_bytes();
         let writer = StoreWriter::create(fs, out, name, &evidence.account, sealing, entropy)?;
-        let mut events = Vec::new();
         let first_seq = union.kept.first();
         let meta = meta_of(
             fs,
@@ -268,7 +305,10 @@ impl Merging<'_> {
             events,
             conflicts: SeqSet::new(),
         };
-        let sources = sources_of(fs, copies, regained, &mut aside.events)?;
+        let mut sources = sources_of(fs, copies, beside.regained, &mut aside.events)?;
+        for relative in &beside.relatives {
+            sources.push(relative.taken_from(fs, &evidence.meta)?);
+        }
         let rules = block_rules(&meta, &chosen.found, target, options);
         let mut builder = BlockBuilder::new(&writer, name, rules);
         let written = weave(sources, &union.kept, &mut builder, &mut aside, watch)?;
@@ -286,17 +326,7 @@ impl Merging<'_> {
         let consumers = consumers::write_anew(&newest.found, &stream, &writer)?;
         events.extend(consumers.events);
         writer.finish()?;
-        let settled = settle_as(
-            fs,
-            &made_dir(&chosen.found, out),
-            written.promise(&union),
-            &evidence.account,
-            &own,
-            target,
-            WalkedBlocks::default(),
-            entropy,
-            watch,
-        )?;
+        let settled = self.settle(written.promise(&union), &own, target)?;
         let mut made = report_of(copies, &union, &conflicts, quarantined, &written.seqs, &old);
         made.stream.events.extend(events);
         report::take_state(&mut made, settled);
@@ -304,16 +334,39 @@ impl Merging<'_> {
         Ok(made)
     }
 
-    /// What of the copies stays, and the old values of keys whose newest value no copy has.
-    fn union(&self, regained: Option<&Regained>) -> Result<(Union, OldValues), SalvageError> {
+    /// Makes the side files of what was written, which must come out as promised.
+    fn settle(
+        &self,
+        promise: Promise,
+        own: &Options,
+        target: Target,
+    ) -> Result<Settled, SalvageError> {
+        settle_as(
+            self.fs,
+            &made_dir(&self.chosen.found, self.out),
+            promise,
+            &self.chosen.found.gathered.evidence.account,
+            own,
+            target,
+            WalkedBlocks::default(),
+            self.entropy,
+            self.watch,
+        )
+    }
+
+    /// What of the copies and their relatives stays, the old values of keys whose newest value no copy has, and what is to be
+    /// told of it.
+    fn union(&self, beside: &mut Beside) -> Result<(Union, OldValues, Vec<Event>), SalvageError> {
         let drops = self.wish.uncertain == Uncertain::Drop;
+        let regained = beside.regained.as_ref();
         let mut union = unite(self.copies, regained, drops);
+        let told = self.take_from(&mut beside.relatives, &mut union, drops)?;
         let mut old = OldValues::default();
-        if !drops {
+        if !drops && beside.relatives.iter().all(|one| one.taken.is_empty()) {
             old = self.old_values(&union, regained)?;
             union.keep_old(&old.seqs);
         }
-        Ok((union, old))
+        Ok((union, old, told))
     }
 
     fn old_values(
@@ -369,121 +422,6 @@ fn made_dir(chosen: &Survey, out: &Path) -> StreamDir {
         name: chosen.gathered.evidence.name.clone(),
         dir: out.to_owned(),
     }
-}
-
-struct Written {
-    seqs: SeqSet,
-    last: Edge,
-}
-
-impl Written {
-    /// What the new store has to be.
-    fn promise(&self, union: &Union) -> Promise {
-        let behind = union.last.seq.saturating_add(1);
-        Promise {
-            messages: self.seqs.len(),
-            first_seq: self.seqs.first().unwrap_or(behind),
-            last_seq: union.last.seq.max(self.last.seq),
-        }
-    }
-}
-
-/// Takes the lowest sequence of all sources, over and over.
-fn weave(
-    mut sources: Sources<'_>,
-    kept: &SeqSet,
-    builder: &mut BlockBuilder<'_, '_>,
-    aside: &mut Aside<'_>,
-    watch: &Watch<'_>,
-) -> Result<Written, SalvageError> {
-    let mut written = Written {
-        seqs: SeqSet::new(),
-        last: Edge::default(),
-    };
-    let mut heads = Vec::with_capacity(sources.len());
-    for source in sources.iter_mut() {
-        heads.push(next_seq(source.as_mut())?);
-    }
-    let total = kept.len();
-    while let Some(seq) = heads.iter().flatten().min().copied() {
-        if watch.cancel.load(Ordering::Relaxed) {
-            return Err(SalvageError::Interrupted(aside.writer.path().to_owned()));
-        }
-        if kept.contains(seq) {
-            let holders = sources
-                .iter()
-                .zip(&heads)
-                .filter(|(_, head)| **head == Some(seq))
-                .filter_map(|(source, _)| source.message());
-            if let Some(message) = agreed(holders.collect(), aside)? {
-                builder.push(&message)?;
-                written.last = Edge {
-                    seq,
-                    timestamp_ns: message.timestamp_ns,
-                };
-                written.seqs.insert(seq);
-            }
-            if written.seqs.len().is_multiple_of(4096) {
-                (watch.progress)(Progress {
-                    phase: Phase::Copy,
-                    done: written.seqs.len(),
-                    total,
-                });
-            }
-        }
-        for (source, head) in sources.iter_mut().zip(&mut heads) {
-            if *head == Some(seq) {
-                *head = next_seq(source.as_mut())?;
-            }
-        }
-    }
-    Ok(written)
-}
-
-fn next_seq(source: &mut (dyn Source + '_)) -> Result<Option<u64>, SalvageError> {
-    while source.advance()? {
-        if let Some(message) = source.message() {
-            return Ok(Some(message.seq));
-        }
-    }
-    Ok(None)
-}
-
-/// The message all holders agree on, those that are sure of its border before those that are not.
-fn agreed<'m>(
-    holders: Vec<KeptMessage<'m>>,
-    aside: &mut Aside<'_>,
-) -> Result<Option<KeptMessage<'m>>, SalvageError> {
-    let sure: Vec<&KeptMessage<'m>> = holders
-        .iter()
-        .filter(|message| !message.is_border_uncertain && !message.is_header_broken)
-        .collect();
-    let voices: Vec<&KeptMessage<'m>> = if sure.is_empty() {
-        holders.iter().collect()
-    } else {
-        sure
-    };
-    let Some(first) = voices.first().copied() else {
-        return Ok(None);
-    };
-    if voices.iter().all(|other| says_the_same(first, other)) {
-        return Ok(Some(*first));
-    }
-    let mut told: Vec<&KeptMessage<'m>> = Vec::new();
-    for voice in voices {
-        if !told.iter().any(|before| says_the_same(before, voice)) {
-            told.push(voice);
-        }
-    }
-    aside.conflict(&told)?;
-    Ok(None)
-}
-
-fn says_the_same(a: &KeptMessage<'_>, b: &KeptMessage<'_>) -> bool {
-    a.timestamp_ns == b.timestamp_ns
-        && a.subject == b.subject
-        && a.headers == b.headers
-        && a.body == b.body
 }
 
 fn report_of(

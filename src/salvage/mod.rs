@@ -59,7 +59,7 @@ pub use copies::{Sorted, sort_out};
 pub use copy::{SalvageOptions, Uncertain, salvage};
 pub use error::SalvageError;
 pub use find::{BlockFind, Edge, Gap, GapCause, Lifetimes, Patch, Repair, Site, UncertainBorder};
-pub use merge::{MergeOptions, MergeSource, merge, salvage_with_quarantine};
+pub use merge::{MergeOptions, MergeSource, merge, merge_with_relatives, salvage_with_quarantine};
 pub use report::SalvageReport;
 pub use survey::{Survey, SurveyedBlock, survey};
 pub use view::{check, messages};

@@ -75,6 +75,27 @@ impl Place {
     }
 }
 
+/// Has `make` write a new directory, and gives it the name `out` once it is whole; there is nothing of it where that fails. It is
+/// like `source` in owner and permissions.
+pub(super) fn put_together<T>(
+    fs: &dyn FileSystem,
+    out: &Path,
+    resume: bool,
+    source: &Path,
+    make: impl FnOnce(&Path) -> Result<T, SalvageError>,
+) -> Result<T, SalvageError> {
+    let place = Place::prepare(fs, out, resume)?;
+    make_above(fs, out, source)?;
+    let made = make(place.part()).and_then(|made| {
+        place.take(fs, source)?;
+        Ok(made)
+    });
+    if made.is_err() {
+        place.abandon(fs);
+    }
+    made
+}
+
 /// The name beside `out` under which it is written.
 fn unfinished(out: &Path) -> Option<PathBuf> {
     let mut name = OsStr::new(".").to_owned();

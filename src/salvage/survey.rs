@@ -172,7 +172,7 @@ pub(super) fn survey_walking(
 }
 
 /// An index whose blocks do not add up to its totals was not written by a server that knew: it speaks for nothing.
-fn drop_unsound_index(gathered: &mut Gathered) {
+pub(super) fn drop_unsound_index(gathered: &mut Gathered) {
     let Some(index) = &gathered.evidence.index else {
         return;
     };

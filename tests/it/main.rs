@@ -27,6 +27,7 @@ mod placed;
 mod preflight;
 mod quarantined;
 mod recover;
+mod relatives;
 mod renamed;
 mod salvage;
 mod salvaged;

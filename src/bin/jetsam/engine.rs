@@ -155,6 +155,7 @@ pub trait Engine {
     fn hits_of_copies(
         &self,
         copies: &[MergeSource],
+        made: &StreamDir,
         options: &Options,
         ledger: &Ledger,
     ) -> Vec<Hit>;

@@ -111,7 +111,10 @@ impl Verb {
                 "jetsam recover /data/jetstream/ACC/streams/ORDERS",
             ],
             Verb::Salvage => &["jetsam salvage /data --out /rescue"],
-            Verb::Merge => &["jetsam merge n1/ORDERS n2/ORDERS n3/ORDERS --out /rescue/ORDERS"],
+            Verb::Merge => &[
+                "jetsam merge n1/ORDERS n2/ORDERS n3/ORDERS --out /rescue/ORDERS",
+                "jetsam merge n1/ORDERS --also-from n1/ORDERS_MIRROR --out /rescue/ORDERS",
+            ],
             Verb::Preflight => &["jetsam preflight /data --server 2.15 --probe 15m"],
             Verb::RebuildIndex => &["jetsam rebuild-index /data/jetstream/ACC/streams/ORDERS"],
             Verb::Keys => &["jetsam keys /data --key-env JS_KEY"],
@@ -274,6 +277,12 @@ pub const FLAGS: &[Flag] = &[
         "force",
         &[Verb::Merge],
         "merge copies that do not look like copies of one stream",
+    ),
+    value(
+        "also-from",
+        "PATH",
+        &[Verb::Merge],
+        "a mirror of the stream, or one that sources it, for what no copy has; may be repeated",
     ),
     value(
         "source-key-env",

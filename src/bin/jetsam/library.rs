@@ -130,11 +130,12 @@ impl Engine for Library {
     fn hits_of_copies(
         &self,
         copies: &[MergeSource],
+        made: &StreamDir,
         options: &Options,
         ledger: &Ledger,
     ) -> Vec<Hit> {
         let watch = watch(&|_| {});
-        saving::hit::hits_of_copies(&OsFileSystem, copies, options, ledger, &watch)
+        saving::hit::hits_of_copies(&OsFileSystem, copies, made, options, ledger, &watch)
     }
 
     fn rebuild_index(

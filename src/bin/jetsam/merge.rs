@@ -10,7 +10,7 @@ use jetsam::recovery::server::ServerVersion;
 use jetsam::salvage::{MergeSource, SalvageError, Uncertain};
 
 use crate::args::{RawArgs, Usage};
-use crate::engine::{EngineError, Salvaged, Shape};
+use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
 use crate::out;
 use crate::progress::Meter;
 use crate::resolve::{self, Command, Surroundings};
@@ -37,6 +37,12 @@ pub struct Query {
     pub server: ServerVersion,
     /// The copies' own keys, one for each PATH; empty where none has one.
     pub source_keys: Vec<Option<ServerKey>>,
+    /// How many PATHs there are.
+    pub copies: usize,
+    /// Where mirrors of the stream and streams that source it lie.
+    pub also_from: Vec<PathBuf>,
+    /// The same, found.
+    pub relatives: Vec<MergeSource>,
 }
 
 /// Reads it.
@@ -50,10 +56,17 @@ pub fn query(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Query, Us
         resume: raw.has("resume"),
         server: crate::preflight::server(raw)?,
         source_keys: source_keys(raw, surroundings)?,
+        also_from: raw
+            .all(&["also-from"])
+            .map(|(_, path)| PathBuf::from(path))
+            .collect(),
+        copies: raw.operands.len(),
+        relatives: Vec::new(),
     })
 }
 
-/// `--source-key-env` and `--source-key-file`: one for each PATH, or none at all. Which key is whose goes by place, so a
+/// `--source-key-env` and `--source-key-file`: one for each PATH, with those of `--also-from` behind the others or without them, or
+/// none at all. Which key is whose goes by place, so a
 /// count that differs is refused rather than guessed at.
 fn source_keys(
     raw: &RawArgs,
@@ -68,7 +81,8 @@ fn source_keys(
         });
     }
     let (given, wanted) = (keys.len(), raw.operands.len());
-    if given == 0 || given == wanted {
+    let also = raw.all(&["also-from"]).count();
+    if given == 0 || given == wanted || given == wanted + also {
         return Ok(keys);
     }
     resolve::usage(format!(
@@ -80,6 +94,7 @@ fn source_keys(
 /// Copies of one stream, and where their merge goes.
 struct Group {
     copies: Vec<MergeSource>,
+    relatives: Vec<MergeSource>,
     out: PathBuf,
 }
 
@@ -92,14 +107,15 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
     if let Some(exit) = session::used(session, command, &query.out)? {
         return Ok(exit);
     }
+    let sources = [command.paths.as_slice(), &query.also_from].concat();
     let checked = session
         .worker
         .engine
-        .check_out(&command.paths, &query.out, query.resume);
+        .check_out(&sources, &query.out, query.resume);
     if let Err(message) = checked {
         return session::failed(session, command, None, &EngineError::NotAStore(message));
     }
-    for path in &command.paths {
+    for path in &sources {
         session::note_living(session, path);
     }
     let started = Instant::now();
@@ -110,7 +126,9 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         match (one(session, command, query, group), group.copies.first()) {
             (Err(error), _) if alone => {
                 let error = match error {
-                    SalvageError::NotOneStream(..) => EngineError::NotAStore(error.to_string()),
+                    SalvageError::NotOneStream(..) | SalvageError::NotRelated(..) => {
+                        EngineError::NotAStore(error.to_string())
+                    }
                     _ => EngineError::Unreadable(error.to_string()),
                 };
                 return session::failed(session, command, None, &error);
@@ -119,7 +137,12 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
                 let report = salvage::or_refused(&first.stream, result);
                 let ledger = report.stream.ledger.as_ref();
                 let worker = session.worker;
-                hits.push(worker.hits_of_copies(command, &group.copies, ledger));
+                let made = StreamDir {
+                    account: report.stream.account.clone(),
+                    name: report.stream.name.clone(),
+                    dir: group.out.clone(),
+                };
+                hits.push(worker.hits_of_copies(command, &group.copies, &made, ledger));
                 done.push(report);
             }
             (_, None) => {}
@@ -148,6 +171,7 @@ fn one(session: &Session<'_, '_>, command: &Command, query: &Query, group: &Grou
     let meter = Meter::new(session.worker.progress, name);
     let place = Query {
         out: group.out.clone(),
+        relatives: group.relatives.clone(),
         ..query.clone()
     };
     let engine = session.worker.engine;
@@ -188,9 +212,39 @@ fn groups(
         }
     }
     let shape = shape.unwrap_or(Shape::Stream);
+    let relatives = relatives(session, query, shape)?;
     let groups = by_name.into_iter().map(|((account, name), copies)| Group {
         copies,
+        relatives: relatives.clone(),
         out: salvage::place_of(&query.out, shape, account.as_deref(), &name),
     });
     Ok((shape, groups.collect()))
+}
+
+/// The mirrors and sourcing streams of `--also-from`.
+fn relatives(
+    session: &mut Session<'_, '_>,
+    query: &Query,
+    shape: Shape,
+) -> Result<Vec<MergeSource>, EngineError> {
+    let mut relatives = Vec::with_capacity(query.also_from.len());
+    let keys = query.source_keys.iter().rev().take(query.also_from.len());
+    let has_keys = query.source_keys.len() > query.copies;
+    let mut keys = keys.rev().filter(|_| has_keys);
+    for path in &query.also_from {
+        let found = session.worker.engine.find_streams(path)?;
+        if shape != Shape::Stream || found.shape != Shape::Stream {
+            return Err(EngineError::NotAStore(format!(
+                "{}: --also-from takes the directory of one stream, beside directories of its copies",
+                path.display()
+            )));
+        }
+        let key = keys.next().cloned().flatten();
+        let streams = session::note_passed_over(&mut session.console, found);
+        relatives.extend(streams.into_iter().map(|stream| MergeSource {
+            stream,
+            key: key.clone(),
+        }));
+    }
+    Ok(relatives)
 }

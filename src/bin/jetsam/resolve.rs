@@ -169,7 +169,10 @@ fn paths(raw: &RawArgs, store_dir: Option<PathBuf>) -> Result<Vec<PathBuf>, Usag
         (Verb::Harness, 0, _) => Ok(Vec::new()),
         (Verb::Harness, _, _) => usage("`jetsam harness` takes no PATH: it makes its own stores"),
         (Verb::Merge, 2.., _) => Ok(paths()),
-        (Verb::Merge, _, _) => usage("`jetsam merge` takes the PATHs of two or more copies"),
+        (Verb::Merge, 1, _) if raw.has("also-from") => Ok(paths()),
+        (Verb::Merge, _, _) => {
+            usage("`jetsam merge` takes the PATHs of two or more copies, or of one and --also-from")
+        }
         (_, 1, _) => Ok(paths()),
         (_, 0, Some(store_dir)) => Ok(vec![store_dir]),
         (_, 0, None) if raw.has("config") => {

@@ -297,11 +297,12 @@ impl Engine for Fake {
 
     fn hits_of_copies(
         &self,
-        copies: &[jetsam::salvage::MergeSource],
+        _copies: &[jetsam::salvage::MergeSource],
+        made: &StreamDir,
         options: &Options,
         ledger: &Ledger,
     ) -> Vec<Hit> {
-        self.hits(&copies[0].stream, options, ledger)
+        self.hits(made, options, ledger)
     }
 
     fn rebuild_index(

@@ -76,10 +76,13 @@ impl Worker<'_> {
         self,
         command: &Command,
         copies: &[MergeSource],
+        made: &StreamDir,
         ledger: Option<&Ledger>,
     ) -> Vec<Hit> {
         match ledger.filter(|ledger| names_hits(command, ledger)) {
-            Some(ledger) => self.engine.hits_of_copies(copies, &command.options, ledger),
+            Some(ledger) => self
+                .engine
+                .hits_of_copies(copies, made, &command.options, ledger),
             None => Vec::new(),
         }
     }

@@ -133,7 +133,15 @@ pub fn merge(
         replicas: Some(query.replicas),
         resume: query.resume,
     };
-    let mut report = saving::merge(&OsFileSystem, copies, options, &wish, &OsEntropy, watch)?;
+    let mut report = saving::merge_with_relatives(
+        &OsFileSystem,
+        copies,
+        &query.relatives,
+        options,
+        &wish,
+        &OsEntropy,
+        watch,
+    )?;
     let made = StreamDir {
         account: report.stream.account.clone(),
         name: report.stream.name.clone(),

@@ -66,6 +66,32 @@ pub(super) const SALVAGED: &[Text] = &[
         "Save them with `jetsam salvage` before the server starts.",
     ),
     (
+        TakenFromMirror,
+        "No copy has these messages any more, and this mirror of the stream has: they were taken from it, with their sequences and \
+         times. The mirror's checksums vouch for them, not the stream's own.",
+        "",
+    ),
+    (
+        TakenFromSourcing,
+        "No copy has these messages any more, and this stream has sourced them: they were taken from it under the sequences and \
+         subjects they had. That they are identical is not proven: their times are those of the sourcing, or of the next message \
+         where that came earlier, and headers that sourcing drops (Nats-Expected-, Nats-Batch-, an earlier Nats-Stream-Source) \
+         are gone.",
+        "",
+    ),
+    (
+        RelativeDiffers,
+        "A copy of the stream and this mirror or sourcing stream hold different messages under these sequences. The copy's was \
+         kept, and of the other nothing above the first of them was taken: the stream went on from an earlier state there.",
+        "Compare the two with `jetsam cat`.",
+    ),
+    (
+        RelativePassedOver,
+        "This mirror or sourcing stream has messages that were not taken, since nothing tells that they are the stream's, or where \
+         they belong.",
+        "--force also takes those that seem to be of an earlier stream of the same name.",
+    ),
+    (
         MergeConflict,
         "Two copies hold different messages under this sequence, and both verify. Neither is taken.",
         "Decide which copy is right; both messages are in the quarantine file.",
