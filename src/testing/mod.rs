@@ -12,7 +12,7 @@
 //! ```
 //! use std::sync::atomic::AtomicBool;
 //!
-//! use jetsam::env::FileSystem;
+//! use jetsam::env::ReadFiles;
 //! use jetsam::recovery::{Flow, Item, Watch, messages};
 //! use jetsam::testing::{
 //!     Case, DamageKind, Recoverer, Service, StoreKind, Sum, Sweep, Tally, Workload,
