@@ -12,8 +12,10 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{Clock, OsClock, OsFileSystem};
 use jetsam::format::subject;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{Flow, Item, StreamDir, Watch, examine, find_streams, messages};
+use jetsam::recovery::{Flow, Item, examine, messages};
+use jetsam::report::Watch;
+use jetsam::stream::options::Options;
+use jetsam::stream::{StreamDir, find_streams};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

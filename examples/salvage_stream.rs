@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{Watch, find_streams};
+use jetsam::report::Watch;
 use jetsam::salvage::{SalvageOptions, salvage};
+use jetsam::stream::find_streams;
+use jetsam::stream::options::Options;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);

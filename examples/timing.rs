@@ -25,8 +25,10 @@ use std::time::Instant;
 use jetsam::crypto::ServerKey;
 use jetsam::env::{Clock, OsClock, OsFileSystem};
 use jetsam::preflight::{PreflightOptions, forecast, measure};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{StreamDir, Watch, examine};
+use jetsam::recovery::examine;
+use jetsam::report::Watch;
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 const USAGE: &str = "usage: timing STREAM_DIR [--key KEY] [--account NAME] [--threads N] [--rounds N] [--mmap] [--foretell] [--index]";
 

@@ -6,7 +6,7 @@
 //!
 //! Where to begin:
 //!
-//! * [`recovery::find_streams`] finds the streams below a path, [`recovery::examine`] judges one without
+//! * [`stream::find_streams`] finds the streams below a path, [`recovery::examine`] judges one without
 //!   writing, [`recovery::recover`] also applies the judgement, [`recovery::undo`] takes that back.
 //! * [`preflight::forecast`] tells what a server of any line since 2.10 would do to a stream when it starts.
 //! * [`format`](mod@format) turns bytes into values and back, for every file of a store: no I/O, no clock, no keys.
@@ -28,6 +28,7 @@ pub mod recovery;
 pub mod report;
 pub mod salvage;
 pub mod server_config;
+pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vault;

@@ -11,9 +11,11 @@ use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::{compression, meta};
 use jetsam::living::Idle;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Source, StreamReport};
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch, examine, recover};
+use jetsam::recovery::{RecoverOptions, examine, recover};
+use jetsam::report::Watch;
+use jetsam::report::stream::{Source, StreamReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 use tempfile::TempDir;
 
 use super::{BASE_NS, Noise, STREAM, Shape, Writer, is_tiny};

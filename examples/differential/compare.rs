@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::report::{Refusal, Source, StreamReport};
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::{Refusal, Source, StreamReport};
 
 use crate::oracle::{Answer, GoState, Lost};
 
@@ -151,7 +151,7 @@ fn nanoseconds(text: &str) -> Option<i64> {
     i64::try_from(time.as_nanosecond()).ok()
 }
 
-fn states(found: &mut Differences, go: &GoState, ours: &jetsam::recovery::report::State) {
+fn states(found: &mut Differences, go: &GoState, ours: &jetsam::report::stream::State) {
     found.check("messages", go.messages, ours.messages);
     found.check("bytes", go.bytes, ours.bytes);
     found.check("first_seq", go.first_seq, ours.first_seq);

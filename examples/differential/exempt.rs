@@ -2,8 +2,8 @@
 
 use crate::compare::{Difference, Differences};
 use jetsam::format::names::{block_number, lax_block_number};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::{Source, StreamReport};
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Source, StreamReport};
 
 use crate::run::Case;
 

@@ -6,9 +6,11 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::living::Idle;
-use jetsam::recovery::options::{Collect, Keys, Options};
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{self, RecoverOptions, StreamDir, Watch};
+use jetsam::recovery::{self, RecoverOptions};
+use jetsam::report::Watch;
+use jetsam::report::stream::StreamReport;
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::{Collect, Keys, Options};
 
 use crate::oracle::Ask;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use jetsam::recovery::report::StreamReport;
+use jetsam::report::stream::StreamReport;
 
 use crate::compare::{self, Difference, Differences};
 use crate::disk;

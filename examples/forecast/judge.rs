@@ -8,10 +8,11 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::living::Idle;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, forecast};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::Outcome;
-use jetsam::recovery::server::ServerVersion;
-use jetsam::recovery::{Watch, rebuild_index};
+use jetsam::recovery::rebuild_index;
+use jetsam::report::ServerVersion;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::Outcome;
 
 use crate::compare::{Difference, Differences};
 use crate::evidence;

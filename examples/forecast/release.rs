@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jetsam::preflight::Forecast;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::server::ServerVersion;
+use jetsam::report::ServerVersion;
+use jetsam::report::events::EventCode;
 use serde_json::Value;
 
 use crate::compare::Differences;

@@ -8,7 +8,7 @@ use jetsam::env::OsFileSystem;
 use jetsam::format::consumer::ConsumerFile;
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::state::{StateFile, split_trailing_hash};
-use jetsam::recovery::StreamDir;
+use jetsam::stream::StreamDir;
 use jetsam::testing::Access;
 use jetsam::testing::history::{History, LastDay, Lived};
 use jetsam::testing::layout::{BlockLayout, Layout};

@@ -29,10 +29,12 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::ServerKey;
 use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
 use jetsam::living::Idle;
-use jetsam::recovery::report::{Outcome, Source, StreamReport};
-use jetsam::recovery::server::ServerVersion;
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch, find_streams, rebuild_index, recover};
+use jetsam::recovery::{RecoverOptions, rebuild_index, recover};
+use jetsam::report::ServerVersion;
+use jetsam::report::Watch;
+use jetsam::report::stream::{Outcome, Source, StreamReport};
 use jetsam::salvage::{SalvageOptions, salvage, sort_out};
+use jetsam::stream::{StreamDir, find_streams};
 use serde_json::{Value, json};
 use support::{KEY, copy_tree, differences, dirs, everything, name_of, testdata};
 
@@ -191,7 +193,7 @@ fn check_case(oracle: &Path, case: &Path, how: How, server: &str) -> (usize, Vec
         {
             wrong.push(format!("{at}: no fast path by our own account"));
         }
-        report.source = Some(jetsam::recovery::report::Source::Index);
+        report.source = Some(jetsam::report::stream::Source::Index);
         wrong.extend(
             differences(&report, &verdict)
                 .into_iter()

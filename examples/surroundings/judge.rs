@@ -12,10 +12,11 @@ use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{Clock, OsClock, OsFileSystem};
 use jetsam::preflight::surroundings::Facts;
 use jetsam::preflight::{Forecast, PreflightOptions, Start, Surroundings, forecast};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{Watch, accounts_dir, find_streams};
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
 use jetsam::server_config::{parse, settings, through};
+use jetsam::stream::options::Options;
+use jetsam::stream::{accounts_dir, find_streams};
 use serde_json::Value;
 
 use crate::Asked;

@@ -29,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use jetsam::recovery::server::ServerVersion;
+use jetsam::report::ServerVersion;
 use store::Kept;
 
 /// The server asked.

@@ -8,10 +8,11 @@ use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::holders::{holders, settings_of};
-use crate::recovery::options::Options;
-use crate::recovery::{StreamDir, Watch};
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// What keeps the stream away before its store is opened: nothing happens to its files then.
 pub(super) fn kept_away(

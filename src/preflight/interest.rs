@@ -12,9 +12,11 @@ use crate::format::meta::{AckPolicy, Retention};
 use crate::format::seqset::SeqSet;
 use crate::format::subject;
 use crate::recovery::holders::{Holder, holders, settings_of};
-use crate::recovery::options::{Options, Standing};
 use crate::recovery::server::{Behaviour, Feature};
-use crate::recovery::{Flow, Item, StreamDir, Watch, messages};
+use crate::recovery::{Flow, Item, messages};
+use crate::report::Watch;
+use crate::stream::StreamDir;
+use crate::stream::options::{Options, Standing};
 
 /// What goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

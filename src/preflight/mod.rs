@@ -35,11 +35,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::format::seqset::SeqSet;
-use crate::recovery::actions::Action;
-use crate::recovery::events::Event;
-use crate::recovery::report::{ConsumerReport, State};
-use crate::recovery::server::ServerVersion;
 use crate::report::Ledger;
+use crate::report::ServerVersion;
+use crate::report::actions::Action;
+use crate::report::events::Event;
+use crate::report::stream::{ConsumerReport, State};
 
 /// What is asked of a forecast besides the options of the examination.
 #[derive(Debug, Clone, Default)]
@@ -167,7 +167,7 @@ impl Forecast {
     /// probe; 1 where something would be mended; 0 where nothing happens but that side files are written.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        use crate::recovery::events::Severity;
+        use crate::report::events::Severity;
         let harm = self.start != Start::Ok
             || self.read != Reading::Ok
             || self.lost > 0

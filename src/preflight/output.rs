@@ -6,11 +6,12 @@
 
 use super::{Forecast, PreflightOptions, Start, forecast};
 use crate::env::ReadFiles;
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::options::Options;
-use crate::recovery::report::{Outcome, StreamReport};
-use crate::recovery::server::ServerVersion;
-use crate::recovery::{StreamDir, Watch};
+use crate::report::ServerVersion;
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::{Outcome, StreamReport};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Foretells the start of `server` on the new stream `made`, and adds to `report` where it would not bring the stream up as
 /// it is there. `made` has the name the stream goes by, wherever it lies for now; `options` hold the keys of that server.

@@ -25,9 +25,9 @@
 
 use crate::crypto::Cipher;
 use crate::env::{Clock, ReadFiles};
-use crate::recovery::StreamDir;
 use crate::recovery::foresee::{self, Sampled, SampledBlock};
-use crate::recovery::options::Options;
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Blocks are read up to this many bytes to measure.
 const SAMPLE_BYTES: u64 = 64 << 20;

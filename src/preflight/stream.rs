@@ -10,15 +10,16 @@ use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::format::sets::difference;
-use crate::recovery::actions::{Action, ActionKind};
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::foresee::{Foreseen, foresee};
-use crate::recovery::options::{Options, Standing};
-use crate::recovery::report::{Refusal, Source, State, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
-use crate::recovery::{StreamDir, Watch};
 use crate::report::Ledger;
+use crate::report::Watch;
+use crate::report::actions::{Action, ActionKind};
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::{Refusal, Source, State, StreamReport};
 use crate::salvage::audit;
+use crate::stream::StreamDir;
+use crate::stream::options::{Options, Standing};
 
 /// Foretells what becomes of one stream when [`PreflightOptions::server`] starts on it. Nothing on disk changes.
 ///

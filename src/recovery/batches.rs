@@ -4,13 +4,13 @@
 //! stream's last message: where it belongs to a batch that was being stored, the rest of that batch follows. Then all of
 //! them are deleted.
 
-use super::events::{Event, EventCode};
-use super::files::StreamFiles;
 use super::model::{Lookup, Model};
 use super::server::Feature;
 use crate::format::headers;
 use crate::format::meta::StreamMeta;
 use crate::format::names::hash8;
+use crate::report::events::{Event, EventCode};
+use crate::stream::files::StreamFiles;
 
 const DIR: &str = "batches";
 

@@ -4,11 +4,8 @@
 //! Nothing is changed: the server does not either while it opens the stream's store. What it would
 //! do to the consumers afterwards is told by events.
 
-use super::events::{Event, EventCode, Severity};
-use super::files::{FileFault, StreamFiles};
 use super::ignored;
 use super::model::StreamKeys;
-use super::report::{ConsumerReport, Outcome, Position};
 use super::server::{Behaviour, Feature};
 use super::streams::MetaFiles;
 use super::trials::{KeyTrials, MetaKeyFault};
@@ -17,6 +14,9 @@ use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState};
 use crate::format::meta::{ConsumerMeta, MetaError, is_valid_subject};
 use crate::format::subject;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::{ConsumerReport, Outcome, Position};
+use crate::stream::files::{FileFault, StreamFiles};
 
 const DIR: &str = "obs";
 const OK: &str = "ok";
@@ -547,9 +547,9 @@ mod tests {
     use crate::env::OsFileSystem;
     use crate::env::memory::MemoryFileSystem;
     use crate::format::consumer::{ConsumerVersion, Pending, SequencePair};
-    use crate::recovery::options::Options;
     use crate::recovery::streams::{self, StreamContext};
-    use crate::recovery::walk::find_streams;
+    use crate::stream::find_streams;
+    use crate::stream::options::Options;
 
     const JSON: &[u8] = br#"{"Name":"c","durable_name":"c","ack_policy":"explicit"}"#;
     const SEED: [u8; 32] = [3; 32];

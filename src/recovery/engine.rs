@@ -14,16 +14,10 @@
 //!
 //! Nothing is written here. What has to change comes out as a list.
 
-use std::sync::atomic::AtomicBool;
-
-use super::actions::{Action, ActionKind, Change};
-use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
-use super::files::{FileFault, StreamFiles};
 use super::index::{FileVerdict, Row, judge_file};
 use super::model::{Block, Disk, Model, Rules, StreamKeys};
 use super::replay::replay;
-use super::report::{Refusal, Source};
 use super::scan::{ScanRules, scan_blocks};
 use super::server::Feature;
 use super::session::deleted_of;
@@ -33,38 +27,11 @@ use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
-
-/// How far a long examination is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub phase: Phase,
-    /// Blocks done.
-    pub done: u64,
-    /// Blocks in all.
-    pub total: u64,
-}
-
-/// The long phases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Reading every block because the index is of no use.
-    Scan,
-    /// Verifying every record under a sound index.
-    Verify,
-    /// Changing files: told before the first change.
-    Apply,
-    /// Writing a new store beside the one that is read.
-    Copy,
-}
-
-/// Watches an examination and may stop it.
-pub struct Watch<'a> {
-    /// Called as blocks are finished, from any thread.
-    pub progress: &'a (dyn Fn(Progress) + Sync),
-    /// Set to stop early.
-    pub cancel: &'a AtomicBool,
-}
+use crate::report::actions::{Action, ActionKind, Change};
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::{Refusal, Source};
+use crate::report::{Phase, Progress, Watch};
+use crate::stream::files::{FileFault, StreamFiles};
 
 /// What the steps need to know of one store.
 pub struct StoreSetup<'a> {
@@ -466,7 +433,7 @@ fn make_messages_directory(model: &mut Model<'_>) {
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
-fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[super::files::Name]) -> bool {
+fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[crate::stream::files::Name]) -> bool {
     let sound = staged.iter().any(|entry| {
         names::block_number(entry.name.as_encoded_bytes()).is_some_and(|number| {
             let hash_key = HashKey::for_block(&model.rules.name, number);

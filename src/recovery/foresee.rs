@@ -1,12 +1,7 @@
 //! What a forecast is made of: the judgement with what it leaves out of a report, and a timed sample of the blocks.
 
-use super::actions::Action;
-use super::engine::Watch;
-use super::files::StreamFiles;
 use super::model::{BlockKey, StreamKeys};
-use super::options::Options;
-use super::report::StreamReport;
-use super::session::{Examined, How, StreamDir, judge, setup_of};
+use super::session::{Examined, How, judge, setup_of};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
 use crate::crypto::{BlockCipher, Cipher};
@@ -15,6 +10,12 @@ use crate::format::checksum::HashKey;
 use crate::format::names;
 use crate::format::record::Run;
 use crate::format::seqset::SeqSet;
+use crate::report::Watch;
+use crate::report::actions::Action;
+use crate::report::stream::StreamReport;
+use crate::stream::StreamDir;
+use crate::stream::files::StreamFiles;
+use crate::stream::options::Options;
 
 /// A judged stream, with what only a forecast asks for.
 pub(crate) struct Foreseen {

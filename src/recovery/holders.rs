@@ -3,16 +3,17 @@
 //! A server that leaves a consumer out of an interest stream forgets what that consumer still holds. What that was is
 //! told by its files, whatever a server makes of them.
 
-use super::files::{FileFault, StreamFiles};
 use super::model::StreamKeys;
-use super::options::Options;
-use super::session::{StreamDir, setup_of};
+use super::session::setup_of;
 use super::streams::MetaFiles;
 use super::trials::KeyTrials;
 use crate::crypto::{KeyFile, consumer_context, open_sealed};
 use crate::env::ReadFiles;
 use crate::format::consumer::{ConsumerFile, ConsumerState};
 use crate::format::meta::{ConsumerMeta, StreamMeta};
+use crate::stream::StreamDir;
+use crate::stream::files::{FileFault, StreamFiles};
+use crate::stream::options::Options;
 
 /// One consumer.
 pub(crate) struct Holder {

@@ -1,8 +1,8 @@
 //! What an older server does not know of a stream and passes over without a word.
 
-use super::events::{Event, EventCode};
 use super::server::{Behaviour, Feature};
 use crate::format::meta::{AckPolicy, Compression, ConsumerMeta, PersistMode, StreamMeta};
+use crate::report::events::{Event, EventCode};
 
 /// One feature: since when, whether it is in use, what becomes of it before.
 struct Row<M> {

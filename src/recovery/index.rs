@@ -6,17 +6,17 @@
 
 use std::collections::BTreeSet;
 
-use super::actions::ActionKind;
-use super::events::{Event, EventCode};
 use super::fault::{Cause, Fault};
-use super::files::FileFault;
 use super::model::{Block, Edge, Model, Totals};
-use super::report::Lost;
 use super::server::{Behaviour, Feature};
 use crate::crypto::{Cipher, Seed, open_sealed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
 use crate::format::state::{STATE_MINIMUM_LENGTH, StateError, StateFile, split_trailing_hash};
+use crate::report::actions::ActionKind;
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::Lost;
+use crate::stream::files::FileFault;
 
 /// The rows of the decision table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

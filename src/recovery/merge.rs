@@ -1,17 +1,17 @@
 //! From scanned blocks to a stream: the merge, in block order.
 
-use super::actions::ActionKind;
-use super::events::{Event, EventCode, Severity};
 use super::fault::{Cause, Fault};
-use super::files::FileFault;
 use super::model::{Block, BlockKey, Edge, Model, SoundBlock, Totals, block_path, key_path};
-use super::report::Lost;
 use super::scan::{Scanned, ScannedBlock, ScannedBlocks};
 use super::server::Feature;
 use super::subjects::SubjectTotals;
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names;
 use crate::format::record::RecordFault;
+use crate::report::actions::ActionKind;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::Lost;
+use crate::stream::files::FileFault;
 
 impl Model<'_> {
     /// Block numbers to recover, as the server reads the directory: ascending, and a number twice

@@ -2,15 +2,17 @@
 
 use std::ops::RangeInclusive;
 
-use super::engine::{self, Refused, Watch};
-use super::files::StreamFiles;
-use super::options::Options;
-use super::report::Refusal;
-use super::session::{StreamDir, setup_of};
+use super::engine::{self, Refused};
+use super::session::setup_of;
 use super::streams::StreamRefused;
 use super::verify::{Verifier, View};
 use crate::env::ReadFiles;
 use crate::format::record;
+use crate::report::Watch;
+use crate::report::stream::Refusal;
+use crate::stream::StreamDir;
+use crate::stream::files::StreamFiles;
+use crate::stream::options::Options;
 
 /// One live message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,17 +8,18 @@
 //!
 //! Nothing else is touched: where a block, a key or the metadata would have to change, nothing is written at all.
 
-use super::actions::Change;
 use super::apply;
-use super::engine::Watch;
-use super::events::{Event, EventCode, Severity};
-use super::options::Options;
 use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
-use super::report::{Outcome, Refusal, StreamReport};
-use super::server::ServerVersion;
-use super::session::{Examined, How, StreamDir, blank_report, judge};
+use super::session::{Examined, How, blank_report, judge};
 use crate::env::{Entropy, FileSystem};
 use crate::living::{Idle, Pulse};
+use crate::report::ServerVersion;
+use crate::report::Watch;
+use crate::report::actions::Change;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::{Outcome, Refusal, StreamReport};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Writes the side files anew for `server`. What they replace is put aside, for [`super::undo`].
 ///

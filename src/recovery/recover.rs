@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-use super::actions::Change;
 use super::apply::{self, ApplyKeys, Interrupted};
-use super::engine::{Phase, Progress, Watch};
-use super::events::{Event, EventCode, Severity};
 use super::model::StreamKeys;
-use super::options::Options;
-use super::report::{Outcome, Refusal, StreamReport};
-use super::session::{Examined, How, StreamDir, judge};
+use super::session::{Examined, How, judge};
 use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::env::{Entropy, FileSystem, IoError, LockError, LockGuard, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::living::{Idle, Pulse};
+use crate::report::actions::Change;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::{Outcome, Refusal, StreamReport};
+use crate::report::{Phase, Progress, Watch};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// What a recovery may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,11 @@
 //! One stream as a caller sees it: examine it, recover it.
 
-use std::path::PathBuf;
-
-use super::actions::{Action, Change};
 use super::batches;
 use super::consumers;
-use super::engine::{self, Opened, Refused, StoreSetup, Watch};
-use super::events::{Event, EventCode, Severity};
-use super::files::StreamFiles;
+use super::engine::{self, Opened, Refused, StoreSetup};
 use super::ignored;
 use super::model::{Model, Totals};
-use super::options::{Collect, Options};
 use super::reach::unreachable;
-use super::report::{Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport};
 use super::server::Behaviour;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use super::stuck;
@@ -20,17 +13,15 @@ use super::walked::WalkedBlocks;
 use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::format::sets::intersection;
-
-/// One stream directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamDir {
-    /// Account, where the path shows one.
-    pub account: Option<String>,
-    /// Directory name.
-    pub name: String,
-    /// The directory.
-    pub dir: PathBuf,
-}
+use crate::report::Watch;
+use crate::report::actions::{Action, Change};
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::{
+    Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport,
+};
+use crate::stream::StreamDir;
+use crate::stream::files::StreamFiles;
+use crate::stream::options::{Collect, Options};
 
 /// A judged stream: the report, and what applying it takes.
 pub(super) struct Examined {

@@ -2,7 +2,6 @@
 
 use super::engine::StoreSetup;
 use super::model::{Rules, StreamKeys};
-use super::options::Options;
 use super::server::{Behaviour, Feature};
 use super::streams::StreamSetup;
 use super::timers::{ConfiguredSource, TimerRules};
@@ -13,6 +12,7 @@ use crate::format::limits::{
 };
 use crate::format::meta::{Discard, PersistMode, Retention, StreamMeta};
 use crate::format::subject;
+use crate::stream::options::Options;
 
 /// What the server takes for the longest message where neither stream nor account limit it.
 const PAYLOAD_DEFAULT: u32 = 1024 * 1024;

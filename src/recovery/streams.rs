@@ -6,16 +6,17 @@
 
 use std::path::Path;
 
-use super::events::{Event, EventCode};
-use super::files::{FileFault, StreamFiles};
-use super::options::{Keys, Options, Policy, Standing};
-use super::report::Refusal;
-use super::server::{Behaviour, Feature, ServerVersion};
+use super::server::{Behaviour, Feature};
 use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
 use crate::crypto::{Cipher, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::former::former_names;
 use crate::format::meta::{self, MetaError, Storage, StreamMeta};
+use crate::report::ServerVersion;
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::Refusal;
+use crate::stream::files::{FileFault, StreamFiles};
+use crate::stream::options::{Keys, Options, Policy, Standing};
 
 const INF: &str = "meta.inf";
 const SUM: &str = "meta.sum";

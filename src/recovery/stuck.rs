@@ -4,9 +4,9 @@
 //! later steps over; a block that does not decompress it does not: the look-up of the next message fails, the consumer's
 //! position stays, and the next request fails in the same place.
 
-use super::events::{Event, EventCode};
 use super::model::Model;
-use super::report::ConsumerReport;
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::ConsumerReport;
 
 /// A block that does not decompress and counts messages all the same.
 pub(super) struct Stop {

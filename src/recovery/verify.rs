@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::events::{Event, EventCode};
 use super::fault::Cause;
 use super::model::{Block, BlockFile, Disk, Model};
 use crate::block::content::verifies;
@@ -16,6 +15,7 @@ use crate::format::checksum::HashKey;
 use crate::format::headers;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
+use crate::report::events::{Event, EventCode};
 
 /// A slot index with room for this many sequences more than it has records makes the server
 /// allocate gigabytes when it first reads the block (H37).

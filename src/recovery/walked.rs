@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use super::fault::Cause;
-use super::files::FileFault;
 use super::model::BlockKey;
 use super::scan::{ScanFault, ScanRules, ScannedBlock};
 use super::subjects::{BlockSubjects, SubjectTable};
@@ -16,6 +15,7 @@ use crate::block::walk::{Known, Sink, Walked, walk_verified};
 use crate::crypto::BlockCipher;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::{RecordRef, Run};
+use crate::stream::files::FileFault;
 
 /// What a walk meets in headers.
 #[derive(Debug, Clone, Default)]

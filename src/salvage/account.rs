@@ -21,8 +21,8 @@ use crate::format::subject::matches;
 use crate::ledger::{
     self, Age, Consumer, FileSaid, Indexed, Limits, Replayed, Standing, Witnesses,
 };
-use crate::recovery::options::Options;
 use crate::report::Ledger;
+use crate::stream::options::Options;
 
 /// Draws up the account.
 pub(super) fn account(

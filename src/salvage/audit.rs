@@ -16,14 +16,16 @@ use crate::format::meta::Retention;
 use crate::format::seqset::SeqSet;
 use crate::ledger::{acknowledged, all_is_well};
 use crate::living::Idle;
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::options::{Collect, Options};
-use crate::recovery::report::{Outcome, Refusal, Source, StreamReport};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::walked::WalkedBlocks;
-use crate::recovery::{RecoverOptions, StreamDir, Watch, examine_readable, recover_asking};
+use crate::recovery::{RecoverOptions, examine_readable, recover_asking};
 use crate::report::Ledger;
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode, Severity};
 use crate::report::ledger::stretches;
+use crate::report::stream::{Outcome, Refusal, Source, StreamReport};
+use crate::stream::StreamDir;
+use crate::stream::options::{Collect, Options};
 
 /// Stretches of sequences that an event names one by one.
 const STRETCHES_TOLD_MAX: usize = 20;

@@ -22,8 +22,8 @@ use crate::format::consumer::{ConsumerState, ConsumerVersion, Pending};
 use crate::format::meta::{ConsumerMeta, Retention, StreamMeta};
 use crate::format::names::is_valid_asset_name;
 use crate::format::seqset::SeqSet;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::report::{ConsumerReport, Position};
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::{ConsumerReport, Position};
 
 /// Deliveries that are put back as waiting where nothing tells which were acknowledged.
 const REDELIVERED_MAX: u64 = 1 << 16;

@@ -10,9 +10,10 @@ use std::path::Path;
 use super::evidence::proven_name;
 use super::view::check;
 use crate::env::{FileKind, IoError, LOCK_FILE_NAME, ReadFile, ReadFiles};
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::Options;
-use crate::recovery::{StreamDir, Watch};
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Bytes compared at a time.
 const CHUNK: usize = 1 << 18;

@@ -30,9 +30,11 @@ use crate::format::meta::{Compression, StreamMeta};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::{Keys, Options};
-use crate::recovery::{Phase, Progress, StreamDir, Watch, block_size};
+use crate::recovery::block_size;
+use crate::report::events::{Event, EventCode};
+use crate::report::{Phase, Progress, Watch};
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options};
 
 /// What becomes of messages that may have been deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -27,7 +27,7 @@ pub enum MetaOrigin {
     Mended,
     /// `meta.inf` parses, but nothing vouches for it.
     Unproven,
-    /// Given by the caller ([`Options::configurations`](crate::recovery::options::Options::configurations)), since nothing
+    /// Given by the caller ([`Options::configurations`](crate::stream::options::Options::configurations)), since nothing
     /// of the stream's own can be read.
     Given,
     /// Made from the directory's name and the subjects in `index.db`, since nothing of it can be read. Without an index it

@@ -17,9 +17,10 @@ use super::merge::MergeSource;
 use super::survey::{Survey, drop_unsound_index, survey};
 use crate::env::ReadFiles;
 use crate::format::state::StateFile;
-use crate::recovery::options::{Keys, Options};
-use crate::recovery::{StreamDir, Watch};
 use crate::report::Ledger;
+use crate::report::Watch;
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options};
 
 /// Of a stream with more subjects than this none is named: they are held in memory.
 const SUBJECTS_MAX: usize = 1 << 20;

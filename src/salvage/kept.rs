@@ -12,7 +12,7 @@ use super::survey::Survey;
 use crate::env::ReadFiles;
 use crate::format::record::{RecordKind, RecordRef, parse_at};
 use crate::format::seqset::SeqSet;
-use crate::recovery::options::Keys;
+use crate::stream::options::Keys;
 
 /// Stretches of the sequence that overlapping blocks may be cut into.
 pub const SEGMENTS_MAX: usize = 1 << 16;

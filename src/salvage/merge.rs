@@ -52,10 +52,11 @@ use super::write::StoreWriter;
 use crate::crypto::ServerKey;
 use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::seqset::SeqSet;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::{Keys, Options};
 use crate::recovery::walked::WalkedBlocks;
-use crate::recovery::{StreamDir, Watch};
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode};
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options};
 use aside::Aside;
 use relatives::Relative;
 use rules::{Union, are_one_stream, best, newest_consumers, unite, united};
@@ -439,7 +440,7 @@ fn report_of(
     let mut lost = union.lost.clone();
     lost.union_with(conflicts);
     let several = all.len() > 1;
-    let mut totals = crate::recovery::report::SalvageTotals {
+    let mut totals = crate::report::stream::SalvageTotals {
         recovered: kept.len(),
         uncertain: union.uncertain.len(),
         quarantined,

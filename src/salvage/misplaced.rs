@@ -30,7 +30,7 @@ use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
-use crate::recovery::Watch;
+use crate::report::Watch;
 
 /// Numbers tried for one file.
 const CANDIDATES_MAX: usize = 1 << 16;

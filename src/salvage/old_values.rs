@@ -6,7 +6,7 @@
 //! ([`EventCode::KvOldValue`]), where all of this holds:
 //!
 //! - the stream is a bucket (`KV_…`, and the subject a key of it), or the caller asks for it
-//!   ([`Options::kv_last`](crate::recovery::options::Options::kv_last)) and the stream keeps one message per subject;
+//!   ([`Options::kv_last`](crate::stream::options::Options::kv_last)) and the stream keeps one message per subject;
 //! - of all records of the subject that verify it is the newest, none of them lives, and it was removed for a newer one: by
 //!   the word of the index, by the limit per subject or by lying below the first sequence, not by a tombstone, an age, an
 //!   acknowledgement or a rollup;
@@ -36,10 +36,10 @@ use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::format::state::{StateFile, SubjectEntry};
 use crate::ledger::subject_id;
-use crate::recovery::Watch;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::{Keys, Options};
 use crate::report::Removal;
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode};
+use crate::stream::options::{Keys, Options};
 
 /// Subjects that are held in memory at once.
 const SUBJECTS_AT_ONCE: u64 = 1 << 20;

@@ -20,10 +20,11 @@ use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::BlockFile;
 use crate::parallel::Crew;
-use crate::recovery::options::Options;
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::walked::WalkedSubjects;
-use crate::recovery::{Phase, Progress, StreamDir, Watch};
+use crate::report::{Phase, Progress, Watch};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Bytes that may be hashed or decoded in search of a mend, per bad place, in the first scan: about ten milliseconds,
 /// enough for every bit of a record of 2.9 KiB.

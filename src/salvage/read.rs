@@ -9,8 +9,8 @@ use crate::crypto::{BlockCipher, block_context};
 use crate::env::{IoError, ReadFiles};
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::names::BlockFile;
-use crate::recovery::StreamDir;
-use crate::recovery::options::Keys;
+use crate::stream::StreamDir;
+use crate::stream::options::Keys;
 
 /// As much of a block as is looked at to find its key.
 const FIRST_BYTES: usize = 64 * 1024;

@@ -9,8 +9,8 @@ use super::settle::Settled;
 use super::survey::Survey;
 use crate::format::seqset::SeqSet;
 use crate::recovery::blank_report;
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::report::{Outcome, Refusal, SalvageTotals, StreamReport};
+use crate::report::events::{Event, EventCode, Severity};
+use crate::report::stream::{Outcome, Refusal, SalvageTotals, StreamReport};
 
 /// Stretches of lost sequences that get an event each.
 const EVENTS_MAX: usize = 1000;
@@ -119,7 +119,7 @@ pub fn take_state(report: &mut SalvageReport, settled: Settled) {
 /// A stream nothing can be made of.
 #[must_use]
 pub fn refused(
-    stream: &crate::recovery::StreamDir,
+    stream: &crate::stream::StreamDir,
     error: &super::error::SalvageError,
 ) -> StreamReport {
     use super::error::SalvageError;

@@ -6,8 +6,8 @@ use super::kept::Cursor;
 use super::survey::Survey;
 use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::options::Options;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::stream::options::Options;
 
 /// Subjects looked at for a made configuration.
 const SUBJECTS_SEEN_MAX: usize = 1 << 16;

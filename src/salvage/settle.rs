@@ -7,11 +7,13 @@ use super::survey::Survey;
 use super::write::Sealing;
 use crate::env::{Entropy, FileSystem};
 use crate::living::Idle;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::{Collect, Keys, Options, Policy};
-use crate::recovery::report::{Source, State, StreamReport};
 use crate::recovery::walked::WalkedBlocks;
-use crate::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover_walked};
+use crate::recovery::{RecoverOptions, examine, recover_walked};
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::{Source, State, StreamReport};
+use crate::report::{Phase, Progress, Watch};
+use crate::stream::StreamDir;
+use crate::stream::options::{Collect, Keys, Options, Policy};
 
 /// What a new store was found to be.
 pub type Settled = StreamReport;

@@ -16,8 +16,8 @@ use crate::env::ReadFiles;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
-use crate::recovery::Watch;
-use crate::recovery::options::Options;
+use crate::report::Watch;
+use crate::stream::options::Options;
 
 /// Subjects that are compared before the table is asked.
 const RECENT_SLOTS: usize = 64;

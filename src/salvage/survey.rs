@@ -25,11 +25,12 @@ use crate::format::record::RecordRef;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::Options;
 use crate::recovery::walked::WalkedSubjects;
-use crate::recovery::{StreamDir, Watch};
 use crate::report::Ledger;
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Side files read for what they say of the last sequence are at most this long.
 pub(super) const SIDE_FILE_MAX: u64 = 1 << 30;

@@ -17,7 +17,7 @@ use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::block_number;
 use crate::format::seqset::SeqSet;
-use crate::recovery::StreamDir;
+use crate::stream::StreamDir;
 
 /// What a server puts behind a block's name while it writes the block.
 const TEMPORARY_SUFFIX: &[u8] = b".tmp";

@@ -17,9 +17,11 @@ use super::sums::{Sums, sum_up};
 use super::survey::{Survey, survey, survey_walking};
 use super::walks::{WalkFor, WalkTotals};
 use crate::env::ReadFiles;
-use crate::recovery::options::Options;
-use crate::recovery::report::{Source, State};
-use crate::recovery::{Flow, Item, Message, StreamDir, Watch};
+use crate::recovery::{Flow, Item, Message};
+use crate::report::Watch;
+use crate::report::stream::{Source, State};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Lost sequences told one by one when messages are read.
 const LOST_TOLD_MAX: usize = 10_000;

@@ -12,7 +12,7 @@ use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::names::BlockFile;
 use crate::format::record::{RecordKind, Run, Runs};
 use crate::format::seqset::SeqSet;
-use crate::recovery::StreamDir;
+use crate::stream::StreamDir;
 
 /// The largest file the harness takes in.
 pub const FILE_MAX: u64 = 1 << 30;

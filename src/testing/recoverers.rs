@@ -3,11 +3,11 @@
 use std::sync::atomic::AtomicBool;
 
 use super::score::{Case, Recoverer, Service, Tally};
-use crate::recovery::events::EventCode;
-use crate::recovery::options::Policy;
-use crate::recovery::report::Refusal;
 use crate::recovery::{self, Flow, Item};
+use crate::report::events::EventCode;
+use crate::report::stream::Refusal;
 use crate::salvage::{self, SalvageError};
+use crate::stream::options::Policy;
 
 /// What is left of a store after the decisions of the server, as jetsam foretells them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +21,7 @@ impl Recoverer for ServerPolicy {
     fn survivors(&self, case: &Case<'_>, tally: &mut Tally<'_>) -> Result<Service, String> {
         let options = case.access.options();
         let cancel = AtomicBool::new(false);
-        let watch = recovery::Watch {
+        let watch = crate::report::Watch {
             progress: &|_| {},
             cancel: &cancel,
         };
@@ -67,7 +67,7 @@ impl Recoverer for Salvage {
         let mut options = case.access.options();
         options.policy = Policy::Salvage;
         let cancel = AtomicBool::new(false);
-        let watch = recovery::Watch {
+        let watch = crate::report::Watch {
             progress: &|_| {},
             cancel: &cancel,
         };

@@ -7,7 +7,8 @@ use super::workload::Access;
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::seqset::SeqSet;
-use crate::recovery::{self, Flow, Item, Message, StreamDir};
+use crate::recovery::{self, Flow, Item, Message};
+use crate::stream::StreamDir;
 
 /// The first eight bytes of the SHA-256 of a message, laid out as for the content digest: sequence (u64 LE), time
 /// (i64 LE), then subject, headers and body, each behind its length (u32 LE). What programs of another make answer with.
@@ -70,7 +71,7 @@ impl Reference {
         };
         let options = access.options();
         let cancel = std::sync::atomic::AtomicBool::new(false);
-        let watch = recovery::Watch {
+        let watch = crate::report::Watch {
             progress: &|_| {},
             cancel: &cancel,
         };

@@ -10,7 +10,8 @@ use super::workload::Access;
 use crate::env::memory::MemoryFileSystem;
 use crate::env::{DEFAULT_DIR_MODE, FileSystem, IoError, OsFileSystem};
 use crate::format::seqset::SeqSet;
-use crate::recovery::{Message, StreamDir};
+use crate::recovery::Message;
+use crate::stream::StreamDir;
 
 /// Something that brings a damaged store back: jetsam, a server, a store of your own.
 ///

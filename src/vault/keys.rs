@@ -8,11 +8,11 @@ use crate::crypto::{Cipher, KeyChoice, block_context, consumer_context, stream_c
 use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names::{BlockFile, block_number};
-use crate::recovery::StreamDir;
-use crate::recovery::options::Options;
 use crate::salvage::evidence::{
     KeyMend, OpenedKey, Trials, account_of, begins_in_plain, is_raft_group,
 };
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Longer files are no key files, and are not read.
 const KEY_FILE_MAX: u64 = 1 << 16;

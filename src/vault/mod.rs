@@ -10,7 +10,7 @@ pub mod rekey;
 use std::path::Path;
 
 use crate::env::{FileKind, IoError, ReadFiles};
-use crate::recovery::StreamDir;
+use crate::stream::StreamDir;
 
 /// The logs of raft groups at or below `path`, which a walk for streams passes over. `path` is anything such a walk takes.
 /// They are encrypted like streams, under the same key, always with ChaCha and each under its own name, so a key cannot

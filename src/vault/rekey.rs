@@ -3,7 +3,7 @@
 //! 1. bring to its end what an earlier call left (`swap`);
 //! 2. look whether the stream is under the new key already;
 //! 3. judge it: what is damaged is refused, since a copy must not hide damage;
-//! 4. write a complete new directory in [`REKEY_DIR`](crate::recovery::REKEY_DIR), beside `streams`, where no server looks;
+//! 4. write a complete new directory in [`REKEY_DIR`](crate::stream::REKEY_DIR), beside `streams`, where no server looks;
 //! 5. read it back under the new key: every file's plaintext equal, the same state, the same digest;
 //! 6. swap by two renames, and remove the old directory.
 //!
@@ -24,11 +24,13 @@ use super::keys::survey;
 use crate::crypto::{Cipher, KeyChoice, ServerKey};
 use crate::env::{Entropy, FileSystem, LockError, LockGuard};
 use crate::living::{Idle, Pulse};
-use crate::recovery::options::{Keys, Options, Policy};
-use crate::recovery::report::{ConsumerReport, Outcome, StreamReport};
-use crate::recovery::{AreaState, StreamDir, UNDO_AREA, Watch, area_state, examine};
+use crate::recovery::{AreaState, UNDO_AREA, area_state, examine};
+use crate::report::Watch;
+use crate::report::stream::{ConsumerReport, Outcome, StreamReport};
 use crate::salvage::evidence::{Gathered, MetaOrigin, account_of, gather, is_raft_group};
 use crate::salvage::write::{Sealing, StoreWriter};
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options, Policy};
 use contents::{Contents, Reading};
 use swap::{Place, Settled};
 
@@ -52,7 +54,7 @@ pub enum Target {
 pub struct RekeyOptions {
     /// The new key.
     pub target: Target,
-    /// Whether the old directory is kept, in [`REKEY_DIR`](crate::recovery::REKEY_DIR), instead of removed.
+    /// Whether the old directory is kept, in [`REKEY_DIR`](crate::stream::REKEY_DIR), instead of removed.
     pub keep_old: bool,
 }
 

@@ -10,10 +10,11 @@ use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::compress;
 use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::format::state::StateFile;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{RecoverOptions, StreamDir};
+use jetsam::recovery::RecoverOptions;
+use jetsam::report::events::EventCode;
 use jetsam::salvage::write::{Sealing, StoreWriter};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::made::{KEY, Made, every_kind, server, time};
 use crate::recover::{mend, snapshot};

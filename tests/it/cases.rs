@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jetsam::format::duration::parse_rfc3339;
-use jetsam::recovery::StreamDir;
-use jetsam::recovery::options::Options;
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 use lzma_rust2::XzReader;
 
 use crate::support::{everything, testdata};

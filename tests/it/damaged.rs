@@ -6,9 +6,9 @@ use std::fs;
 
 use jetsam::env::OsFileSystem;
 use jetsam::living::Idle;
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::report::{Outcome, Refusal};
 use jetsam::recovery::{RecoverOptions, undo};
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::{Outcome, Refusal};
 
 use crate::recover::{compare_files, mend, snapshot};
 use crate::support::{Fixture, damaged, differences, look};

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::OsFileSystem;
 use jetsam::preflight::{Forecast, PreflightOptions, Start, forecast};
-use jetsam::recovery::Watch;
-use jetsam::recovery::events::EventCode;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
 
 use crate::cases::{Case, case_options};
 

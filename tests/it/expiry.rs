@@ -9,13 +9,15 @@ use jetsam::format::duration::parse_rfc3339;
 use jetsam::format::seqset::SeqSet;
 use jetsam::living::Idle;
 use jetsam::preflight::{PreflightOptions, forecast};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
+use jetsam::recovery::RecoverOptions;
 use jetsam::report::Ledger;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
 use jetsam::report::ledger::stretches;
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::{MergeOptions, MergeSource, SalvageOptions, audit, merge, salvage};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::support::{copy_tree, testdata};
 

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::memory::{MemoryFileSystem, SeededEntropy};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{StreamDir, Watch};
+use jetsam::report::Watch;
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::{self, SalvageReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::salvage::into;
 use crate::support::{Fixture, golden};

@@ -6,10 +6,12 @@ mod foretold;
 use jetsam::crypto::{Cipher, ServerKey, open_sealed, open_with_trials, stream_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::living::Idle;
-use jetsam::recovery::events::{Event, EventCode, Severity};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Outcome, Refusal, Source, StreamReport};
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch, recover, undo};
+use jetsam::recovery::{RecoverOptions, recover, undo};
+use jetsam::report::Watch;
+use jetsam::report::events::{Event, EventCode, Severity};
+use jetsam::report::stream::{Outcome, Refusal, Source, StreamReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 use std::sync::atomic::AtomicBool;
 
 use crate::recover::{Snapshot, snapshot};

@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, encode_record};
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
+use jetsam::recovery::RecoverOptions;
 use jetsam::report::Ledger;
+use jetsam::report::Watch;
 use jetsam::salvage::hit::{Hit, Struck, hits};
 use jetsam::salvage::write::{Sealing, StoreWriter};
+use jetsam::stream::StreamDir;
 
 use crate::made;
 use crate::recover::mend;

@@ -9,13 +9,15 @@ use jetsam::format::duration::parse_rfc3339;
 use jetsam::format::seqset::SeqSet;
 use jetsam::living::Idle;
 use jetsam::preflight::{PreflightOptions, forecast};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
+use jetsam::recovery::RecoverOptions;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
 use jetsam::report::ledger::stretches;
+use jetsam::report::stream::StreamReport;
 use jetsam::report::{Ledger, Removal};
 use jetsam::salvage::{SalvageOptions, audit, salvage};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::cases::{Case, case_options};
 use crate::support::{copy_tree, golden};
@@ -176,7 +178,7 @@ fn limits_and_age_leave_no_tombstone_and_nothing_is_lost() {
     );
     let codes: Vec<_> = age.check.events.iter().map(|event| event.code).collect();
     assert!(codes.contains(&EventCode::LossDisproved));
-    assert!(age.check.outcome < jetsam::recovery::report::Outcome::Damaged);
+    assert!(age.check.outcome < jetsam::report::stream::Outcome::Damaged);
     for (name, live) in [("WQ", 510), ("PU", 701)] {
         let said = ask(&case.stream(name), &options);
         assert_eq!(said.ledger.live.len(), live, "{name}");

@@ -5,8 +5,9 @@ use std::fs;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, encode_record, parse_at};
-use jetsam::recovery::{RecoverOptions, StreamDir};
+use jetsam::recovery::RecoverOptions;
 use jetsam::salvage::write::{Sealing, StoreWriter};
+use jetsam::stream::StreamDir;
 
 use crate::recover::mend;
 use crate::salvage::{into, save};

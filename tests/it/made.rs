@@ -9,12 +9,14 @@ use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::compress;
 use jetsam::format::record::{NewRecord, encode_record};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Outcome, StreamReport};
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
+use jetsam::recovery::RecoverOptions;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Outcome, StreamReport};
 use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, MergeOptions, MergeSource, SalvageError, SalvageReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::recover::mend;
 use crate::support::{copy_tree, everything};

@@ -8,10 +8,12 @@ use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
 use jetsam::living::Idle;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::Outcome;
-use jetsam::recovery::{RecoverOptions, StreamDir, Watch};
+use jetsam::recovery::RecoverOptions;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::Outcome;
 use jetsam::salvage::{MergeOptions, MergeSource, SalvageError};
+use jetsam::stream::StreamDir;
 use jetsam::vault::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
 
 use crate::made::{

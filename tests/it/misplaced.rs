@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::OsFileSystem;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Outcome, StreamReport};
-use jetsam::recovery::{StreamDir, Watch};
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Outcome, StreamReport};
 use jetsam::salvage::{self, SalvageReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::recover::snapshot;
 use crate::salvage::{into, save};

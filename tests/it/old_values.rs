@@ -11,11 +11,13 @@ use jetsam::format::limits::RECORD_HEADER_LENGTH;
 use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::state::{BlockEntry, STATE_VERSION, StateFile, SubjectEntry, SubjectTable};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{Flow, Item, StreamDir, Watch};
+use jetsam::recovery::{Flow, Item};
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
 use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, SalvageOptions, SalvageReport, Uncertain, check, messages};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::cases::{Case, case_options};
 use crate::made::{copies, jetsam, join, joined, options, time};

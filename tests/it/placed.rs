@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::memory::{Fault, MemoryFileSystem, SeededEntropy};
 use jetsam::env::{FileKind, Operation, OsFileSystem};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{StreamDir, Watch, find_streams};
+use jetsam::report::Watch;
 use jetsam::salvage::{SalvageError, SalvageOptions, SalvageReport, salvage};
+use jetsam::stream::options::Options;
+use jetsam::stream::{StreamDir, find_streams};
 
 use crate::cases::{Case, case_options};
 

@@ -7,10 +7,11 @@ use jetsam::env::{FileSystem, OsFileSystem};
 use jetsam::format::compression::compress;
 use jetsam::format::record::NewRecord;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, forecast};
-use jetsam::recovery::actions::ActionKind;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{StreamDir, Watch};
+use jetsam::report::Watch;
+use jetsam::report::actions::ActionKind;
+use jetsam::report::events::EventCode;
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 use jetsam::testing::{Damage, DamageKind, Layout, Store, StoreKind, Target, Workload};
 use serde_json::Value;
 

@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::{Cipher, KeyFile, block_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
-use jetsam::recovery::options::{Keys, Options};
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{StreamDir, Watch};
+use jetsam::report::Watch;
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::quarantine::{Entry, EntryKind, Reader, encode_entry, encode_header};
 use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, MergeSource, SalvageReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::{Keys, Options};
 
 use crate::made::{
     KEY, MESSAGES, Made, PLAIN, block, every_kind, jetsam, join_sources, joined, make, message,

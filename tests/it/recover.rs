@@ -8,10 +8,12 @@ use std::time::SystemTime;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::living::{self, Idle, Living, Sighting};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Outcome, Refusal, Source, StreamReport};
-use jetsam::recovery::{Progress, RecoverOptions, StreamDir, Watch, recover, undo};
+use jetsam::recovery::{RecoverOptions, recover, undo};
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Outcome, Refusal, Source, StreamReport};
+use jetsam::report::{Progress, Watch};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

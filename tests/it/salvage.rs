@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::seqset::SeqSet;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Outcome, Source, StreamReport};
-use jetsam::recovery::{StreamDir, Watch};
+use jetsam::report::Watch;
+use jetsam::report::stream::{Outcome, Source, StreamReport};
 use jetsam::salvage::{self, SalvageError, SalvageOptions, SalvageReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 use crate::recover::snapshot;
 use crate::support::{Fixture, damaged, golden, look};

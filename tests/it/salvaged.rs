@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::recovery::Watch;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::Outcome;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::Outcome;
 use jetsam::salvage::{self, SalvageError, SalvageOptions, Uncertain};
 
 use crate::made::{

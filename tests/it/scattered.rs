@@ -10,10 +10,12 @@ use jetsam::env::OsEntropy;
 use jetsam::env::memory::{Fault, MemoryFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, Run, Runs, encode_record};
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::{StreamDir, Watch, examine};
+use jetsam::recovery::examine;
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::write::{Sealing, StoreWriter};
+use jetsam::stream::StreamDir;
 
 use crate::support::everything;
 

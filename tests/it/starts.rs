@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::OsFileSystem;
 use jetsam::format::meta::StreamMeta;
 use jetsam::preflight::{Forecast, Start, vouch};
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{ConsumerReport, StreamReport};
-use jetsam::recovery::server::ServerVersion;
-use jetsam::recovery::{StreamDir, Watch, find_streams};
+use jetsam::report::ServerVersion;
+use jetsam::report::Watch;
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::{ConsumerReport, StreamReport};
 use jetsam::salvage::{SalvageOptions, SalvageReport, Sorted, sort_out};
+use jetsam::stream::options::Options;
+use jetsam::stream::{StreamDir, find_streams};
 use serde_json::Value;
 
 use crate::cases::{Case, case_options};

@@ -8,10 +8,12 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::OsFileSystem;
 use jetsam::format::duration::format_rfc3339;
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::options::{Collect, Options};
-use jetsam::recovery::report::{ConsumerReport, Refusal, Source, StreamReport};
-use jetsam::recovery::{StreamDir, Watch, examine};
+use jetsam::recovery::examine;
+use jetsam::report::Watch;
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::{ConsumerReport, Refusal, Source, StreamReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::{Collect, Options};
 use serde_json::{Map, Value, json};
 
 /// The key of every encrypted store in `testdata`.

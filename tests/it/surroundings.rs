@@ -8,10 +8,12 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::OsFileSystem;
 use jetsam::preflight::surroundings::Facts;
 use jetsam::preflight::{Forecast, PreflightOptions, Start, Surroundings, forecast};
-use jetsam::recovery::options::{Options, Standing};
-use jetsam::recovery::report::Outcome;
-use jetsam::recovery::{Flow, Item, Watch, accounts_dir, examine, messages, standing};
+use jetsam::recovery::{Flow, Item, examine, messages};
+use jetsam::report::Watch;
+use jetsam::report::stream::Outcome;
 use jetsam::server_config::{parse, settings, through};
+use jetsam::stream::options::{Options, Standing};
+use jetsam::stream::{accounts_dir, standing};
 use serde_json::Value;
 
 use crate::cases::{Case, case_options};

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jetsam::env::{FileSystem, OsEntropy};
 use jetsam::living::Idle;
-use jetsam::recovery::options::{Collect, Options};
-use jetsam::recovery::report::{Outcome, Source, StreamReport};
-use jetsam::recovery::{Phase, Progress, RecoverOptions, StreamDir, Watch, examine, recover};
+use jetsam::recovery::{RecoverOptions, examine, recover};
+use jetsam::report::stream::{Outcome, Source, StreamReport};
+use jetsam::report::{Phase, Progress, Watch};
 use jetsam::salvage::{self, SalvageError, SalvageOptions, SalvageReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::{Collect, Options};
 use jetsam::testing::workload::{Store, StoreKind, Workload};
 
 const MESSAGES: u64 = 600;

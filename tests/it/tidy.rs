@@ -13,33 +13,36 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["server_config", "format", "crypto", "env"],
     ),
     ("living", &["living", "server_config", "env"]),
-    ("report", &["report", "format"]),
+    ("report", &["report", "format", "crypto"]),
+    ("stream", &["stream", "report", "format", "crypto", "env"]),
     ("ledger", &["ledger", "report", "format"]),
     ("block", &["block", "format", "crypto"]),
     (
         "recovery",
         &[
-            "recovery", "living", "report", "block", "format", "crypto", "env", "parallel",
+            "stream", "recovery", "living", "report", "block", "format", "crypto", "env",
+            "parallel",
         ],
     ),
     ("salvage/scan", &["salvage", "block", "format", "crypto"]),
     (
         "salvage",
         &[
-            "salvage", "recovery", "living", "ledger", "report", "block", "format", "crypto",
-            "env", "parallel",
+            "stream", "salvage", "recovery", "living", "ledger", "report", "block", "format",
+            "crypto", "env", "parallel",
         ],
     ),
     (
         "vault",
         &[
-            "vault", "living", "salvage", "recovery", "report", "block", "format", "crypto", "env",
-            "parallel",
+            "stream", "vault", "living", "salvage", "recovery", "report", "block", "format",
+            "crypto", "env", "parallel",
         ],
     ),
     (
         "preflight",
         &[
+            "stream",
             "preflight",
             "server_config",
             "salvage",
@@ -54,8 +57,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "testing",
         &[
-            "testing", "living", "salvage", "recovery", "report", "block", "format", "crypto",
-            "env", "parallel",
+            "stream", "testing", "living", "salvage", "recovery", "report", "block", "format",
+            "crypto", "env", "parallel",
         ],
     ),
 ];

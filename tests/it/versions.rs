@@ -9,9 +9,9 @@ use jetsam::crypto::ServerKey;
 use jetsam::format::compression::compress;
 use jetsam::format::record::NewRecord;
 use jetsam::preflight::{Pace, PreflightOptions, Reading, Start, measure};
-use jetsam::recovery::actions::Action;
-use jetsam::recovery::events::EventCode;
 use jetsam::report::Removal;
+use jetsam::report::actions::Action;
+use jetsam::report::events::EventCode;
 
 pub use store::{Store, block, message, messages, tombstone};
 

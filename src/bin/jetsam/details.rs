@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use jetsam::recovery::actions::Action;
-use jetsam::recovery::events::{Event, EventCode, Severity};
-use jetsam::recovery::report::StreamReport;
+use jetsam::report::actions::Action;
+use jetsam::report::events::{Event, EventCode, Severity};
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::hit::Hit;
 
 use crate::console::Style;

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-pub use jetsam::recovery::{Phase, Progress, RecoverOptions, Shape, StreamDir};
+pub use jetsam::recovery::RecoverOptions;
+pub use jetsam::report::{Phase, Progress};
+pub use jetsam::stream::{Shape, StreamDir};
 
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions};
-use jetsam::recovery::events::Event;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::server::ServerVersion;
 use jetsam::report::Ledger;
+use jetsam::report::ServerVersion;
+use jetsam::report::events::Event;
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{MergeSource, SalvageError, SalvageReport, Sorted};
+use jetsam::stream::options::Options;
 
 use crate::{merge, salvage};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use jetsam::recovery::events::EventCode;
+use jetsam::report::events::EventCode;
 
 use crate::args::{RawArgs, Usage};
 use crate::console::Style;

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use jetsam::recovery::actions::Action;
-use jetsam::recovery::events::Event;
-use jetsam::recovery::options::{Collect, Policy};
-use jetsam::recovery::report::{
+use jetsam::report::actions::Action;
+use jetsam::report::events::Event;
+use jetsam::report::ledger::{Ledger, Removal, stretches};
+use jetsam::report::stream::{
     ConsumerReport, SalvageTotals, Source, SourcePosition, State, StreamReport,
 };
-use jetsam::report::ledger::{Ledger, Removal, stretches};
 use jetsam::salvage::hit::Hit;
+use jetsam::stream::options::{Collect, Policy};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::{hit, units};

@@ -8,13 +8,15 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
 use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
-use jetsam::recovery::options::{Options, Policy, Standing};
-use jetsam::recovery::report::StreamReport;
-use jetsam::recovery::server::ServerVersion;
-use jetsam::recovery::{self, Flow, WalkError, Watch};
+use jetsam::recovery::{self, Flow};
 use jetsam::report::Ledger;
+use jetsam::report::ServerVersion;
+use jetsam::report::Watch;
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{self as saving, MergeSource, SalvageReport, Sorted};
+use jetsam::stream::WalkError;
+use jetsam::stream::options::{Options, Policy, Standing};
 
 use crate::engine::{
     Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, Salvaged, SeqRange,
@@ -34,12 +36,12 @@ impl Library {
     fn options_for(&self, stream: &StreamDir, options: &Options) -> Options {
         let mut options = options.clone();
         if options.standing == Standing::Standalone
-            && let Some(dir) = recovery::accounts_dir(stream)
+            && let Some(dir) = jetsam::stream::accounts_dir(stream)
             && let Ok(mut known) = self.standings.lock()
         {
             let standing = known
                 .entry(dir)
-                .or_insert_with_key(|dir| recovery::standing(&OsFileSystem, dir));
+                .or_insert_with_key(|dir| jetsam::stream::standing(&OsFileSystem, dir));
             options.standing = *standing;
         }
         options
@@ -57,10 +59,11 @@ fn watch(on_progress: OnProgress<'_>) -> Watch<'_> {
 
 impl Engine for Library {
     fn find_streams(&self, path: &Path) -> Result<Found, EngineError> {
-        let found = recovery::find_streams(&OsFileSystem, path).map_err(|error| match &error {
-            WalkError::Io(_) => EngineError::Unreadable(error.to_string()),
-            _ => EngineError::NotAStore(error.to_string()),
-        })?;
+        let found =
+            jetsam::stream::find_streams(&OsFileSystem, path).map_err(|error| match &error {
+                WalkError::Io(_) => EngineError::Unreadable(error.to_string()),
+                _ => EngineError::NotAStore(error.to_string()),
+            })?;
         Ok(Found {
             shape: found.shape,
             streams: found.streams,

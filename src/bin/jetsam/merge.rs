@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use jetsam::crypto::ServerKey;
-use jetsam::recovery::server::ServerVersion;
+use jetsam::report::ServerVersion;
 use jetsam::salvage::{MergeSource, SalvageError, Uncertain};
 
 use crate::args::{RawArgs, Usage};

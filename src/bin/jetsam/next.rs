@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::{Outcome, Refusal, StreamReport};
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Outcome, Refusal, StreamReport};
 
 use crate::args::RawArgs;
 use crate::engine::Shape;

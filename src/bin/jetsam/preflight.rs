@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use jetsam::format::duration::parse_duration;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, Surroundings};
-use jetsam::recovery::events::{Event, Severity};
-use jetsam::recovery::server::ServerVersion;
+use jetsam::report::ServerVersion;
+use jetsam::report::events::{Event, Severity};
 use jetsam::salvage::hit::Hit;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 

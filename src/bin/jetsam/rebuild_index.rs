@@ -2,7 +2,7 @@
 
 use std::io;
 
-use jetsam::recovery::server::ServerVersion;
+use jetsam::report::ServerVersion;
 
 use crate::args::{RawArgs, Usage};
 use crate::resolve::Command;

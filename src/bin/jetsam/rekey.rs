@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::living::Idle;
-use jetsam::recovery::Watch;
+use jetsam::report::Watch;
 use jetsam::vault::rekey::{
     RekeyError, RekeyOptions, RekeyOutcome, RekeyReport, Target, interrupted, rekey,
 };

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::recovery::options::{Collect, Keys, Options, Policy, Standing};
+use jetsam::stream::options::{Collect, Keys, Options, Policy, Standing};
 use jiff::Timestamp;
 
 use crate::args::{RawArgs, Usage};

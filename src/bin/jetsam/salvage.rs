@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use jetsam::format::seqset::SeqSet;
-use jetsam::recovery::options::Policy;
-use jetsam::recovery::report::{Outcome, StreamReport};
-use jetsam::recovery::server::ServerVersion;
 use jetsam::report::Ledger;
+use jetsam::report::ServerVersion;
+use jetsam::report::stream::{Outcome, StreamReport};
 use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{SalvageReport, Sorted, Uncertain};
+use jetsam::stream::options::Policy;
 
 use crate::args::{RawArgs, Usage};
 use crate::details::{Details, Tense};

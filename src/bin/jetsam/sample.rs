@@ -7,14 +7,14 @@ use std::sync::Mutex;
 use jetsam::format::seqset::SeqSet;
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start};
-use jetsam::recovery::actions::{Action, ActionKind};
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{
+use jetsam::report::ServerVersion;
+use jetsam::report::actions::{Action, ActionKind};
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::{
     ConsumerReport, Lost, Outcome, Refusal, ScheduleReport, Source, SourcePosition, State,
     StreamReport, TtlReport,
 };
-use jetsam::recovery::server::ServerVersion;
+use jetsam::stream::options::Options;
 
 use jetsam::report::Ledger;
 use jetsam::salvage::hit::Hit;

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use jetsam::living::{Idle, Living, Pulse};
 use jetsam::preflight::{Forecast, PreflightOptions};
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::options::{Options, Policy};
-use jetsam::recovery::report::StreamReport;
 use jetsam::report::Ledger;
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::StreamReport;
 use jetsam::salvage::MergeSource;
 use jetsam::salvage::hit::Hit;
+use jetsam::stream::options::{Options, Policy};
 
 use crate::console::Console;
 use crate::details::{Details, Tense};

@@ -4,8 +4,8 @@
 use expect_test::{ExpectFile, expect_file};
 
 use jetsam::preflight::{Forecast, Start};
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::report::{Outcome, Refusal, SalvageTotals, Source, State, StreamReport};
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::{Outcome, Refusal, SalvageTotals, Source, State, StreamReport};
 use jetsam::report::{Ledger, Removal};
 use jetsam::salvage::hit::{Hit, Struck};
 

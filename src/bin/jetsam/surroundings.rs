@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use jetsam::env::OsFileSystem;
 use jetsam::preflight::Surroundings;
 use jetsam::preflight::surroundings::Facts;
-use jetsam::recovery::events::{Event, Severity};
-use jetsam::recovery::options::{Options, Standing};
-use jetsam::recovery::server::ServerVersion;
-use jetsam::recovery::{self, StreamDir};
+use jetsam::report::ServerVersion;
+use jetsam::report::events::{Event, Severity};
 use jetsam::server_config::{ConfigError, Map};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::{Options, Standing};
 
 use crate::units;
 
@@ -40,10 +40,10 @@ impl Configured {
         server: ServerVersion,
         streams: &[StreamDir],
     ) -> Surroundings {
-        let accounts_dir = streams.iter().find_map(recovery::accounts_dir);
+        let accounts_dir = streams.iter().find_map(jetsam::stream::accounts_dir);
         match self {
             Configured::Not => {
-                let found = accounts_dir.map(|dir| recovery::standing(&OsFileSystem, &dir));
+                let found = accounts_dir.map(|dir| jetsam::stream::standing(&OsFileSystem, &dir));
                 let standing = match options.standing {
                     Standing::Member => Standing::Member,
                     Standing::Standalone => found.unwrap_or_default(),

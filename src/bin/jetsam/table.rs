@@ -4,7 +4,7 @@ use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use jetsam::preflight::{Forecast, Start};
-use jetsam::recovery::report::{SalvageTotals, State, StreamReport};
+use jetsam::report::stream::{SalvageTotals, State, StreamReport};
 
 use crate::details;
 use crate::json::source_name;

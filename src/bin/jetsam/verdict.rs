@@ -1,8 +1,8 @@
 //! The last line: what it comes to.
 
-use jetsam::recovery::events::{EventCode, Severity};
-use jetsam::recovery::report::{Outcome, Refusal, SalvageTotals, StreamReport};
 use jetsam::report::Ledger;
+use jetsam::report::events::{EventCode, Severity};
+use jetsam::report::stream::{Outcome, Refusal, SalvageTotals, StreamReport};
 
 use crate::ledger::{self, Counts};
 use crate::units;
@@ -272,7 +272,7 @@ fn together(reports: &[StreamReport]) -> String {
 mod tests {
     use super::*;
     use crate::sample;
-    use jetsam::recovery::events::Event;
+    use jetsam::report::events::Event;
 
     fn ledger(live: u64, lost: u64) -> Ledger {
         Ledger {

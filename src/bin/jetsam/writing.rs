@@ -5,14 +5,16 @@ use std::path::Path;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::preflight::{self, Start};
-use jetsam::recovery::events::{Event, EventCode};
-use jetsam::recovery::options::{Keys, Options, Policy};
-use jetsam::recovery::report::Outcome;
-use jetsam::recovery::server::ServerVersion;
-use jetsam::recovery::{StreamDir, Watch, examine};
+use jetsam::recovery::examine;
+use jetsam::report::ServerVersion;
+use jetsam::report::Watch;
+use jetsam::report::events::{Event, EventCode};
+use jetsam::report::stream::Outcome;
 use jetsam::salvage::{
     self as saving, MergeSource, SalvageError, SalvageReport, Sorted, Uncertain,
 };
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::{Keys, Options, Policy};
 
 use crate::{merge, salvage};
 
@@ -99,7 +101,7 @@ fn finished_before(
         ..options.clone()
     };
     let there = examine(&OsFileSystem, made, &own, watch);
-    let numbers = |state: &Option<jetsam::recovery::report::State>| {
+    let numbers = |state: &Option<jetsam::report::stream::State>| {
         state
             .as_ref()
             .map(|state| (state.messages, state.first_seq, state.last_seq))

@@ -6,11 +6,11 @@ use super::settings::ServerSettings;
 use super::{Facts, JETSTREAM, Placement, Surroundings, event};
 use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::holders::settings_of;
-use crate::recovery::options::{Options, Standing};
 use crate::recovery::server::{Behaviour, Feature};
-use crate::recovery::{StreamDir, find_streams};
+use crate::report::events::{Event, EventCode};
+use crate::stream::options::{Options, Standing};
+use crate::stream::{StreamDir, find_streams};
 
 impl Surroundings {
     /// What the accounts of the configuration keep the server from doing.

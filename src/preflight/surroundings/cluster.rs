@@ -6,9 +6,9 @@ use super::settings::{Place, ServerSettings};
 use super::{Facts, JETSTREAM, Placement, Surroundings, event};
 use crate::env::{FileKind, ReadFiles};
 use crate::format::peers::Peers;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::meta_group;
-use crate::recovery::options::Standing;
+use crate::report::events::{Event, EventCode};
+use crate::stream::meta_group;
+use crate::stream::options::Standing;
 
 /// Longer than any list of peers.
 const PEERS_MAX: u64 = 1 << 20;

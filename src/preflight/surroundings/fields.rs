@@ -1,6 +1,6 @@
 //! The fields a server knows in the sections that decide what comes up. One it does not know keeps it from starting.
 
-use crate::recovery::server::ServerVersion;
+use crate::report::ServerVersion;
 
 /// A section of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

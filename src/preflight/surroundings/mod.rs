@@ -28,11 +28,12 @@ pub use settings::{Account, Fault, Listener, Place, ServerSettings, Set};
 use self::cluster::Membership;
 use crate::env::ReadFiles;
 use crate::format::meta::{ConsumerMeta, StreamMeta};
-use crate::recovery::StreamDir;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::{Options, Standing};
-use crate::recovery::server::{Behaviour, Feature, ServerVersion};
+use crate::recovery::server::{Behaviour, Feature};
+use crate::report::ServerVersion;
+use crate::report::events::{Event, EventCode};
 use crate::server_config::{ConfigError, Map};
+use crate::stream::StreamDir;
+use crate::stream::options::{Options, Standing};
 
 /// The account a server without accounts keeps its streams in.
 const GLOBAL_ACCOUNT: &str = "$G";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::fields::Section;
 use crate::format::duration::parse_duration;
-use crate::recovery::server::ServerVersion;
+use crate::report::ServerVersion;
 use crate::server_config::{ConfigError, Entry, Map, Value, find};
 
 /// Where a setting stands.

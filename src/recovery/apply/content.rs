@@ -6,7 +6,7 @@ use super::keys::key_path;
 use super::perform::{At, NewFile, Performer, block_path};
 use crate::block::content;
 use crate::format::checksum::{HashKey, hex16};
-use crate::recovery::actions::Piece;
+use crate::report::actions::Piece;
 
 /// Longest block that is rewritten.
 const BLOCK_MAX: u64 = 16 << 30;

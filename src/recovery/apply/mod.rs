@@ -22,8 +22,8 @@ mod perform;
 use std::path::Path;
 
 use crate::env::{Entropy, FileSystem};
-use crate::recovery::actions::Change;
 use crate::recovery::undo::{self, AreaState, Recorder, UndoError, UndoReport, staging};
+use crate::report::actions::Change;
 pub use error::{ApplyCause, ApplyError, RollBack};
 pub use keys::ApplyKeys;
 use perform::Performer;

@@ -6,10 +6,10 @@ use super::Failure;
 use super::error::ApplyCause;
 use super::keys::{ApplyKeys, Keyring, META_KEY, block_of_key, key_path};
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileKind, FileSystem, IoError, Operation};
-use crate::recovery::actions::Change;
 use crate::recovery::undo::Recorder;
 use crate::recovery::undo::paths::{Guard, kind_at, parent_of};
 use crate::recovery::undo::staging::{self, Member};
+use crate::report::actions::Change;
 
 /// How many files are removed with one entry in the manifest and one sync.
 const REMOVALS_AT_ONCE: usize = 1024;

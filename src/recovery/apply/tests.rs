@@ -16,8 +16,8 @@ use crate::crypto::{
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{Metadata, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
-use crate::recovery::actions::Piece;
 use crate::recovery::undo::undo;
+use crate::report::actions::Piece;
 use cases::{cases, cut_case, rekey_case};
 
 const ACCOUNT: &[u8] = b"$G";

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::load::Lookup;
 use super::{Edge, Loaded, Model};
 use crate::format::record::record_length;
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
+use crate::report::events::{Event, EventCode};
 
 #[derive(Default)]
 struct Expired {

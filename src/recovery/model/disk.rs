@@ -7,9 +7,9 @@ use crate::crypto::{
     BlockCipher, Cipher, KeyFileError, OpenedKeyFile, ServerKey, block_context, open_with_trials,
 };
 use crate::format::checksum::HashKey;
-use crate::recovery::actions::{Change, Piece};
 use crate::recovery::fault::Cause;
-use crate::recovery::files::{FileFault, StreamFiles};
+use crate::report::actions::{Change, Piece};
+use crate::stream::files::{FileFault, StreamFiles};
 
 /// The keys that apply to one stream.
 #[derive(Clone, Copy)]

@@ -6,11 +6,11 @@ use super::load::Lookup;
 use super::remove::Removal;
 use super::{Model, Totals};
 use crate::format::schedule;
-use crate::recovery::actions::ActionKind;
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
 use crate::recovery::subjects::{BlockSubjects, SubjectTotals};
+use crate::report::actions::ActionKind;
+use crate::report::events::{Event, EventCode};
 
 impl Model<'_> {
     /// Drops the oldest messages beyond the limit on messages.

@@ -9,11 +9,11 @@ use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
-use crate::recovery::actions::ActionKind;
-use crate::recovery::events::EventCode;
 use crate::recovery::fault::{Cause, Fault};
-use crate::recovery::report::Lost;
 use crate::recovery::server::Feature;
+use crate::report::actions::ActionKind;
+use crate::report::events::EventCode;
+use crate::report::stream::Lost;
 
 /// How often a block that does not index is walked and read again before the server gives up.
 const LOAD_TRIES: u32 = 8;
@@ -334,7 +334,7 @@ impl Model<'_> {
     }
 
     fn cut_pending(&mut self, number: u32, offset: u64) {
-        use crate::recovery::actions::Piece;
+        use crate::report::actions::Piece;
         let Ok(content) = self.disk.content(number) else {
             return;
         };

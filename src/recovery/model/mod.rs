@@ -33,13 +33,13 @@ pub use load::{Lookup, convert_check};
 pub use remove::on_disk;
 pub use sound::SoundBlock;
 
-use super::actions::{Action, ActionKind};
-use super::events::{Event, EventCode};
 use super::fault::Fault;
-use super::report::Lost;
 use super::server::{Behaviour, Feature};
 use super::subjects::SubjectTable;
 use super::timers::Timers;
+use crate::report::actions::{Action, ActionKind};
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::Lost;
 
 /// What of the configuration recovery goes by, resolved.
 #[derive(Debug, Clone)]

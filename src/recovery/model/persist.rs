@@ -4,11 +4,11 @@ use super::disk::BlockFile;
 use super::{BlockKey, Model, block_path, key_path};
 use crate::crypto::{block_context, stream_context};
 use crate::format::state::{BlockEntry, StateFile, SubjectEntry, SubjectTable};
-use crate::recovery::actions::{ActionKind, Change, Piece};
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
 use crate::recovery::index::{totals_agree, totals_over};
 use crate::recovery::server::Feature;
+use crate::report::actions::{ActionKind, Change, Piece};
+use crate::report::events::{Event, EventCode};
 
 /// Deleted sets are written in nodes of 2,048 sequences; a set that would take more bytes than this
 /// is not written at all, and the index with it.

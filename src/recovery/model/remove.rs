@@ -6,9 +6,9 @@ use super::{Block, Edge, Loaded, Model, block_path, key_path};
 use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
 use crate::format::record::{NewRecord, RecordKind, RecordRef, Run, Runs, encode_record};
 use crate::format::seqset::SeqSet;
-use crate::recovery::actions::{ActionKind, Piece};
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
+use crate::report::actions::{ActionKind, Piece};
 
 /// A block is rewritten on the spot only above this raw size.
 pub(super) const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;

@@ -19,9 +19,9 @@ use super::remove::{REWRITE_RAW_MIN, Removal};
 use super::{Block, BlockKey, Edge, Model};
 use crate::block::scan::Taken;
 use crate::format::seqset::SeqSet;
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
 use crate::recovery::scan::Revisited;
+use crate::report::events::{Event, EventCode};
 
 /// What goes of one block at once.
 struct TakenSet {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use super::super::files::StreamFiles;
 use super::super::model::{BlockKey, StreamKeys};
 use super::super::subjects::{NO_SUBJECT, ThreadSubjects};
 use super::reader::WindowReader;
@@ -16,6 +15,7 @@ use crate::format::checksum::HashKey;
 use crate::format::record::{RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
+use crate::stream::files::StreamFiles;
 
 /// What a second look goes by.
 #[derive(Clone, Copy)]

@@ -21,7 +21,6 @@ pub use again::{Again, LiveBlock, Revisited};
 use scanner::Scanner;
 
 use super::fault::Cause;
-use super::files::StreamFiles;
 use super::model::{Block, BlockKey, StreamKeys};
 use super::server::Behaviour;
 use super::subjects::SubjectTable;
@@ -30,6 +29,7 @@ use crate::block::scan::{BlockScan, ScanWish, Taken};
 use crate::block::walk::Walked;
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
+use crate::stream::files::StreamFiles;
 
 /// What the scan goes by.
 #[derive(Clone, Copy)]

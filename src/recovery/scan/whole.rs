@@ -1,7 +1,6 @@
 //! The scan of a block that is read whole: compressed, damaged, to be encrypted anew, or with a legacy index beside it.
 
 use super::super::fault::Cause;
-use super::super::files::FileFault;
 use super::super::model::{Block, BlockKey, Edge, convert_check};
 use super::super::server::Feature;
 use super::scanner::{BlockSink, Scanner};
@@ -15,6 +14,7 @@ use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
+use crate::stream::files::FileFault;
 
 /// The byte behind the mark of a compressed block: 0 for none, 1 for S2.
 const S2: u8 = 1;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::{Schedules, TimerRules};
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
-use crate::recovery::actions::ActionKind;
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
-use crate::recovery::files::FileFault;
 use crate::recovery::model::Model;
-use crate::recovery::report::SourcePosition;
 use crate::recovery::server::Feature;
+use crate::report::actions::ActionKind;
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::SourcePosition;
+use crate::stream::files::FileFault;
 
 /// From where each of the three has to be caught up; `None` where it does not apply.
 #[derive(Debug, Clone, Default)]

@@ -7,11 +7,11 @@ mod scan;
 
 use std::collections::BTreeMap;
 
-use super::report::SourcePosition;
 use crate::format::headers;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::{SourceEntry, SourcesFile};
 use crate::format::timers::{Expiry, ExpiryFile, Schedule, ScheduleFile};
+use crate::report::stream::SourcePosition;
 
 /// A configured source, as far as recovery goes by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use crate::block::scan::BlockScan;
 use crate::format::headers::{self, StreamSource};
 use crate::format::record::{self, RecordKind, RecordRef};
 use crate::format::{schedule, subject};
-use crate::recovery::events::{Event, EventCode};
 use crate::recovery::fault::Fault;
 use crate::recovery::model::{Loaded, Lookup, Model};
-use crate::recovery::report::SourcePosition;
 use crate::recovery::server::Feature;
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::SourcePosition;
 
 impl Model<'_> {
     /// One scan for everything that has to be caught up.

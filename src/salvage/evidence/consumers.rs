@@ -13,9 +13,9 @@ use crate::format::consumer::ConsumerFile as Decoded;
 use crate::format::consumer::{ConsumerRemains, ConsumerState, SequencePair};
 use crate::format::meta::ConsumerMeta;
 use crate::format::names::is_valid_asset_name;
-use crate::recovery::StreamDir;
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::options::Keys;
+use crate::report::events::{Event, EventCode, Severity};
+use crate::stream::StreamDir;
+use crate::stream::options::Keys;
 
 /// A consumer's state holds at most its pending deliveries; what is longer is not read.
 const STATE_MAX: u64 = 1 << 30;

@@ -14,9 +14,9 @@ use crate::env::{DirEntry, FileKind, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
 use crate::format::names::{BlockFile, block_number, is_valid_asset_name};
-use crate::recovery::StreamDir;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::Options;
+use crate::report::events::{Event, EventCode};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// Different first tokens that a made configuration lists one by one before it takes everything.
 const TOKENS_MAX: usize = 64;

@@ -12,8 +12,8 @@ use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
 use crate::format::state::{StateFile, split_trailing_hash};
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::Keys;
+use crate::report::events::{Event, EventCode};
+use crate::stream::options::Keys;
 
 use super::super::error::SalvageError;
 

@@ -13,8 +13,8 @@ use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
 use crate::format::names::BlockFile;
 use crate::format::record::parse_at;
-use crate::recovery::StreamDir;
-use crate::recovery::options::{Keys, Options};
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options};
 
 /// The account a server without accounts keeps its streams in.
 const GLOBAL_ACCOUNT: &str = "$G";

@@ -9,7 +9,7 @@ use super::{FileRepair, MetaOrigin, OpenedKey};
 use crate::crypto::{SealedError, open_sealed};
 use crate::env::ReadFiles;
 use crate::format::checksum::{HashKey, hex16};
-use crate::recovery::events::{Event, EventCode, Severity};
+use crate::report::events::{Event, EventCode, Severity};
 
 /// Metadata is a page of JSON; what is longer is not read.
 pub(super) const META_MAX: u64 = 64 << 20;

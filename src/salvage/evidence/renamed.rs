@@ -9,9 +9,10 @@ use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::former::former_names;
 use crate::format::names::BlockFile;
-use crate::recovery::events::{Event, EventCode, Severity};
-use crate::recovery::options::Options;
-use crate::recovery::{StreamDir, names_beside};
+use crate::report::events::{Event, EventCode, Severity};
+use crate::stream::StreamDir;
+use crate::stream::names_beside;
+use crate::stream::options::Options;
 
 /// Key files of blocks that are tried where the stream's own proves nothing.
 const BLOCK_KEYS: usize = 4;

@@ -12,7 +12,7 @@ use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::{BlockFile, block_number};
 use crate::format::record::Run;
-use crate::recovery::events::{Event, EventCode, Severity};
+use crate::report::events::{Event, EventCode, Severity};
 
 const MESSAGES: &str = "msgs";
 const STAGED: &str = "__new_msgs__";

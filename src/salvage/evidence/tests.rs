@@ -9,10 +9,10 @@ use super::*;
 use crate::crypto::{KeyFile, ServerKey, block_context};
 use crate::env::memory::MemoryFileSystem;
 use crate::env::{FileKind, FileSystem, OsFileSystem};
-use crate::recovery::StreamDir;
-use crate::recovery::events::EventCode;
-use crate::recovery::options::Options;
+use crate::report::events::EventCode;
 use crate::salvage::SalvageError;
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 const DIR: &str = "/s/G/streams/ORDERS";
 

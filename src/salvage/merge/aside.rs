@@ -11,7 +11,7 @@ use super::rules::Union;
 use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, block_context};
 use crate::env::{Entropy, IoError, ReadFiles};
 use crate::format::seqset::SeqSet;
-use crate::recovery::events::{Event, EventCode};
+use crate::report::events::{Event, EventCode};
 
 /// Conflicts told one by one.
 const CONFLICTS_TOLD_MAX: u64 = 1000;

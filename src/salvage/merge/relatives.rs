@@ -27,9 +27,9 @@ use crate::format::meta::{SourceMeta, StreamMeta};
 use crate::format::record::{NewRecord, encode_record};
 use crate::format::seqset::SeqSet;
 use crate::format::sourced::{Origin, handed_on};
-use crate::recovery::Watch;
-use crate::recovery::events::{Event, EventCode};
-use crate::recovery::options::Options;
+use crate::report::Watch;
+use crate::report::events::{Event, EventCode};
+use crate::stream::options::Options;
 
 /// Stretches of sequences that an event names one by one.
 const STRETCHES_TOLD_MAX: usize = 20;

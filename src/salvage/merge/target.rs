@@ -4,7 +4,7 @@ use super::super::evidence::is_raft_group;
 use super::super::plan::Target;
 use super::Copy;
 use crate::crypto::{Cipher, KeyChoice};
-use crate::recovery::options::{Keys, Options};
+use crate::stream::options::{Keys, Options};
 
 /// The encryption of the new store, and the options to read it with. It is encrypted where any copy is.
 pub(super) fn of(copies: &[Copy], options: &Options, plaintext: bool) -> (Target, Options) {

@@ -11,7 +11,7 @@ use super::aside::Aside;
 use super::rules::Union;
 use super::{Source, Sources};
 use crate::format::seqset::SeqSet;
-use crate::recovery::{Phase, Progress, Watch};
+use crate::report::{Phase, Progress, Watch};
 
 /// What was written.
 pub(super) struct Written {

@@ -21,7 +21,7 @@ use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::record::{RecordKind, RecordRef, parse_at};
 use crate::format::seqset::SeqSet;
-use crate::recovery::options::Options;
+use crate::stream::options::Options;
 
 /// Bytes that a block can have: pieces that go on beyond are none of ours.
 const WHOLE_MAX: usize = u32::MAX as usize;

@@ -5,9 +5,11 @@ use crate::env::Operation;
 use crate::env::memory::{Fault, MemoryFileSystem, SeededEntropy};
 use crate::format::consumer::{ConsumerState, ConsumerVersion, SequencePair};
 use crate::format::record::{NewRecord, encode_record};
-use crate::recovery::options::Options;
-use crate::recovery::report::{Outcome, StreamReport};
-use crate::recovery::{StreamDir, Watch, examine};
+use crate::recovery::examine;
+use crate::report::Watch;
+use crate::report::stream::{Outcome, StreamReport};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 const JSON: &[u8] = br#"{"Created":"2026-01-02T03:04:05.123456789Z","name":"S","subjects":["s.>"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":-1,"discard":"old","storage":"file","num_replicas":1}"#;
 

@@ -13,7 +13,7 @@ use super::random::derive;
 use super::workload::{Access, Store};
 use crate::env::{FileSystem, IoError, ReadFiles};
 use crate::format::seqset::SeqSet;
-use crate::recovery::StreamDir;
+use crate::stream::StreamDir;
 
 use draft::Draft;
 pub use kinds::DamageKind;

@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 use super::Lived;
 use super::run::{Accountant, Accounts};
 use crate::env::memory::MemoryFileSystem;
-use crate::recovery::options::Policy;
-use crate::recovery::{Flow, Item, Watch};
+use crate::recovery::{Flow, Item};
+use crate::report::Watch;
 use crate::salvage::{self, SalvageError};
+use crate::stream::options::Policy;
 use crate::testing::Comparison;
 
 /// The accounts of `check`, which `recover` asks by, and of `salvage`.

@@ -9,7 +9,7 @@ use crate::env::memory::MemoryFileSystem;
 use crate::format::checksum::HashKey;
 use crate::format::meta;
 use crate::format::names::BlockFile;
-use crate::recovery::StreamDir;
+use crate::stream::StreamDir;
 use crate::testing::WorkloadError;
 use crate::testing::random::{Random, derive};
 use crate::testing::workload::{ACCOUNT, Access, AssetKeys, SERVER_KEY, sealed};

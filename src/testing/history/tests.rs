@@ -2,10 +2,11 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::format::seqset::SeqSet;
-use crate::recovery::options::Collect;
-use crate::recovery::report::{Outcome, Source, StreamReport};
-use crate::recovery::{self, Watch};
+use crate::recovery;
+use crate::report::Watch;
+use crate::report::stream::{Outcome, Source, StreamReport};
 use crate::report::{Ledger, Removal};
+use crate::stream::options::Collect;
 use crate::testing::damage::{Damage, DamageKind, Target};
 use crate::testing::reference::Reference;
 

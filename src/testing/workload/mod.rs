@@ -20,8 +20,9 @@ use crate::format::checksum::HashKey;
 use crate::format::limits;
 use crate::format::meta;
 use crate::living::Idle;
-use crate::recovery::options::{Keys, Options};
-use crate::recovery::{self, RecoverOptions, StreamDir};
+use crate::recovery::{self, RecoverOptions};
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options};
 
 pub use blocks::WorkloadError;
 pub(super) use keys::{AssetKeys, sealed};
@@ -354,7 +355,7 @@ impl Workload {
         };
         let entropy = SeededEntropy::new(derive(self.seed, &[Part::Index as u64, self.messages]));
         let cancel = AtomicBool::new(false);
-        let watch = recovery::Watch {
+        let watch = crate::report::Watch {
             progress: &|_| {},
             cancel: &cancel,
         };

@@ -1,6 +1,6 @@
 use super::*;
-use crate::recovery::options::Collect;
-use crate::recovery::report::{Outcome, Source};
+use crate::report::stream::{Outcome, Source};
+use crate::stream::options::Collect;
 
 /// A store of each kind, built once: tests damage forks of it.
 pub(crate) fn small(kind: StoreKind) -> Store {
@@ -23,7 +23,7 @@ fn every_kind_opens_on_the_fast_path_with_everything_in_it() {
             ..Collect::default()
         };
         let cancel = AtomicBool::new(false);
-        let watch = recovery::Watch {
+        let watch = crate::report::Watch {
             progress: &|_| {},
             cancel: &cancel,
         };
@@ -114,7 +114,7 @@ fn a_killed_server_leaves_an_index_that_is_behind() {
         let files = store.files.files();
         assert_eq!(files[&path("msgs/index.db")], older[&path("msgs/index.db")]);
         let cancel = AtomicBool::new(false);
-        let watch = recovery::Watch {
+        let watch = crate::report::Watch {
             progress: &|_| {},
             cancel: &cancel,
         };

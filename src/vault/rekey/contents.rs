@@ -14,12 +14,14 @@ use crate::crypto::{BlockCipher, open_sealed};
 use crate::env::{Entropy, FileKind, FileSystem, LOCK_FILE_NAME};
 use crate::format::names::{BlockFile, block_number};
 use crate::parallel::Crew;
-use crate::recovery::options::Options;
-use crate::recovery::{Phase, Progress, StreamDir, UNDO_AREA, Watch};
+use crate::recovery::UNDO_AREA;
+use crate::report::{Phase, Progress, Watch};
 use crate::salvage::evidence::{
     BlockKey, ConsumerFile, Gathered, MetaOrigin, block_key, consumers, gather,
 };
 use crate::salvage::write::{Sealing, StoreWriter};
+use crate::stream::StreamDir;
+use crate::stream::options::Options;
 
 /// No block is nearly that long.
 const BLOCK_MAX: u64 = 4 << 30;

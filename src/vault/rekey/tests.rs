@@ -8,7 +8,7 @@ use super::*;
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{FileKind, OsFileSystem};
 use crate::living::Idle;
-use crate::recovery::report::State;
+use crate::report::stream::State;
 use crate::salvage::evidence::{ConsumerFile, consumers};
 
 const NOW: i64 = 1_800_000_000_000_000_000;

@@ -4,9 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::env::OsFileSystem;
 use jetsam::preflight::{Forecast, PreflightOptions, Start, forecast};
-use jetsam::recovery::Watch;
-use jetsam::recovery::actions::Action;
-use jetsam::recovery::events::EventCode;
+use jetsam::report::Watch;
+use jetsam::report::actions::Action;
+use jetsam::report::events::EventCode;
 
 use super::{Seen, see};
 

@@ -2,7 +2,7 @@
 
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, encode_record};
-use jetsam::recovery::StreamDir;
+use jetsam::stream::StreamDir;
 
 use super::{acted, both, bounds, cases, deleted, each, from_index, lost, saw, state};
 use crate::support::{everything, look};

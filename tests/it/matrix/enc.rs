@@ -1,7 +1,7 @@
 //! Encryption, key files, conversions.
 
 use super::{acted, bounds, cases, deleted, each, saw};
-use jetsam::recovery::report::Refusal;
+use jetsam::report::stream::Refusal;
 
 #[test]
 fn r153_messages_and_consumer() {

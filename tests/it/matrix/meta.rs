@@ -1,7 +1,7 @@
 //! `meta.inf`, `meta.sum`, and repairs of the configuration.
 
 use jetsam::format::checksum::{HashKey, hex16};
-use jetsam::recovery::report::Refusal;
+use jetsam::report::stream::Refusal;
 use serde_json::Value;
 
 use super::{bounds, cases, each, saw};

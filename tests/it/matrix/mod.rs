@@ -31,9 +31,11 @@ use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::OsFileSystem;
-use jetsam::recovery::options::Options;
-use jetsam::recovery::report::{Source, State, StreamReport};
-use jetsam::recovery::{Flow, Item, RecoverOptions, StreamDir, Watch, messages};
+use jetsam::recovery::{Flow, Item, RecoverOptions, messages};
+use jetsam::report::Watch;
+use jetsam::report::stream::{Source, State, StreamReport};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 use serde_json::Value;
 
 use crate::recover::mend;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jetsam::format::headers::{SCHEDULE, TTL, has_line};
-use jetsam::recovery::report::{Refusal, StreamReport};
+use jetsam::report::stream::{Refusal, StreamReport};
 
 use super::{Case, KEEP_NOTHING, bounds, cases, each, from_index, saw};
 use crate::recover::{mend, snapshot};
@@ -132,7 +132,7 @@ fn r357_an_ack_policy_that_is_not_known_stops_the_stream() {
     assert_eq!(outcome, "skipped");
     assert!(saw(&report, "consumer-stream-stopped"));
     let told =
-        |event: &jetsam::recovery::events::Event| event.detail.contains("ack_policy: \"novel\"");
+        |event: &jetsam::report::events::Event| event.detail.contains("ack_policy: \"novel\"");
     assert!(report.events.iter().any(told), "{:?}", report.events);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jetsam::recovery::report::StreamReport;
+use jetsam::report::stream::StreamReport;
 
 use super::{bounds, cases, each};
 

@@ -3,7 +3,7 @@
 use super::{both, bounds, cases, each, from_index, state};
 
 /// Sequences with a TTL, and that each expires a second after its message.
-fn timed(case: &super::Case, report: &jetsam::recovery::report::StreamReport) -> Vec<u64> {
+fn timed(case: &super::Case, report: &jetsam::report::stream::StreamReport) -> Vec<u64> {
     let ttl = report.ttl.as_ref().expect("a wheel");
     let entries = ttl.entries.as_ref().expect("collected");
     assert_eq!(ttl.count, entries.len() as u64, "{}", case.name);

@@ -5,13 +5,14 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::OsEntropy;
 use jetsam::format::record::NewRecord;
 use jetsam::living::Idle;
-use jetsam::recovery::events::EventCode;
-use jetsam::recovery::report::{Outcome, Source};
-use jetsam::recovery::{Watch, examine, rebuild_index};
+use jetsam::recovery::{examine, rebuild_index};
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Outcome, Source};
 
 use super::store::{DIR, Store, block, message, messages};
 
-fn rebuilt(store: &Store, server: &str) -> jetsam::recovery::report::StreamReport {
+fn rebuilt(store: &Store, server: &str) -> jetsam::report::stream::StreamReport {
     let cancel = AtomicBool::new(false);
     let watch = Watch {
         progress: &|_| {},

@@ -8,8 +8,9 @@ use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::state::{BlockEntry, StateFile, SubjectTable};
 use jetsam::preflight::{Forecast, PreflightOptions, Start, forecast};
-use jetsam::recovery::options::Options;
-use jetsam::recovery::{StreamDir, Watch};
+use jetsam::report::Watch;
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
 
 pub const DIR: &str = "/js/A/streams/S";
 

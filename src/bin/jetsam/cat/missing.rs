@@ -1,9 +1,9 @@
 //! Why a sequence that was asked for is not there.
 
 use jetsam::format::seqset::SeqSet;
-use jetsam::recovery::report::{State, StreamReport};
 use jetsam::report::Removal;
 use jetsam::report::ledger::stretches;
+use jetsam::report::stream::{State, StreamReport};
 
 use crate::details;
 use crate::engine::StreamDir;

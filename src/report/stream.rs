@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::actions::Action;
-use super::events::Event;
 use crate::format::seqset::SeqSet;
 use crate::report::Ledger;
+use crate::report::actions::Action;
+use crate::report::events::Event;
 
 /// How a stream came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,9 @@
 //! Events of the stream, its consumers and the verdict on it.
 
-use super::super::EventCode::*;
-use super::{CONSUMER_AGAIN, COPY_FIRST, GIVE_KEYS, META_BACKUP, SALVAGE, Text};
+use crate::report::events::EventCode::*;
+use crate::report::events::text::{
+    CONSUMER_AGAIN, COPY_FIRST, GIVE_KEYS, META_BACKUP, SALVAGE, Text,
+};
 
 /// The stream as a whole.
 pub(super) const STREAM: &[Text] = &[

@@ -1,7 +1,7 @@
 //! What salvage and merge say.
 
-use super::super::EventCode::*;
-use super::Text;
+use crate::report::events::EventCode::*;
+use crate::report::events::text::Text;
 
 /// What was mended, what was left out, what stays open.
 pub(super) const SALVAGED: &[Text] = &[

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::walk::names_beside;
 use crate::env::{FileKind, Mapping, ReadFile, ReadFiles};
+use crate::stream::names_beside;
 
 /// Side files are read whole; larger ones are refused rather than read.
 pub const SIDE_FILE_MAX: u64 = 4 << 30;

@@ -1,7 +1,7 @@
 //! Events of what lies in `msgs`.
 
-use super::super::EventCode::*;
-use super::{GIVE_KEYS, LOOK_AT_BLOCKS, REBUILT, RESCANNED, SALVAGE, Text};
+use crate::report::events::EventCode::*;
+use crate::report::events::text::{GIVE_KEYS, LOOK_AT_BLOCKS, REBUILT, RESCANNED, SALVAGE, Text};
 
 /// The state file.
 pub(super) const INDEX: &[Text] = &[

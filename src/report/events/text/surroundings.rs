@@ -1,7 +1,7 @@
 //! Events of what stands around a store: the server's configuration and its place in a cluster.
 
-use super::super::EventCode::*;
-use super::Text;
+use crate::report::events::EventCode::*;
+use crate::report::events::text::Text;
 
 const FIX_CONFIG: &str = "Correct the configuration at the place named, and ask again. Nothing in the \
     store has to be changed.";

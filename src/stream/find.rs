@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use super::events::{Event, EventCode};
-use super::session::StreamDir;
 use crate::env::{FileKind, IoError, ReadFiles};
+use crate::report::events::{Event, EventCode};
+use crate::stream::StreamDir;
 
 const STREAMS: &str = "streams";
 const JETSTREAM: &str = "jetstream";
@@ -264,7 +264,7 @@ fn stream(dir: &Path) -> StreamDir {
 
 /// The path with the names that `.`, `..` and a relative path leave out, as far as they can be told
 /// without asking the file system.
-pub(super) fn named(path: &Path) -> PathBuf {
+pub(crate) fn named(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut named = PathBuf::new();
     for part in absolute.components() {

@@ -2,7 +2,7 @@
 //!
 //! The particulars (numbers, offsets, names) are in the event itself; here is what they amount to.
 
-use super::EventCode;
+use crate::report::events::EventCode;
 
 mod messages;
 mod salvage;
@@ -54,7 +54,7 @@ pub(super) fn of(code: EventCode) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{EventCode, Severity};
+    use crate::report::events::{EventCode, Severity};
 
     #[test]
     fn every_code_has_a_meaning_of_its_own() {
@@ -95,7 +95,9 @@ mod tests {
     #[test]
     fn each_code_is_described_exactly_once() {
         for &code in EventCode::ALL {
-            let texts = super::GROUPS.iter().flat_map(|group| group.iter());
+            let texts = crate::report::events::text::GROUPS
+                .iter()
+                .flat_map(|group| group.iter());
             assert_eq!(texts.filter(|text| text.0 == code).count(), 1, "{code}");
         }
     }

@@ -1,8 +1,8 @@
 //! What the caller asks of recovery.
 
-use super::server::ServerVersion;
 use crate::crypto::{Cipher, ServerKey};
 use crate::format::meta::StreamMeta;
+use crate::report::ServerVersion;
 
 /// How strict the judgement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::options::Standing;
-use super::session::StreamDir;
-use super::walk::named;
 use crate::env::{FileKind, ReadFiles};
+use crate::stream::StreamDir;
+use crate::stream::named;
+use crate::stream::options::Standing;
 
 const STREAMS: &str = "streams";
 
