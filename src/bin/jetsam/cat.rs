@@ -233,7 +233,6 @@ struct MessageJson<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sample::Fake;
     use crate::testing::run;
 

@@ -328,7 +328,9 @@ mod tests {
         assert_eq!(text(b"orders.\xff.\xc3\xa4"), "orders.\\xff.\u{e4}");
         assert_eq!(text(b"plain\\x"), "plain\\x");
         assert_eq!(printable("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
-        assert_eq!(printable_lines("a\x1b\n\tb"), "a\\u{1b}\n\tb");
+        let mut lines = String::new();
+        push_printable_lines(&mut lines, "a\x1b\n\tb");
+        assert_eq!(lines, "a\\u{1b}\n\tb");
     }
 
     #[test]
