@@ -544,7 +544,7 @@ fn read_everything(
         return (replayed.unreadable, digest.then_some(replayed.digest));
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted_of(model).1));
+    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted_of(model).1, threads));
     (unreadable, digest)
 }
 
