@@ -388,6 +388,17 @@ fn has_forged_index(case: &Case) -> bool {
         .any(|mutation| mutation.contains("index"))
 }
 
+/// The state but for `unread` of its messages, and the digest.
+fn told(answer: &Answer, unread: u64) -> (u64, u64, u64, String) {
+    let state = answer.state.clone().unwrap_or_default();
+    (
+        state.messages.saturating_sub(unread),
+        state.first_seq,
+        state.last_seq,
+        answer.digest.clone(),
+    )
+}
+
 /// Writes the side files of the undamaged store anew, and has the server open it.
 pub fn rebuild(bench: &mut Bench, base: &Base, judged: &mut Judged) -> io::Result<()> {
     let before = bench.lay_out("before", &base.tree, &base.ask)?;
@@ -428,15 +439,6 @@ pub fn rebuild(bench: &mut Bench, base: &Base, judged: &mut Judged) -> io::Resul
     }
     // What an index of before a crash counts and no block has, a fresh one does not count.
     let unread = before.unreadable.as_ref().map_or(0, Vec::len) as u64;
-    let told = |answer: &Answer, unread: u64| {
-        let state = answer.state.clone().unwrap_or_default();
-        (
-            state.messages.saturating_sub(unread),
-            state.first_seq,
-            state.last_seq,
-            answer.digest.clone(),
-        )
-    };
     found.check(
         "rebuilt: state and digest",
         told(&before, unread),
