@@ -41,8 +41,8 @@ pub struct View {
     pub events: Vec<Event>,
     /// Whether there is a message whose own time to live is over.
     pub outlived: bool,
-    /// Whether the server's first read of the block leaves it other than it is: what a later read finds, here or in
-    /// another block, then depends on the order of reads.
+    /// Whether the server's first read of the block leaves it other than it is. It may then reach further than was known, over
+    /// messages of the blocks behind it, which no look-up finds any more although each of them verifies; or be noise.
     pub shifts: bool,
 }
 
