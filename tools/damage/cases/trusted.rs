@@ -203,6 +203,20 @@ fn under_a_trusted_index() -> Vec<Case> {
         ),
         case(
             "H15",
+            "as-many-deleted-others",
+            "a block lacks a message and has one that the index counts as deleted: the numbers agree, the sequences do not",
+            |store| {
+                two_blocks(store);
+                store.index_with(|state| {
+                    state.blocks[0].deleted.insert(3);
+                    state.blocks[0].deleted_count = 1;
+                    state.messages -= 1;
+                });
+                store.block(1, vec![msg(1), tomb(2), msg(3), msg(4)]);
+            },
+        ),
+        case(
+            "H15",
             "interior-s2-flipped",
             "a compressed interior block does not decompress under a sound index",
             |store| {
