@@ -22,7 +22,8 @@ pub mod env;
 pub mod format;
 pub mod ledger;
 pub mod living;
-mod parallel;
+#[doc(hidden)]
+pub mod parallel;
 pub mod preflight;
 pub mod recovery;
 pub mod report;

@@ -2,13 +2,15 @@
 //!
 //! Results come in the order of the items, whatever the number of threads. The threads are gone when a call returns.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// How many threads work, who is told of it and who may stop them.
 #[derive(Clone, Copy)]
-pub(crate) struct Crew<'a> {
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct Crew<'a> {
     threads: usize,
     cancel: Option<&'a AtomicBool>,
     finished: Option<&'a (dyn Fn(usize) + Sync)>,
@@ -16,7 +18,8 @@ pub(crate) struct Crew<'a> {
 
 impl<'a> Crew<'a> {
     /// So many threads; as many as there are items are enough.
-    pub(crate) fn of(threads: usize) -> Self {
+    #[must_use]
+    pub fn of(threads: usize) -> Self {
         Crew {
             threads,
             cancel: None,
@@ -25,7 +28,8 @@ impl<'a> Crew<'a> {
     }
 
     /// Takes no further item once `cancel` is set. The caller asks it himself afterwards: what was done until then comes back.
-    pub(crate) fn until(self, cancel: &'a AtomicBool) -> Self {
+    #[must_use]
+    pub fn until(self, cancel: &'a AtomicBool) -> Self {
         Crew {
             cancel: Some(cancel),
             ..self
@@ -33,7 +37,8 @@ impl<'a> Crew<'a> {
     }
 
     /// Calls `finished` after each item, from any thread, with the number of those done.
-    pub(crate) fn telling(self, finished: &'a (dyn Fn(usize) + Sync)) -> Self {
+    #[must_use]
+    pub fn telling(self, finished: &'a (dyn Fn(usize) + Sync)) -> Self {
         Crew {
             finished: Some(finished),
             ..self
@@ -50,7 +55,7 @@ impl<'a> Crew<'a> {
     /// # Errors
     ///
     /// The first, by the order of the items: the same with any number of threads, for what comes before a failed item is done.
-    pub(crate) fn map<T: Sync, R: Send, E: Send>(
+    pub fn map<T: Sync, R: Send, E: Send>(
         self,
         items: &[T],
         job: impl Fn(&T) -> Result<R, E> + Sync,
@@ -65,7 +70,7 @@ impl<'a> Crew<'a> {
     /// # Errors
     ///
     /// As [`Crew::map`].
-    pub(crate) fn map_with<T: Sync, W: Send, R: Send, E: Send>(
+    pub fn map_with<T: Sync, W: Send, R: Send, E: Send>(
         self,
         items: &[T],
         worker: impl Fn() -> W + Sync,
@@ -100,6 +105,102 @@ impl<'a> Crew<'a> {
         let outcomes = outcomes.into_inner().into_iter().flatten();
         let results = outcomes.collect::<Result<Vec<R>, E>>()?;
         Ok((results, workers.into_inner()))
+    }
+}
+
+/// Results on their way to whoever takes them in order.
+struct Line<R> {
+    /// The next item to be worked on.
+    next: usize,
+    /// Items whose results were taken.
+    taken: usize,
+    done: BTreeMap<usize, R>,
+    /// Nobody takes any more, or a worker panicked.
+    stopped: bool,
+}
+
+/// Stops the line where a worker leaves it by a panic: whoever waits for its result must not wait for ever.
+struct StopOnPanic<'a, R>(&'a Mutex<Line<R>>, &'a Condvar);
+
+impl<R> Drop for StopOnPanic<'_, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().stopped = true;
+            self.1.notify_all();
+        }
+    }
+}
+
+impl Crew<'_> {
+    /// Does `job` on the items ahead of `take`, which gets the results one by one in the order of the items and says whether it
+    /// wants more. No more results wait than there are threads, and one.
+    pub fn in_order<T: Sync, R: Send>(
+        self,
+        items: &[T],
+        job: impl Fn(&T) -> R + Sync,
+        mut take: impl FnMut(&T, R) -> bool,
+    ) {
+        let threads = self.threads.min(items.len());
+        if threads <= 1 {
+            let mut rest = items.iter();
+            while let Some(item) = rest.next()
+                && !self.is_cancelled()
+                && take(item, job(item))
+            {}
+            return;
+        }
+        let line = Mutex::new(Line {
+            next: 0,
+            taken: 0,
+            done: BTreeMap::new(),
+            stopped: false,
+        });
+        let changed = Condvar::new();
+        let work = || {
+            let _stop = StopOnPanic(&line, &changed);
+            let mut held = line.lock();
+            loop {
+                while held.next > held.taken + threads && !held.stopped {
+                    changed.wait(&mut held);
+                }
+                let at = held.next;
+                let Some(item) = items.get(at).filter(|_| !held.stopped) else {
+                    return;
+                };
+                held.next += 1;
+                drop(held);
+                let result = job(item);
+                held = line.lock();
+                held.done.insert(at, result);
+                changed.notify_all();
+            }
+        };
+        let joined = crossbeam::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|_| work());
+            }
+            for (at, item) in items.iter().enumerate() {
+                let mut held = line.lock();
+                while !held.stopped && !held.done.contains_key(&at) {
+                    changed.wait(&mut held);
+                }
+                let Some(result) = held.done.remove(&at).filter(|_| !self.is_cancelled()) else {
+                    held.stopped = true;
+                    break;
+                };
+                held.taken = at + 1;
+                changed.notify_all();
+                drop(held);
+                if !take(item, result) {
+                    line.lock().stopped = true;
+                    break;
+                }
+            }
+            changed.notify_all();
+        });
+        if let Err(panic) = joined {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
@@ -183,6 +284,41 @@ mod tests {
             Ok(*item)
         });
         assert_eq!(done, Ok(vec![0, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn results_are_taken_in_order_and_not_far_ahead() {
+        let items: Vec<u64> = (0..300).collect();
+        for threads in [1, 2, 5] {
+            let (begun, mut taken) = (AtomicUsize::new(0), Vec::new());
+            let job = |item: &u64| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                item * 2
+            };
+            Crew::of(threads).in_order(&items, job, |item, doubled| {
+                assert_eq!(doubled, item * 2);
+                taken.push(*item);
+                assert!(begun.load(Ordering::SeqCst) <= taken.len() + threads + 1);
+                true
+            });
+            assert_eq!(taken, items);
+            let (begun, mut taken) = (AtomicUsize::new(0), 0);
+            let job = |_: &u64| begun.fetch_add(1, Ordering::SeqCst);
+            Crew::of(threads).in_order(&items, job, |_, _| {
+                taken += 1;
+                taken < 10
+            });
+            assert_eq!(taken, 10);
+            assert!(begun.into_inner() <= 10 + threads + 1);
+        }
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_panic_ahead_keeps_nobody_waiting() {
+        let items = [1, 2, 3, 4, 5];
+        let job = |item: &i32| assert!(*item != 3, "ours");
+        Crew::of(2).in_order(&items, job, |_, ()| true);
     }
 
     #[test]

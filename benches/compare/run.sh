@@ -6,9 +6,10 @@
 # Both sides open the same directory in turn, each time in a fresh process and timing only the open
 # call, with the page cache warm. A ratio is the median over the rounds of Go's figure against ours in
 # the same round, so that a load that comes and goes hits both. --write puts the tables into
-# docs/BENCHMARKS.md. STORE picks of P256 DELETED P16 SUBJ S2 CHACHA AES.
+# docs/BENCHMARKS.md. STORE picks of P256 DELETED THIRD TTL P16 SUBJ S2 CHACHA
+# AES.
 #
-# JETSAM_BENCH_DIR keeps the stores (about 5 GB) for the next time; by default they are made in a
+# JETSAM_BENCH_DIR keeps the stores (about 7 GB) for the next time; by default they are made in a
 # temporary directory and removed. Needs cargo and Go.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -33,6 +34,8 @@ done
 STORES='
 P256   | 4 M × 256 B, plain                | --msgs 4000000 --size 256 --subjects 8 |                               | 4 | 64 MiB
 DELETED | 4 M × 256 B, 5 % deleted at random | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.05 |                               | 4 | 64 MiB
+THIRD  | 4 M × 256 B, a third deleted at random | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.405 |        | 4 | 64 MiB
+TTL    | 4 M × 256 B, 10 % with a TTL        | --msgs 4000000 --size 256 --subjects 8 --ttl-share 0.1 |              | 4 | 64 MiB
 P16    | 10 M × 16 B, plain                  | --msgs 10000000 --size 16 --subjects 8 |                               | 4 | 64 MiB
 SUBJ   | 4 M × 128 B over 2.5 M subjects     | --msgs 4000000 --size 128 --subjects 2500000    |                               | 4 | half
 S2     | 2 M × 512 B, S2                     | --msgs 2000000 --size 512 --subjects 8 --compress s2         |                               | 8 | 64 MiB

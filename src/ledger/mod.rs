@@ -502,7 +502,7 @@ impl Overtaken {
         overtaken.may_be_in = Some(SeqSet::new());
         for subject in state.subjects.iter() {
             let id = subject_id(subject.subject);
-            overtaken.see(&subject, id, &witnesses.replayed, state);
+            overtaken.see(&subject, id, witnesses.replayed, state);
             let Some(stored) = later.get(&id) else {
                 continue;
             };

@@ -53,6 +53,13 @@ impl Pulse {
         Ok(Self { files })
     }
 
+    /// Bytes of all files together.
+    #[must_use]
+    pub fn byte_count(&self) -> u64 {
+        let lengths = self.files.values().map(|stamp| stamp.length);
+        lengths.fold(0, u64::saturating_add)
+    }
+
     /// What is different in a later one.
     #[must_use]
     pub fn stirred(&self, later: &Pulse) -> Option<Stir> {

@@ -527,22 +527,34 @@ fn read_everything(
     watch: &Watch<'_>,
 ) -> (Vec<u64>, Option<[u8; 32]>) {
     let mut unreadable = std::mem::take(&mut model.unreadable);
+    let mut walked_anew = false;
     if !quick {
         let is_unread =
             |block: &&Block| source == Source::Index || model.unverified.contains(&block.number);
         let unread: Vec<Block> = model.blocks.iter().filter(is_unread).cloned().collect();
+        let seen = model.events.len();
         unreadable.extend(verify(model, &unread, threads, watch));
+        walked_anew = model.events.iter().skip(seen).any(is_walked_anew);
     }
     add_uncounted(model, &mut unreadable);
     if !quick
-        && !unreadable.is_empty()
+        && (walked_anew || !unreadable.is_empty())
         && let Some(replayed) = replay(model, &deleted_of(model).1)
     {
         return (replayed.unreadable, digest.then_some(replayed.digest));
     }
     unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted_of(model).1));
+    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted_of(model).1, threads));
     (unreadable, digest)
+}
+
+/// Whether reading a block has the server walk it anew. It may then reach further than was known, over messages of the blocks
+/// behind it, which no look-up finds any more although each of them verifies.
+fn is_walked_anew(event: &Event) -> bool {
+    matches!(
+        event.code,
+        EventCode::CacheRangeCorrupt | EventCode::CacheRecordCorrupt
+    )
 }
 
 /// Verifies every record of `blocks`, which nothing has read so far.

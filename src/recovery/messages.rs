@@ -8,6 +8,7 @@ use super::streams::StreamRefused;
 use super::verify::{Verifier, View};
 use crate::env::ReadFiles;
 use crate::format::record;
+use crate::parallel::Crew;
 use crate::report::Watch;
 use crate::report::stream::Refusal;
 use crate::stream::StreamDir;
@@ -78,17 +79,20 @@ pub fn messages(
         (refusal, fault.to_string())
     })?;
     let verifier = Verifier::new(&opened.model);
-    let mut next = *range.start();
+    let (mut next, to) = (*range.start(), *range.end());
+    let mut wanted = Vec::new();
     for block in &opened.model.blocks {
-        if block.last.seq < next || block.first.seq > *range.end() || block.messages == 0 {
+        if block.last.seq < next || block.first.seq > to || block.messages == 0 {
             continue;
         }
-        let view = verifier.view(block, true);
-        if visit_view(&view, next, *range.end(), visit) == Flow::Stop {
-            return Ok(());
-        }
+        wanted.push((block, next));
         next = next.max(block.last.seq.saturating_add(1));
     }
+    Crew::of(options.threads).until(watch.cancel).in_order(
+        &wanted,
+        |(block, _)| verifier.view(block, true),
+        |(_, from), view| visit_view(&view, *from, to, visit) == Flow::Continue,
+    );
     Ok(())
 }
 

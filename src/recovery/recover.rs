@@ -23,7 +23,7 @@ use crate::stream::options::Options;
 pub struct RecoverOptions {
     /// Go on where messages would be lost.
     pub accept_loss: bool,
-    /// Go on where every message would go by its age.
+    /// Go on where messages would go by their age and none stays.
     pub accept_expiry: bool,
     /// Put everything aside before it is changed, so that [`undo`] can bring it back.
     pub undo: bool,

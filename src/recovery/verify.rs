@@ -1,9 +1,9 @@
 //! Reading every message the way the server would, without its side effects: which live messages do
 //! not verify, and the digest of those that do.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::fault::Cause;
@@ -15,6 +15,7 @@ use crate::format::checksum::HashKey;
 use crate::format::headers;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
+use crate::parallel::Crew;
 use crate::report::events::{Event, EventCode};
 
 /// A slot index with room for this many sequences more than it has records makes the server
@@ -108,9 +109,14 @@ impl<'a, 'b> Verifier<'a, 'b> {
             }
         };
         let hash_key = HashKey::for_block(self.stream, block.number);
-        if !want_content && self.sound(block, &content.bytes, &hash_key, &mut view.outlived) {
+        let slots = want_content.then_some(&mut view.readable);
+        if self.sound(block, &content.bytes, &hash_key, &mut view.outlived, slots) {
+            if want_content {
+                view.content = content.bytes;
+            }
             return view;
         }
+        view.readable.clear();
         self.read_records(block, &path, content.bytes, &hash_key, &mut view);
         view
     }
@@ -122,11 +128,13 @@ impl<'a, 'b> Verifier<'a, 'b> {
         content: &[u8],
         hash_key: &HashKey,
         outlived: &mut bool,
+        slots: Option<&mut Vec<Slot>>,
     ) -> bool {
         let mut headers = HeaderCheck {
             fit: true,
             ttl_at_ns: self.ttl_at_ns,
             outlived: false,
+            slots,
         };
         let walked = walk(
             content,
@@ -136,7 +144,10 @@ impl<'a, 'b> Verifier<'a, 'b> {
             &mut headers,
         );
         *outlived = headers.outlived;
-        walked.fault.is_none()
+        // Whoever asks for the messages themselves must not get one that the index counts as deleted.
+        let same_deleted = headers.slots.is_none() || walked.deleted == block.deleted;
+        same_deleted
+            && walked.fault.is_none()
             && walked.plain
             && headers.fit
             && walked.first_seq == block.first.seq
@@ -210,31 +221,15 @@ impl<'a, 'b> Verifier<'a, 'b> {
         done: &(dyn Fn(usize) + Sync),
         cancel: &AtomicBool,
     ) -> Vec<View> {
-        let next = AtomicUsize::new(0);
-        let finished = AtomicUsize::new(0);
-        let results: Mutex<Vec<Option<View>>> = Mutex::new(blocks.iter().map(|_| None).collect());
-        let work = || {
-            while !cancel.load(Ordering::Relaxed) {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(block) = blocks.get(at) else { break };
-                let mut view = self.view(block, false);
-                view.content = Vec::new();
-                view.readable = Vec::new();
-                if let Some(slot) = results.lock().get_mut(at) {
-                    *slot = Some(view);
-                }
-                done(finished.fetch_add(1, Ordering::Relaxed) + 1);
-            }
-        };
-        let joined = crossbeam::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, blocks.len().max(1)) {
-                scope.spawn(|_| work());
-            }
+        let crew = Crew::of(threads).until(cancel).telling(done);
+        let views = crew.map(blocks, |block| {
+            let mut view = self.view(block, false);
+            view.content = Vec::new();
+            view.readable = Vec::new();
+            Ok::<View, Infallible>(view)
         });
-        if let Err(panic) = joined {
-            std::panic::resume_unwind(panic);
-        }
-        results.into_inner().into_iter().flatten().collect()
+        let Ok(views) = views;
+        views
     }
 
     /// SHA-256 over every live message that verifies, in sequence order: sequence, time, then subject,
@@ -242,14 +237,15 @@ impl<'a, 'b> Verifier<'a, 'b> {
     ///
     /// `deleted` is what the state lists as deleted. It may name sequences that a block still has
     /// (H20); those are not live.
-    pub fn digest(&self, model: &Model<'_>, deleted: &[(u64, u64)]) -> [u8; 32] {
+    pub fn digest(&self, model: &Model<'_>, deleted: &[(u64, u64)], threads: usize) -> [u8; 32] {
         let mut gone = SeqSet::new();
         for (from, to) in deleted {
             gone.insert_range(*from..=*to);
         }
         let mut hasher = Sha256::new();
-        for (at, block) in model.blocks.iter().enumerate() {
-            let view = self.view(block, true);
+        let mut at = 0;
+        let view = |block: &Block| self.view(block, true);
+        Crew::of(threads).in_order(&model.blocks, view, |_, view| {
             // Of blocks that overlap, the one that a look-up finds counts.
             let live =
                 |slot: &&Slot| model.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
@@ -258,21 +254,31 @@ impl<'a, 'b> Verifier<'a, 'b> {
                     feed(&mut hasher, &view.content, slot.seq, &record);
                 }
             }
-        }
+            at += 1;
+            true
+        });
         hasher.finalize().into()
     }
 }
 
-struct HeaderCheck {
+struct HeaderCheck<'s> {
     /// Whether all header blocks fit their records.
     fit: bool,
     ttl_at_ns: Option<i64>,
     outlived: bool,
+    /// Where the messages are to be put down.
+    slots: Option<&'s mut Vec<Slot>>,
 }
 
-impl crate::block::walk::Sink for HeaderCheck {
+impl crate::block::walk::Sink for HeaderCheck<'_> {
     #[inline]
     fn message(&mut self, record: &RecordRef, content: &[u8]) {
+        if let Some(slots) = &mut self.slots {
+            slots.push(Slot {
+                seq: record.sequence(),
+                offset: u32::try_from(record.offset()).unwrap_or(u32::MAX),
+            });
+        }
         if !record.has_headers() {
             return;
         }

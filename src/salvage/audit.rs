@@ -44,8 +44,9 @@ pub fn check(
 }
 
 /// Does to one stream directory what opening the store does ([`crate::recovery::recover`]), unless the account of its messages
-/// holds a loss, or every message has expired, and that was not agreed to. Then nothing is changed, `index.db` and the
-/// blocks that prove the loss stay, and the report says so.
+/// holds a loss, or it would remove messages by their age and no message stays, and that was not agreed to. Then nothing is
+/// changed, `index.db` and the blocks that prove the loss stay, and the report says so. What only a message's own time to
+/// live takes, a server takes once it runs: that is told, and not asked, for a recovery leaves it where it is.
 pub fn recover(
     fs: &dyn FileSystem,
     idle: &Idle,
@@ -101,24 +102,21 @@ fn consent(report: &StreamReport, recover: &RecoverOptions) -> Option<Event> {
         return Some(Event::new(EventCode::LossNeedsConsent, detail));
     }
     let ledger = report.ledger.as_ref()?;
-    if ledger.all_expires() && !(recover.accept_expiry || recover.accept_loss) {
+    let removes = ledger.expired.len() > ledger.timed_out.len();
+    if removes && ledger.all_expires() && !(recover.accept_expiry || recover.accept_loss) {
         return Some(Event::new(EventCode::ExpiryNeedsConsent, asked_of(ledger)));
     }
     None
 }
 
-/// What is to be agreed to where everything goes, and who takes it.
+/// What is to be agreed to where nothing stays, and who takes what.
 fn asked_of(ledger: &Ledger) -> String {
     let (all, timed_out) = (ledger.expired.len(), ledger.timed_out.len());
     let who = match (all - timed_out, timed_out) {
         (_, 0) => "are older than the stream keeps them, and would be removed".to_owned(),
-        (0, _) => {
-            "are past their own time to live, and a server removes them right after its start"
-                .to_owned()
-        }
         (aged, _) => format!(
-            "have expired: {aged} are older than the stream keeps them, and {timed_out} are past their own time to live and go \
-             right after a server's start"
+            "have expired: {aged} are older than the stream keeps them, and would be removed, {timed_out} are past their own time \
+             to live and go right after a server's start"
         ),
     };
     format!("all {all} messages {who}: nothing was changed. --accept-expiry goes on")
@@ -232,6 +230,7 @@ fn confront(
     }
     if report.refusal.is_none() {
         stay(ledger, &difference(readable, &report.overdue));
+        hand_out(ledger, readable);
     }
     let behaviour = Behaviour::of(options.server);
     ledger.endangered = match report.refusal {
@@ -273,6 +272,14 @@ fn stay(ledger: &mut Ledger, unknown_to_wheel: &SeqSet) {
     remove_all(&mut ledger.timed_out, &stay);
     remove_all(&mut ledger.expired, &stay);
     ledger.live.union_with(&stay);
+}
+
+/// What a start hands out is not lost. It stands in a file that is passed over here, as that of a purge which was not taken for
+/// one: of that nothing tells whether it is still wanted.
+fn hand_out(ledger: &mut Ledger, readable: &SeqSet) {
+    let there = intersection(&ledger.lost, readable);
+    remove_all(&mut ledger.lost, &there);
+    ledger.unknown.union_with(&there);
 }
 
 /// Messages of blocks that a server does not read as they are, or not whole: what it misses of them no limit took.
@@ -377,4 +384,44 @@ fn told_of(code: EventCode, seqs: &SeqSet) -> Option<Event> {
     }
     let detail = format!("{}: sequences {}", seqs.len(), shown.join(", "));
     Some(Event::new(code, detail).seq(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::blank_report;
+
+    fn asks(aged: u64, timed_out: u64, live: u64) -> bool {
+        let of = |from: u64, count: u64| (from..from + count).collect::<SeqSet>();
+        let mut ledger = Ledger {
+            expired: of(1, aged),
+            timed_out: of(100, timed_out),
+            live: of(200, live),
+            ..Ledger::default()
+        };
+        ledger.expired.union_with(&ledger.timed_out);
+        let stream = StreamDir {
+            account: None,
+            name: "S".to_owned(),
+            dir: "S".into(),
+        };
+        let report = StreamReport {
+            ledger: Some(ledger),
+            ..blank_report(&stream)
+        };
+        let asked = consent(&report, &RecoverOptions::default());
+        assert!(
+            asked
+                .as_ref()
+                .is_none_or(|event| event.code == EventCode::ExpiryNeedsConsent)
+        );
+        asked.is_some()
+    }
+
+    #[test]
+    fn consent_is_for_what_a_recovery_itself_removes() {
+        assert!(asks(2, 0, 0) && asks(2, 3, 0));
+        assert!(!asks(0, 3, 0));
+        assert!(!asks(2, 3, 1) && !asks(0, 0, 0));
+    }
 }

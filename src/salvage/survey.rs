@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::account::account;
 use super::error::SalvageError;
-use super::evidence::MetaOrigin;
 use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
+use super::evidence::{IndexEvidence, MetaOrigin};
 use super::find::BlockFind;
 use super::listed::settle_listed;
 use super::old_values::OldValues;
@@ -114,6 +114,9 @@ pub(super) fn survey_walking(
         .then(WalkedSubjects::default);
     let (scanned, misplaced) =
         scan_all(fs, stream, &mut gathered, options, subjects.as_ref(), watch)?;
+    if let Some(index) = &mut gathered.evidence.index {
+        index.fresh &= !outruns(scanned.iter().map(|one| &one.find), index);
+    }
     let blocks = Blocks {
         fs,
         stream,
@@ -194,6 +197,13 @@ pub(super) fn drop_unsound_index(gathered: &mut Gathered) {
     let event = Event::new(EventCode::IndexTotalsMismatch, detail).file(path);
     gathered.events.push(event);
     gathered.evidence.index = None;
+}
+
+/// Whether records stand in their places above the last sequence of an index. A record that only looks like the last, for it was
+/// moved there, does not make an index of an earlier moment one of the last record.
+fn outruns<'a>(mut finds: impl Iterator<Item = &'a BlockFind>, index: &IndexEvidence) -> bool {
+    let last = index.state.last_sequence;
+    finds.any(|find| find.last.is_some_and(|edge| edge.seq > last))
 }
 
 /// Whether the oldest messages leave without a trace, and without a sum of what stays that would show it.

@@ -26,6 +26,7 @@ mod old_values;
 mod placed;
 mod preflight;
 mod quarantined;
+mod reached;
 mod recover;
 mod relatives;
 mod renamed;

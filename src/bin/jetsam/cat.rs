@@ -6,16 +6,19 @@
 //! absent where there are none) after `account` and `stream`. `raw` is the bodies, byte for byte,
 //! with nothing between them.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io;
 
 use jetsam::format::seqset::SeqSet;
+use jetsam::format::subject;
 
 use crate::console::Sink;
 use crate::engine::{EngineError, Item, Message, StreamDir, Want};
 use crate::resolve::{CatFormat, CatQuery, Command};
 use crate::session::{self, Session};
 use crate::signals::INTERRUPTED;
-use crate::units;
+use crate::units::{self, Times};
 
 mod missing;
 
@@ -49,6 +52,8 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -
             query,
             is_named: streams.len() > 1 && query.format == CatFormat::Text,
             seen: SeqSet::new(),
+            page: String::new(),
+            times: Times::default(),
             left,
             unreadable: false,
             failed: None,
@@ -93,6 +98,9 @@ struct Printer<'a> {
     is_named: bool,
     /// What was there of the sequences asked for, also where it was not wanted.
     seen: SeqSet,
+    /// What is printed of one message.
+    page: String,
+    times: Times,
     left: u64,
     unreadable: bool,
     failed: Option<io::Error>,
@@ -115,8 +123,8 @@ impl Printer<'_> {
             return Want::More;
         }
         let result = match self.query.format {
-            CatFormat::Text => self.name().and_then(|()| text(self.out, &message)),
-            CatFormat::Json => json(self.out, self.stream, &message),
+            CatFormat::Text => self.name().and_then(|()| self.text(&message)),
+            CatFormat::Json => self.json(&message),
             CatFormat::Raw => self.out.write_all(message.body),
         };
         if let Err(error) = result {
@@ -149,6 +157,55 @@ impl Printer<'_> {
         writeln!(self.out, "Stream {name}{account}\n")
     }
 
+    fn text(&mut self, message: &Message<'_>) -> io::Result<()> {
+        let page = &mut self.page;
+        page.clear();
+        let _ = write!(
+            page,
+            "[{}] {} ",
+            message.seq,
+            self.times.rfc3339(message.timestamp_ns)
+        );
+        units::push_printable(page, &units::text_of(message.subject));
+        let _ = writeln!(page, " ({})", units::bytes(message.body.len() as u64));
+        let headers = units::text_of(message.headers);
+        for line in headers.split("\r\n").filter(|line| !line.is_empty()) {
+            units::push_printable(page, line);
+            page.push('\n');
+        }
+        if !message.headers.is_empty() {
+            page.push('\n');
+        }
+        let before = page.len();
+        units::push_printable_lines(page, &units::text_of(message.body));
+        while page.len() > before && page.ends_with('\n') {
+            page.pop();
+        }
+        page.push_str("\n\n");
+        self.out.write_all(page.as_bytes())
+    }
+
+    fn json(&mut self, message: &Message<'_>) -> io::Result<()> {
+        let line = MessageJson {
+            account: self.stream.account.as_deref(),
+            stream: &self.stream.name,
+            subject: units::text_of(message.subject),
+            seq: message.seq,
+            time: self.times.rfc3339(message.timestamp_ns),
+            hdrs: (!message.headers.is_empty()).then(|| units::base64(message.headers)),
+            data: units::base64(message.body),
+        };
+        let mut bytes = std::mem::take(&mut self.page).into_bytes();
+        bytes.clear();
+        serde_json::to_writer(&mut bytes, &line)?;
+        bytes.push(b'\n');
+        self.out.write_all(&bytes)?;
+        // The line is text; its room is used again.
+        bytes.clear();
+        self.page = String::from_utf8(bytes).unwrap_or_default();
+        Ok(())
+    }
+
     fn wanted(&self, message: &Message<'_>) -> bool {
         let query = self.query;
         query
@@ -158,77 +215,24 @@ impl Printer<'_> {
             && query
                 .subject
                 .as_ref()
-                .is_none_or(|filter| matches(filter, message.subject))
+                .is_none_or(|filter| subject::matches(message.subject, filter))
     }
-}
-
-fn text(out: &mut dyn Sink, message: &Message<'_>) -> io::Result<()> {
-    let subject = units::printable(&units::text(message.subject));
-    writeln!(
-        out,
-        "[{}] {} {subject} ({})",
-        message.seq,
-        units::rfc3339(Some(message.timestamp_ns)),
-        units::bytes(message.body.len() as u64)
-    )?;
-    let headers = units::text(message.headers);
-    for line in headers.split("\r\n").filter(|line| !line.is_empty()) {
-        writeln!(out, "{}", units::printable(line))?;
-    }
-    if !message.headers.is_empty() {
-        writeln!(out)?;
-    }
-    let body = units::printable_lines(&units::text(message.body));
-    writeln!(out, "{}\n", body.trim_end_matches('\n'))
 }
 
 #[derive(serde::Serialize)]
 struct MessageJson<'a> {
     account: Option<&'a str>,
     stream: &'a str,
-    subject: String,
+    subject: Cow<'a, str>,
     seq: u64,
-    time: String,
+    time: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hdrs: Option<String>,
     data: String,
 }
 
-fn json(out: &mut dyn Sink, stream: &StreamDir, message: &Message<'_>) -> io::Result<()> {
-    let line = MessageJson {
-        account: stream.account.as_deref(),
-        stream: &stream.name,
-        subject: units::text(message.subject),
-        seq: message.seq,
-        time: units::rfc3339(Some(message.timestamp_ns)),
-        hdrs: (!message.headers.is_empty()).then(|| units::base64(message.headers)),
-        data: units::base64(message.body),
-    };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.write_all(b"\n")
-}
-
-/// Whether a subject matches a filter: `*` is one token, `>` at the end is one or more.
-fn matches(filter: &[u8], subject: &[u8]) -> bool {
-    let mut tokens = subject.split(|&byte| byte == b'.');
-    let mut wanted = filter.split(|&byte| byte == b'.').peekable();
-    while let Some(want) = wanted.next() {
-        let Some(token) = tokens.next() else {
-            return false;
-        };
-        if want == b">" && wanted.peek().is_none() {
-            return true;
-        }
-        if want != b"*" && want != token {
-            return false;
-        }
-    }
-    tokens.next().is_none()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sample::Fake;
     use crate::testing::run;
 
@@ -314,23 +318,5 @@ K: v
         assert!(out.starts_with("Stream ORDERS\n\n[1] "), "{out}");
         assert!(out.contains("\nStream OTHER in account A\n\n[1] "), "{out}");
         assert!(!run("cat D --seq 1 --json", &fake).out.contains("Stream"));
-    }
-
-    #[test]
-    fn subjects_match_as_in_nats() {
-        let cases: [(&[u8], &[u8], bool); 9] = [
-            (b"a.b", b"a.b", true),
-            (b"a.b", b"a.b.c", false),
-            (b"a.*", b"a.b", true),
-            (b"a.*", b"a", false),
-            (b"*.b", b"a.b", true),
-            (b"a.>", b"a.b.c", true),
-            (b"a.>", b"a", false),
-            (b">", b"a", true),
-            (b"a.*.c", b"a.b.d", false),
-        ];
-        for (filter, subject, want) in cases {
-            assert_eq!(matches(filter, subject), want, "{filter:?} {subject:?}");
-        }
     }
 }

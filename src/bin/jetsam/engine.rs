@@ -113,7 +113,7 @@ pub enum Want {
 }
 
 /// The library, as the command sees it.
-pub trait Engine {
+pub trait Engine: Sync {
     /// The streams below `path`.
     fn find_streams(&self, path: &Path) -> Result<Found, EngineError>;
 

@@ -216,7 +216,7 @@ pub const FLAGS: &[Flag] = &[
     switch(
         "accept-expiry",
         &[Verb::Recover],
-        "go on where every message has expired; --accept-loss says this too",
+        "go on where age takes messages and none stays; --accept-loss says this too",
     ),
     switch(
         "no-undo",

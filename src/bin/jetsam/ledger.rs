@@ -122,6 +122,9 @@ pub struct Counts {
     returning: u64,
     aged: u64,
     timed_out: u64,
+    streams: u64,
+    /// Streams of which nothing stays.
+    emptied: u64,
 }
 
 impl Counts {
@@ -134,6 +137,8 @@ impl Counts {
             returning: ledger.returning.len(),
             aged: ledger.expired.len() - ledger.timed_out.len(),
             timed_out: ledger.timed_out.len(),
+            streams: 1,
+            emptied: u64::from(ledger.all_expires()),
         }
     }
 
@@ -151,6 +156,8 @@ impl Counts {
             returning: self.returning.saturating_add(other.returning),
             aged: self.aged.saturating_add(other.aged),
             timed_out: self.timed_out.saturating_add(other.timed_out),
+            streams: self.streams.saturating_add(other.streams),
+            emptied: self.emptied.saturating_add(other.emptied),
         }
     }
 
@@ -186,7 +193,13 @@ impl Counts {
                 n => parts.push(format!("{} {many}", units::count(n))),
             }
         }
-        parts.join(", ")
+        let text = parts.join(", ");
+        match (self.emptied, self.streams) {
+            (0, _) => text,
+            (all, streams) if all == streams => format!("{text}: NOTHING STAYS"),
+            (1, _) => format!("{text}: of 1 stream NOTHING STAYS"),
+            (some, _) => format!("{text}: of {} streams NOTHING STAYS", units::count(some)),
+        }
     }
 }
 
@@ -247,6 +260,26 @@ mod tests {
                 .starts_with("2 messages would be lost by a server's start")
         );
         assert!(!Counts::of(&some).outcome().contains("nothing lost"));
+    }
+
+    #[test]
+    fn that_nothing_stays_is_said_aloud() {
+        let over = Ledger {
+            expired: set(&[1, 2]),
+            timed_out: set(&[1, 2]),
+            ..Ledger::default()
+        };
+        let gone = "nothing lost, 2 expired by TTL go right after a server's start";
+        let over = Counts::of(&over);
+        assert_eq!(over.outcome(), format!("{gone}: NOTHING STAYS"));
+        let full = Counts::of(&Ledger {
+            live: set(&[1]),
+            ..Ledger::default()
+        });
+        assert_eq!(
+            over.plus(full).outcome(),
+            format!("{gone}: of 1 stream NOTHING STAYS")
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use jetsam::living::{Idle, Living, Pulse};
+use jetsam::parallel::Crew;
 use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::report::Ledger;
 use jetsam::report::events::{Event, EventCode};
@@ -44,7 +45,10 @@ pub struct Worker<'a> {
 }
 
 /// What a verb asks of the library for one stream.
-pub type Work<'a> = &'a dyn Fn(&dyn Engine, &StreamDir, OnProgress<'_>) -> StreamReport;
+pub type Work<'a> = &'a (dyn Fn(&dyn Engine, &StreamDir, OnProgress<'_>) -> StreamReport + Sync);
+
+/// Bytes of a stream that is looked at beside others; of a larger one the blocks are read side by side instead.
+const BESIDE_OTHERS_MAX: u64 = 16 << 20;
 
 impl Worker<'_> {
     /// Works on one stream, with progress, and a gate before the first change.
@@ -59,6 +63,42 @@ impl Worker<'_> {
         let report = work(self.engine, stream, &on_progress);
         self.gate.end_writing();
         report
+    }
+
+    /// Works on the streams and hands over the reports in their order, until the user interrupts; whether he did. Small streams
+    /// that are only looked at are worked on side by side.
+    fn all(
+        self,
+        (command, run): (&Command, Run),
+        streams: &[StreamDir],
+        work: Work<'_>,
+        take: &mut dyn FnMut(StreamReport, Vec<Hit>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let is_small = |stream: &&StreamDir| {
+            let pulse = self.engine.pulse(stream);
+            run == Run::Look && pulse.is_some_and(|pulse| pulse.byte_count() <= BESIDE_OTHERS_MAX)
+        };
+        let one = |stream: &StreamDir| {
+            let report = self.one(stream, work);
+            let hits = self.hits(command, stream, report.ledger.as_ref());
+            (report, hits)
+        };
+        let mut rest = streams;
+        while !rest.is_empty() {
+            let small = rest.iter().take_while(is_small).count();
+            let (beside, others) = rest.split_at(small.max(1));
+            let mut taken = Ok(());
+            Crew::of(command.options.threads).in_order(beside, one, |_, (report, hits)| {
+                taken = take(report, hits);
+                taken.is_ok() && !self.gate.interrupted()
+            });
+            taken?;
+            if self.gate.interrupted() {
+                return Ok(true);
+            }
+            rest = others;
+        }
+        Ok(false)
     }
 }
 
@@ -243,10 +283,9 @@ fn as_json(
     let mut document = Document::begin(session.console.out, &command.path, policy)?;
     let mut exit = 0;
     // The reports are not kept, so that memory is bounded by the largest stream.
-    for stream in streams {
-        let report = session.worker.one(stream, work);
-        let ledger = report.ledger.as_ref();
-        let hits = session.worker.hits(command, stream, ledger);
+    let err = &mut session.console.err;
+    let worker = session.worker;
+    let interrupted = worker.all((command, run), streams, work, &mut |report, hits| {
         document.stream(&Stream {
             report: &report,
             hits: &hits,
@@ -255,13 +294,13 @@ fn as_json(
         if report.exit_code() > 0 {
             let verdict = verdict::line(std::slice::from_ref(&report), run);
             let name = units::printable(&report.name);
-            let _ = writeln!(session.console.err, "jetsam: {name}: {verdict}");
+            let _ = writeln!(err, "jetsam: {name}: {verdict}");
         }
         exit = exit.max(report.exit_code());
-        if session.worker.gate.interrupted() {
-            exit = INTERRUPTED;
-            break;
-        }
+        Ok(())
+    })?;
+    if interrupted {
+        exit = INTERRUPTED;
     }
     document.end(exit, None)?;
     Ok(exit)
@@ -277,17 +316,12 @@ fn as_text(
     let started = Instant::now();
     let mut reports = Vec::with_capacity(streams.len());
     let mut hits = Vec::with_capacity(streams.len());
-    let mut interrupted = false;
-    for stream in streams {
-        let report = session.worker.one(stream, work);
-        let ledger = report.ledger.as_ref();
-        hits.push(session.worker.hits(command, stream, ledger));
+    let worker = session.worker;
+    let interrupted = worker.all((command, run), streams, work, &mut |report, hit| {
         reports.push(report);
-        if session.worker.gate.interrupted() {
-            interrupted = true;
-            break;
-        }
-    }
+        hits.push(hit);
+        Ok(())
+    })?;
     let page = session.console.page(command.show);
     let mut told = Told {
         heading: heading(command, run, reports.len(), started),

@@ -1,7 +1,10 @@
 //! How numbers, times and names are written for people, and names for JSON.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 /// The time the server's JSON shows where there is none.
@@ -72,9 +75,44 @@ pub fn duration(elapsed: std::time::Duration) -> String {
 
 /// RFC 3339 in UTC with nanoseconds, trailing zeros trimmed, as the server writes it.
 pub fn rfc3339(time_ns: Option<i64>) -> String {
-    time_ns
-        .and_then(|ns| Timestamp::from_nanosecond(i128::from(ns)).ok())
-        .map_or_else(|| NO_TIME.to_owned(), |time| time.to_string())
+    time_ns.map_or_else(
+        || NO_TIME.to_owned(),
+        |ns| Times::default().rfc3339(ns).to_owned(),
+    )
+}
+
+/// Writes times one after the other: those of one second share all but their last digits.
+#[derive(Debug, Default)]
+pub struct Times {
+    second: Option<i64>,
+    /// What all times of the second begin with.
+    shared: String,
+    text: String,
+}
+
+impl Times {
+    /// As [`rfc3339`].
+    pub fn rfc3339(&mut self, time_ns: i64) -> &str {
+        const NS_A_SECOND: i64 = 1_000_000_000;
+        let (second, ns) = (
+            time_ns.div_euclid(NS_A_SECOND),
+            time_ns.rem_euclid(NS_A_SECOND),
+        );
+        if self.second != Some(second) {
+            let whole = Timestamp::from_second(second);
+            let whole = whole.map_or_else(|_| NO_TIME.to_owned(), |time| time.to_string());
+            self.shared = whole.trim_end_matches('Z').to_owned();
+            self.second = Some(second);
+        }
+        self.text.clear();
+        self.text.push_str(&self.shared);
+        if ns > 0 {
+            let _ = write!(self.text, ".{ns:09}");
+            self.text.truncate(self.text.trim_end_matches('0').len());
+        }
+        self.text.push('Z');
+        &self.text
+    }
 }
 
 /// Local time, `2006-01-02 15:04:05`.
@@ -92,6 +130,14 @@ pub fn local_time(time_ns: i64) -> String {
 
 /// Bytes as text: bytes that are not UTF-8 become `\xNN`, all else stays as it is.
 pub fn text(bytes: &[u8]) -> String {
+    text_of(bytes).into_owned()
+}
+
+/// As [`text`], without a copy where all is UTF-8.
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
@@ -99,49 +145,55 @@ pub fn text(bytes: &[u8]) -> String {
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
-    text
+    Cow::Owned(text)
 }
 
 /// Text that is safe on a terminal: control characters become escapes.
 pub fn printable(text: &str) -> String {
-    escape_controls(text, |_| false)
+    let mut safe = String::with_capacity(text.len());
+    push_printable(&mut safe, text);
+    safe
+}
+
+/// Adds text as [`printable`] makes it safe.
+pub fn push_printable(safe: &mut String, text: &str) {
+    push_escaped(safe, text, |_| false);
 }
 
 /// The same for message bodies, which may have lines and tabs.
-pub fn printable_lines(text: &str) -> String {
-    escape_controls(text, |c| c == '\n' || c == '\t')
+pub fn push_printable_lines(safe: &mut String, text: &str) {
+    push_escaped(safe, text, |c| c == '\n' || c == '\t');
 }
 
-fn escape_controls(text: &str, keep: impl Fn(char) -> bool) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && !keep(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
+/// Bytes that are looked at together: most text is plain for long stretches.
+const STRETCH: usize = 64;
+
+fn push_escaped(safe: &mut String, text: &str, keep: impl Fn(char) -> bool) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let is_plain = |stretch: &&[u8]| stretch.iter().all(|byte| (b' '..=b'~').contains(byte));
+        let stretches = rest.as_bytes().chunks(STRETCH).take_while(is_plain);
+        let (plain, other) = rest.split_at(stretches.map(<[u8]>::len).sum());
+        safe.push_str(plain);
+        // A stretch of anything else, to the next character that begins behind it.
+        let mut end = STRETCH.min(other.len());
+        while !other.is_char_boundary(end) {
+            end += 1;
         }
+        for c in other[..end].chars() {
+            if c.is_control() && !keep(c) {
+                safe.extend(c.escape_default());
+            } else {
+                safe.push(c);
+            }
+        }
+        rest = &other[end..];
     }
-    safe
 }
 
 /// Standard base64 with padding.
 pub fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let mut word = [0u8; 4];
-        word[1..=group.len()].copy_from_slice(group);
-        let word = u32::from_be_bytes(word);
-        for i in 0..4 {
-            if i <= group.len() {
-                let six = (word >> (18 - 6 * i)) & 63;
-                text.push(char::from(ALPHABET[six as usize]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 /// Lower-case hexadecimal.
@@ -170,6 +222,42 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn text_of_any_length_is_safe_and_whole() {
+        let slow = |text: &str| -> String {
+            let escape = |c: char| match c.is_control() {
+                true => c.escape_default().to_string(),
+                false => c.to_string(),
+            };
+            text.chars().map(escape).collect()
+        };
+        for length in 0..200 {
+            for odd in ["", "\u{1b}[31m", "é", "\u{85}", "\n", "€uro\0"] {
+                let text = format!("{}{odd}{}", "a".repeat(length), "b".repeat(length % 70));
+                assert_eq!(printable(&text), slow(&text));
+                let repeated = text.repeat(3);
+                assert_eq!(printable(&repeated), slow(&repeated));
+            }
+        }
+    }
+
+    #[test]
+    fn times_of_one_second_are_written_one_after_the_other() {
+        let mut times = Times::default();
+        for (ns, want) in [
+            (1_700_000_000_000_000_000, "2023-11-14T22:13:20Z"),
+            (1_700_000_000_120_000_000, "2023-11-14T22:13:20.12Z"),
+            (1_700_000_000_000_000_007, "2023-11-14T22:13:20.000000007Z"),
+            (-1, "1969-12-31T23:59:59.999999999Z"),
+            (0, "1970-01-01T00:00:00Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
+            (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
+        ] {
+            assert_eq!(times.rfc3339(ns), want);
+            assert_eq!(rfc3339(Some(ns)), want);
+        }
+    }
 
     #[test]
     fn counts_have_commas() {
@@ -240,7 +328,9 @@ mod tests {
         assert_eq!(text(b"orders.\xff.\xc3\xa4"), "orders.\\xff.\u{e4}");
         assert_eq!(text(b"plain\\x"), "plain\\x");
         assert_eq!(printable("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
-        assert_eq!(printable_lines("a\x1b\n\tb"), "a\\u{1b}\n\tb");
+        let mut lines = String::new();
+        push_printable_lines(&mut lines, "a\x1b\n\tb");
+        assert_eq!(lines, "a\\u{1b}\n\tb");
     }
 
     #[test]

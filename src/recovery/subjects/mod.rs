@@ -125,28 +125,38 @@ impl SubjectTable {
             true => 1,
             false => threads.clamp(1, SHARD_COUNT),
         };
-        for shard in &mut self.shards {
-            // Hashes spread evenly, give or take a few.
-            shard
-                .get_mut()
-                .reserve(listed.len() / SHARD_COUNT * 17 / 16);
-        }
-        let shares: Vec<usize> = (0..threads).collect();
-        let done: Result<_, Infallible> = Crew::of(threads).map(&shares, |share| {
-            for entry in listed.iter().filter(|entry| !entry.subject.is_empty()) {
-                let hash = hash_of(entry.subject);
-                let at = shard_of(hash);
-                if at % threads != *share || !is_listed(entry.subject) {
+        let share = listed.len().div_ceil(threads).max(1);
+        let shares: Vec<usize> = (0..listed.len()).step_by(share).collect();
+        // The list is read in its order, and each shard filled by itself, small enough to stay in cache meanwhile.
+        let staged: Result<Vec<Vec<Shard>>, Infallible> = Crew::of(threads).map(&shares, |from| {
+            let mut shards: Vec<Shard> = (0..SHARD_COUNT).map(|_| Shard::default()).collect();
+            for index in *from..listed.len().min(from + share) {
+                let Some(entry) = listed.get(index) else {
+                    break;
+                };
+                if entry.subject.is_empty() || !is_listed(entry.subject) {
                     continue;
                 }
+                let hash = hash_of(entry.subject);
                 let totals = SubjectTotals {
                     total: entry.total,
                     first_block: entry.first_block,
                     last_block: entry.last_block,
                 };
-                if let Some(shard) = self.shards.get(at) {
-                    shard.lock().put(hash, entry.subject, totals);
+                if let Some(shard) = shards.get_mut(shard_of(hash)) {
+                    shard.stage(hash, entry.subject, totals);
                 }
+            }
+            Ok(shards)
+        });
+        let Ok(staged) = staged;
+        let shards: Vec<(usize, &Mutex<Shard>)> = self.shards.iter().enumerate().collect();
+        let done: Result<_, Infallible> = Crew::of(threads).map(&shards, |(at, shard)| {
+            let staged = || staged.iter().filter_map(|shards| shards.get(*at));
+            let mut shard = shard.lock();
+            shard.reserve(staged().map(Shard::entry_count).sum());
+            for staged in staged() {
+                shard.put_staged(staged);
             }
             Ok(())
         });

@@ -165,6 +165,17 @@ impl Shard {
     /// The place of a subject.
     #[inline]
     pub fn find(&self, hash: u64, words: &Words, subject: &[u8]) -> Option<u32> {
+        self.probe(hash, |entry| {
+            usize::from(entry.length) == subject.len()
+                && match subject.len() <= INLINE_MAX {
+                    true => entry.words == *words,
+                    false => self.long_text(entry) == subject,
+                }
+        })
+    }
+
+    #[inline]
+    fn probe(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<u32> {
         let tag = hash as u32;
         let mask = self.slots.len().wrapping_sub(1);
         let mut at = tag as usize & mask;
@@ -175,15 +186,8 @@ impl Shard {
             }
             if (slot >> 32) as u32 == tag {
                 let place = (slot as u32).wrapping_sub(1);
-                let entry = self.entries.get(place as usize)?;
-                if usize::from(entry.length) == subject.len() {
-                    let is_same = match subject.len() <= INLINE_MAX {
-                        true => entry.words == *words,
-                        false => self.long_text(entry) == subject,
-                    };
-                    if is_same {
-                        return Some(place);
-                    }
+                if self.entries.get(place as usize).is_some_and(&is_it) {
+                    return Some(place);
                 }
             }
             at = (at + 1) & mask;
@@ -197,13 +201,42 @@ impl Shard {
         text.unwrap_or_default()
     }
 
-    /// Adds a subject that is not here.
-    pub fn push(&mut self, hash: u64, words: &Words, subject: &[u8]) -> Option<u32> {
-        let at = u32::try_from(self.entries.len()).ok()?;
-        let length = u16::try_from(subject.len()).ok()?;
-        if (self.entries.len() + 1) * 2 > self.slots.len() {
-            self.grow((self.slots.len() * 2).max(16));
+    /// Adds a subject that is not looked for here, only handed on by [`Shard::put_staged`].
+    pub fn stage(&mut self, hash: u64, subject: &[u8], totals: SubjectTotals) {
+        let words = words_of(subject);
+        if let Some(entry) = self.entry_of(hash, &words, subject) {
+            self.entries.push(Entry { totals, ..entry });
         }
+    }
+
+    /// Puts the staged subjects of another shard in place of what is known of them.
+    pub fn put_staged(&mut self, staged: &Shard) {
+        for entry in &staged.entries {
+            let hash = entry_hash(entry);
+            if usize::from(entry.length) > INLINE_MAX {
+                self.put(hash, staged.long_text(entry), entry.totals);
+                continue;
+            }
+            let found = self.find_short(hash, &entry.words, entry.length);
+            if let Some(known) = found.and_then(|at| self.entry_mut(at)) {
+                known.totals = entry.totals;
+            } else if let Some(at) = self.next_place() {
+                self.entries.push(*entry);
+                settle(&mut self.slots, hash, at);
+                self.live_count += 1;
+            }
+        }
+    }
+
+    fn find_short(&self, hash: u64, words: &Words, length: u16) -> Option<u32> {
+        self.probe(hash, |entry| {
+            entry.length == length && entry.words == *words
+        })
+    }
+
+    /// An entry for a subject, without messages; a long one's bytes are kept.
+    fn entry_of(&mut self, hash: u64, words: &Words, subject: &[u8]) -> Option<Entry> {
+        let length = u16::try_from(subject.len()).ok()?;
         let words = match subject.len() <= INLINE_MAX {
             true => *words,
             false => {
@@ -212,12 +245,28 @@ impl Shard {
                 [start, hash, 0, 0]
             }
         };
-        self.entries.push(Entry {
+        Some(Entry {
             words,
             totals: SubjectTotals::default(),
             counted_by: BY_NONE,
             length,
-        });
+        })
+    }
+
+    /// The place of the next entry, with a slot for it.
+    fn next_place(&mut self) -> Option<u32> {
+        let at = u32::try_from(self.entries.len()).ok()?;
+        if (self.entries.len() + 1) * 2 > self.slots.len() {
+            self.grow((self.slots.len() * 2).max(16));
+        }
+        Some(at)
+    }
+
+    /// Adds a subject that is not here.
+    pub fn push(&mut self, hash: u64, words: &Words, subject: &[u8]) -> Option<u32> {
+        let at = self.next_place()?;
+        let entry = self.entry_of(hash, words, subject)?;
+        self.entries.push(entry);
         settle(&mut self.slots, hash, at);
         Some(at)
     }
@@ -233,7 +282,9 @@ impl Shard {
     }
 
     fn grow(&mut self, room: usize) {
-        let mut slots = vec![0; room];
+        // Written at once: a page that is read while it is still the system's zero page costs the first write to it a fault
+        // that stops every thread.
+        let mut slots: Vec<u64> = std::iter::repeat_n(0, room).collect();
         for (at, entry) in self.entries.iter().enumerate() {
             settle(&mut slots, entry_hash(entry), at as u32);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::error::SalvageError;
 use super::keys::Trials;
 use crate::block::content;
-use crate::block::walk::{Known, walk};
+use crate::block::walk::{Known, Walked, walk};
 use crate::crypto::{BlockCipher, block_context};
 use crate::env::{DirEntry, ReadFiles};
 use crate::format::checksum::HashKey;
@@ -35,7 +35,8 @@ pub(super) fn list(fs: &dyn ReadFiles, dir: &Path) -> Result<Option<Vec<DirEntry
 ///
 /// The server takes any file ending in `.blk` below `__new_msgs__` for the sign that a purge was under way, and deletes
 /// `msgs`. Here the staged block has to be one that a purge leaves: every record in it verifies. And it has to be younger than
-/// what it would replace: a server that knows nothing of it goes on storing in `msgs`.
+/// what it would replace: a server that knows nothing of it goes on storing in `msgs`. Where there is nothing that it could
+/// replace, messages that verify in it are taken from there, whatever else it holds: a server does the same.
 pub(super) fn messages_dir(
     fs: &dyn ReadFiles,
     dir: &Path,
@@ -73,6 +74,20 @@ pub(super) fn messages_dir(
             return Ok(STAGED);
         }
     }
+    let none_else = !holds_block(fs, &dir.join(MESSAGES))? && !holds_block(fs, &dir.join(PURGED))?;
+    let holds_messages = |entry: &&&DirEntry| {
+        let number = block_number(entry.name.as_encoded_bytes());
+        let walked = number.and_then(|number| walked(fs, dir, STAGED, name, trials, number));
+        walked.is_some_and(|walked| walked.messages > 0)
+    };
+    if none_else && let Some(entry) = marks.iter().find(holds_messages) {
+        let detail = format!(
+            "{:?} is no block that a purge leaves, but holds messages, and there is no other: they are taken from it",
+            entry.name.to_string_lossy()
+        );
+        note(Severity::Warn, EventCode::PurgeCompleted, STAGED, detail);
+        return Ok(STAGED);
+    }
     if let Some(entry) = marks.first() {
         let detail = format!(
             "{:?} is no block that a purge leaves; the server would delete all messages over it, here it is ignored",
@@ -87,6 +102,15 @@ pub(super) fn messages_dir(
         return Ok(PURGED);
     }
     Ok(MESSAGES)
+}
+
+/// Whether a directory holds a block.
+fn holds_block(fs: &dyn ReadFiles, dir: &Path) -> Result<bool, SalvageError> {
+    let entries = list(fs, dir)?.unwrap_or_default();
+    let mut numbers = entries
+        .iter()
+        .filter_map(|entry| block_number(entry.name.as_encoded_bytes()));
+    Ok(numbers.next().is_some())
 }
 
 /// The highest sequence in the last block of `msgs` that can be read to its end.
@@ -115,6 +139,23 @@ fn last_of(
     trials: Trials<'_>,
     number: u32,
 ) -> Option<u64> {
+    let walked = walked(fs, dir, below, name, trials, number)?;
+    if walked.fault.is_some() || walked.checksum.is_none() {
+        return None;
+    }
+    let tombstones = walked.tombstones.iter().map(|seq| seq & SEQUENCE_MAX);
+    Some(tombstones.max().unwrap_or(0).max(walked.last_seq))
+}
+
+/// What the walk of a block comes to, up to the first damage in it; `None` where its content cannot be had.
+fn walked(
+    fs: &dyn ReadFiles,
+    dir: &Path,
+    below: &str,
+    name: &str,
+    trials: Trials<'_>,
+    number: u32,
+) -> Option<Walked> {
     let below = dir.join(below);
     let block = below.join(BlockFile::Block.name(number));
     let mut bytes = fs.read(&block, STAGED_BLOCK_MAX).ok()?;
@@ -132,16 +173,6 @@ fn last_of(
         Err(_) => None,
     };
     content::decode(&mut bytes, &mut Vec::new(), cipher.as_ref(), &hash_key).ok()?;
-    let walked = walk(
-        &bytes,
-        &hash_key,
-        Known::default(),
-        &mut Run::new(),
-        &mut (),
-    );
-    if walked.fault.is_some() || walked.checksum.is_none() {
-        return None;
-    }
-    let tombstones = walked.tombstones.iter().map(|seq| seq & SEQUENCE_MAX);
-    Some(tombstones.max().unwrap_or(0).max(walked.last_seq))
+    let known = Known::default();
+    Some(walk(&bytes, &hash_key, known, &mut Run::new(), &mut ()))
 }

@@ -410,6 +410,27 @@ fn staged_rubbish_does_not_hide_the_messages() {
     assert!(codes(&gathered).contains(&EventCode::PurgeCompleted));
 }
 
+/// Nothing that a purge leaves, but all there is: a server puts it in the place of `msgs` and reads it as far as it goes.
+#[test]
+fn staged_messages_are_taken_where_there_are_no_others() {
+    let fs = golden("plain-none");
+    let last = *read(&fs).evidence.blocks.last().unwrap();
+    let path = format!("msgs/{last}.blk");
+    let mut damaged = file(&fs, &path);
+    damaged.extend(b"more junk that is no record at all, however long it gets");
+    put(&fs, &format!("__new_msgs__/{last}.blk"), damaged);
+    let gathered = read(&fs);
+    assert_eq!(gathered.messages_dir, "msgs");
+    assert_eq!(codes(&gathered), [EventCode::PurgeRolledBack]);
+    for number in gathered.evidence.blocks {
+        remove(&fs, &format!("msgs/{number}.blk"));
+    }
+    let gathered = read(&fs);
+    assert_eq!(gathered.messages_dir, "__new_msgs__");
+    assert_eq!(gathered.evidence.blocks, [last]);
+    assert_eq!(codes(&gathered), [EventCode::PurgeCompleted]);
+}
+
 #[test]
 fn consumers_are_mended_like_the_stream() {
     for case in ["plain-aes", "s2-chacha"] {

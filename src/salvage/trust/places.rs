@@ -200,9 +200,13 @@ impl Judged<'_> {
             }
             // Blocks that lose their ends or go as a whole are everyday where messages vanish; and the last message of a block to
             // be deleted takes the file with it and leaves no tombstone.
-            let untraced = missing.len() <= self.files_gone(place);
+            let files_gone = self.files_gone(place);
+            let untraced = missing.len() <= files_gone;
             let deleted = (self.shows_deletes || untraced) && self.facts.deletable;
-            match self.facts.vanishing || is_erased || deleted {
+            // A block of nothing but skip records goes like one whose messages were all deleted, and none of them was one.
+            let skipped = files_gone > 0 && !self.erased.is_empty();
+            let doubtful = is_erased || skipped || self.is_ahead(place, after);
+            match self.facts.vanishing || doubtful || deleted {
                 true => holes.unknown.union_with(&missing),
                 false => holes.lost.union_with(&missing),
             }
@@ -229,6 +233,14 @@ impl Judged<'_> {
         } else {
             holes.lost.union_with(&missing);
         }
+    }
+
+    /// Whether a block behind begins below `after`: then that record does not stand where the stream had come to, and it says
+    /// nothing of what was stored before it.
+    fn is_ahead(&self, place: Place, after: u64) -> bool {
+        let behind = |find: &&BlockFind| find.number > place.number;
+        let mut firsts = self.facts.finds.iter().filter(behind);
+        firsts.any(|find| find.first.is_some_and(|first| first.seq < after))
     }
 
     /// How many blocks between the records around a border have no file.
@@ -328,7 +340,9 @@ impl Judged<'_> {
             return;
         };
         let missing = self.missing(reached.saturating_add(1), claimed);
-        match self.facts.vanishing {
+        // The tombstone of one that was deleted went with the end of the block that its record stood in.
+        let deleted = self.shows_deletes && self.facts.deletable;
+        match self.facts.vanishing || deleted {
             true => holes.unknown.union_with(&missing),
             false => holes.lost.union_with(&missing),
         }

@@ -193,6 +193,39 @@ fn borders_between_blocks_are_losses_only_where_nothing_vanishes() {
     assert_eq!(ranges(&trust.holes.unknown), [(11, 12)]);
 }
 
+#[test]
+fn a_record_above_the_blocks_behind_it_tells_nothing_of_what_stood_before_it() {
+    let finds = |third: u64| {
+        [
+            block(1, 1..=10, &[]),
+            block(2, [third], &[]),
+            block(3, 12..=20, &[]),
+        ]
+    };
+    let trust = decide(&facts(&finds(500), None));
+    assert!(trust.lost.is_empty());
+    assert_eq!(ranges(&trust.holes.unknown), [(11, 11), (21, 499)]);
+    let [first, _, third] = finds(0);
+    let trust = decide(&facts(&[first, third], None));
+    assert_eq!(ranges(&trust.holes.unknown), [(11, 11)]);
+}
+
+#[test]
+fn a_block_that_is_gone_may_have_held_skipped_sequences_alone_where_there_are_any() {
+    let finds = [block(1, 1..=3, &[]), block(3, 7..=9, &[])];
+    assert_eq!(ranges(&decide(&facts(&finds, None)).lost), [(4, 6)]);
+    let [first, mut skips] = finds;
+    skips.erased = set([10]);
+    skips.last = Some(edge(10));
+    let trust = decide(&facts(&[first.clone(), skips.clone()], None));
+    assert!(trust.lost.is_empty());
+    assert_eq!(ranges(&trust.holes.unknown), [(4, 6)]);
+    // With every file there it was cut off.
+    skips.number = 2;
+    let trust = decide(&facts(&[first, skips], None));
+    assert_eq!(ranges(&trust.lost), [(4, 6)]);
+}
+
 /// The server takes the file away with the last message of a block that is deleted, and writes no tombstone then.
 #[test]
 fn one_message_missing_with_its_block_may_have_been_deleted() {
@@ -332,6 +365,26 @@ fn what_only_a_consumer_names_is_unknown_and_what_nobody_can_have_stored_is_not(
     // Block 2 is gone, and block 3 tells of a message that was in it.
     let named = [block(1, 1..=10, &[]), block(3, [], &[15])];
     assert_eq!(unknown(&named, &[]), [(11, 14)]);
+}
+
+#[test]
+fn what_a_side_file_names_behind_the_last_record_is_lost_unless_messages_are_deleted() {
+    let claims = [Claim {
+        path: "sources.db".into(),
+        seq: 12,
+    }];
+    let told = |tombstones: &[u64], deletable| {
+        let trust = decide(&Facts {
+            claims: &claims,
+            deletable,
+            ..facts(&[block(1, 1..=10, tombstones)], None)
+        });
+        (ranges(&trust.lost), ranges(&trust.holes.unknown))
+    };
+    assert_eq!(told(&[], true), (vec![(11, 12)], vec![]));
+    // A tombstone stands behind what it deletes: it is gone with the end of the block.
+    assert_eq!(told(&[3], true), (vec![], vec![(11, 12)]));
+    assert_eq!(told(&[3], false), (vec![(11, 12)], vec![]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each step leaves the blocks as a server leaves them: which records lie where, when a tombstone is written and when
 //! not, when a block goes. A real server that is given the same operations says whether that is so
-//! (`examples/histories`).
+//! (`tools/histories`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

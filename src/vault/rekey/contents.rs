@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 
 use super::RekeyError;
 use crate::crypto::{BlockCipher, open_sealed};
 use crate::env::{Entropy, FileKind, FileSystem, LOCK_FILE_NAME};
+use crate::format::checksum::HashKey;
 use crate::format::names::{BlockFile, block_number};
 use crate::parallel::Crew;
 use crate::recovery::UNDO_AREA;
@@ -28,11 +28,27 @@ const BLOCK_MAX: u64 = 4 << 30;
 /// Metadata and the index are read whole.
 const SIDE_FILE_MAX: u64 = 1 << 30;
 
-/// What a reading found: a digest of every file's plaintext.
+/// Of one file's plaintext, to tell whether it reads back as it was written: nobody forges what this process writes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checksum {
+    length: u64,
+    hash: u64,
+}
+
+impl Checksum {
+    fn of(plain: &[u8]) -> Self {
+        Checksum {
+            length: plain.len() as u64,
+            hash: HashKey::from_label(b"contents").hash64(&[plain]),
+        }
+    }
+}
+
+/// What a reading found: a checksum of every file's plaintext.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Contents {
     /// By path, relative to the stream directory.
-    pub digests: BTreeMap<String, [u8; 32]>,
+    pub sums: BTreeMap<String, Checksum>,
     /// Blocks.
     pub block_count: u64,
     /// Consumers.
@@ -103,9 +119,9 @@ fn damaged(file: &str, detail: impl std::fmt::Display) -> RekeyError {
 
 impl Store<'_, '_> {
     fn count(&self, relative: &str, plain: &[u8]) {
-        let digest = Sha256::digest(plain).into();
+        let sum = Checksum::of(plain);
         let path = format!("{}{relative}", self.below);
-        self.out.lock().digests.insert(path, digest);
+        self.out.lock().sums.insert(path, sum);
     }
 
     fn leave_out(&self, relative: &str) {
@@ -344,7 +360,7 @@ impl Store<'_, '_> {
                 None => self.reading.read_store(&stream, None, below)?,
             };
             let mut out = self.out.lock();
-            out.digests.extend(nested.digests);
+            out.sums.extend(nested.sums);
             out.left_out.extend(nested.left_out);
         }
         Ok(())

@@ -170,7 +170,9 @@ fn every_store_goes_under_every_key_and_loses_nothing() {
             to(Some(new_key()), None),
         ] {
             let (fs, stream) = golden(case, "ORDERS");
-            let options = options_of(case);
+            let mut options = options_of(case);
+            // Only where it is asked for, for it costs another reading.
+            options.collect.digest = case.contains("s2");
             let before = told(&fs, &stream, options_of(case).keys);
             let is_there = |cipher| case.contains(cipher);
             let already = match &target.target {
@@ -189,7 +191,8 @@ fn every_store_goes_under_every_key_and_loses_nothing() {
             nothing_left_over(&fs);
             if !already {
                 assert_eq!((report.block_count, report.consumer_count > 0), (3, true));
-                assert_eq!(report.digest, before.digest);
+                let expected = before.digest.filter(|_| options.collect.digest);
+                assert_eq!(report.digest, expected);
             }
             assert_eq!(report.left_out, Vec::<String>::new());
             let again = run(&fs, &stream, &options, &target);

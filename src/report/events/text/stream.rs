@@ -300,7 +300,7 @@ pub(super) const VERDICT: &[Text] = &[
     ),
     (
         ExpiryNeedsConsent,
-        "All messages are older than the stream keeps them, and recovering it would remove every one, so nothing was changed.",
+        "Recovering the stream would remove messages that are older than it keeps them, and none stays, so nothing was changed.",
         "If they are not wanted any more, repeat with --accept-expiry; else look at them with --no-expire, or save them with \
          `jetsam salvage`.",
     ),

@@ -14,6 +14,18 @@ use crate::vault::Vault;
 const TRIED_MAX: usize = 1 << 20;
 const INDEX: &str = "msgs/index.db";
 
+/// The tree with the blocks that lie where a purge is staged as blocks of the stream, where it has no other of their number.
+pub fn with_staged(tree: &Tree) -> Tree {
+    let mut tree = tree.clone();
+    for staged in tree.files(|path| path.starts_with("__new_msgs__/")) {
+        let path = staged.replacen("__new_msgs__/", "msgs/", 1);
+        if let Some(content) = tree.0.get(&staged).cloned() {
+            tree.0.entry(path).or_insert(content);
+        }
+    }
+    tree
+}
+
 /// Sequences of messages with a record that verifies, less those that a tombstone or an erased record names.
 pub fn proven(tree: &Tree, ask: &Ask) -> BTreeSet<u64> {
     let (messages, gone) = messages_and_gone(tree, ask);
