@@ -527,18 +527,18 @@ fn read_everything(
     watch: &Watch<'_>,
 ) -> (Vec<u64>, Option<[u8; 32]>) {
     let mut unreadable = std::mem::take(&mut model.unreadable);
-    let mut walked_anew = false;
+    let mut shifts = false;
     if !quick {
         let is_unread =
             |block: &&Block| source == Source::Index || model.unverified.contains(&block.number);
         let unread: Vec<Block> = model.blocks.iter().filter(is_unread).cloned().collect();
-        let seen = model.events.len();
-        unreadable.extend(verify(model, &unread, threads, watch));
-        walked_anew = model.events.iter().skip(seen).any(is_walked_anew);
+        let verified = verify(model, &unread, threads, watch);
+        unreadable.extend(verified.0);
+        shifts = verified.1;
     }
     add_uncounted(model, &mut unreadable);
     if !quick
-        && (walked_anew || !unreadable.is_empty())
+        && (shifts || !unreadable.is_empty())
         && let Some(replayed) = replay(model, &deleted_of(model).1)
     {
         return (replayed.unreadable, digest.then_some(replayed.digest));
@@ -548,17 +548,14 @@ fn read_everything(
     (unreadable, digest)
 }
 
-/// Whether reading a block has the server walk it anew. It may then reach further than was known, over messages of the blocks
-/// behind it, which no look-up finds any more although each of them verifies.
-fn is_walked_anew(event: &Event) -> bool {
-    matches!(
-        event.code,
-        EventCode::CacheRangeCorrupt | EventCode::CacheRecordCorrupt
-    )
-}
-
-/// Verifies every record of `blocks`, which nothing has read so far.
-fn verify(model: &mut Model<'_>, blocks: &[Block], threads: usize, watch: &Watch<'_>) -> Vec<u64> {
+/// Verifies every record of `blocks`, which nothing has read so far: what cannot be read, and whether reading changes
+/// what later reads find.
+fn verify(
+    model: &mut Model<'_>,
+    blocks: &[Block],
+    threads: usize,
+    watch: &Watch<'_>,
+) -> (Vec<u64>, bool) {
     let total = blocks.len();
     let done = |done| {
         (watch.progress)(Progress {
@@ -569,11 +566,13 @@ fn verify(model: &mut Model<'_>, blocks: &[Block], threads: usize, watch: &Watch
     };
     let views = Verifier::new(model).verify_all(blocks, threads, &done, watch.cancel);
     let mut unreadable = Vec::new();
+    let mut shifts = false;
     for view in views {
+        shifts |= view.shifts;
         unreadable.extend(view.unreadable);
         model.outlived |= view.outlived;
         model.events.extend(view.events);
     }
     unreadable.sort_unstable();
-    unreadable
+    (unreadable, shifts)
 }

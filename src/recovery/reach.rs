@@ -9,6 +9,9 @@ use crate::format::seqset::SeqSet;
 /// Sequences listed at the most; a damaged state can claim any number of them.
 const LISTED_MAX: usize = 1 << 22;
 
+/// Messages that are looked up one by one; where a state claims more, every look-up is taken to go in line, as it does for few blocks.
+const LOOKED_UP_MAX: u64 = 1 << 22;
+
 /// Sequences that the state counts as live and that are in no block where they are looked for.
 /// `deleted` is what the state calls deleted, `deleted_count` how many those are.
 pub fn unreachable(model: &Model<'_>, deleted: &[(u64, u64)], deleted_count: u64) -> Vec<u64> {
@@ -26,6 +29,19 @@ pub fn unreachable(model: &Model<'_>, deleted: &[(u64, u64)], deleted_count: u64
     for &(from, to) in deleted {
         claimed.remove_range(from..=to);
     }
+    let spans = model.blocks.iter().flat_map(live_spans);
+    let live = spans.map(width).fold(0, u64::saturating_add);
+    if live <= LOOKED_UP_MAX {
+        for (at, block) in model.blocks.iter().enumerate() {
+            let seqs = live_spans(block)
+                .into_iter()
+                .flat_map(|(from, to)| from..=to);
+            for seq in seqs.filter(|seq| model.select_block(*seq) == Some(at)) {
+                claimed.remove_range(seq..=seq);
+            }
+        }
+        return claimed.iter().take(LISTED_MAX).collect();
+    }
     let mut next = 0;
     for block in &model.blocks {
         for (from, to) in live_spans(block) {
@@ -36,6 +52,10 @@ pub fn unreachable(model: &Model<'_>, deleted: &[(u64, u64)], deleted_count: u64
         next = next.max(block.last.seq.saturating_add(1));
     }
     claimed.iter().take(LISTED_MAX).collect()
+}
+
+fn width((from, to): (u64, u64)) -> u64 {
+    (to - from).saturating_add(1)
 }
 
 /// The live sequences of a block, as spans.

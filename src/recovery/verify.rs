@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::fault::Cause;
-use super::model::{Block, BlockFile, Disk, Model};
+use super::model::{Block, BlockFile, BlockKey, Disk, Model};
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
@@ -41,6 +41,9 @@ pub struct View {
     pub events: Vec<Event>,
     /// Whether there is a message whose own time to live is over.
     pub outlived: bool,
+    /// Whether the server's first read of the block leaves it other than it is. It may then reach further than was known, over
+    /// messages of the blocks behind it, which no look-up finds any more although each of them verifies; or be noise.
+    pub shifts: bool,
 }
 
 /// Blocks to verify, and what is known of the disk.
@@ -117,6 +120,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
             return view;
         }
         view.readable.clear();
+        view.shifts = converts(&file) && !walks(block, &content.bytes, &hash_key);
         self.read_records(block, &path, content.bytes, &hash_key, &mut view);
         view
     }
@@ -181,6 +185,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
                 }
                 Err(fault) => {
                     note_index_fault(&seen, path, &content, fault, view);
+                    view.shifts = true;
                     content = rebuilt(&mut seen, content, hash_key);
                 }
             }
@@ -388,6 +393,29 @@ fn note_index_fault(block: &Block, path: &str, content: &[u8], fault: IndexFault
     let mut event = Event::new(code, detail).file(path);
     event.offset = offset;
     view.events.push(event);
+}
+
+/// Whether the server's first read puts the block under another key.
+fn converts(file: &BlockFile) -> bool {
+    match &file.key {
+        Some(BlockKey::Absent) => !file.key_in_vain,
+        Some(BlockKey::Opened(opened)) => opened.converting,
+        Some(BlockKey::None) | None => false,
+    }
+}
+
+/// Whether no record of the block, deleted or not, stops a walk.
+fn walks(block: &Block, content: &[u8], hash_key: &HashKey) -> bool {
+    let known = Known {
+        first_seq: block.first.seq,
+        first_ts: block.first.ts,
+        last_seq: block.last.seq,
+        deleted: block.deleted.clone(),
+        ..Known::default()
+    };
+    walk(content, hash_key, known, &mut Run::new(), &mut ())
+        .fault
+        .is_none()
 }
 
 /// The block after the server's rebuilding walk; the content is cut where the walk ends.

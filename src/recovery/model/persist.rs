@@ -362,8 +362,23 @@ impl Model<'_> {
         })
     }
 
+    /// A block that lies there with less than a hash is not looked into, and so gets no key either.
+    fn is_too_short_for_a_hash(&mut self, number: u32) -> bool {
+        let file = self.disk.block(number);
+        let as_it_lies = file.pieces.is_none()
+            && file.appended.is_empty()
+            && file.set_length.is_none()
+            && file.on_disk
+            && !file.removed;
+        let length = self.disk.files.length(&self.disk.block_path(number));
+        as_it_lies && length.is_ok_and(|length| length < 8)
+    }
+
     fn tail_of_block(&mut self, number: u32) -> Result<[u8; 8], Fault> {
         use crate::recovery::fault::Cause;
+        if self.is_too_short_for_a_hash(number) {
+            return Ok([0; 8]);
+        }
         if let Some(at) = self.blocks.iter().position(|block| block.number == number) {
             // The key may not have been needed so far.
             if self.load_key(at).is_err() {

@@ -6,7 +6,7 @@ use super::{Schedules, TimerRules};
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::fault::Fault;
-use crate::recovery::model::Model;
+use crate::recovery::model::{Block, Model};
 use crate::recovery::server::Feature;
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
@@ -31,6 +31,14 @@ impl Starts {
             .flatten()
             .min()
             .unwrap_or(u64::MAX)
+    }
+
+    /// Whether a block that was known to end at `last` can have something to catch up, by what it counts.
+    pub fn concern(&self, block: &Block, last: u64) -> bool {
+        let due = |start: Option<u64>| start.is_some_and(|start| last >= start);
+        due(self.sources)
+            || (due(self.ttl) && block.ttl_count > 0)
+            || (due(self.schedules) && block.schedule_count > 0)
     }
 }
 

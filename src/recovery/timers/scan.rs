@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::catch_up::Starts;
 use super::{ConfiguredSource, TimerRules};
 use crate::block::scan::BlockScan;
+use crate::block::slots::Slot;
 use crate::format::headers::{self, StreamSource};
 use crate::format::record::{self, RecordKind, RecordRef};
 use crate::format::{schedule, subject};
@@ -33,11 +34,7 @@ impl Model<'_> {
                 break;
             };
             let block_last = block.last.seq;
-            let due = |start: Option<u64>| start.is_some_and(|start| block_last >= start);
-            let wanted = due(starts.sources)
-                || (due(starts.ttl) && block.ttl_count > 0)
-                || (due(starts.schedules) && block.schedule_count > 0);
-            if wanted {
+            if starts.concern(block, block_last) {
                 self.scan_block_forward(at, rules, starts)?;
             }
             seq = seq.max(block_last).wrapping_add(1);
@@ -116,6 +113,7 @@ impl Model<'_> {
         if block.first.seq > block.last.seq || block.messages == 0 && !block.has_undeleted() {
             return Ok(());
         }
+        let (block_first, block_last) = (block.first.seq, block.last.seq);
         if self.take_from_scan(at, rules, starts) {
             return Ok(());
         }
@@ -128,7 +126,11 @@ impl Model<'_> {
                 return if ends { Err(fault) } else { Ok(()) };
             }
         };
-        for slot in &loaded.index.slots {
+        // Loading counted anew: where nothing of interest is left, the server stops behind the sequence it loaded the block for.
+        let block = self.blocks.get(at);
+        let goes_on = block.is_some_and(|block| starts.concern(block, block_last));
+        let due = |slot: &&Slot| goes_on || slot.seq <= block_first;
+        for slot in loaded.index.slots.iter().take_while(due) {
             let found = match self.lookup(at, &loaded, slot.seq) {
                 Ok(Lookup::Found(_, record)) => record,
                 Ok(Lookup::Gone) => continue,

@@ -4,7 +4,7 @@ use jetsam::crypto::Cipher;
 use serde_json::{Value, json};
 
 use super::{Case, case, two_blocks};
-use crate::record::msgs;
+use crate::record::{erased, msg, msgs};
 use crate::store::{KEY, Store};
 
 const OLD_KEY: &str = "older-fixture-key";
@@ -51,6 +51,31 @@ fn enabled() -> Vec<Case> {
             "the same with a sound index: only the last block is encrypted",
             |store| {
                 store.index();
+            },
+        ),
+        enabling(
+            "enabled-erased-record-flipped",
+            "a deleted record does not verify: the first read does not get the block under its new key, and later ones read noise",
+            |store| {
+                store
+                    .block(1, vec![msg(1), erased(2), msg(3), msg(4)])
+                    .index();
+                let at = store.offset(1, 1) + 13;
+                store.flip("msgs/1.blk", at, 4);
+            },
+        ),
+        enabling(
+            "enabled-empty-last-block",
+            "an empty last block is not looked into under a sound index, and gets no key",
+            |store| {
+                store.block(1, msgs(1..=4)).block(2, vec![]);
+                store.index_with(|state| {
+                    let block = &mut state.blocks[1];
+                    (block.first_sequence, block.last_sequence) = (5, 4);
+                    block.last_time_ns = state.last_time_ns;
+                    (state.messages, state.last_sequence) = (4, 4);
+                    state.last_record_hash = [0; 8];
+                });
             },
         ),
         enabling(

@@ -68,6 +68,17 @@ pub fn merging() -> Vec<Case> {
             "a block of tombstones behind ends higher",
             vec![msgs(1..=3), vec![tomb(9)]],
         ),
+        case(
+            "4.1.5",
+            "overlap-among-many-blocks",
+            "the one message that jumps far ahead lies in the 15th of 34 blocks: a look-up by halves does not come to it",
+            |store| {
+                for number in 1..=34 {
+                    let jump = (number == 15).then_some(1_000);
+                    store.block(number, msgs([u64::from(number)].into_iter().chain(jump)));
+                }
+            },
+        ),
         blocks(
             "4.1.5",
             "overlapping-blocks",

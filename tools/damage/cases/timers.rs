@@ -288,6 +288,18 @@ pub fn stamps() -> Vec<Case> {
         ),
         ttl(
             "7.2",
+            "ttl-scan-finds-none-left",
+            "the index counts messages with a TTL that the block no longer has: once loaded, the rest is passed over, a bad header length with it",
+            |store| {
+                let bad = msg(3).header("A", "b").header_length(9999);
+                store
+                    .index()
+                    .remove("msgs/thw.db")
+                    .block(1, vec![msg(1), msg(2), bad]);
+            },
+        ),
+        ttl(
+            "7.2",
             "ttl-scan-from-block-start",
             "the scan begins with the first record of the block its start lies in: bad record before the stamp",
             |store| {

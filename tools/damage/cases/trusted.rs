@@ -194,6 +194,15 @@ fn under_a_trusted_index() -> Vec<Case> {
         ),
         case(
             "H15",
+            "record-beyond-the-range",
+            "a block has a message behind the end the index gives it: once read, it reaches over the next block and hides one there",
+            |store| {
+                two_blocks(store);
+                store.index().block(1, msgs([1, 2, 3, 4, 6]));
+            },
+        ),
+        case(
+            "H15",
             "interior-s2-flipped",
             "a compressed interior block does not decompress under a sound index",
             |store| {
