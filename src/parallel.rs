@@ -119,7 +119,7 @@ struct Line<R> {
     stopped: bool,
 }
 
-/// Stops the line where a worker leaves it by a panic: whoever waits for its result must not wait for ever.
+/// Stops the line where somebody leaves it by a panic: nobody must wait for him for ever.
 struct StopOnPanic<'a, R>(&'a Mutex<Line<R>>, &'a Condvar);
 
 impl<R> Drop for StopOnPanic<'_, R> {
@@ -179,6 +179,7 @@ impl Crew<'_> {
             for _ in 0..threads {
                 scope.spawn(|_| work());
             }
+            let _stop = StopOnPanic(&line, &changed);
             for (at, item) in items.iter().enumerate() {
                 let mut held = line.lock();
                 while !held.stopped && !held.done.contains_key(&at) {
@@ -311,6 +312,20 @@ mod tests {
             assert_eq!(taken, 10);
             assert!(begun.into_inner() <= 10 + threads + 1);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "taker's")]
+    fn a_panic_of_the_taker_keeps_nobody_waiting() {
+        let items: Vec<i32> = (0..100).collect();
+        Crew::of(3).in_order(
+            &items,
+            |_| (),
+            |item, ()| {
+                assert!(*item != 5, "taker's");
+                true
+            },
+        );
     }
 
     #[test]

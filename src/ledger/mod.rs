@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 
 use crate::format::seqset::SeqSet;
 use crate::format::sets::{difference, intersection, missing_in, remove_all, within};
-use crate::format::state::{BlockEntry, StateFile};
+use crate::format::state::{BlockEntry, StateFile, SubjectEntry};
 use crate::report::{Ledger, Removal};
 
 /// How an `index.db` stands to the log.
@@ -96,6 +96,8 @@ pub struct Holes {
     pub lost: SeqSet,
     /// They may have been.
     pub unknown: SeqSet,
+    /// Before this sequence nothing is left, and the rules of the stream take the oldest without a trace.
+    pub untold_below: Option<u64>,
 }
 
 /// The limit of age.
@@ -163,6 +165,7 @@ pub fn settle(witnesses: &Witnesses<'_>) -> Ledger {
         settle_uncounted(witnesses, index, &mut ledger);
     }
     settle_unlisted(witnesses, &mut ledger);
+    ledger.untold_below = witnesses.holes.untold_below;
     ledger
 }
 
@@ -415,6 +418,13 @@ impl Gone<'_> {
         if of_block.is_empty() {
             return;
         }
+        if overtaken
+            .may_be_in
+            .as_ref()
+            .is_some_and(|open| !open.contains(u64::from(entry.number)))
+        {
+            return self.take(Removal::SubjectLimit, &of_block, ledger);
+        }
         match self.superseded(entry, overtaken) {
             Superseded::All => self.take(Removal::SubjectLimit, &of_block, ledger),
             Superseded::Some => self.leave_open(&of_block, ledger),
@@ -447,8 +457,9 @@ impl Gone<'_> {
         let perhaps = overtaken.perhaps.contains(u64::from(entry.number));
         let last = entry.last_sequence.min(self.index.state.last_sequence);
         let here = within(self.index.counted, entry.first_sequence..=last);
-        // Of those that were taken, some are there, and some were deleted first.
-        let mut known = intersection(self.witnesses.tombstones, &here);
+        // Of those that were taken, some are there, and some went for a reason that is known.
+        let mut known = difference(&difference(&here, self.witnesses.found), &self.left);
+        known.union_with(&intersection(self.witnesses.tombstones, &here));
         for removed in self.witnesses.replayed.removed.values() {
             known.union_with(&intersection(removed, &here));
         }
@@ -475,6 +486,9 @@ struct Overtaken {
     taken: BTreeMap<u32, u64>,
     /// Blocks of subjects that stand in several of them.
     perhaps: SeqSet,
+    /// Blocks that can have held a message of which neither the record is left nor newer ones of its subject tell that it went;
+    /// `None` where the limit is not known to have been played.
+    may_be_in: Option<SeqSet>,
 }
 
 impl Overtaken {
@@ -485,8 +499,11 @@ impl Overtaken {
         if most == 0 || later.is_empty() {
             return overtaken;
         }
+        overtaken.may_be_in = Some(SeqSet::new());
         for subject in state.subjects.iter() {
-            let Some(stored) = later.get(&subject_id(subject.subject)) else {
+            let id = subject_id(subject.subject);
+            overtaken.see(&subject, id, witnesses.replayed, state);
+            let Some(stored) = later.get(&id) else {
                 continue;
             };
             let removed = subject.total.saturating_add(*stored).saturating_sub(most);
@@ -501,6 +518,36 @@ impl Overtaken {
             }
         }
         overtaken
+    }
+
+    /// In which of its blocks a subject may have messages that are not accounted for: a message of a block that is all before
+    /// the subject's fence went, and where each has its record none is missing.
+    fn see(&mut self, subject: &SubjectEntry<'_>, id: u64, replayed: &Replayed, state: &StateFile) {
+        if replayed
+            .known
+            .get(&id)
+            .is_some_and(|known| *known >= subject.total)
+        {
+            return;
+        }
+        let fence = replayed.fences.get(&id).copied().unwrap_or(0);
+        let before = state
+            .blocks
+            .partition_point(|entry| entry.last_sequence < fence);
+        let Some(first) = state
+            .blocks
+            .get(before)
+            .map(|entry| entry.number.max(subject.first_block))
+        else {
+            return;
+        };
+        if let Some(open) = self
+            .may_be_in
+            .as_mut()
+            .filter(|_| first <= subject.last_block)
+        {
+            open.insert_range(u64::from(first)..=u64::from(subject.last_block));
+        }
     }
 }
 

@@ -147,6 +147,11 @@ pub struct Replayed {
     pub full_from: u64,
     /// Messages stored behind the checkpoint, by [`subject_id`]; empty unless the stream limits messages per subject.
     pub later: FxHashMap<u64, u64>,
+    /// By [`subject_id`] the sequence before which nothing of the subject is left: so many newer messages of it are there as the
+    /// stream keeps, or one asked for a rollup.
+    pub fences: FxHashMap<u64, u64>,
+    /// How many messages that the checkpoint counts have their record, by [`subject_id`].
+    pub known: FxHashMap<u64, u64>,
 }
 
 /// A place in the log that cannot be read.
@@ -248,6 +253,8 @@ struct Run {
     counted: SeqSet,
     last: u64,
     live: SeqSet,
+    /// Messages that the checkpoint counts, as far as they were read.
+    seen: SeqSet,
     weights: Weights,
     subjects: FxHashMap<u64, OfSubject>,
     owners: FxHashMap<u64, u64>,
@@ -274,6 +281,7 @@ impl Run {
             counted: checkpoint.counted.clone(),
             last: checkpoint.last,
             live,
+            seen: SeqSet::new(),
             weights: Weights::new(checkpoint, least),
             subjects: FxHashMap::default(),
             owners: FxHashMap::default(),
@@ -302,10 +310,14 @@ impl Run {
             *self.replayed.later.entry(stored.subject).or_default() += 1;
             let most = self.limits.per_subject;
             self.trim_subject(stored.subject, most, Removal::SubjectLimit);
+            self.fence(stored.subject, stored.seq);
         }
         self.trim_stream();
         match stored.rollup.filter(|_| self.limits.rollup) {
-            Some(Rollup::Subject) => self.trim_subject(stored.subject, 1, Removal::Rollup),
+            Some(Rollup::Subject) => {
+                self.trim_subject(stored.subject, 1, Removal::Rollup);
+                self.replayed.fences.insert(stored.subject, stored.seq);
+            }
             Some(Rollup::All) => {
                 while self.live.first().is_some_and(|first| first < stored.seq) {
                     self.remove_first(Removal::Rollup);
@@ -374,6 +386,9 @@ impl Run {
     fn remember(&mut self, stored: &Stored, known: bool) {
         let is_live = !known || self.live.contains(stored.seq);
         self.weights.know(stored.seq, stored.bytes, known, is_live);
+        if known && self.limits.by_subject() && self.seen.insert(stored.seq) {
+            *self.replayed.known.entry(stored.subject).or_default() += 1;
+        }
         if is_live && self.limits.by_subject() {
             let of_subject = self.subjects.entry(stored.subject).or_default();
             if of_subject.seqs.back().is_none_or(|last| *last < stored.seq) {
@@ -404,6 +419,26 @@ impl Run {
                 return;
             };
             self.remove(oldest, removal);
+        }
+    }
+
+    /// Whoever has as many messages as the stream keeps has no older ones, also none whose record is gone.
+    fn fence(&mut self, subject: u64, newest: u64) {
+        let most = self.limits.per_subject;
+        let Some(of_subject) = self.subjects.get_mut(&subject) else {
+            return;
+        };
+        let is_gone = |seq: &u64| !self.owners.contains_key(seq);
+        while of_subject.seqs.front().is_some_and(is_gone) {
+            of_subject.seqs.pop_front();
+        }
+        let oldest = match most {
+            1 => Some(newest),
+            _ if self.veiled > 0 || of_subject.live < most => None,
+            _ => of_subject.seqs.front().copied(),
+        };
+        if let Some(oldest) = oldest {
+            self.replayed.fences.insert(subject, oldest);
         }
     }
 

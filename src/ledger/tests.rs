@@ -73,6 +73,100 @@ fn under(
     })
 }
 
+/// The account where block 1 with 1 to 10 is gone, whose subjects `a` and `b` have these fences.
+fn of_values(fences: &[(&[u8], u64)]) -> Ledger {
+    let mut state = state(&[(1, 1, 10), (2, 11, 12)]);
+    for subject in [b"a", b"b"] {
+        let entry = SubjectEntry {
+            subject,
+            total: 6,
+            first_block: 1,
+            last_block: 2,
+        };
+        state.subjects.push(entry);
+    }
+    let fences = fences
+        .iter()
+        .map(|(subject, seq)| (subject_id(subject), *seq));
+    let replayed = Replayed {
+        fences: fences.collect(),
+        later: [(subject_id(b"a"), 8)].into_iter().collect(),
+        ..Replayed::default()
+    };
+    let none = SeqSet::new();
+    let records = set(11..=20);
+    settle(&Witnesses {
+        found: &records,
+        deleted: &none,
+        tombstones: &none,
+        erased: &none,
+        index: Some(Indexed {
+            state: &state,
+            counted: &set(1..=12),
+            standing: Standing::Stale,
+        }),
+        files: &[FileSaid {
+            number: 2,
+            records: &records,
+            gaps: &[],
+        }],
+        holes: &Holes::default(),
+        replayed: &replayed,
+        acked: &none,
+        acked_found: &none,
+        purged: None,
+        aged: &none,
+        timed_out: &none,
+        age: None,
+        per_subject: 5,
+        acks_remove: false,
+        rules_known: true,
+    })
+}
+
+#[test]
+fn a_block_all_of_whose_subjects_have_newer_values_enough_was_removed() {
+    let told = of_values(&[(b"a", 11), (b"b", 12)]);
+    assert_eq!(ranges(&told.removed[&Removal::SubjectLimit]), [(1, 10)]);
+    assert!(told.unknown.is_empty() && told.lost.is_empty());
+    // Of one of them messages up to 10 may have been left.
+    let open = of_values(&[(b"a", 11), (b"b", 10)]);
+    assert_eq!(ranges(&open.unknown), [(1, 10)]);
+    assert!(open.removed.is_empty());
+    assert_eq!(ranges(&of_values(&[(b"a", 11)]).unknown), [(1, 10)]);
+}
+
+#[test]
+fn that_nothing_tells_of_the_past_is_passed_on() {
+    let holes = Holes {
+        untold_below: Some(500),
+        ..Holes::default()
+    };
+    let none = SeqSet::new();
+    let replayed = Replayed::default();
+    let ledger = settle(&Witnesses {
+        found: &none,
+        deleted: &none,
+        tombstones: &none,
+        erased: &none,
+        index: None,
+        files: &[],
+        holes: &holes,
+        replayed: &replayed,
+        acked: &none,
+        acked_found: &none,
+        purged: None,
+        aged: &none,
+        timed_out: &none,
+        age: None,
+        per_subject: 0,
+        acks_remove: false,
+        rules_known: true,
+    });
+    assert_eq!(ledger.untold_below, Some(500));
+    assert!(ledger.unknown.is_empty() && ledger.lost.is_empty());
+}
+
 #[test]
 fn a_block_that_is_gone_behind_a_stale_index_is_lost() {
     let ledger = without_the_first(&set(11..=20), &SeqSet::new(), None);

@@ -220,6 +220,7 @@ event_codes! {
     DeletesUncertain, "deletes-uncertain", Warn;
     KvOldValue, "kv-old-value", Warn;
     FateUnknown, "fate-unknown", Warn;
+    PastUntold, "past-untold", Info;
     LossDisproved, "loss-disproved", Info;
     DeletedReturn, "deleted-return", Info;
     StartLosesMessages, "start-loses-messages", Error;

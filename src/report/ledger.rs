@@ -76,6 +76,10 @@ pub struct Ledger {
     pub lost: SeqSet,
     /// Nothing tells whether it was removed on purpose or lost, or whether it was ever stored.
     pub unknown: SeqSet,
+    /// Of what was stored before this sequence nothing that is left tells anything, and the stream removes its oldest messages
+    /// without a trace: they may have gone so, or be lost. What is before it, and in no set here, is not counted: that
+    /// is the past of every such stream.
+    pub untold_below: Option<u64>,
     /// Removed on purpose, and live again once the server has started: part of [`Ledger::removed`].
     pub returning: SeqSet,
     /// Live, and not there any more once the server has started by its own rules: part of [`Ledger::live`].

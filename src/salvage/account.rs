@@ -9,7 +9,7 @@ use super::find::BlockFind;
 use super::played::{self, Log};
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
-use super::sets::{difference, intersection};
+use super::sets::{difference, intersection, missing_in};
 use super::survey::deletable;
 use super::trust::{Trust, counted_by};
 use super::unrenamed;
@@ -19,7 +19,7 @@ use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::format::subject::matches;
 use crate::ledger::{
-    self, Age, Consumer, FileSaid, Indexed, Limits, Replayed, Standing, Witnesses,
+    self, Age, Consumer, FileSaid, Holes, Indexed, Limits, Replayed, Standing, Witnesses,
 };
 use crate::report::Ledger;
 use crate::stream::options::Options;
@@ -36,12 +36,15 @@ pub(super) fn account(
     let meta = &evidence.meta;
     let mut found = trust.live.clone();
     found.union_with(&trust.deleted);
-    let counted = evidence
-        .index
-        .as_ref()
-        .map(|index| counted_by(&index.state));
-    let index = evidence.index.as_ref().zip(counted.as_ref());
-    let index = index.map(|(index, counted)| indexed(index, counted, finds));
+    let listed = evidence.index.as_ref();
+    let counted = listed.map(|index| counted_by(&index.state));
+    let index = listed.zip(counted.as_ref());
+    let went_on = went_on(listed, trust);
+    let index = index.map(|(index, counted)| Indexed {
+        state: &index.state,
+        counted,
+        standing: standing(index, went_on, finds),
+    });
     let fresh = index.is_some_and(|index| index.standing == Standing::Fresh);
     let mut erased = SeqSet::new();
     for find in finds {
@@ -65,7 +68,7 @@ pub(super) fn account(
     };
     let acks_remove = meta.retention != Retention::Limits;
     let acked = match acks_remove {
-        true => ledger::acknowledged(&judged(consumers), trust.last.seq),
+        true => ledger::acknowledged(&judged(consumers), trust.last.seq.max(went_on.unwrap_or(0))),
         false => SeqSet::new(),
     };
     // Servers before 2.10 leave no tombstone for an acknowledged message.
@@ -74,11 +77,7 @@ pub(super) fn account(
         covered if traceless || covered.is_empty() => covered,
         covered => wanted(blocks, finds, consumers, &covered),
     };
-    let mut holes = trust.holes.clone();
-    // Of what is not above its last sequence the index speaks.
-    let spoken_of = index.map_or(0, |index| index.state.last_sequence);
-    let unrenamed = unrenamed::named_above(blocks, spoken_of);
-    holes.unknown.union_with(&unrenamed);
+    let holes = holes(blocks, trust, consumers, &found, went_on);
     let aged = aged(blocks, finds, trust, options);
     let age = (meta.max_age_ns > 0).then(|| Age {
         max_age_ns: meta.max_age_ns,
@@ -105,20 +104,55 @@ pub(super) fn account(
     })
 }
 
-fn indexed<'a>(index: &'a IndexEvidence, counted: &'a SeqSet, finds: &[BlockFind]) -> Indexed<'a> {
-    let state = &index.state;
-    Indexed {
-        state,
-        counted,
-        standing: match index.fresh {
-            true => Standing::Fresh,
-            false => standing(state.last_sequence, state.last_block, finds),
-        },
+/// What the records around missing ones tell, and what files beside them name that no record is left of.
+fn holes(
+    blocks: Blocks<'_>,
+    trust: &Trust,
+    consumers: &[ConsumerEvidence],
+    found: &SeqSet,
+    went_on: Option<u64>,
+) -> Holes {
+    let mut holes = trust.holes.clone();
+    // Of what is not above its last sequence the index speaks.
+    let index = blocks.gathered.evidence.index.as_ref();
+    let spoken_of = index.map_or(0, |index| index.state.last_sequence);
+    let unrenamed = unrenamed::named_above(blocks, spoken_of);
+    holes.unknown.union_with(&unrenamed);
+    if let Some(reached) = went_on {
+        holes
+            .unknown
+            .union_with(&missing_in(spoken_of.saturating_add(1)..=reached, found));
     }
+    if let Some(below) = holes.untold_below {
+        holes.unknown.union_with(&waited_for(consumers, below));
+    }
+    holes
 }
 
-/// How an index that is not of the last record stands to what was found.
-fn standing(last: u64, last_block: u32, finds: &[BlockFind]) -> Standing {
+/// The highest sequence that consumers or timers saw behind an index which is of the last record that is left. They have no
+/// checksum, so that one which would more than double the stream is not believed. Where one is, the end of the log is gone, or
+/// was put back to an earlier day, and what the index knows is the state of that day.
+pub(super) fn went_on(index: Option<&IndexEvidence>, trust: &Trust) -> Option<u64> {
+    let state = &index.filter(|index| index.fresh)?.state;
+    let last = state.last_sequence;
+    let span = last.saturating_sub(state.first_sequence).saturating_add(1);
+    let most = last.saturating_add(span);
+    let claims = trust
+        .doubted
+        .iter()
+        .filter(|claim| !claim.path.ends_with(".blk"));
+    let claimed = claims.map(|claim| claim.seq);
+    claimed
+        .filter(|seq| (last.saturating_add(1)..=most).contains(seq))
+        .max()
+}
+
+/// How an index stands to what was found; `went_on` is whether something else saw messages behind a fresh one.
+fn standing(index: &IndexEvidence, went_on: Option<u64>, finds: &[BlockFind]) -> Standing {
+    if index.fresh {
+        return went_on.map_or(Standing::Fresh, |_| Standing::Stale);
+    }
+    let (last, last_block) = (index.state.last_sequence, index.state.last_block);
     let is_behind = |find: &BlockFind| {
         find.number > last_block || find.messages.last().is_some_and(|seq| seq > last)
     };
@@ -150,6 +184,14 @@ fn latest(finds: &[BlockFind]) -> i64 {
         .map(|edge| edge.timestamp_ns)
         .max()
         .unwrap_or(i64::MIN)
+}
+
+/// What is before `below`, and some consumer's state names as handed out and not acknowledged: the consumer tells that it was
+/// there.
+fn waited_for(consumers: &[ConsumerEvidence], below: u64) -> SeqSet {
+    let states = judged(consumers).into_iter().filter_map(|one| one.state);
+    let pending = states.flat_map(|state| state.pending.keys().copied());
+    pending.filter(|seq| (1..below).contains(seq)).collect()
 }
 
 fn judged(consumers: &[ConsumerEvidence]) -> Vec<Consumer<'_>> {

@@ -6,7 +6,7 @@
 //! Where a server would open the store by its index, and every record that the index counts verifies, the index proves all
 //! there is to prove, and the blocks are not read once more.
 
-use super::account::judge;
+use super::account::{judge, went_on};
 use super::find::BlockFind;
 use super::sets::{difference, intersection, remove_all, within};
 use super::survey::{Survey, survey};
@@ -137,6 +137,7 @@ pub(crate) fn confronted(
         && found.finds.iter().all(is_whole)
         && found.misplaced.is_empty()
         && ledger.expired.is_empty()
+        && went_on(index, &found.trust).is_none()
         && !ledger.holds_loss()
         && !found.gathered.events.iter().any(is_about_staging)
         && found.gathered.evidence.meta.retention != Retention::Interest
@@ -250,8 +251,11 @@ fn confront(
         .events
         .iter()
         .any(|event| event.code == EventCode::LimitTrimmed);
-    if trims && let Some(below) = readable.first().and_then(|first| first.checked_sub(1)) {
-        // A limit that was lowered since.
+    // What comes back may be what makes the stream too full; otherwise its limit was lowered since.
+    if trims
+        && ledger.returning.is_empty()
+        && let Some(below) = readable.first().and_then(|first| first.checked_sub(1))
+    {
         let mut trimmed = within(&ledger.endangered, 0..=below);
         remove_all(&mut trimmed, &closed_to_a_server(found));
         for span in trimmed.spans() {
@@ -320,6 +324,7 @@ pub(crate) fn conclude(report: &mut StreamReport) {
     ] {
         told.extend(told_of(code, seqs));
     }
+    told.extend(ledger.untold_below.map(past_untold));
     let lost = report.state.as_ref().and_then(|state| state.lost.as_ref());
     let loses = ledger.holds_loss();
     if let Some(lost) = lost.filter(|lost| !lost.seqs.is_empty()) {
@@ -356,6 +361,11 @@ pub(crate) fn conclude(report: &mut StreamReport) {
 /// An outcome without a loss.
 fn capped(outcome: Outcome) -> Outcome {
     outcome.min(Outcome::Recovered)
+}
+
+/// That nothing tells what became of the messages before `first`.
+pub(super) fn past_untold(first: u64) -> Event {
+    Event::new(EventCode::PastUntold, format!("before sequence {first}")).seq(first)
 }
 
 fn told_of(code: EventCode, seqs: &SeqSet) -> Option<Event> {

@@ -1,5 +1,6 @@
 //! What salvage found and did, as values: the totals, the events, and a line per block.
 
+use super::audit::past_untold;
 use super::evidence::BlockKey;
 use super::find::{BlockFind, GapCause, Repair, Site};
 use super::quarantine::reason;
@@ -364,6 +365,7 @@ fn note_trust(found: &Survey, events: &mut Vec<Event>) {
         let detail = format!("sequences {first} to {last}");
         events.push(Event::new(EventCode::FateUnknown, detail).seq(first));
     }
+    events.extend(found.ledger.untold_below.map(past_untold));
     if trust.uncertain_deletes_most > 0 {
         let detail = match (trust.uncertain.first(), trust.uncertain.last()) {
             (Some(first), Some(last)) => format!(

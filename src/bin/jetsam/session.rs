@@ -74,9 +74,13 @@ impl Worker<'_> {
         work: Work<'_>,
         take: &mut dyn FnMut(StreamReport, Vec<Hit>) -> io::Result<()>,
     ) -> io::Result<bool> {
+        let may_stand_beside = run == Run::Look && streams.len() > 1;
         let is_small = |stream: &&StreamDir| {
-            let pulse = self.engine.pulse(stream);
-            run == Run::Look && pulse.is_some_and(|pulse| pulse.byte_count() <= BESIDE_OTHERS_MAX)
+            may_stand_beside
+                && self
+                    .engine
+                    .pulse(stream)
+                    .is_some_and(|pulse| pulse.byte_count() <= BESIDE_OTHERS_MAX)
         };
         let one = |stream: &StreamDir| {
             let report = self.one(stream, work);

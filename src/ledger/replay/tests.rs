@@ -262,3 +262,33 @@ fn a_wiped_message_was_there_until_its_tombstone() {
     replay.store(&stored(12, b"a"));
     assert_eq!(removed(&replay.finish(), Removal::Limit), [(1, 1)]);
 }
+
+#[test]
+fn a_subject_with_as_many_messages_as_the_stream_keeps_has_none_before_them() {
+    let limits = Limits {
+        per_subject: 3,
+        ..Limits::default()
+    };
+    let mut replay = Replay::new(limits, &counted((3..=10).collect()));
+    // What the index counts has its record, or is gone: one that is gone may be newer than one that is there.
+    for seq in [1, 2, 11] {
+        replay.store(&stored(seq, b"key"));
+    }
+    let fence = |replay: &Replay| {
+        replay
+            .least
+            .replayed
+            .fences
+            .get(&subject_id(b"key"))
+            .copied()
+    };
+    assert_eq!(fence(&replay), Some(1));
+    for (seq, first) in [(12, 2), (13, 11), (14, 12)] {
+        replay.store(&stored(seq, b"key"));
+        assert_eq!(fence(&replay), Some(first));
+    }
+    replay.store(&stored(15, b"other"));
+    let replayed = replay.finish();
+    assert_eq!(replayed.fences.len(), 1);
+    assert_eq!(replayed.known[&subject_id(b"key")], 2);
+}

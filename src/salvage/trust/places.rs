@@ -282,14 +282,16 @@ impl Judged<'_> {
 
     /// Before the first record. A first block has all there was from its beginning. Before another one there were blocks, and
     /// nothing tells whether they went as they should; where the rules of the stream take the oldest without a trace, and without
-    /// a sum that would show it, they are no more than the past of every such stream, and not named.
+    /// a sum that would show it, they are no more than the past of every such stream: told once, and not one by one.
     fn front(&self, place: Place, after: u64, holes: &mut Holes) {
         let begins_there = place.number <= 1;
         let is_sound = place.bytes < MESSAGE_MIN_LENGTH && !place.is_border;
+        let begin = self.facts.first_seq.max(1);
         if is_sound && (begins_there || self.facts.forgets) {
+            let is_untold = !self.missing(begin, after.saturating_sub(1)).is_empty();
+            holes.untold_below = (!begins_there && is_untold).then_some(after);
             return;
         }
-        let begin = self.facts.first_seq.max(1);
         let room = self.hidden_room(place).unwrap_or(place.bytes);
         let most = room / MESSAGE_MIN_LENGTH;
         let is_all = begins_there && after.saturating_sub(begin) <= most;
@@ -297,6 +299,16 @@ impl Judged<'_> {
             true => after.saturating_sub(self.block_room(place) / MESSAGE_MIN_LENGTH),
             false => begin,
         };
+        // A file without a record may have been cut, and held more than its bytes show.
+        let older = match begins_there && place.is_border {
+            true => self.missing(begin, from.max(begin).saturating_sub(1)),
+            false => SeqSet::new(),
+        };
+        if self.facts.forgets && !older.is_empty() {
+            holes.untold_below = Some(from.max(begin));
+        } else {
+            holes.unknown.union_with(&older);
+        }
         let missing = self.missing(from.max(begin), after.saturating_sub(1));
         match is_all && !self.facts.vanishing {
             true => holes.lost.union_with(&missing),

@@ -327,6 +327,20 @@ fn a_first_block_that_is_gone_is_named_unless_the_stream_forgets_its_oldest() {
 }
 
 #[test]
+fn the_past_of_a_stream_that_forgets_its_oldest_is_called_untold() {
+    let below = |forgets, number| {
+        let trust = decide(&Facts {
+            forgets,
+            ..facts(&[block(number, 500..=510, &[])], None)
+        });
+        trust.holes.untold_below
+    };
+    assert_eq!(below(true, 2), Some(500));
+    // A first block has all there was; elsewhere each sequence is named.
+    assert_eq!((below(true, 1), below(false, 2)), (None, None));
+}
+
+#[test]
 fn what_only_a_consumer_names_is_unknown_and_what_nobody_can_have_stored_is_not() {
     let claims = |seq| {
         [Claim {

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicBool;
 use super::Lived;
 use super::run::{Accountant, Accounts};
 use crate::env::memory::MemoryFileSystem;
+use crate::format::seqset::SeqSet;
 use crate::recovery::{Flow, Item};
 use crate::report::Watch;
+use crate::report::events::EventCode;
 use crate::salvage::{self, SalvageError};
 use crate::stream::options::Policy;
 use crate::testing::Comparison;
@@ -28,8 +30,14 @@ impl Accountant for OwnAccounts {
             ..Accounts::default()
         };
         options.policy = Policy::Salvage;
+        let mut doubted = SeqSet::new();
         found.salvage = match salvage::check(files, stream, &options, &watch) {
-            Ok(report) => report.stream.ledger,
+            Ok(report) => {
+                let events = report.stream.events.iter();
+                let borders = events.filter(|event| event.code == EventCode::RecordBorderUncertain);
+                doubted.extend(borders.filter_map(|event| event.seq));
+                report.stream.ledger
+            }
             Err(SalvageError::NeedsKey { .. }) => return Ok(found),
             Err(error) => return Err(error.to_string()),
         };
@@ -37,6 +45,11 @@ impl Accountant for OwnAccounts {
             if let Item::Message(message) = item {
                 match lived.truth.reference.judge(&message) {
                     Comparison::Same | Comparison::Deleted => found.handed_out.insert(message.seq),
+                    Comparison::Different | Comparison::Unknown
+                        if doubted.contains(message.seq) =>
+                    {
+                        found.doubted.insert(message.seq)
+                    }
                     Comparison::Different | Comparison::Unknown => {
                         found.changed.insert(message.seq)
                     }

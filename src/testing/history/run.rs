@@ -46,6 +46,8 @@ pub struct Accounts {
     pub handed_out: SeqSet,
     /// Messages that salvage hands out and nobody stored so.
     pub changed: SeqSet,
+    /// The same, where salvage says that it is not certain of the message's borders.
+    pub doubted: SeqSet,
 }
 
 /// Histories to be judged.
@@ -87,6 +89,8 @@ pub struct HistoryCase {
     pub score: LedgerScore,
     /// Messages that salvage hands out and nobody stored so.
     pub changed: u64,
+    /// The same, where salvage says that it is not certain.
+    pub doubted: u64,
     /// Whether the account of `check` is another one.
     pub unequal: bool,
     /// What is wrong, in words; empty where nothing is.
@@ -209,12 +213,14 @@ impl HistoryRun<'_> {
             removed: lived.truth.gone.len(),
             score,
             changed: accounts.changed.len(),
+            doubted: accounts.doubted.len(),
             unequal: unequal.is_some(),
             wrong: unequal.unwrap_or_default(),
         };
         case.wrong.push_str(&case.score.in_words());
         let mut absent = account.map(|one| one.live.clone()).unwrap_or_default();
-        for span in accounts.handed_out.spans().chain(accounts.changed.spans()) {
+        let changed = accounts.changed.spans().chain(accounts.doubted.spans());
+        for span in accounts.handed_out.spans().chain(changed) {
             absent.remove_range(span);
         }
         if !absent.is_empty() {
@@ -250,6 +256,10 @@ fn differ(check: Option<&Ledger>, salvage: Option<&Ledger>) -> Option<String> {
             let (one, other) = (stretches(one), stretches(other));
             let _ = write!(told, "{name}: check {one}, salvage {other}; ");
         }
+    }
+    if check.untold_below != salvage.untold_below {
+        let (one, other) = (check.untold_below, salvage.untold_below);
+        let _ = write!(told, "untold below: check {one:?}, salvage {other:?}; ");
     }
     if check.removed != salvage.removed {
         let counts = |ledger: &Ledger| {
@@ -325,12 +335,16 @@ pub struct HistoryRow {
     pub unequal: u64,
     /// Lost, and nothing that is left reaches so far.
     pub unnamed: u64,
+    /// Lost, and before all that is left, which the account says.
+    pub past: u64,
     /// Removed and called live: nothing tells any more, or ever did.
     pub untold: u64,
     /// Removed and called lost: the damage destroyed what told.
     pub mistaken: u64,
     /// Handed out by salvage, and not what was stored.
     pub changed: u64,
+    /// The same, where salvage says that it is not certain of the borders within the message.
+    pub doubted: u64,
     /// The largest share of a stream's sequences that is unknown in one case.
     pub unknown_most: f64,
 }
@@ -359,9 +373,11 @@ impl HistoryRow {
         self.misfiled += score.misfiled.len();
         self.unequal += u64::from(case.unequal);
         self.unnamed += score.unnamed.len();
+        self.past += score.past.len();
         self.untold += score.untold.len();
         self.mistaken += score.mistaken.len();
         self.changed += case.changed;
+        self.doubted += case.doubted;
         let share = score.unknown.len() as f64 / (case.live + case.removed).max(1) as f64;
         self.unknown_most = self.unknown_most.max(share);
     }
@@ -382,6 +398,12 @@ impl HistoryRow {
             .map(|kind| sum(kind.name(), &|case| case.history.kind == *kind))
             .collect();
         let mut damages = vec![sum("none", &|case| case.damage.is_none())];
+        damages.extend(LastDay::ALL.iter().map(|day| {
+            let name = format!("none, {}", day.name());
+            sum(&name, &|case| {
+                case.damage.is_none() && case.history.last_day == *day
+            })
+        }));
         damages.extend(DamageKind::ALL.iter().map(|kind| {
             sum(kind.name(), &|case| {
                 case.damage

@@ -19,6 +19,8 @@ pub struct LedgerScore {
     pub misfiled: SeqSet,
     /// Lost, and no record, index or consumer that is left reaches so far: nobody can know.
     pub unnamed: SeqSet,
+    /// Lost before everything that is left, where the account says that nothing tells of what was there.
+    pub past: SeqSet,
     /// Removed, and called live: what told the removal is destroyed, or there never was anything.
     pub untold: SeqSet,
     /// Removed, and called lost: the damage destroyed what told the removal.
@@ -111,8 +113,10 @@ impl Judge<'_> {
             }
         } else if filed.is_some() {
             score.silent.insert(seq);
-        } else if may_be_gone && (seq > self.named || self.before_everything(seq)) {
+        } else if may_be_gone && seq > self.named {
             score.unnamed.insert(seq);
+        } else if may_be_gone && self.is_past_untold(seq) {
+            score.past.insert(seq);
         } else {
             score.silent.insert(seq);
         }
@@ -164,14 +168,15 @@ impl Judge<'_> {
             <= last
     }
 
-    /// Whether nothing that is left reaches down to it: before the first record, where the rules of the stream take the oldest
-    /// messages without a trace and without a sum that would show it, and no index speaks.
-    fn before_everything(&self, seq: u64) -> bool {
+    /// Whether nothing that is left reaches down to it, and the account says so: before the first record, where the rules of the
+    /// stream take the oldest messages without a trace and without a sum that would show it, and no index speaks.
+    fn is_past_untold(&self, seq: u64) -> bool {
         let setup = &self.lived.setup;
+        let said = self.ledger.untold_below.is_some_and(|below| seq < below);
         let traceless = setup.max_age_ns.is_some()
             || setup.max_per_subject.is_some()
             || !setup.consumers.is_empty();
-        traceless
+        said && traceless
             && self
                 .lived
                 .witnesses

@@ -255,14 +255,19 @@ fn damages_that_once_misled_the_account_do_no_more() {
 
 /// Losses that were silent once: lengths of what is gone guessed (1/132, 2272, 2702, 2862; 2/692; 3/102, 2402), several values of
 /// a subject (2/714, 3/1614), a first block gone without an index (1/2084; 2/183, 1880, 1932, 2871; 4/947), records written over
-/// their neighbours (2/205), and a block under its temporary name beside a fresh index (3/504).
+/// their neighbours (2/205), a block under its temporary name beside a fresh index (3/504), the end of a stream put back to the day of
+/// its index, while its consumers went on (5/1636), a rewritten block cut short (6/2864), and what a server trims only because its
+/// damaged tombstones bring other messages back (7/182).
 #[test]
 fn what_was_lost_in_silence_once_is_told() {
-    let cases: [(u64, &[u64]); 4] = [
+    let cases: [(u64, &[u64]); 7] = [
         (1, &[132, 2084, 2272, 2702, 2862]),
         (2, &[183, 205, 692, 714, 1880, 1932, 2871]),
         (3, &[102, 504, 1614, 2402]),
         (4, &[947]),
+        (5, &[1636]),
+        (6, &[2864]),
+        (7, &[182]),
     ];
     for (seed, numbers) in cases {
         let (told, _) = wrong_of(seed, numbers, &DamageKind::ALL);

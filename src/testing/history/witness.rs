@@ -21,6 +21,8 @@ pub struct Witnesses {
     by_consumers: SeqSet,
     /// The last sequence that a consumer's file names.
     delivered: u64,
+    /// What some consumer's file on disk names as handed out and not acknowledged.
+    waited_for: SeqSet,
     /// The last sequence of each block.
     ends: BTreeMap<u32, u64>,
     /// Messages whose record lies in a file.
@@ -51,14 +53,19 @@ impl Witnesses {
             .iter()
             .map(|one| one.on_disk().delivered.stream);
         found.delivered = delivered.max().unwrap_or_default();
+        for consumer in &world.consumers {
+            found
+                .waited_for
+                .extend(consumer.on_disk().pending.keys().copied());
+        }
         found
     }
 
     /// Whether something that the damage left says that `seq` was removed.
     #[must_use]
     pub fn tell_removal(&self, seq: u64, damage: Option<&Damage>) -> bool {
-        let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
-        let keys_hit = damage.is_some_and(|damage| !damage.behind_keys.is_empty());
+        let keys_hit =
+            damage.is_some_and(|damage| !damage.behind_keys.is_empty() && !damage.is_one_bit());
         let torn = |set: &SeqSet| damage.is_some_and(|_| set.contains(seq));
         let tombstone = self.tombstones.contains(seq)
             && !keys_hit
@@ -67,12 +74,12 @@ impl Witnesses {
             .index
             .as_ref()
             .is_some_and(|(gone, _)| gone.contains(seq));
+        let configured = CONFIGURATION.into_iter().all(|path| opens(path, damage));
         let records_whole = damage.is_none_or(|damage| {
             damage.touched.messages.is_empty() && damage.behind_keys.is_empty()
         });
-        let configured = !hit("meta.inf") && !hit("meta.sum") && !hit("meta.key");
         tombstone
-            || (index && !hit("msgs/index.db") && !hit("meta.key"))
+            || (index && opens_index(damage))
             || (configured && records_whole && self.by_limits.contains(seq))
             || (configured && self.by_consumers.contains(seq))
     }
@@ -80,9 +87,8 @@ impl Witnesses {
     /// The last sequence that anything names after the damage.
     #[must_use]
     pub fn named_up_to(&self, layout: &Layout, damage: Option<&Damage>) -> u64 {
-        let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
         let index = match &self.index {
-            Some((_, last)) if !hit("msgs/index.db") && !hit("meta.key") => *last,
+            Some((_, last)) if opens_index(damage) => *last,
             _ => 0,
         };
         let mut named = index.max(self.delivered);
@@ -99,17 +105,14 @@ impl Witnesses {
         messages.map(|record| record.seq).max().unwrap_or_default()
     }
 
-    /// Whether every message and every index that the damage left speaks of later sequences only.
+    /// Whether every message, every index and every consumer that the damage left speaks of later sequences only.
     #[must_use]
     pub fn begins_above(&self, seq: u64, layout: &Layout, damage: Option<&Damage>) -> bool {
-        let hit = |path: &str| damage.is_some_and(|damage| touches(damage, path));
-        let index = self
-            .index
-            .as_ref()
-            .is_some_and(|(_, last)| !hit("msgs/index.db") && !hit("meta.key") && *last >= seq);
+        let index = self.index.as_ref();
+        let index = index.is_some_and(|(_, last)| *last >= seq && opens_index(damage));
         let mut messages =
             left(layout, damage).filter(|record| record.kind != RecordKind::Tombstone);
-        !index && messages.all(|record| record.seq > seq)
+        !index && !self.waited_for.contains(seq) && messages.all(|record| record.seq > seq)
     }
 }
 
@@ -127,8 +130,22 @@ fn left<'a>(
     })
 }
 
-fn touches(damage: &Damage, path: &str) -> bool {
-    damage.files.iter().any(|file| file.path == path)
+/// What the configuration is read from.
+const CONFIGURATION: [&str; 3] = ["meta.inf", "meta.sum", "meta.key"];
+
+/// Whether what was in a side file before the damage can still be read: it was not hit, or by no more than one bit, which its
+/// checksum or its tag gives back.
+fn opens(path: &str, damage: Option<&Damage>) -> bool {
+    damage.is_none_or(|damage| {
+        damage.is_one_bit() || damage.files.iter().all(|file| file.path != path)
+    })
+}
+
+/// Whether the index can: where it is sealed, it is under the stream's key.
+fn opens_index(damage: Option<&Damage>) -> bool {
+    ["msgs/index.db", "meta.key"]
+        .into_iter()
+        .all(|path| opens(path, damage))
 }
 
 /// Removed messages that the limits would remove again, from the records that are there.

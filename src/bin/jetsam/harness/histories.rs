@@ -253,11 +253,16 @@ fn table(title: &str, rows: &[HistoryRow]) -> String {
         let notes = [
             (row.unnamed, "lost behind everything that is left"),
             (
+                row.past,
+                "lost before everything that is left, in a past the account calls untold",
+            ),
+            (
                 row.mistaken,
                 "removed and called lost, what told it is destroyed",
             ),
             (row.untold, "removed and called live, nothing tells it"),
             (row.changed, "handed out changed"),
+            (row.doubted, "handed out changed, and said to be uncertain"),
         ];
         for (count, what) in notes {
             if count > 0 {

@@ -50,6 +50,12 @@ pub(super) const SALVAGED: &[Text] = &[
         "Compare with a replica or a backup.",
     ),
     (
+        PastUntold,
+        "The stream removes its oldest messages without a trace, and no index or block that is left reaches back before this \
+         sequence: older messages were removed so, or are lost with their blocks. Nothing tells which.",
+        "Only where blocks may be missing: compare with a replica or a backup.",
+    ),
+    (
         LossDisproved,
         "The server counts sequences as lost of which the log, the limits or the consumers tell that they were removed on \
          purpose: a false alarm.",
