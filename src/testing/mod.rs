@@ -13,7 +13,8 @@
 //! use std::sync::atomic::AtomicBool;
 //!
 //! use jetsam::env::ReadFiles;
-//! use jetsam::recovery::{Flow, Item, Watch, messages};
+//! use jetsam::recovery::{Flow, Item, messages};
+//! use jetsam::report::Watch;
 //! use jetsam::testing::{
 //!     Case, DamageKind, Recoverer, Service, StoreKind, Sum, Sweep, Tally, Workload,
 //! };
