@@ -13,8 +13,8 @@
 //!
 //! `merge` does the same from several copies, `quarantine` keeps what could not be proven.
 //!
-//! Recovery decides as the server does; this room decides as the evidence does. It names recovery for the values both
-//! share and to build the side files of the store it has written.
+//! Recovery decides as the server does; this room decides as the evidence does. It names recovery for what its account has
+//! to know of a start, and to build the side files of the store it has written.
 
 mod account;
 pub mod audit;

@@ -4,7 +4,7 @@
 //! 2. look whether the stream is under the new key already;
 //! 3. judge it: what is damaged is refused, since a copy must not hide damage;
 //! 4. write a complete new directory in [`REKEY_DIR`](crate::stream::REKEY_DIR), beside `streams`, where no server looks;
-//! 5. read it back under the new key: every file's plaintext equal, the same state, the same digest;
+//! 5. read it back under the new key: every file equal by length and checksum, the same state (and digest, where asked for);
 //! 6. swap by two renames, and remove the old directory.
 //!
 //! Until the first rename nothing of the stream is changed, and a call that dies leaves a directory that the next one

@@ -1,6 +1,6 @@
 //! The HighwayHash-64 update in AVX-512: two hashes a register, eight side by side.
 //!
-//! The only `unsafe` here is the call into code compiled for AVX-512, made only once the processor is known to have it.
+//! The only `unsafe` code here is the call into code compiled for AVX-512, made only once the processor is known to have it.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
