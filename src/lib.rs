@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod report;
 pub mod salvage;
 pub mod server_config;
+pub mod state;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -4,8 +4,8 @@
 //! stream's last message: where it belongs to a batch that was being stored, the rest of that batch follows. Then all of
 //! them are deleted.
 
-use super::model::{Lookup, Model};
 use super::server::Feature;
+use super::simulate::{Lookup, Simulation};
 use crate::format::headers;
 use crate::format::meta::StreamMeta;
 use crate::format::names::hash8;
@@ -15,7 +15,7 @@ use crate::stream::files::StreamFiles;
 const DIR: &str = "batches";
 
 /// Tells of every staged batch.
-pub fn pending(files: StreamFiles<'_>, model: &Model<'_>, meta: &StreamMeta) -> Vec<Event> {
+pub fn pending(files: StreamFiles<'_>, sim: &Simulation<'_>, meta: &StreamMeta) -> Vec<Event> {
     let Ok(entries) = files.list(DIR) else {
         return Vec::new();
     };
@@ -27,9 +27,9 @@ pub fn pending(files: StreamFiles<'_>, model: &Model<'_>, meta: &StreamMeta) -> 
     if staged.is_empty() {
         return Vec::new();
     }
-    let server = model.rules.server;
+    let server = sim.rules.server;
     let looks = server.has(Feature::AtomicBatches) && meta.allow_atomic && meta.replicas <= 1;
-    let unfinished = looks.then(|| unfinished(model)).flatten();
+    let unfinished = looks.then(|| unfinished(sim)).flatten();
     let tell = |name: String| {
         let detail = match &unfinished {
             _ if !looks => {
@@ -50,9 +50,9 @@ pub fn pending(files: StreamFiles<'_>, model: &Model<'_>, meta: &StreamMeta) -> 
 }
 
 /// The batch that the stream's last message leaves open, by the name of its directory, and how far it got.
-fn unfinished(model: &Model<'_>) -> Option<(String, u64)> {
+fn unfinished(sim: &Simulation<'_>) -> Option<(String, u64)> {
     // Reading may walk a block anew, which is not recovery's doing.
-    let mut reader = model.reading_copy();
+    let mut reader = sim.reading_copy();
     let seq = reader.totals.last.seq;
     let at = reader.select_block(seq)?;
     let Ok(Lookup::Found(loaded, record)) = reader.fetch(at, seq) else {

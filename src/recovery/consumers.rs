@@ -5,8 +5,8 @@
 //! do to the consumers afterwards is told by events.
 
 use super::ignored;
-use super::model::StreamKeys;
 use super::server::{Behaviour, Feature};
+use super::simulate::StreamKeys;
 use super::streams::MetaFiles;
 use super::trials::{KeyTrials, MetaKeyFault};
 use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};

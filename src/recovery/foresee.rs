@@ -1,7 +1,7 @@
 //! What a forecast is made of: the judgement with what it leaves out of a report, and a timed sample of the blocks.
 
-use super::model::{BlockKey, StreamKeys};
-use super::session::{Examined, How, judge, setup_of};
+use super::judge::{JudgeOptions, Judgement, judge_as, setup_of};
+use super::simulate::{BlockKey, StreamKeys};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
 use crate::crypto::{BlockCipher, Cipher};
@@ -40,18 +40,18 @@ pub(crate) fn foresee(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Foreseen {
-    let how = How {
+    let how = JudgeOptions {
         is_forecast: true,
         wants_readable: true,
-        ..How::default()
+        ..JudgeOptions::default()
     };
-    let Examined {
+    let Judgement {
         report,
         setup,
         cut_short,
         readable,
         ..
-    } = judge(fs, stream, options, watch, how);
+    } = judge_as(fs, stream, options, watch, how);
     let inf = StreamFiles::new(fs, &stream.dir).read("meta.inf");
     Foreseen {
         report,

@@ -3,8 +3,8 @@
 //! A server that leaves a consumer out of an interest stream forgets what that consumer still holds. What that was is
 //! told by its files, whatever a server makes of them.
 
-use super::model::StreamKeys;
-use super::session::setup_of;
+use super::judge::setup_of;
+use super::simulate::StreamKeys;
 use super::streams::MetaFiles;
 use super::trials::KeyTrials;
 use crate::crypto::{KeyFile, consumer_context, open_sealed};

@@ -1,14 +1,14 @@
 //! The fast path: what `index.db` is worth.
 //!
-//! Reading order and verdicts follow the reference's decision table (RECOVERY, section 2.1). Rows
-//! D1 to D11 judge the file alone and live in [`judge_file`]; rows D12 to D18 hold it against the
-//! blocks and live in [`Model::recover_from_index`].
+//! Reading order and verdicts follow the reference's decision table (RECOVERY, section 2.1). The rows
+//! up to [`IndexVerdict::TailMissing`] judge the file alone and live in [`judge_file`]; rows D12 to D18 hold it against the
+//! blocks and live in [`Simulation::recover_from_index`].
 
 use std::collections::BTreeSet;
 
 use super::fault::{Cause, Fault};
-use super::model::{Block, Edge, Model, Totals};
 use super::server::{Behaviour, Feature};
+use super::simulate::{SimBlock, Simulation};
 use crate::crypto::{Cipher, Seed, open_sealed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
@@ -16,86 +16,103 @@ use crate::format::state::{STATE_MINIMUM_LENGTH, StateError, StateFile, split_tr
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::Lost;
+use crate::state::{BlockState, Totals};
 use crate::stream::files::FileFault;
 
-/// The rows of the decision table.
+/// What `index.db` is worth: the rows of the decision table (RECOVERY, section 2.1), in the order they are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(
-    missing_docs,
-    reason = "the rows are named by the recovery reference, section 2.1"
-)]
-pub enum Row {
-    D1,
-    D2,
-    D3,
-    D4,
-    D5,
-    D6,
-    D6a,
-    D7,
-    D8,
-    D8a,
-    D9,
-    D10,
-    D11,
-    D12,
-    D13,
-    D14,
-    D15,
-    D16,
-    D17,
-    D18,
+pub enum IndexVerdict {
+    /// D1: there is no file.
+    Absent,
+    /// D2: the file cannot be read.
+    Unreadable,
+    /// D3: it is shorter than the least one.
+    TooShort,
+    /// D4: its hash is not that of its bytes.
+    HashMismatch,
+    /// D5: it does not decrypt.
+    DecryptFailed,
+    /// D6: its magic or version is not one the server reads.
+    BadVersion,
+    /// D6a: it announces more subjects than it has bytes for.
+    SubjectCount,
+    /// D7: a subject reaches past its end.
+    SubjectOverrun,
+    /// D8: a subject is not one.
+    SubjectInvalid,
+    /// D8a: it announces more blocks than it has bytes for.
+    BlockCount,
+    /// D9: the list of blocks is cut short.
+    BlockListTruncated,
+    /// D10: a block's deleted set does not decode.
+    DeletedSetInvalid,
+    /// D11: the last block or its hash is not there.
+    TailMissing,
+    /// D12: the block it calls last is not the last it lists.
+    LastBlockMismatch,
+    /// D13: its last block is not in the directory.
+    LastBlockMissing,
+    /// D14: its last block goes on behind what it knows, or ends before.
+    StaleLastRecord,
+    /// D15: blocks lie behind its last one.
+    StaleExtraBlocks,
+    /// D16: a block it lists is not in the directory.
+    BlockMissing,
+    /// D17: its totals are not those of its blocks.
+    TotalsMismatch,
+    /// D18: it stands for the blocks.
+    Sound,
 }
 
-impl Row {
-    /// Every row, in the order they are checked.
+impl IndexVerdict {
+    /// Every verdict, in the order they are checked.
     #[cfg(test)]
-    pub const ALL: [Row; 20] = [
-        Row::D1,
-        Row::D2,
-        Row::D3,
-        Row::D4,
-        Row::D5,
-        Row::D6,
-        Row::D6a,
-        Row::D7,
-        Row::D8,
-        Row::D8a,
-        Row::D9,
-        Row::D10,
-        Row::D11,
-        Row::D12,
-        Row::D13,
-        Row::D14,
-        Row::D15,
-        Row::D16,
-        Row::D17,
-        Row::D18,
+    pub const ALL: [IndexVerdict; 20] = [
+        IndexVerdict::Absent,
+        IndexVerdict::Unreadable,
+        IndexVerdict::TooShort,
+        IndexVerdict::HashMismatch,
+        IndexVerdict::DecryptFailed,
+        IndexVerdict::BadVersion,
+        IndexVerdict::SubjectCount,
+        IndexVerdict::SubjectOverrun,
+        IndexVerdict::SubjectInvalid,
+        IndexVerdict::BlockCount,
+        IndexVerdict::BlockListTruncated,
+        IndexVerdict::DeletedSetInvalid,
+        IndexVerdict::TailMissing,
+        IndexVerdict::LastBlockMismatch,
+        IndexVerdict::LastBlockMissing,
+        IndexVerdict::StaleLastRecord,
+        IndexVerdict::StaleExtraBlocks,
+        IndexVerdict::BlockMissing,
+        IndexVerdict::TotalsMismatch,
+        IndexVerdict::Sound,
     ];
 
-    /// The event the row leaves; none for a sound index.
+    /// The event the verdict leaves; none for a sound index.
     pub fn code(self) -> Option<EventCode> {
         Some(match self {
-            Row::D1 => EventCode::IndexAbsent,
-            Row::D2 => EventCode::IndexUnreadable,
-            Row::D3 => EventCode::IndexTooShort,
-            Row::D4 => EventCode::IndexHashMismatch,
-            Row::D5 => EventCode::IndexDecryptFailed,
-            Row::D6 => EventCode::IndexBadVersion,
-            Row::D6a => EventCode::IndexSubjectCount,
-            Row::D7 => EventCode::IndexSubjectOverrun,
-            Row::D8 => EventCode::IndexSubjectInvalid,
-            Row::D8a => EventCode::IndexBlockCount,
-            Row::D9 => EventCode::IndexBlockListTruncated,
-            Row::D10 => EventCode::IndexDmapInvalid,
-            Row::D11 => EventCode::IndexTailMissing,
-            Row::D12 => EventCode::IndexLastBlockMismatch,
-            Row::D13 => EventCode::IndexLastBlockMissing,
-            Row::D14 => EventCode::IndexStaleLastRecord,
-            Row::D15 => EventCode::IndexStaleExtraBlocks,
-            Row::D16 => EventCode::IndexBlockMissing,
-            Row::D17 => EventCode::IndexTotalsMismatch,
-            Row::D18 => return None,
+            IndexVerdict::Absent => EventCode::IndexAbsent,
+            IndexVerdict::Unreadable => EventCode::IndexUnreadable,
+            IndexVerdict::TooShort => EventCode::IndexTooShort,
+            IndexVerdict::HashMismatch => EventCode::IndexHashMismatch,
+            IndexVerdict::DecryptFailed => EventCode::IndexDecryptFailed,
+            IndexVerdict::BadVersion => EventCode::IndexBadVersion,
+            IndexVerdict::SubjectCount => EventCode::IndexSubjectCount,
+            IndexVerdict::SubjectOverrun => EventCode::IndexSubjectOverrun,
+            IndexVerdict::SubjectInvalid => EventCode::IndexSubjectInvalid,
+            IndexVerdict::BlockCount => EventCode::IndexBlockCount,
+            IndexVerdict::BlockListTruncated => EventCode::IndexBlockListTruncated,
+            IndexVerdict::DeletedSetInvalid => EventCode::IndexDmapInvalid,
+            IndexVerdict::TailMissing => EventCode::IndexTailMissing,
+            IndexVerdict::LastBlockMismatch => EventCode::IndexLastBlockMismatch,
+            IndexVerdict::LastBlockMissing => EventCode::IndexLastBlockMissing,
+            IndexVerdict::StaleLastRecord => EventCode::IndexStaleLastRecord,
+            IndexVerdict::StaleExtraBlocks => EventCode::IndexStaleExtraBlocks,
+            IndexVerdict::BlockMissing => EventCode::IndexBlockMissing,
+            IndexVerdict::TotalsMismatch => EventCode::IndexTotalsMismatch,
+            IndexVerdict::Sound => return None,
         })
     }
 
@@ -103,14 +120,21 @@ impl Row {
     pub fn deletes_file(self) -> bool {
         !matches!(
             self,
-            Row::D1 | Row::D2 | Row::D5 | Row::D13 | Row::D14 | Row::D15 | Row::D16 | Row::D18
+            IndexVerdict::Absent
+                | IndexVerdict::Unreadable
+                | IndexVerdict::DecryptFailed
+                | IndexVerdict::LastBlockMissing
+                | IndexVerdict::StaleLastRecord
+                | IndexVerdict::StaleExtraBlocks
+                | IndexVerdict::BlockMissing
+                | IndexVerdict::Sound
         )
     }
 
     /// Whether the totals of the file are remembered when it is given up.
     #[cfg(test)]
     pub fn remembers(self) -> bool {
-        self >= Row::D12
+        self >= IndexVerdict::LastBlockMismatch
     }
 }
 
@@ -121,8 +145,8 @@ pub enum FileVerdict {
     Decoded(Box<StateFile>),
     /// It is given up.
     Rejected {
-        /// By which row.
-        row: Row,
+        /// By which verdict.
+        verdict: IndexVerdict,
         /// The particulars.
         detail: String,
         /// The server would crash on it instead (H24).
@@ -130,9 +154,9 @@ pub enum FileVerdict {
     },
 }
 
-fn rejected(row: Row, detail: impl Into<String>) -> FileVerdict {
+fn rejected(verdict: IndexVerdict, detail: impl Into<String>) -> FileVerdict {
     FileVerdict::Rejected {
-        row,
+        verdict,
         detail: detail.into(),
         would_panic: false,
     }
@@ -149,12 +173,14 @@ pub fn judge_file(
 ) -> FileVerdict {
     let bytes = match file {
         Ok(bytes) => bytes,
-        Err(FileFault::Missing) => return rejected(Row::D1, "there is none"),
-        Err(FileFault::Failed(detail)) => return rejected(Row::D2, detail.clone()),
+        Err(FileFault::Missing) => return rejected(IndexVerdict::Absent, "there is none"),
+        Err(FileFault::Failed(detail)) => {
+            return rejected(IndexVerdict::Unreadable, detail.clone());
+        }
     };
     if bytes.len() < STATE_MINIMUM_LENGTH {
         return rejected(
-            Row::D3,
+            IndexVerdict::TooShort,
             format!(
                 "{} bytes, at least {STATE_MINIMUM_LENGTH} expected",
                 bytes.len()
@@ -162,7 +188,7 @@ pub fn judge_file(
         );
     }
     let Some((payload, stored)) = split_trailing_hash(bytes) else {
-        return rejected(Row::D3, format!("{} bytes", bytes.len()));
+        return rejected(IndexVerdict::TooShort, format!("{} bytes", bytes.len()));
     };
     let computed = stream_hash_key.hash64(&[payload]).to_le_bytes();
     if computed != stored {
@@ -171,7 +197,7 @@ pub fn judge_file(
             u64::from_be_bytes(computed),
             u64::from_be_bytes(stored)
         );
-        return rejected(Row::D4, detail);
+        return rejected(IndexVerdict::HashMismatch, detail);
     }
     let opened;
     let payload = match asset_key {
@@ -181,7 +207,7 @@ pub fn judge_file(
                 opened = plain;
                 opened.as_slice()
             }
-            Err(error) => return rejected(Row::D5, error.to_string()),
+            Err(error) => return rejected(IndexVerdict::DecryptFailed, error.to_string()),
         },
     };
     match StateFile::decode(payload) {
@@ -192,7 +218,7 @@ pub fn judge_file(
                 server.version(),
                 server.version().index_version()
             );
-            rejected(Row::D6, detail)
+            rejected(IndexVerdict::BadVersion, detail)
         }
         Ok(state) => FileVerdict::Decoded(Box::new(state)),
         Err(error) => rejected_by(&error, payload, server),
@@ -206,53 +232,53 @@ fn rejected_by(error: &StateError, payload: &[u8], server: Behaviour) -> FileVer
     let known = payload
         .get(1)
         .is_none_or(|version| *version <= server.version().index_version());
-    let (row, unbounded) = match error {
-        _ if !known => (Row::D6, false),
+    let (verdict, unbounded) = match error {
+        _ if !known => (IndexVerdict::BadVersion, false),
         // What cannot be decoded reads as zero up to the last number, where the server crashes.
         StateError::SubjectCount { count: None, .. }
         | StateError::SubjectOverrun { length: None, .. }
-        | StateError::BlockCount { count: None, .. } => (row_of(error), true),
+        | StateError::BlockCount { count: None, .. } => (verdict_of(error), true),
         StateError::BlockCount {
             count: Some(count), ..
-        } => (row_of(error), *count > UNBOUNDED_BLOCKS),
-        _ => (row_of(error), false),
+        } => (verdict_of(error), *count > UNBOUNDED_BLOCKS),
+        _ => (verdict_of(error), false),
     };
     FileVerdict::Rejected {
-        row,
+        verdict,
         detail: error.to_string(),
         would_panic: known && error.would_panic()
             || unbounded && !server.has(Feature::IndexCountsBounded),
     }
 }
 
-fn row_of(error: &StateError) -> Row {
-    match error.decision_row() {
-        "D6" => Row::D6,
-        "D6a" => Row::D6a,
-        "D7" => Row::D7,
-        "D8" => Row::D8,
-        "D8a" => Row::D8a,
-        "D9" => Row::D9,
-        "D10" => Row::D10,
-        _ => Row::D11,
+fn verdict_of(error: &StateError) -> IndexVerdict {
+    match error {
+        StateError::BadVersion { .. } => IndexVerdict::BadVersion,
+        StateError::SubjectCount { .. } => IndexVerdict::SubjectCount,
+        StateError::SubjectOverrun { .. } => IndexVerdict::SubjectOverrun,
+        StateError::SubjectInvalid { .. } => IndexVerdict::SubjectInvalid,
+        StateError::BlockCount { .. } => IndexVerdict::BlockCount,
+        StateError::BlockListTruncated { .. } => IndexVerdict::BlockListTruncated,
+        StateError::DeletedSetInvalid { .. } => IndexVerdict::DeletedSetInvalid,
+        StateError::TailMissing { .. } => IndexVerdict::TailMissing,
     }
 }
 
-impl Model<'_> {
-    /// Tries the fast path. Returns the row that decided; D18 means the state now stands as the index
-    /// has it. For any other row the caller starts over from the blocks.
+impl Simulation<'_> {
+    /// Tries the fast path. Returns the verdict that decided; D18 means the state now stands as the index
+    /// has it. For any other verdict the caller starts over from the blocks.
     ///
     /// # Errors
     ///
     /// [`Fault`] only where the server would crash on the file (H24).
-    pub fn recover_from_index(&mut self, verdict: FileVerdict) -> Result<Row, Fault> {
+    pub fn recover_from_index(&mut self, verdict: FileVerdict) -> Result<IndexVerdict, Fault> {
         let state = match verdict {
             FileVerdict::Rejected {
-                row,
+                verdict,
                 detail,
                 would_panic,
             } => {
-                self.give_index_up(row, detail.clone());
+                self.give_index_up(verdict, detail.clone());
                 if would_panic {
                     let detail = format!("the server crashes while it decodes index.db: {detail}");
                     self.event(Event::new(EventCode::OpenWouldCrash, detail).file("msgs/index.db"));
@@ -260,28 +286,28 @@ impl Model<'_> {
                         "index.db ends inside a number the server does not check".into(),
                     )));
                 }
-                return Ok(row);
+                return Ok(verdict);
             }
             FileVerdict::Decoded(state) => state,
         };
         let listed = self.install_index(&state);
-        let (row, detail) = self.hold_against_blocks(&state, listed)?;
-        if row == Row::D18 {
-            return Ok(row);
+        let (verdict, detail) = self.hold_against_blocks(&state, listed)?;
+        if verdict == IndexVerdict::Sound {
+            return Ok(verdict);
         }
-        if row != Row::D16 {
-            self.give_index_up(row, detail);
+        if verdict != IndexVerdict::BlockMissing {
+            self.give_index_up(verdict, detail);
         }
-        Ok(row)
+        Ok(verdict)
     }
 
-    fn give_index_up(&mut self, row: Row, detail: String) {
-        if let Some(code) = row.code() {
+    fn give_index_up(&mut self, verdict: IndexVerdict, detail: String) {
+        if let Some(code) = verdict.code() {
             self.event(Event::new(code, detail.clone()).file("msgs/index.db"));
         }
-        if row.deletes_file() {
+        if verdict.deletes_file() {
             self.action(ActionKind::RemoveIndex, "msgs/index.db", None, detail);
-            self.disk.removed_files.push("msgs/index.db".to_owned());
+            self.overlay.removed_files.push("msgs/index.db".to_owned());
         }
     }
 
@@ -298,23 +324,11 @@ impl Model<'_> {
                 continue;
             }
             let mut block = self.new_block(entry.number);
-            block.first = Edge {
-                seq: entry.first_sequence,
-                ts: entry.first_time_ns,
-            };
-            block.last = Edge {
-                seq: entry.last_sequence,
-                ts: entry.last_time_ns,
-            };
-            block.messages = messages;
-            block.bytes = entry.bytes;
-            block.ttl_count = entry.ttl_count;
-            block.schedule_count = entry.schedule_count;
-            block.deleted = entry.deleted.clone();
+            block.state = BlockState::of_entry(entry);
             track(&mut over, &block);
             self.add_block(block);
         }
-        self.totals = totals_of_state(state);
+        self.totals = Totals::of_file(state);
         over
     }
 
@@ -323,14 +337,14 @@ impl Model<'_> {
         &mut self,
         state: &StateFile,
         listed: Totals,
-    ) -> Result<(Row, String), Fault> {
+    ) -> Result<(IndexVerdict, String), Fault> {
         let Some(last) = self
             .blocks
             .last()
             .filter(|block| block.number == state.last_block)
         else {
             return Ok((
-                Row::D12,
+                IndexVerdict::LastBlockMismatch,
                 format!(
                     "it ends with block {}, which it does not list last",
                     state.last_block
@@ -339,14 +353,17 @@ impl Model<'_> {
         };
         let number = last.number;
         let last_at = self.blocks.len() - 1;
-        if self.disk.removes(number)
+        if self.overlay.removes(number)
             || matches!(
-                self.disk.files.exists(&self.disk.block_path(number)),
+                self.overlay.files.exists(&self.overlay.block_path(number)),
                 Ok(false)
             )
         {
             self.lose_block(last_at)?;
-            return Ok((Row::D13, format!("its last block, {number}, is not there")));
+            return Ok((
+                IndexVerdict::LastBlockMissing,
+                format!("its last block, {number}, is not there"),
+            ));
         }
         if let Some(verdict) = self.hold_against_last_record(last_at, number, state) {
             return Ok(verdict);
@@ -366,18 +383,18 @@ impl Model<'_> {
                 listed.bytes,
                 listed.last.seq
             );
-            return Ok((Row::D17, detail));
+            return Ok((IndexVerdict::TotalsMismatch, detail));
         }
-        Ok((Row::D18, String::new()))
+        Ok((IndexVerdict::Sound, String::new()))
     }
 
-    /// Row D14: the last record of the last block.
+    /// IndexVerdict D14: the last record of the last block.
     fn hold_against_last_record(
         &mut self,
         last_at: usize,
         number: u32,
         state: &StateFile,
-    ) -> Option<(Row, String)> {
+    ) -> Option<(IndexVerdict, String)> {
         match self.last_checksum(last_at) {
             Ok(found) if found == state.last_record_hash => None,
             Ok(found) => {
@@ -386,14 +403,17 @@ impl Model<'_> {
                     u64::from_be_bytes(found),
                     u64::from_be_bytes(state.last_record_hash)
                 );
-                Some((Row::D14, detail))
+                Some((IndexVerdict::StaleLastRecord, detail))
             }
-            Err(fault) => Some((Row::D14, fault.to_string())),
+            Err(fault) => Some((IndexVerdict::StaleLastRecord, fault.to_string())),
         }
     }
 
     /// Rows D15 and D16: what the directory has beyond the list, and what it lacks of it.
-    fn hold_against_listing(&mut self, last_block: u32) -> Result<Option<(Row, String)>, Fault> {
+    fn hold_against_listing(
+        &mut self,
+        last_block: u32,
+    ) -> Result<Option<(IndexVerdict, String)>, Fault> {
         let mut on_disk = match self.listed_numbers() {
             Ok(numbers) => numbers,
             Err(detail) => {
@@ -405,14 +425,12 @@ impl Model<'_> {
         let beyond = on_disk.partition_point(|found| *found <= last_block);
         if let Some(extra) = on_disk.get(beyond) {
             let detail = format!("block {extra} lies behind its last block, {last_block}");
-            return Ok(Some((Row::D15, detail)));
+            return Ok(Some((IndexVerdict::StaleExtraBlocks, detail)));
         }
         let mut missing = false;
         let noticed = self.rules.server.has(Feature::MissingBlocksNoticed);
         for at in 0..self.blocks.len() {
-            let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-                continue;
-            };
+            let number = self.blocks[at].number;
             if noticed && on_disk.binary_search(&number).is_err() {
                 missing = true;
                 self.lose_block(at)?;
@@ -424,7 +442,7 @@ impl Model<'_> {
         if !missing {
             self.note_unlisted(&on_disk);
         }
-        Ok(missing.then(|| (Row::D16, String::new())))
+        Ok(missing.then(|| (IndexVerdict::BlockMissing, String::new())))
     }
 
     /// Blocks that lie on disk and that a trusted index does not list are seen by nobody (H16).
@@ -456,33 +474,30 @@ impl Model<'_> {
     }
 
     fn report_lost(&mut self, at: usize, lost: &Lost) {
-        let number = self.blocks.get(at).map_or(0, |block| block.number);
+        let number = self.blocks[at].number;
         let detail = format!("{} messages, {} bytes", lost.seqs.len(), lost.bytes);
         self.block_event(EventCode::LostData, number, None, detail);
     }
 
     /// The last 8 decrypted bytes of a block's file.
     fn last_checksum(&mut self, at: usize) -> Result<[u8; 8], Fault> {
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-            return Err(Fault::general(Cause::Missing));
-        };
-        let path = self.disk.block_path(number);
+        let number = self.blocks[at].number;
+        let path = self.overlay.block_path(number);
         let failed = |fault: FileFault| Fault::block(number, Cause::Io(fault.to_string()));
-        let (length, tail) = self.disk.files.read_tail::<8>(&path).map_err(failed)?;
-        if let Some(block) = self.blocks.get_mut(at) {
-            block.raw_bytes = length;
-        }
+        let (length, tail) = self.overlay.files.read_tail::<8>(&path).map_err(failed)?;
+        let block = &mut self.blocks[at];
+        block.raw_bytes = length;
         let Some(tail) = tail else { return Ok([0; 8]) };
-        if self.disk.keys.current.is_none() {
+        if self.overlay.keys.current.is_none() {
             return Ok(tail);
         }
         self.load_key(at)?;
-        self.disk
+        self.overlay
             .content(number)
             .map(|content| content.tail)
             .or_else(|cause| match cause {
                 Cause::Content(_) => self
-                    .disk
+                    .overlay
                     .decrypted_tail(number)
                     .map_err(|cause| Fault::block(number, cause)),
                 cause => Err(Fault::block(number, cause)),
@@ -492,15 +507,15 @@ impl Model<'_> {
     /// Block numbers of the directory listing, as the server reads names.
     pub fn listed_numbers(&self) -> Result<Vec<u32>, String> {
         let entries = self
-            .disk
+            .overlay
             .files
-            .list(self.disk.msgs)
+            .list(self.overlay.msgs)
             .map_err(|fault| fault.to_string())?;
         Ok(entries
             .iter()
             .map(|entry| entry.name.as_encoded_bytes())
             .filter(|name| {
-                !names::block_number(name).is_some_and(|number| self.disk.removes(number))
+                !names::block_number(name).is_some_and(|number| self.overlay.removes(number))
             })
             .filter_map(names::lax_block_number_unsigned)
             .collect())
@@ -508,13 +523,15 @@ impl Model<'_> {
 }
 
 /// Adds a block to totals the way the index check does: times are left out of it.
-fn track(totals: &mut Totals, block: &Block) {
-    if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0) {
+fn track(totals: &mut Totals, block: &SimBlock) {
+    if totals.first.seq == 0
+        || (block.first.seq < totals.first.seq && block.first.timestamp_ns != 0)
+    {
         totals.first.seq = block.first.seq;
     }
     totals.last.seq = totals.last.seq.max(block.last.seq);
-    totals.messages = totals.messages.wrapping_add(block.messages);
-    totals.bytes = totals.bytes.wrapping_add(block.bytes);
+    totals.messages = totals.messages.wrapping_add(block.message_count);
+    totals.bytes = totals.bytes.wrapping_add(block.live_bytes);
 }
 
 /// Whether the totals of an index and of its blocks agree; the first sequence counts only where the
@@ -526,24 +543,8 @@ pub fn totals_agree(stream: &Totals, blocks: &Totals) -> bool {
         && (blocks.first.seq <= 1 || stream.first.seq == blocks.first.seq)
 }
 
-/// The totals an index states.
-pub fn totals_of_state(state: &StateFile) -> Totals {
-    Totals {
-        messages: state.messages,
-        bytes: state.bytes,
-        first: Edge {
-            seq: state.first_sequence,
-            ts: state.first_time_ns,
-        },
-        last: Edge {
-            seq: state.last_sequence,
-            ts: state.last_time_ns,
-        },
-    }
-}
-
 /// Totals over all blocks, for the same comparison when the index is written.
-pub fn totals_over(blocks: &[Block]) -> Totals {
+pub fn totals_over(blocks: &[SimBlock]) -> Totals {
     let mut totals = Totals::default();
     for block in blocks {
         track(&mut totals, block);
@@ -589,35 +590,57 @@ mod tests {
         payload
     }
 
-    fn row_of_file(file: Result<&[u8], &FileFault>) -> Row {
+    fn verdict_of_file(file: Result<&[u8], &FileFault>) -> IndexVerdict {
         match judge_file(file, &key(), None, Behaviour::default()) {
-            FileVerdict::Decoded(_) => Row::D18,
-            FileVerdict::Rejected { row, .. } => row,
+            FileVerdict::Decoded(_) => IndexVerdict::Sound,
+            FileVerdict::Rejected { verdict, .. } => verdict,
         }
     }
 
     #[test]
     fn every_row_has_one_place_and_its_own_event() {
-        let mut sorted = Row::ALL;
+        let mut sorted = IndexVerdict::ALL;
         sorted.sort();
         assert_eq!(
             sorted,
-            Row::ALL,
+            IndexVerdict::ALL,
             "rows are listed in the order they are checked"
         );
-        let codes: HashSet<_> = Row::ALL.iter().filter_map(|row| row.code()).collect();
+        let codes: HashSet<_> = IndexVerdict::ALL
+            .iter()
+            .filter_map(|verdict| verdict.code())
+            .collect();
         assert_eq!(
             codes.len(),
-            Row::ALL.len() - 1,
+            IndexVerdict::ALL.len() - 1,
             "only a sound index leaves no event"
         );
-        for row in Row::ALL {
+        for verdict in IndexVerdict::ALL {
             // A file is deleted only where its content is at fault, and remembered only once decoded.
-            if matches!(row, Row::D13 | Row::D14 | Row::D15 | Row::D16) {
-                assert!(row.remembers() && !row.deletes_file(), "{row:?}");
+            if matches!(
+                verdict,
+                IndexVerdict::LastBlockMissing
+                    | IndexVerdict::StaleLastRecord
+                    | IndexVerdict::StaleExtraBlocks
+                    | IndexVerdict::BlockMissing
+            ) {
+                assert!(
+                    verdict.remembers() && !verdict.deletes_file(),
+                    "{verdict:?}"
+                );
             }
-            if matches!(row, Row::D3 | Row::D4 | Row::D6 | Row::D9 | Row::D11) {
-                assert!(!row.remembers() && row.deletes_file(), "{row:?}");
+            if matches!(
+                verdict,
+                IndexVerdict::TooShort
+                    | IndexVerdict::HashMismatch
+                    | IndexVerdict::BadVersion
+                    | IndexVerdict::BlockListTruncated
+                    | IndexVerdict::TailMissing
+            ) {
+                assert!(
+                    !verdict.remembers() && verdict.deletes_file(),
+                    "{verdict:?}"
+                );
             }
         }
     }
@@ -625,48 +648,75 @@ mod tests {
     #[test]
     fn the_file_alone_meets_exactly_the_row_meant_for_it() {
         let sound = sound();
-        assert_eq!(row_of_file(Ok(&sealed(&sound))), Row::D18);
-        assert_eq!(row_of_file(Err(&FileFault::Missing)), Row::D1);
-        assert_eq!(row_of_file(Err(&FileFault::Failed("no".into()))), Row::D2);
-        assert_eq!(row_of_file(Ok(&[0; 31])), Row::D3);
+        assert_eq!(verdict_of_file(Ok(&sealed(&sound))), IndexVerdict::Sound);
+        assert_eq!(
+            verdict_of_file(Err(&FileFault::Missing)),
+            IndexVerdict::Absent
+        );
+        assert_eq!(
+            verdict_of_file(Err(&FileFault::Failed("no".into()))),
+            IndexVerdict::Unreadable
+        );
+        assert_eq!(verdict_of_file(Ok(&[0; 31])), IndexVerdict::TooShort);
         let mut flipped = sealed(&sound);
         flipped[9] ^= 1;
-        assert_eq!(row_of_file(Ok(&flipped)), Row::D4);
+        assert_eq!(verdict_of_file(Ok(&flipped)), IndexVerdict::HashMismatch);
         let mut version = sound.clone();
         version[1] = 5;
-        assert_eq!(row_of_file(Ok(&sealed(&version))), Row::D6);
+        assert_eq!(
+            verdict_of_file(Ok(&sealed(&version))),
+            IndexVerdict::BadVersion
+        );
         let mut subjects = sound.clone();
         subjects[8] = 120;
-        assert_eq!(row_of_file(Ok(&sealed(&subjects))), Row::D6a);
+        assert_eq!(
+            verdict_of_file(Ok(&sealed(&subjects))),
+            IndexVerdict::SubjectCount
+        );
         let mut subject_length = sound.clone();
         subject_length[8] = 1;
         subject_length[9] = 120;
-        assert_eq!(row_of_file(Ok(&sealed(&subject_length))), Row::D7);
+        assert_eq!(
+            verdict_of_file(Ok(&sealed(&subject_length))),
+            IndexVerdict::SubjectOverrun
+        );
         let mut subject = sound.clone();
         subject[8] = 1;
         subject[9] = 1;
         subject[10] = b' ';
-        assert_eq!(row_of_file(Ok(&sealed(&subject))), Row::D8);
+        assert_eq!(
+            verdict_of_file(Ok(&sealed(&subject))),
+            IndexVerdict::SubjectInvalid
+        );
         let mut blocks = sound.clone();
         blocks[9] = 120;
-        assert_eq!(row_of_file(Ok(&sealed(&blocks))), Row::D8a);
+        assert_eq!(
+            verdict_of_file(Ok(&sealed(&blocks))),
+            IndexVerdict::BlockCount
+        );
         let mut cut_list = sound.clone();
         cut_list[9] = 30;
-        assert_eq!(row_of_file(Ok(&sealed(&cut_list))), Row::D9);
+        assert_eq!(
+            verdict_of_file(Ok(&sealed(&cut_list))),
+            IndexVerdict::BlockListTruncated
+        );
         let seed = Seed::new([7; 32]);
         let asset_key = Some((&seed, Cipher::Aes));
         let unopened = judge_file(Ok(&sealed(&sound)), &key(), asset_key, Behaviour::default());
         assert!(matches!(
             unopened,
-            FileVerdict::Rejected { row: Row::D5, .. }
+            FileVerdict::Rejected {
+                verdict: IndexVerdict::DecryptFailed,
+                ..
+            }
         ));
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_meet_one_row_of_the_file(payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120)) {
-            let row = row_of_file(Ok(&sealed(&payload)));
-            proptest::prop_assert!(row <= Row::D11 || row == Row::D18);
+            let verdict = verdict_of_file(Ok(&sealed(&payload)));
+            proptest::prop_assert!(verdict <= IndexVerdict::TailMissing || verdict == IndexVerdict::Sound);
         }
     }
 }

@@ -1,19 +1,20 @@
 //! From scanned blocks to a stream: the merge, in block order.
 
 use super::fault::{Cause, Fault};
-use super::model::{Block, BlockKey, Edge, Model, SoundBlock, Totals, block_path, key_path};
 use super::scan::{Scanned, ScannedBlock, ScannedBlocks};
 use super::server::Feature;
-use super::subjects::SubjectTotals;
+use super::simulate::{BlockKey, SimBlock, Simulation, SoundBlock, block_path, key_path};
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names;
 use crate::format::record::RecordFault;
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::Lost;
+use crate::state::subjects::SubjectTotals;
+use crate::state::{BlockState, SeqTime, Totals};
 use crate::stream::files::FileFault;
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Block numbers to recover, as the server reads the directory: ascending, and a number twice
     /// where two names spell it.
     ///
@@ -21,7 +22,7 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the directory cannot be listed, or a name stands for no block at all.
     pub fn block_numbers(&mut self) -> Result<Vec<u32>, Fault> {
-        let entries = match self.disk.files.list(self.disk.msgs) {
+        let entries = match self.overlay.files.list(self.overlay.msgs) {
             Ok(entries) => entries,
             // The server makes the directory before it looks into it.
             Err(FileFault::Missing) => Vec::new(),
@@ -33,7 +34,7 @@ impl Model<'_> {
             let Some(number) = names::lax_block_number(name) else {
                 continue;
             };
-            if names::block_number(name).is_some_and(|number| self.disk.removes(number)) {
+            if names::block_number(name).is_some_and(|number| self.overlay.removes(number)) {
                 continue;
             }
             if names::block_number(name).map(i64::from) != Some(number) {
@@ -92,7 +93,7 @@ impl Model<'_> {
 
     /// Makes a block of what its scan found.
     fn take_block(&mut self, number: u32, found: ScannedBlock) -> Result<usize, Fault> {
-        if !self.disk.block(number).exists() {
+        if !self.overlay.block(number).exists() {
             // A second name for a block that its first name already did away with.
             return Err(Fault::block(number, Cause::Missing));
         }
@@ -121,15 +122,16 @@ impl Model<'_> {
                 return self.take_legacy(block, legacy.state);
             }
             // An empty file whose index knew of messages: they are lost, their place is kept.
-            emptied = (content_length == 0 && legacy.state.messages > 0).then_some(legacy.state);
+            emptied =
+                (content_length == 0 && legacy.state.message_count > 0).then_some(legacy.state);
         }
         if let Some(state) = emptied {
             let (id, untracked) = (block.id, block.untracked);
-            self.add_block(Block {
+            self.add_block(SimBlock {
                 id,
                 untracked,
-                number,
-                ..state
+                state: BlockState { number, ..state },
+                ..SimBlock::default()
             });
             let at = self.blocks.len() - 1;
             if let Some(lost) = self.rebuild(at)? {
@@ -167,7 +169,7 @@ impl Model<'_> {
     /// What a scan says of a block's file and key.
     fn take_file(&mut self, number: u32, found: &ScannedBlock) {
         self.count_key(&found.key);
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.key = Some(found.key.clone());
         file.encrypt_anew = found.encrypt_anew;
         file.content_length = found.content_length;
@@ -178,14 +180,14 @@ impl Model<'_> {
     }
 
     /// A block its legacy index stands for.
-    fn take_legacy(&mut self, fresh: Block, state: Block) -> Result<usize, Fault> {
-        self.add_block(Block {
-            id: fresh.id,
-            number: fresh.number,
-            untracked: fresh.untracked,
-            key_is_fresh: fresh.key_is_fresh,
-            compressed: fresh.compressed,
-            ..state
+    fn take_legacy(&mut self, fresh: SimBlock, state: BlockState) -> Result<usize, Fault> {
+        self.add_block(SimBlock {
+            state: BlockState {
+                number: fresh.number,
+                compressed: fresh.compressed,
+                ..state
+            },
+            ..fresh
         });
         let at = self.blocks.len() - 1;
         self.populate_subjects(at)?;
@@ -220,18 +222,16 @@ impl Model<'_> {
         compressed: bool,
         end: u64,
     ) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get_mut(at) else {
-            return Ok(());
-        };
-        if block.messages == 0 || block.untracked {
-            if block.untracked || block.messages == 0 {
+        let block = &mut self.blocks[at];
+        if block.message_count == 0 || block.untracked {
+            if block.untracked || block.message_count == 0 {
                 block.ttl_count = 0;
                 block.schedule_count = 0;
             }
             return Ok(());
         }
         let number = block.number;
-        let cut = self.disk.block(number).set_length.is_some();
+        let cut = self.overlay.block(number).set_length.is_some();
         if misaligned || (cut && compressed) {
             let populated = self.populate_subjects(at);
             if populated.is_err() && !self.rules.server.has(Feature::BlockFaultFailsOpen) {
@@ -241,7 +241,7 @@ impl Model<'_> {
             }
             return populated;
         }
-        block_raw(self.blocks.get_mut(at), if cut { end } else { file_length });
+        self.blocks[at].raw_bytes = if cut { end } else { file_length };
         Ok(())
     }
 
@@ -250,16 +250,14 @@ impl Model<'_> {
         if self
             .blocks
             .get(at)
-            .is_none_or(|block| block.messages == 0 || block.untracked)
+            .is_none_or(|block| block.message_count == 0 || block.untracked)
         {
             return Ok(());
         }
         let Some((loaded, counts)) = self.block_subjects(at)? else {
             return Ok(());
         };
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-            return Ok(());
-        };
+        let number = self.blocks[at].number;
         counts.for_each(&loaded.content, |subject, total| {
             self.subjects.add(
                 subject,
@@ -320,7 +318,7 @@ impl Model<'_> {
                 None,
                 legacy.detail.clone(),
             );
-            self.disk.removed_files.push(file);
+            self.overlay.removed_files.push(file);
         }
     }
 
@@ -348,7 +346,7 @@ impl Model<'_> {
         match cause {
             Cause::Missing => false,
             // A file that opens and cannot be read: a directory.
-            Cause::Io(_) if !self.disk.files.is_dir(&self.disk.block_path(number)) => false,
+            Cause::Io(_) if !self.overlay.files.is_dir(&self.overlay.block_path(number)) => false,
             Cause::Io(_) => !server.has(Feature::BlockFaultFailsOpen),
             // An empty block is no obstacle there to being encrypted; then it goes like any without a message.
             _ if !server.has(Feature::Tombstones) => matches!(cause, Cause::Misaligned),
@@ -386,7 +384,7 @@ impl Model<'_> {
 
     /// A block whose key file is unusable goes, with everything in it; with older servers any that does not decode.
     fn drop_unread_block(&mut self, number: u32, cause: &Cause) {
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.removed = true;
         self.lossy = true;
         let detail =
@@ -397,9 +395,7 @@ impl Model<'_> {
 
     /// Adds the block at `at` to the totals, or drops it where nothing in it sets a sequence.
     fn merge_block(&mut self, at: usize) {
-        let Some(block) = self.blocks.get(at) else {
-            return;
-        };
+        let block = &self.blocks[at];
         if block.first.seq == 0 {
             let number = block.number;
             let (why, had_bytes) = ("no record in it sets a sequence", block.raw_bytes > 0);
@@ -416,38 +412,36 @@ impl Model<'_> {
             return;
         }
         self.note_order(at);
-        let Some(block) = self.blocks.get_mut(at) else {
-            return;
-        };
+        let block = &mut self.blocks[at];
         let totals = &mut self.totals;
         let server = self.rules.server;
         if totals.messages == 0 && server.has(Feature::ResetWhileEmpty) {
-            totals.first = Edge::default();
-            totals.last = Edge::default();
+            totals.first = SeqTime::default();
+            totals.last = SeqTime::default();
         }
-        if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0) {
+        if totals.first.seq == 0
+            || (block.first.seq < totals.first.seq && block.first.timestamp_ns != 0)
+        {
             totals.first = block.first;
         }
         if block.last.seq >= totals.last.seq {
             totals.last = block.last;
         }
-        totals.messages = totals.messages.wrapping_add(block.messages);
-        totals.bytes = totals.bytes.wrapping_add(block.bytes);
-        if block.messages == 0 && server.has(Feature::EmptyBlocksAligned) {
-            block.first = Edge {
+        totals.messages = totals.messages.wrapping_add(block.message_count);
+        totals.bytes = totals.bytes.wrapping_add(block.live_bytes);
+        if block.message_count == 0 && server.has(Feature::EmptyBlocksAligned) {
+            block.first = SeqTime {
                 seq: totals.last.seq.wrapping_add(1),
-                ts: 0,
+                timestamp_ns: 0,
             };
-            block.last = super::model::on_disk(totals.last);
+            block.last = super::simulate::on_disk(totals.last);
         }
     }
 
     fn note_order(&mut self, at: usize) {
-        let Some(block) = self.blocks.get(at) else {
-            return;
-        };
+        let block = &self.blocks[at];
         let last = self.totals.last.seq;
-        if self.totals.messages == 0 || block.messages == 0 || block.first.seq > last {
+        if self.totals.messages == 0 || block.message_count == 0 || block.first.seq > last {
             return;
         }
         let (code, number) = if block.last.seq < self.totals.first.seq {
@@ -474,7 +468,7 @@ impl Model<'_> {
                 if self
                     .blocks
                     .get(at)
-                    .is_some_and(|block| block.messages == 0 && block.raw_bytes == 0)
+                    .is_some_and(|block| block.message_count == 0 && block.raw_bytes == 0)
                 {
                     self.force_remove_block(at, "it is empty, and data was lost");
                 }
@@ -486,7 +480,7 @@ impl Model<'_> {
 
     /// Key files without a block go.
     fn sweep_orphan_keys(&mut self) {
-        let Ok(entries) = self.disk.files.list(self.disk.msgs) else {
+        let Ok(entries) = self.overlay.files.list(self.overlay.msgs) else {
             return;
         };
         for entry in entries {
@@ -508,8 +502,8 @@ impl Model<'_> {
                 None,
                 "no block uses it",
             );
-            if !self.disk.removed_files.contains(&file) {
-                self.disk.removed_files.push(file);
+            if !self.overlay.removed_files.contains(&file) {
+                self.overlay.removed_files.push(file);
             }
         }
     }
@@ -535,20 +529,14 @@ impl Model<'_> {
         self.event(Event::new(EventCode::PriorLastSeqRestored, detail).seq(prior.last.seq));
         self.roll();
         let at = self.blocks.len() - 1;
-        self.append_tombstone(at, super::model::on_disk(prior.last))?;
+        self.append_tombstone(at, super::simulate::on_disk(prior.last))?;
         self.totals.last = prior.last;
         if self.totals.messages == 0 {
-            self.totals.first = Edge {
+            self.totals.first = SeqTime {
                 seq: prior.last.seq.wrapping_add(1),
-                ts: 0,
+                timestamp_ns: 0,
             };
         }
         Ok(())
-    }
-}
-
-fn block_raw(block: Option<&mut Block>, raw_bytes: u64) {
-    if let Some(block) = block {
-        block.raw_bytes = raw_bytes;
     }
 }

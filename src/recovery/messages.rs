@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::engine::{self, Refused};
-use super::session::setup_of;
+use super::judge::setup_of;
+use super::open::{self, Refused};
 use super::streams::StreamRefused;
 use super::verify::{Verifier, View};
 use crate::env::ReadFiles;
@@ -74,15 +74,15 @@ pub fn messages(
     let mut setup = found.store(options);
     setup.quick = true;
     setup.digest = false;
-    let opened = engine::open(files, setup, watch).map_err(|refused| {
+    let opened = open::open(files, setup, watch).map_err(|refused| {
         let Refused { refusal, fault, .. } = *refused;
         (refusal, fault.to_string())
     })?;
-    let verifier = Verifier::new(&opened.model);
+    let verifier = Verifier::new(&opened.sim);
     let (mut next, to) = (*range.start(), *range.end());
     let mut wanted = Vec::new();
-    for block in &opened.model.blocks {
-        if block.last.seq < next || block.first.seq > to || block.messages == 0 {
+    for block in &opened.sim.blocks {
+        if block.last.seq < next || block.first.seq > to || block.message_count == 0 {
             continue;
         }
         wanted.push((block, next));

@@ -9,8 +9,8 @@
 //! Nothing else is touched: where a block, a key or the metadata would have to change, nothing is written at all.
 
 use super::apply;
+use super::judge::{JudgeOptions, Judgement, blank_report, judge_as};
 use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
-use super::session::{Examined, How, blank_report, judge};
 use crate::env::{Entropy, FileSystem};
 use crate::living::{Idle, Pulse};
 use crate::report::ServerVersion;
@@ -52,18 +52,18 @@ pub fn rebuild_index(
             return refused(blank_report(stream), Refusal::Io, event);
         }
     };
-    let how = How {
+    let how = JudgeOptions {
         wants_changes: true,
         rebuild: true,
-        ..How::default()
+        ..JudgeOptions::default()
     };
     let before = Pulse::take(fs, &stream.dir);
-    let Examined {
+    let Judgement {
         mut report,
-        changes,
+        plan,
         setup,
         ..
-    } = judge(fs, stream, &options, watch, how);
+    } = judge_as(fs, stream, &options, watch, how);
     if let Some(event) = note_interrupted(&interrupted) {
         report.events.insert(0, event);
     }
@@ -78,7 +78,8 @@ pub fn rebuild_index(
     report
         .actions
         .retain(|action| is_side_file(&action.file) || !is_left_alone(&action.file));
-    let (side_files, others): (Vec<_>, Vec<_>) = changes
+    let (side_files, others): (Vec<_>, Vec<_>) = plan
+        .changes
         .into_iter()
         .filter(|change| !matches!(change, Change::RemoveFile { path } if is_left_alone(path)))
         .partition(|change| side_file_of(change).is_some());

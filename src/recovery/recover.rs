@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::apply::{self, ApplyKeys, Interrupted};
-use super::model::StreamKeys;
-use super::session::{Examined, How, judge};
+use super::hand_over::{Applied, Unapplied};
+use super::judge::{JudgeOptions, Judgement, blank_report, judge_as};
+use super::simulate::StreamKeys;
 use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
@@ -62,6 +63,59 @@ pub fn recover(
 /// keeps that from happening, and goes into the report.
 pub(crate) type Ask<'a> = &'a mut dyn FnMut(&mut StreamReport, &SeqSet) -> Option<Event>;
 
+/// A recovery of one stream: on what, and within which bounds.
+struct Run<'a> {
+    fs: &'a dyn FileSystem,
+    idle: &'a Idle,
+    stream: &'a StreamDir,
+    options: &'a Options,
+    keep_undo: bool,
+    entropy: &'a dyn Entropy,
+    watch: &'a Watch<'a>,
+}
+
+/// How a recovery came out.
+pub(super) struct Recovered {
+    pub report: StreamReport,
+    /// What the stream is by now, with the right to it.
+    pub state: Option<(Unapplied, Applied, LockGuard)>,
+}
+
+/// As [`recover`], with what the stream is afterwards.
+pub(super) fn recover_for(
+    fs: &dyn FileSystem,
+    idle: &Idle,
+    stream: &StreamDir,
+    options: &Options,
+    recover: &RecoverOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> Recovered {
+    let run = Run {
+        fs,
+        idle,
+        stream,
+        options,
+        keep_undo: recover.undo,
+        entropy,
+        watch,
+    };
+    run.recover(WalkedBlocks::default(), &mut asks_for_losses(recover))
+}
+
+/// Wants [`RecoverOptions::accept_loss`] where messages would be lost.
+fn asks_for_losses(
+    recover: &RecoverOptions,
+) -> impl FnMut(&mut StreamReport, &SeqSet) -> Option<Event> {
+    let accepts = recover.accept_loss;
+    move |report, _| {
+        let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
+                      --accept-loss goes on regardless";
+        let asks = report.loses_messages && !accepts;
+        asks.then(|| Event::new(EventCode::LossNeedsConsent, detail))
+    }
+}
+
 /// As [`recover`], without reading again the blocks in `walked`, where the state is rebuilt from the blocks.
 #[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(crate) fn recover_walked(
@@ -74,26 +128,19 @@ pub(crate) fn recover_walked(
     watch: &Watch<'_>,
     walked: WalkedBlocks,
 ) -> StreamReport {
-    let mut ask = |report: &mut StreamReport, _: &SeqSet| {
-        let detail = "messages would be lost: nothing was changed. `jetsam salvage` copies everything that verifies; \
-                      --accept-loss goes on regardless";
-        let asks = report.loses_messages && !recover.accept_loss;
-        asks.then(|| Event::new(EventCode::LossNeedsConsent, detail))
-    };
-    recover_asking(
+    let run = Run {
         fs,
         idle,
         stream,
         options,
-        recover.undo,
+        keep_undo: recover.undo,
         entropy,
         watch,
-        walked,
-        &mut ask,
-    )
+    };
+    run.recover(walked, &mut asks_for_losses(recover)).report
 }
 
-/// The same, where somebody else decides whether to go on.
+/// As [`recover_walked`], where somebody else decides whether to go on.
 #[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
 pub(crate) fn recover_asking(
     fs: &dyn FileSystem,
@@ -106,71 +153,116 @@ pub(crate) fn recover_asking(
     walked: WalkedBlocks,
     ask: Ask<'_>,
 ) -> StreamReport {
-    let blank = || judge_nothing(stream);
-    let _lock = match own(fs, idle, stream) {
-        Ok(lock) => lock,
-        Err((refusal, event)) => return refused(blank(), refusal, event),
-    };
-    let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
-        Ok(interrupted) => interrupted,
-        Err(error) => {
-            let event = Event::new(EventCode::IoError, error.to_string());
-            return refused(blank(), Refusal::Io, event);
-        }
-    };
-    let how = How {
-        wants_changes: true,
-        wants_readable: true,
-        walked,
-        ..How::default()
-    };
-    let before = Pulse::take(fs, &stream.dir);
-    let Examined {
-        mut report,
-        changes,
-        setup,
-        readable,
-        ..
-    } = judge(fs, stream, options, watch, how);
-    if let Some(event) = note_interrupted(&interrupted) {
-        report.events.insert(0, event);
-    }
-    note_unseen(&mut report, idle);
-    // What was judged while it changed is no judgement, not even a refusal.
-    if let Err((refusal, event)) = still(fs, stream, before) {
-        return refused(report, refusal, event);
-    }
-    let Some(setup) = setup.filter(|_| report.refusal.is_none()) else {
-        return report;
-    };
-    // Asking reads the blocks once more.
-    let before = Pulse::take(fs, &stream.dir);
-    if let Some(event) = ask(&mut report, &readable) {
-        report.events.push(event);
-        return report;
-    }
-    if let Err((refusal, event)) = still(fs, stream, before) {
-        return refused(report, refusal, event);
-    }
-    if changes.is_empty() {
-        return report;
-    }
-    (watch.progress)(Progress {
-        phase: Phase::Apply,
-        done: 0,
-        total: changes.len() as u64,
-    });
-    match perform(
+    let run = Run {
         fs,
+        idle,
         stream,
-        &setup.keys(options),
-        setup.asset_key.clone(),
-        &changes,
+        options,
         keep_undo,
         entropy,
-    ) {
-        Ok(()) => report,
-        Err(event) => refused(report, Refusal::Io, event),
+        watch,
+    };
+    run.recover(walked, ask).report
+}
+
+impl Run<'_> {
+    fn recover(&self, walked: WalkedBlocks, ask: Ask<'_>) -> Recovered {
+        let Run {
+            fs, idle, stream, ..
+        } = *self;
+        let lock = match own(fs, idle, stream) {
+            Ok(lock) => lock,
+            Err((refusal, event)) => {
+                return Recovered::without(refused(blank_report(stream), refusal, event));
+            }
+        };
+        let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
+            Ok(interrupted) => interrupted,
+            Err(error) => {
+                let event = Event::new(EventCode::IoError, error.to_string());
+                return Recovered::without(refused(blank_report(stream), Refusal::Io, event));
+            }
+        };
+        let mut judged = match self.judge(walked, &interrupted) {
+            Ok(judged) => judged,
+            Err(report) => return Recovered::without(*report),
+        };
+        // Asking reads the blocks once more.
+        let before = Pulse::take(fs, &stream.dir);
+        if let Some(event) = ask(&mut judged.report, &judged.readable) {
+            judged.report.events.push(event);
+            return Recovered::without(judged.report);
+        }
+        if let Err((refusal, event)) = still(fs, stream, before) {
+            return Recovered::without(refused(judged.report, refusal, event));
+        }
+        match self.apply(&judged) {
+            Ok(applied) => Recovered {
+                report: judged.report,
+                state: judged.state.map(|state| (state, applied, lock)),
+            },
+            Err(event) => Recovered::without(refused(judged.report, Refusal::Io, event)),
+        }
+    }
+
+    /// The judgement of a stream that opens and held still meanwhile.
+    fn judge(
+        &self,
+        walked: WalkedBlocks,
+        interrupted: &Interrupted,
+    ) -> Result<Judgement, Box<StreamReport>> {
+        let how = JudgeOptions {
+            wants_changes: true,
+            wants_readable: true,
+            walked,
+            ..JudgeOptions::default()
+        };
+        let before = Pulse::take(self.fs, &self.stream.dir);
+        let mut judged = judge_as(self.fs, self.stream, self.options, self.watch, how);
+        if let Some(event) = note_interrupted(interrupted) {
+            judged.report.events.insert(0, event);
+        }
+        note_unseen(&mut judged.report, self.idle);
+        // What was judged while it changed is no judgement, not even a refusal.
+        if let Err((refusal, event)) = still(self.fs, self.stream, before) {
+            return Err(Box::new(refused(judged.report, refusal, event)));
+        }
+        match judged.report.refusal {
+            None => Ok(judged),
+            Some(_) => Err(Box::new(judged.report)),
+        }
+    }
+
+    fn apply(&self, judged: &Judgement) -> Result<Applied, Event> {
+        let changes = judged.plan.changes();
+        if let Some(setup) = &judged.setup
+            && !changes.is_empty()
+        {
+            (self.watch.progress)(Progress {
+                phase: Phase::Apply,
+                done: 0,
+                total: changes.len() as u64,
+            });
+            perform(
+                self.fs,
+                self.stream,
+                &setup.keys(self.options),
+                setup.asset_key.clone(),
+                changes,
+                self.keep_undo,
+                self.entropy,
+            )?;
+        }
+        Ok(Applied { _private: () })
+    }
+}
+
+impl Recovered {
+    fn without(report: StreamReport) -> Self {
+        Recovered {
+            report,
+            state: None,
+        }
     }
 }
 
@@ -211,10 +303,6 @@ pub(super) fn perform(
         event.file = (!error.path.is_empty()).then(|| error.path.clone());
         event
     })
-}
-
-fn judge_nothing(stream: &StreamDir) -> StreamReport {
-    super::session::blank_report(stream)
 }
 
 pub(super) fn refused(mut report: StreamReport, refusal: Refusal, event: Event) -> StreamReport {

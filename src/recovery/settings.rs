@@ -1,8 +1,8 @@
 //! From a stream's settings to the rules recovery goes by.
 
-use super::engine::StoreSetup;
-use super::model::{Rules, StreamKeys};
+use super::open::StoreSetup;
 use super::server::{Behaviour, Feature};
+use super::simulate::{Rules, StreamKeys};
 use super::streams::StreamSetup;
 use super::timers::{ConfiguredSource, TimerRules};
 use super::walked::WalkedBlocks;

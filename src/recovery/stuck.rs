@@ -4,7 +4,7 @@
 //! later steps over; a block that does not decompress it does not: the look-up of the next message fails, the consumer's
 //! position stays, and the next request fails in the same place.
 
-use super::model::Model;
+use super::simulate::Simulation;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::ConsumerReport;
 
@@ -15,9 +15,9 @@ pub(super) struct Stop {
 }
 
 /// The blocks of an opened stream that no consumer gets past.
-pub(super) fn stops(model: &Model<'_>) -> Vec<Stop> {
+pub(super) fn stops(sim: &Simulation<'_>) -> Vec<Stop> {
     let failed = |event: &&Event| event.code == EventCode::BlockDecompressFailed;
-    let mut files: Vec<&str> = model
+    let mut files: Vec<&str> = sim
         .events
         .iter()
         .filter(failed)
@@ -29,7 +29,7 @@ pub(super) fn stops(model: &Model<'_>) -> Vec<Stop> {
         let found = files.binary_search(&file.as_str()).is_ok();
         found.then_some(Stop { file, last_seq })
     };
-    let counting = model.blocks.iter().filter(|block| block.messages > 0);
+    let counting = sim.blocks.iter().filter(|block| block.message_count > 0);
     counting
         .filter_map(|block| stop(block.number, block.last.seq))
         .collect()

@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use super::fault::Cause;
-use super::model::BlockKey;
 use super::scan::{ScanFault, ScanRules, ScannedBlock};
-use super::subjects::{BlockSubjects, SubjectTable};
+use super::simulate::BlockKey;
 use crate::block::slots::timer_headers;
 use crate::block::walk::{Known, Sink, Walked, walk_verified};
 use crate::crypto::BlockCipher;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::{RecordRef, Run};
+use crate::state::subjects::{BlockSubjects, SubjectIndex};
 use crate::stream::files::FileFault;
 
 /// What a walk meets in headers.
@@ -65,7 +65,7 @@ pub(crate) struct WalkedBlock {
 #[derive(Debug, Default)]
 pub(crate) struct WalkedBlocks {
     pub(super) blocks: BTreeMap<u32, WalkedBlock>,
-    pub(super) subjects: SubjectTable,
+    pub(super) subjects: SubjectIndex,
 }
 
 impl WalkedBlocks {
@@ -73,7 +73,7 @@ impl WalkedBlocks {
     /// nothing else.
     pub fn new(
         blocks: impl IntoIterator<Item = (u32, WalkedBlock)>,
-        subjects: SubjectTable,
+        subjects: SubjectIndex,
     ) -> Self {
         WalkedBlocks {
             blocks: blocks.into_iter().collect(),
@@ -83,7 +83,7 @@ impl WalkedBlocks {
 }
 
 /// The subjects of walked blocks; threads fill it side by side.
-pub(crate) use super::subjects::SubjectTable as WalkedSubjects;
+pub(crate) use crate::state::subjects::SubjectIndex as WalkedSubjects;
 
 /// Walks blocks. Each thread has its own.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ impl BlockWalker {
         content: &[u8],
         file_length: u64,
         compressed: bool,
-        subjects: &SubjectTable,
+        subjects: &SubjectIndex,
     ) -> Option<WalkedBlock> {
         self.local.clear();
         let mut sink = WalkSink {

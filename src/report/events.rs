@@ -163,6 +163,7 @@ event_codes! {
     RecordUnreadable, "record-unreadable", Error;
     LossNeedsConsent, "loss-needs-consent", Error;
     ExpiryNeedsConsent, "expiry-needs-consent", Warn;
+    StateUnsound, "state-unsound", Error;
     ServerWouldDeleteStream, "server-would-delete-stream", Error;
     ServerWouldCrash, "server-would-crash", Error;
     ServerWouldSkipStream, "server-would-skip-stream", Error;

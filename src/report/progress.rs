@@ -33,3 +33,15 @@ pub struct Watch<'a> {
     /// Set to stop early.
     pub cancel: &'a AtomicBool,
 }
+
+impl Watch<'static> {
+    /// Watches nothing and never stops.
+    #[must_use]
+    pub fn none() -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Watch {
+            progress: &|_| {},
+            cancel: &NEVER,
+        }
+    }
+}

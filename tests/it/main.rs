@@ -35,6 +35,7 @@ mod salvaged;
 mod scan;
 mod scattered;
 mod starts;
+mod states;
 mod support;
 mod surroundings;
 mod taken;

@@ -17,10 +17,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("stream", &["stream", "report", "format", "crypto", "env"]),
     ("ledger", &["ledger", "report", "format"]),
     ("block", &["block", "format", "crypto"]),
+    ("state", &["state", "report", "block", "format", "parallel"]),
     (
         "recovery",
         &[
-            "stream", "recovery", "living", "report", "block", "format", "crypto", "env",
+            "stream", "recovery", "living", "report", "state", "block", "format", "crypto", "env",
             "parallel",
         ],
     ),
@@ -198,6 +199,7 @@ const MAY_WRITE: &[&str] = &[
     "env/",
     "recovery/apply/",
     "recovery/undo/",
+    "recovery/hand_over.rs",
     "recovery/recover.rs",
     "recovery/rebuild.rs",
     "salvage/audit.rs",

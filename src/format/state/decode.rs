@@ -92,21 +92,6 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// The row of the recovery decision table.
-    #[must_use]
-    pub fn decision_row(&self) -> &'static str {
-        match self {
-            Self::BadVersion { .. } => "D6",
-            Self::SubjectCount { .. } => "D6a",
-            Self::SubjectOverrun { .. } => "D7",
-            Self::SubjectInvalid { .. } => "D8",
-            Self::BlockCount { .. } => "D8a",
-            Self::BlockListTruncated { .. } => "D9",
-            Self::DeletedSetInvalid { .. } => "D10",
-            Self::TailMissing { .. } => "D11",
-        }
-    }
-
     /// Whether the server would crash on these bytes.
     #[must_use]
     pub fn would_panic(&self) -> bool {

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::super::model::{BlockKey, StreamKeys};
-use super::super::subjects::{NO_SUBJECT, ThreadSubjects};
+use super::super::simulate::{BlockKey, StreamKeys};
 use super::reader::WindowReader;
 use super::scanner::plain_cipher;
 use crate::block::content::decode;
@@ -15,6 +14,7 @@ use crate::format::checksum::HashKey;
 use crate::format::record::{RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
+use crate::state::subjects::{NO_SUBJECT, ThreadSubjects};
 use crate::stream::files::StreamFiles;
 
 /// What a second look goes by.

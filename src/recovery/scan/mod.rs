@@ -21,14 +21,14 @@ pub use again::{Again, LiveBlock, Revisited};
 use scanner::Scanner;
 
 use super::fault::Cause;
-use super::model::{Block, BlockKey, StreamKeys};
 use super::server::Behaviour;
-use super::subjects::SubjectTable;
+use super::simulate::{BlockKey, StreamKeys};
 use super::walked::WalkedBlock;
 use crate::block::scan::{BlockScan, ScanWish, Taken};
 use crate::block::walk::Walked;
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
+use crate::state::{BlockState, SubjectIndex};
 use crate::stream::files::StreamFiles;
 
 /// What the scan goes by.
@@ -117,7 +117,7 @@ pub struct LegacyVerdict {
     /// The server removes the file at once.
     pub removed: bool,
     /// The state it gives.
-    pub state: Block,
+    pub state: BlockState,
     /// It is whole, and older than its block.
     pub stale: bool,
     /// Why it does not stand.
@@ -147,7 +147,7 @@ impl ScannedBlocks {
 
 /// What the threads of a scan share.
 struct Shared<'a> {
-    subjects: &'a SubjectTable,
+    subjects: &'a SubjectIndex,
     gone: RwLock<SeqSet>,
     tombstone_count: AtomicU64,
     results: Mutex<Vec<Option<Scanned>>>,
@@ -191,7 +191,7 @@ impl Shared<'_> {
 pub fn scan_blocks(
     rules: ScanRules<'_>,
     numbers: &[u32],
-    subjects: &SubjectTable,
+    subjects: &SubjectIndex,
     done: &(dyn Fn(usize) + Sync),
     cancel: &AtomicBool,
 ) -> ScannedBlocks {

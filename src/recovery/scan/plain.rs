@@ -1,6 +1,6 @@
 //! The scan of a plainly sound block, window by window. Whatever is out of the ordinary is for the scan of the whole.
 
-use super::super::model::BlockKey;
+use super::super::simulate::BlockKey;
 use super::scanner::{BlockSink, Scanner, plain_cipher};
 use super::{ScanRules, ScannedBlock};
 use crate::block::windows::{Unusual, WindowWalk};

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use super::super::fault::Cause;
-use super::super::model::BlockKey;
 use super::super::server::Feature;
-use super::super::subjects::{NO_SUBJECT, ThreadSubjects};
+use super::super::simulate::BlockKey;
 use super::reader::WindowReader;
 use super::{ScanFault, ScanRules, Scanned, ScannedBlock, Shared};
 use crate::block::lookback::Lookback;
@@ -14,6 +13,7 @@ use crate::block::walk::Sink;
 use crate::block::windows::Unusual;
 use crate::crypto::BlockCipher;
 use crate::format::record::{RecordRef, Run};
+use crate::state::subjects::{NO_SUBJECT, ThreadSubjects};
 
 /// Subjects that all threads together may hold before they hand them over.
 const SUBJECTS_HELD_MAX: usize = 4 << 20;

@@ -1,8 +1,8 @@
 //! The scan of a block that is read whole: compressed, damaged, to be encrypted anew, or with a legacy index beside it.
 
 use super::super::fault::Cause;
-use super::super::model::{Block, BlockKey, Edge, convert_check};
 use super::super::server::Feature;
+use super::super::simulate::{BlockKey, SimBlock, convert_check};
 use super::scanner::{BlockSink, Scanner};
 use super::{LegacyVerdict, ScanFault, ScanRules, ScannedBlock};
 use crate::block::content::{self, decode};
@@ -14,6 +14,7 @@ use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
+use crate::state::{BlockState, SeqTime};
 use crate::stream::files::FileFault;
 
 /// The byte behind the mark of a compressed block: 0 for none, 1 for S2.
@@ -47,12 +48,12 @@ impl Scanner<'_> {
             _ => None,
         };
         // The check walks the block once; its outcome is what the walk proper starts from.
-        let mut converted = Block::default();
+        let mut converted = SimBlock::default();
         if encrypt_anew.is_some() {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
             convert_check(&mut converted, bytes, &hash_key).map_err(failed)?;
             if self.rules.converted == Some(number) {
-                converted = Block::default();
+                converted = SimBlock::default();
             }
         }
         let legacy = self.read_legacy(number, &key, file_length, tail);
@@ -282,21 +283,21 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
         None if accepted => String::new(),
         None => "its block has changed since it was written".to_owned(),
     };
-    let state = Block {
-        first: Edge {
+    let state = BlockState {
+        first: SeqTime {
             seq: fields.first_sequence,
-            ts: fields.first_time_ns,
+            timestamp_ns: fields.first_time_ns,
         },
-        last: Edge {
+        last: SeqTime {
             seq: fields.last_sequence,
-            ts: fields.last_time_ns,
+            timestamp_ns: fields.last_time_ns,
         },
-        messages: fields.messages,
-        bytes: fields.bytes,
+        message_count: fields.messages,
+        live_bytes: fields.bytes,
         deleted: fields.deleted,
-        checksum,
+        last_record_hash: checksum,
         raw_bytes: file_length,
-        ..Block::default()
+        ..BlockState::default()
     };
     LegacyVerdict {
         accepted,
@@ -307,10 +308,10 @@ fn judge_legacy(outcome: IdxOutcome, file_length: u64, tail: [u8; 8]) -> LegacyV
     }
 }
 
-fn known_of(block: &Block) -> Known {
+fn known_of(block: &BlockState) -> Known {
     Known {
         first_seq: block.first.seq,
-        first_ts: block.first.ts,
+        first_ts: block.first.timestamp_ns,
         last_seq: block.last.seq,
         deleted: block.deleted.clone(),
         rules: WalkRules::default(),

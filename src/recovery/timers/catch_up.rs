@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Schedules, TimerRules};
+use super::TimerRules;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::fault::Fault;
-use crate::recovery::model::{Block, Model};
 use crate::recovery::server::Feature;
+use crate::recovery::simulate::{SimBlock, Simulation};
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::SourcePosition;
@@ -34,7 +34,7 @@ impl Starts {
     }
 
     /// Whether a block that was known to end at `last` can have something to catch up, by what it counts.
-    pub fn concern(&self, block: &Block, last: u64) -> bool {
+    pub fn concern(&self, block: &SimBlock, last: u64) -> bool {
         let due = |start: Option<u64>| start.is_some_and(|start| last >= start);
         due(self.sources)
             || (due(self.ttl) && block.ttl_count > 0)
@@ -64,7 +64,7 @@ const SOURCES_CODES: Codes = Codes {
     outdated: EventCode::SourcesOutdated,
 };
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Rebuilds the TTL wheel, the schedules and the source positions: from their files, then from
     /// the messages the files do not reflect, in one scan for all of them.
     ///
@@ -78,7 +78,7 @@ impl Model<'_> {
             ..Starts::default()
         };
         if rules.sources.is_empty() {
-            if matches!(self.disk.files.exists("sources.db"), Ok(true)) {
+            if matches!(self.overlay.files.exists("sources.db"), Ok(true)) {
                 let detail = "the stream has no sources; the file is left as it is";
                 self.event(Event::new(EventCode::SourcesUnconfigured, detail).file("sources.db"));
             }
@@ -127,13 +127,13 @@ impl Model<'_> {
         if rules.ignore_files || alone {
             return None;
         }
-        match self.disk.files.read(on_disk) {
+        match self.overlay.files.read(on_disk) {
             Ok(bytes) => match decode(&bytes) {
                 Ok(file) => Some(file),
                 Err(error) => {
                     self.event(Event::new(codes.decode, error.to_string()).file(path));
                     self.action(ActionKind::RemoveTimerFile, path, None, error.to_string());
-                    self.disk.removed_files.push(path.to_owned());
+                    self.overlay.removed_files.push(path.to_owned());
                     None
                 }
             },
@@ -157,7 +157,7 @@ impl Model<'_> {
     }
 
     fn recover_ttl_state(&mut self, rules: &TimerRules) -> u64 {
-        let on_disk = format!("{}/thw.db", self.disk.msgs);
+        let on_disk = format!("{}/thw.db", self.overlay.msgs);
         let file = self.read_timer_file(
             rules,
             "msgs/thw.db",
@@ -165,12 +165,9 @@ impl Model<'_> {
             &TTL_CODES,
             ExpiryFile::decode,
         );
-        let mut wheel = BTreeMap::new();
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
-        for entry in file.iter().flat_map(|file| &file.entries) {
-            wheel.insert((entry.slot(), entry.sequence), entry.expiry_ns);
-        }
-        self.timers.wheel = Some(wheel);
+        let entries = file.as_ref().map(|file| file.entries.as_slice());
+        self.timers.set_wheel(entries.unwrap_or_default());
         self.note_ahead(EventCode::TtlAhead, stamp, "msgs/thw.db");
         stamp.max(self.totals.first.seq)
     }
@@ -183,7 +180,7 @@ impl Model<'_> {
     }
 
     fn recover_schedule_state(&mut self, rules: &TimerRules) -> u64 {
-        let on_disk = format!("{}/sched.db", self.disk.msgs);
+        let on_disk = format!("{}/sched.db", self.overlay.msgs);
         let file = self.read_timer_file(
             rules,
             "msgs/sched.db",
@@ -193,12 +190,9 @@ impl Model<'_> {
         );
         let beyond = self.totals.last.seq.saturating_add(1);
         let file = file.filter(|file| !rules.anew || file.stamp <= beyond);
-        let mut schedules = Schedules::default();
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
-        for entry in file.iter().flat_map(|file| &file.entries) {
-            schedules.set(entry.sequence, &entry.subject, entry.next_ns);
-        }
-        self.timers.schedules = Some(schedules);
+        let entries = file.as_ref().map(|file| file.entries.as_slice());
+        self.timers.set_schedules(entries.unwrap_or_default());
         self.note_ahead(EventCode::SchedAhead, stamp, "msgs/sched.db");
         stamp.max(self.totals.first.seq)
     }

@@ -12,12 +12,12 @@ use crate::format::headers::{self, StreamSource};
 use crate::format::record::{self, RecordKind, RecordRef};
 use crate::format::{schedule, subject};
 use crate::recovery::fault::Fault;
-use crate::recovery::model::{Loaded, Lookup, Model};
 use crate::recovery::server::Feature;
+use crate::recovery::simulate::{Loaded, Lookup, Simulation};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::SourcePosition;
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// One scan for everything that has to be caught up.
     pub(super) fn scan_forward(
         &mut self,
@@ -30,9 +30,7 @@ impl Model<'_> {
             let Some(at) = self.select_block(seq) else {
                 break;
             };
-            let Some(block) = self.blocks.get(at) else {
-                break;
-            };
+            let block = &self.blocks[at];
             let block_last = block.last.seq;
             if starts.concern(block, block_last) {
                 self.scan_block_forward(at, rules, starts)?;
@@ -107,10 +105,8 @@ impl Model<'_> {
         rules: &TimerRules,
         starts: &Starts,
     ) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
-        if block.first.seq > block.last.seq || block.messages == 0 && !block.has_undeleted() {
+        let block = &self.blocks[at];
+        if block.first.seq > block.last.seq || block.message_count == 0 && !block.has_undeleted() {
             return Ok(());
         }
         let (block_first, block_last) = (block.first.seq, block.last.seq);
@@ -127,8 +123,7 @@ impl Model<'_> {
             }
         };
         // Loading counted anew: where nothing of interest is left, the server stops behind the sequence it loaded the block for.
-        let block = self.blocks.get(at);
-        let goes_on = block.is_some_and(|block| starts.concern(block, block_last));
+        let goes_on = starts.concern(&self.blocks[at], block_last);
         let due = |slot: &&Slot| goes_on || slot.seq <= block_first;
         for slot in loaded.index.slots.iter().take_while(due) {
             let found = match self.lookup(at, &loaded, slot.seq) {
@@ -271,7 +266,7 @@ impl Model<'_> {
         /// Beyond so many subjects the server does not look.
         const SUBJECTS_MAX: u64 = 1_000_000;
         let before = at.checked_sub(1)?;
-        let (here, guard) = (self.blocks.get(at)?.number, self.blocks.get(before)?.number);
+        let (here, guard) = (self.blocks[at].number, self.blocks[before].number);
         if self.subjects.len() > SUBJECTS_MAX {
             return Some(before);
         }
@@ -299,17 +294,16 @@ impl Model<'_> {
 
     fn last_of_subjects(&self, at: usize, loaded: &Loaded) -> LastOfSubjects {
         let mut last_of = FxHashMap::default();
-        if let Some(block) = self.blocks.get(at) {
-            let live = |seq: u64| seq >= block.first.seq && !block.deleted.contains(seq);
-            for slot in loaded.index.slots.iter().filter(|slot| live(slot.seq)) {
-                if let Ok(record) = record::parse_at(&loaded.content, slot.offset as usize)
-                    && record.kind() == RecordKind::Message
-                {
-                    let subject = record.subject(&loaded.content);
-                    match last_of.get_mut(subject) {
-                        Some(last) => *last = slot.seq,
-                        None => _ = last_of.insert(subject.to_vec(), slot.seq),
-                    }
+        let block = &self.blocks[at];
+        let live = |seq: u64| seq >= block.first.seq && !block.deleted.contains(seq);
+        for slot in loaded.index.slots.iter().filter(|slot| live(slot.seq)) {
+            if let Ok(record) = record::parse_at(&loaded.content, slot.offset as usize)
+                && record.kind() == RecordKind::Message
+            {
+                let subject = record.subject(&loaded.content);
+                match last_of.get_mut(subject) {
+                    Some(last) => *last = slot.seq,
+                    None => _ = last_of.insert(subject.to_vec(), slot.seq),
                 }
             }
         }
@@ -330,7 +324,7 @@ impl Model<'_> {
         known: &LastOfSubjects,
         wanted: impl Fn(&[u8]) -> bool,
     ) -> Option<(u64, RecordRef)> {
-        let block = self.blocks.get(at)?;
+        let block = &self.blocks[at];
         let (first, from) = (block.first.seq, from.min(block.last.seq));
         let by_subject = (known.last_of.len() as u64) < from.wrapping_sub(first)
             && !self.rules.server.has(Feature::SourcesJump);

@@ -311,6 +311,11 @@ pub(super) const VERDICT: &[Text] = &[
          --accept-loss.",
     ),
     (
+        StateUnsound,
+        "The stream opens, and what the server would count of it is not what its blocks hold.",
+        "Save what verifies with `jetsam salvage` into a new store and go on with that one.",
+    ),
+    (
         StoreBusy,
         "Another process holds this store.",
         "Stop the server, or wait for the other command, and try again.",

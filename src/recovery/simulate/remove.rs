@@ -1,14 +1,15 @@
 //! Taking messages and blocks away, and the markers that keep sequences from moving back.
 
-use super::agenda::Doomed;
 use super::load::Lookup;
-use super::{Block, Edge, Loaded, Model, block_path, key_path};
+use super::removal_batch::RemovedMessage;
+use super::{Loaded, SimBlock, Simulation, block_path, key_path};
 use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
 use crate::format::record::{NewRecord, RecordKind, RecordRef, Run, Runs, encode_record};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
 use crate::report::actions::{ActionKind, Piece};
+use crate::state::SeqTime;
 
 /// A block is rewritten on the spot only above this raw size.
 pub(super) const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
@@ -24,7 +25,7 @@ pub enum Removal {
     NoBlock,
 }
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Removes a message the way limits do: without a tombstone of its own.
     ///
     /// # Errors
@@ -42,41 +43,33 @@ impl Model<'_> {
     }
 
     fn remove_from_block(&mut self, at: usize, seq: u64) -> Result<Removal, Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(Removal::NoBlock);
-        };
+        let block = &self.blocks[at];
         if block.closed || seq < block.first.seq || block.deleted.contains(seq) {
             return Ok(Removal::AlreadyGone);
         }
-        let doomed = match self.noted(at, seq) {
-            Some(doomed) => doomed,
+        let removed = match self.noted(at, seq) {
+            Some(removed) => removed,
             None => {
                 let loaded = self.load(at)?;
                 let Lookup::Found(_, record) = self.lookup(at, &loaded, seq)? else {
                     return Ok(Removal::AlreadyGone);
                 };
-                self.note_doomed(at, &loaded);
-                Doomed::of(&record, &loaded.content)
+                self.note_removals(at, &loaded);
+                RemovedMessage::of(&record, &loaded.content)
             }
         };
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(Removal::NoBlock);
-        };
+        let block = &self.blocks[at];
         let is_first = seq == block.first.seq;
-        let empties = block.messages == 1;
-        self.subtract(at, &doomed, seq);
+        let empties = block.message_count == 1;
+        self.subtract(at, &removed, seq);
         if is_first {
             self.move_block_first(at);
-            if !empties
-                && seq == self.totals.first.seq
-                && let Some(block) = self.blocks.get(at)
-            {
-                self.totals.first = block.first;
+            if !empties && seq == self.totals.first.seq {
+                self.totals.first = self.blocks[at].first;
             }
         } else if !empties {
-            if let Some(block) = self.blocks.get_mut(at) {
-                block.deleted.insert(seq);
-            }
+            let block = &mut self.blocks[at];
+            block.deleted.insert(seq);
             if !self.is_active(at) && self.wants_rewrite(at) {
                 self.rewrite(at)?;
             }
@@ -92,33 +85,30 @@ impl Model<'_> {
     }
 
     /// Takes one message out of every total.
-    fn subtract(&mut self, at: usize, doomed: &Doomed, seq: u64) {
-        let size = doomed.record_length;
+    fn subtract(&mut self, at: usize, removed: &RemovedMessage, seq: u64) {
+        let size = removed.record_length;
         self.totals.messages = self.totals.messages.saturating_sub(1);
         self.totals.bytes = self.totals.bytes.saturating_sub(size);
-        if let Some(block) = self.blocks.get_mut(at) {
-            block.messages = block.messages.saturating_sub(1);
-            block.bytes = block.bytes.saturating_sub(size);
-        }
+        let block = &mut self.blocks[at];
+        block.message_count = block.message_count.saturating_sub(1);
+        block.live_bytes = block.live_bytes.saturating_sub(size);
         self.dirty = true;
-        self.subjects.remove_one(&doomed.subject);
+        self.subjects.remove_one(&removed.subject);
         self.timers
-            .forget_ttl(seq, doomed.timestamp_ns, &doomed.headers);
+            .forget_ttl(seq, removed.timestamp_ns, &removed.headers);
     }
 
     fn wants_rewrite(&self, at: usize) -> bool {
-        self.blocks.get(at).is_some_and(|block| {
-            block.raw_bytes > REWRITE_RAW_MIN
-                && block.bytes * 2 < block.raw_bytes
-                && (block.rewritten_bytes == 0 || block.bytes * 2 < block.rewritten_bytes)
-        })
+        let block = &self.blocks[at];
+        block.raw_bytes > REWRITE_RAW_MIN
+            && block.live_bytes * 2 < block.raw_bytes
+            && (block.live_bytes_at_rewrite == 0
+                || block.live_bytes * 2 < block.live_bytes_at_rewrite)
     }
 
     /// Moves a block's first sequence past what is deleted and reads the time of the new first.
     pub fn move_block_first(&mut self, at: usize) {
-        let Some(block) = self.blocks.get_mut(at) else {
-            return;
-        };
+        let block = &mut self.blocks[at];
         let last = block.last.seq;
         let mut next = block.first.seq.wrapping_add(1);
         if next <= last && block.deleted.contains(next) {
@@ -126,23 +116,25 @@ impl Model<'_> {
             block.deleted.remove_range(next..=end);
             next = end.wrapping_add(1);
         }
-        block.first = Edge { seq: next, ts: 0 };
+        block.first = SeqTime {
+            seq: next,
+            timestamp_ns: 0,
+        };
         if next > last {
             return;
         }
         let ts = self.time_of(at, next);
-        if let Some(block) = self.blocks.get_mut(at) {
-            block.first.ts = ts;
-        }
+        let block = &mut self.blocks[at];
+        block.first.timestamp_ns = ts;
     }
 
     /// The time of a sequence, 0 where it cannot be read.
     fn time_of(&mut self, at: usize, seq: u64) -> i64 {
-        let id = self.blocks.get(at).map(|block| block.id);
+        let id = self.blocks[at].id;
         let at_hand = self
             .loaded
             .iter()
-            .find(|(known, _)| Some(*known) == id)
+            .find(|(known, _)| *known == id)
             .map(|(_, loaded)| loaded.clone());
         if let Some(loaded) = at_hand
             && let Ok(Lookup::Found(_, record)) = self.lookup(at, &loaded, seq)
@@ -162,9 +154,7 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the marker cannot be written.
     pub fn remove_block(&mut self, at: usize) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
+        let block = &self.blocks[at];
         let (id, last) = (block.id, block.last);
         if self.is_active(at) {
             self.roll();
@@ -187,9 +177,6 @@ impl Model<'_> {
 
     /// Removes a block whatever it holds.
     pub fn force_remove_block(&mut self, at: usize, why: &str) {
-        if at >= self.blocks.len() {
-            return;
-        }
         let block = self.blocks.remove(at);
         self.forget_loaded(block.id);
         self.remove_block_file(&block, why);
@@ -197,8 +184,8 @@ impl Model<'_> {
     }
 
     /// Marks a block's file for removal, and its key if this open made it.
-    pub fn remove_block_file(&mut self, block: &Block, why: &str) {
-        let file = self.disk.block(block.number);
+    pub fn remove_block_file(&mut self, block: &SimBlock, why: &str) {
+        let file = self.overlay.block(block.number);
         if !file.exists() {
             return;
         }
@@ -248,15 +235,19 @@ impl Model<'_> {
 
     /// Finds the stream's first message after blocks or messages went, dropping leading empty blocks.
     pub fn select_next_first(&mut self) {
-        while self.blocks.len() > 1 && self.blocks.first().is_some_and(|block| block.messages == 0)
+        while self.blocks.len() > 1
+            && self
+                .blocks
+                .first()
+                .is_some_and(|block| block.message_count == 0)
         {
             self.force_remove_block(0, "it leads the stream and holds no message");
         }
         self.totals.first = match self.blocks.first() {
             Some(block) => block.first,
-            None => Edge {
+            None => SeqTime {
                 seq: self.totals.last.seq.wrapping_add(1),
-                ts: 0,
+                timestamp_ns: 0,
             },
         };
     }
@@ -267,12 +258,12 @@ impl Model<'_> {
         let mut block = self.new_block(number);
         block.first.seq = self.totals.last.seq.wrapping_add(1);
         block.last.seq = self.totals.last.seq;
-        block.key_is_fresh = self.disk.keys.current.is_some();
+        block.key_is_fresh = self.overlay.keys.current.is_some();
         // A key file of that number may have been due to go with the block it was for.
-        self.disk
+        self.overlay
             .removed_files
             .retain(|path| *path != super::key_path(number));
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.removed = false;
         file.on_disk = false;
         file.pieces = Some(Vec::new());
@@ -298,15 +289,13 @@ impl Model<'_> {
     /// # Errors
     ///
     /// [`Fault`]: the active block cannot be loaded.
-    pub fn write_tombstone(&mut self, marked: Edge) -> Result<(), Fault> {
+    pub fn write_tombstone(&mut self, marked: SeqTime) -> Result<(), Fault> {
         let length = RECORD_MIN_LENGTH as u64;
         let active = self.active.and_then(|(id, _)| self.position(id));
-        let full = active
-            .and_then(|at| self.blocks.get(at))
-            .is_none_or(|block| {
-                block.compressed
-                    || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
-            });
+        let full = active.map(|at| &self.blocks[at]).is_none_or(|block| {
+            block.compressed
+                || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
+        });
         if full {
             self.roll();
         }
@@ -323,16 +312,14 @@ impl Model<'_> {
     /// # Errors
     ///
     /// [`Fault`]: the block cannot be loaded.
-    pub fn append_tombstone(&mut self, at: usize, marked: Edge) -> Result<(), Fault> {
+    pub fn append_tombstone(&mut self, at: usize, marked: SeqTime) -> Result<(), Fault> {
         self.load(at)?;
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-            return Ok(());
-        };
+        let number = self.blocks[at].number;
         let hash_key = self.hash_key(number);
         let mut record = Vec::with_capacity(RECORD_MIN_LENGTH);
         let new = NewRecord::Tombstone {
             sequence: marked.seq,
-            timestamp_ns: marked.ts,
+            timestamp_ns: marked.timestamp_ns,
         };
         encode_record(&mut record, &hash_key, &new).map_err(|fault| {
             Fault::block(
@@ -344,19 +331,17 @@ impl Model<'_> {
             )
         })?;
         let checksum = record.last_chunk::<8>().copied();
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.appended.extend_from_slice(&record);
         file.removed = false;
-        let Some(block) = self.blocks.get_mut(at) else {
-            return Ok(());
-        };
-        block.checksum = checksum;
+        let block = &mut self.blocks[at];
+        block.last_record_hash = checksum;
         block.raw_bytes += record.len() as u64;
-        if block.messages == 0 && marked.seq > block.last.seq {
+        if block.message_count == 0 && marked.seq > block.last.seq {
             block.last = marked;
-            block.first = Edge {
+            block.first = SeqTime {
                 seq: marked.seq.wrapping_add(1),
-                ts: 0,
+                timestamp_ns: 0,
             };
         }
         let id = block.id;
@@ -378,9 +363,7 @@ impl Model<'_> {
     /// [`Fault`]: the block does not load.
     pub fn rewrite(&mut self, at: usize) -> Result<(), Fault> {
         let loaded = self.load(at)?;
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
+        let block = &self.blocks[at];
         let (number, id, first, last) = (block.number, block.id, block.first, block.last);
         let Some(kept) = self.kept_ranges(at, &loaded) else {
             return Err(Fault::block(
@@ -389,26 +372,25 @@ impl Model<'_> {
             ));
         };
         self.install_pieces(number, &loaded, &kept.ranges);
-        let Some(block) = self.blocks.get_mut(at) else {
-            return Ok(());
-        };
+        let block = &mut self.blocks[at];
         if let Some(seq) = kept.first {
             block.first.seq = seq;
         }
         block.raw_bytes = kept.length;
-        block.rewritten_bytes = block.bytes;
-        if let Some(edge) = kept.last {
-            block.last = edge;
+        block.live_bytes_at_rewrite = block.live_bytes;
+        if let Some(seq_time) = kept.last {
+            block.last = seq_time;
             if block.first.seq > first.seq {
-                block.deleted.remove_range(first.seq..=block.first.seq - 1);
+                let moved_to = block.first.seq;
+                block.deleted.remove_range(first.seq..=moved_to - 1);
             }
-            if edge.seq < last.seq {
-                block.deleted.remove_range(edge.seq + 1..=last.seq);
+            if seq_time.seq < last.seq {
+                block.deleted.remove_range(seq_time.seq + 1..=last.seq);
             }
         } else {
-            block.last = Edge {
+            block.last = SeqTime {
                 seq: first.seq.wrapping_sub(1),
-                ts: 0,
+                timestamp_ns: 0,
             };
             block.deleted = SeqSet::new();
         }
@@ -424,7 +406,7 @@ impl Model<'_> {
     }
 
     fn kept_ranges(&self, at: usize, loaded: &Loaded) -> Option<Kept> {
-        let block = self.blocks.get(at)?;
+        let block = &self.blocks[at];
         let mut kept = Kept::default();
         let mut runs = Runs::unverified(&loaded.content);
         let mut run = Run::new();
@@ -444,9 +426,9 @@ impl Model<'_> {
                             kept.keep(record);
                             kept.first.get_or_insert(bits);
                             if kept.last.is_none_or(|last| bits >= last.seq) {
-                                kept.last = Some(Edge {
+                                kept.last = Some(SeqTime {
                                     seq: bits,
-                                    ts: record.timestamp_ns(),
+                                    timestamp_ns: record.timestamp_ns(),
                                 });
                             }
                         }
@@ -462,7 +444,7 @@ impl Model<'_> {
 
     /// Makes the block's pending content the given ranges of its present decoded content.
     fn install_pieces(&mut self, number: u32, loaded: &Loaded, ranges: &[(u64, u64)]) {
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         let derived = file.pieces.is_some() || !file.appended.is_empty();
         let pieces = ranges
             .iter()
@@ -487,10 +469,14 @@ impl Model<'_> {
 }
 
 /// "No time" inside the store is 0; in a record it is the zero time in nanoseconds.
-pub fn on_disk(edge: Edge) -> Edge {
-    Edge {
-        seq: edge.seq,
-        ts: if edge.ts == 0 { ZERO_TIME_NS } else { edge.ts },
+pub fn on_disk(seq_time: SeqTime) -> SeqTime {
+    SeqTime {
+        seq: seq_time.seq,
+        timestamp_ns: if seq_time.timestamp_ns == 0 {
+            ZERO_TIME_NS
+        } else {
+            seq_time.timestamp_ns
+        },
     }
 }
 
@@ -504,7 +490,7 @@ struct Kept {
     ranges: Vec<(u64, u64)>,
     length: u64,
     first: Option<u64>,
-    last: Option<Edge>,
+    last: Option<SeqTime>,
 }
 
 impl Kept {

@@ -7,35 +7,35 @@
 use rustc_hash::FxHashMap;
 
 use super::load::Lookup;
-use super::{Loaded, Model};
+use super::{BlockId, Loaded, Simulation};
 use crate::block::slots::timer_headers;
 use crate::format::record::{RecordRef, record_length};
 
-/// Messages looked up ahead at a time: with [`NOTED_MAX`], what bounds the memory of an [`Agenda`].
-pub const AGENDA_MAX: usize = 1 << 18;
+/// Messages looked up ahead at a time: with [`NOTED_MAX`], what bounds the memory of an [`RemovalBatch`].
+pub const BATCH_MAX: usize = 1 << 18;
 
 /// A message with more subject and headers than this, in bytes, is looked up when its turn comes.
 const NOTED_MAX: usize = 1024;
 
 /// The messages that are about to go, and what is known of those whose block was loaded.
 #[derive(Default)]
-pub struct Agenda {
+pub struct RemovalBatch {
     /// Ascending.
     seqs: Vec<u64>,
     /// By block identity.
-    noted: FxHashMap<u32, Noted>,
+    noted: FxHashMap<BlockId, Noted>,
 }
 
 /// What was noted of one block. Stands while the block's accounts cover what its index covered.
 struct Noted {
     first_seq: u64,
     span: u64,
-    messages: FxHashMap<u64, Doomed>,
+    messages: FxHashMap<u64, RemovedMessage>,
 }
 
 /// What of a message has to be known to take it out of every total.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doomed {
+pub struct RemovedMessage {
     /// Store time, nanoseconds since the Unix epoch.
     pub timestamp_ns: i64,
     /// Length of its record in bytes.
@@ -46,7 +46,7 @@ pub struct Doomed {
     pub headers: Box<[u8]>,
 }
 
-impl Doomed {
+impl RemovedMessage {
     /// Of a record in a loaded block.
     pub fn of(record: &RecordRef, content: &[u8]) -> Self {
         let subject = record.subject(content);
@@ -61,8 +61,8 @@ impl Doomed {
     }
 }
 
-impl Agenda {
-    /// What will go next, in any order; at most [`AGENDA_MAX`] of them are of use.
+impl RemovalBatch {
+    /// What will go next, in any order; at most [`BATCH_MAX`] of them are of use.
     pub fn of(seqs: &[u64]) -> Self {
         let mut seqs = seqs.to_vec();
         seqs.sort_unstable();
@@ -74,7 +74,7 @@ impl Agenda {
     }
 
     /// A block's file or bounds changed.
-    pub fn forget(&mut self, id: u32) {
+    pub fn forget(&mut self, id: BlockId) {
         self.noted.remove(&id);
     }
 
@@ -84,42 +84,40 @@ impl Agenda {
     }
 }
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// What was noted of a message of the block at `at`, while it holds: exactly as long as the loaded block would have
     /// served.
-    pub fn noted(&mut self, at: usize, seq: u64) -> Option<Doomed> {
-        let block = self.blocks.get(at)?;
-        let noted = self.agenda.noted.get_mut(&block.id)?;
+    pub fn noted(&mut self, at: usize, seq: u64) -> Option<RemovedMessage> {
+        let block = &self.blocks[at];
+        let noted = self.removals.noted.get_mut(&block.id)?;
         if block.covered_from(noted.first_seq) != noted.span {
             let id = block.id;
-            self.agenda.forget(id);
+            self.removals.forget(id);
             return None;
         }
         noted.messages.remove(&seq)
     }
 
-    /// Notes what the agenda holds of a block that was just loaded. Of records that do not verify nothing is noted: what
+    /// Notes what the batch holds of a block that was just loaded. Of records that do not verify nothing is noted: what
     /// comes of them is seen when their turn comes.
-    pub fn note_doomed(&mut self, at: usize, loaded: &std::rc::Rc<Loaded>) {
-        let Some(block) = self.blocks.get(at) else {
-            return;
-        };
+    pub fn note_removals(&mut self, at: usize, loaded: &std::rc::Rc<Loaded>) {
+        let block = &self.blocks[at];
         let (id, first, last) = (block.id, block.first.seq, block.last.seq);
         let (first_seq, span) = (loaded.index.first_seq, loaded.index.span);
-        let known = self.agenda.seqs.is_empty() || self.agenda.noted.contains_key(&id);
+        let known = self.removals.seqs.is_empty() || self.removals.noted.contains_key(&id);
         if known || self.loaded_at_hand(at).is_none() {
             return;
         }
-        let from = self.agenda.seqs.partition_point(|seq| *seq < first);
-        let to = self.agenda.seqs.partition_point(|seq| *seq <= last);
+        let from = self.removals.seqs.partition_point(|seq| *seq < first);
+        let to = self.removals.seqs.partition_point(|seq| *seq <= last);
         let mut messages = FxHashMap::default();
-        for seq in self.agenda.seqs.get(from..to).unwrap_or_default() {
+        for seq in self.removals.seqs.get(from..to).unwrap_or_default() {
             let Ok(Lookup::Found(_, record)) = self.lookup(at, loaded, *seq) else {
                 continue;
             };
-            let doomed = Doomed::of(&record, &loaded.content);
-            if doomed.subject.len() + doomed.headers.len() <= NOTED_MAX {
-                messages.insert(*seq, doomed);
+            let removed = RemovedMessage::of(&record, &loaded.content);
+            if removed.subject.len() + removed.headers.len() <= NOTED_MAX {
+                messages.insert(*seq, removed);
             }
         }
         let noted = Noted {
@@ -127,6 +125,6 @@ impl Model<'_> {
             span,
             messages,
         };
-        self.agenda.noted.insert(id, noted);
+        self.removals.noted.insert(id, noted);
     }
 }

@@ -131,6 +131,8 @@ pub(super) struct Shard {
     slots: Vec<u64>,
     entries: Vec<Entry>,
     bytes: Vec<u8>,
+    /// Bytes of long subjects that are gone.
+    free_bytes: usize,
     live_count: u64,
 }
 
@@ -155,6 +157,12 @@ impl Shard {
     /// Whether putting it together with another is not worth a thread.
     pub fn is_small(&self) -> bool {
         self.entries.len() < 64
+    }
+
+    /// Bytes that long subjects take.
+    #[cfg(test)]
+    pub fn bytes_held(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Subjects that are here, with messages or without.
@@ -335,8 +343,99 @@ impl Shard {
             && entry.totals.total > 0
         {
             entry.totals.total = entry.totals.total.saturating_sub(count);
-            self.live_count -= u64::from(entry.totals.total == 0);
+            if entry.totals.total == 0 {
+                self.live_count -= 1;
+                self.free(at);
+            }
         }
+    }
+
+    /// Totals of a subject that has messages.
+    pub fn get(&self, hash: u64, subject: &[u8]) -> Option<SubjectTotals> {
+        let at = self.find(hash, &words_of(subject), subject)?;
+        let totals = self.entries.get(at as usize)?.totals;
+        (totals.total > 0).then_some(totals)
+    }
+
+    /// Gives up the place of an entry: the last one moves there.
+    fn free(&mut self, at: u32) {
+        let Some(entry) = self.entries.get(at as usize).copied() else {
+            return;
+        };
+        if let Some(slot) = self.slot_of(&entry, at) {
+            self.close_gap(slot);
+        }
+        self.entries.swap_remove(at as usize);
+        let moved_from = self.entries.len() as u32;
+        if let Some(moved) = self.entries.get(at as usize).copied()
+            && let Some(slot) = self.slot_of(&moved, moved_from)
+            && let Some(slot) = self.slots.get_mut(slot)
+        {
+            *slot = *slot >> 32 << 32 | u64::from(at.wrapping_add(1));
+        }
+        if usize::from(entry.length) > INLINE_MAX {
+            self.free_bytes += usize::from(entry.length);
+            if self.free_bytes * 2 > self.bytes.len() {
+                self.pack_bytes();
+            }
+        }
+    }
+
+    /// Where the slot is that leads to the entry at `place`.
+    fn slot_of(&self, entry: &Entry, place: u32) -> Option<usize> {
+        let tag = entry_hash(entry) as u32;
+        let wanted = u64::from(tag) << 32 | u64::from(place.wrapping_add(1));
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut at = tag as usize & mask;
+        loop {
+            match *self.slots.get(at)? {
+                slot if slot == wanted => return Some(at),
+                0 => return None,
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    /// Frees a slot and moves those behind it up that could not be found across the gap.
+    fn close_gap(&mut self, gap: usize) {
+        let mask = self.slots.len().wrapping_sub(1);
+        let (mut gap, mut at) = (gap, gap);
+        loop {
+            at = (at + 1) & mask;
+            let slot = self.slots.get(at).copied().unwrap_or(0);
+            if slot == 0 {
+                break;
+            }
+            let home = (slot >> 32) as usize & mask;
+            let from_home = at.wrapping_sub(home) & mask;
+            let from_gap = at.wrapping_sub(gap) & mask;
+            if from_home >= from_gap {
+                if let Some(free) = self.slots.get_mut(gap) {
+                    *free = slot;
+                }
+                gap = at;
+            }
+        }
+        if let Some(free) = self.slots.get_mut(gap) {
+            *free = 0;
+        }
+    }
+
+    /// Leaves out the bytes of long subjects that are gone.
+    fn pack_bytes(&mut self) {
+        let mut packed = Vec::with_capacity(self.bytes.len() - self.free_bytes);
+        for entry in &mut self.entries {
+            let length = usize::from(entry.length);
+            let [start, hash, ..] = entry.words;
+            if length <= INLINE_MAX {
+                continue;
+            }
+            let text = self.bytes.get(start as usize..start as usize + length);
+            entry.words = [packed.len() as u64, hash, 0, 0];
+            packed.extend_from_slice(text.unwrap_or_default());
+        }
+        self.bytes = packed;
+        self.free_bytes = 0;
     }
 
     /// Adds everything of another shard, which may become this one.

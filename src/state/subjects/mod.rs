@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use parking_lot::Mutex;
 
 use crate::format::state::SubjectTable as IndexedSubjects;
+use crate::format::subject;
 use crate::parallel::Crew;
 pub use block::BlockSubjects;
 use shard::{SHARD_COUNT, Shard, hash_of, is_listed, shard_of};
@@ -33,19 +34,19 @@ pub struct SubjectTotals {
 
 /// The subject index.
 #[derive(Debug)]
-pub struct SubjectTable {
+pub struct SubjectIndex {
     shards: Vec<Mutex<Shard>>,
 }
 
-impl Default for SubjectTable {
+impl Default for SubjectIndex {
     fn default() -> Self {
-        SubjectTable {
+        SubjectIndex {
             shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
         }
     }
 }
 
-impl SubjectTable {
+impl SubjectIndex {
     /// Adds totals of a subject; a zero total adds nothing.
     pub fn add(&mut self, subject: &[u8], totals: SubjectTotals) {
         let hash = hash_of(subject);
@@ -179,6 +180,46 @@ impl SubjectTable {
         }
     }
 
+    /// Totals of a subject; `None` where it has no message.
+    #[must_use]
+    pub fn get(&self, subject: &[u8]) -> Option<SubjectTotals> {
+        let hash = hash_of(subject);
+        let shard = self.shards.get(shard_of(hash))?;
+        shard.lock().get(hash, subject)
+    }
+
+    /// Visits every subject that a filter matches, `*` and `>` standing for tokens, in no particular order. A filter without
+    /// either is a look-up; any other goes through all subjects.
+    pub fn for_each_matching(&self, filter: &[u8], mut visit: impl FnMut(&[u8], SubjectTotals)) {
+        if subject::is_literal(filter) {
+            if let Some(totals) = self.get(filter) {
+                visit(filter, totals);
+            }
+            return;
+        }
+        self.for_each(|listed, totals| {
+            if subject::matches(listed, filter) {
+                visit(listed, totals);
+            }
+        });
+    }
+
+    /// A subject with more or fewer messages here than there.
+    pub(crate) fn difference(&self, other: &SubjectIndex) -> Option<Vec<u8>> {
+        let mut differing = None;
+        let mut compare = |one: &SubjectIndex, other: &SubjectIndex| {
+            one.for_each(|subject, totals| {
+                let known = other.get(subject).map_or(0, |totals| totals.total);
+                if differing.is_none() && known != totals.total {
+                    differing = Some(subject.to_vec());
+                }
+            });
+        };
+        compare(self, other);
+        compare(other, self);
+        differing
+    }
+
     /// Distinct subjects.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -201,7 +242,7 @@ impl SubjectTable {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = SubjectTable::default();
+        *self = SubjectIndex::default();
     }
 }
 

@@ -1,9 +1,9 @@
 //! Blocks that a scan found plainly sound: what it told of them stands in for looking at them again.
 //!
-//! It does so while the block is what the scan found: [`Model::forget_loaded`], which every change to a block's file or
+//! It does so while the block is what the scan found: [`Simulation::forget_loaded`], which every change to a block's file or
 //! bounds calls, forgets this too.
 
-use super::{Block, Model};
+use super::{BlockId, SimBlock, Simulation};
 use crate::block::scan::{BlockScan, ScanWish};
 use crate::recovery::server::Feature;
 use crate::recovery::timers::TimerRules;
@@ -21,14 +21,14 @@ pub struct SoundBlock {
 
 impl SoundBlock {
     /// What loading the block does to its accounts.
-    pub fn count_in(&self, block: &mut Block) {
+    pub fn count_in(&self, block: &mut SimBlock) {
         block.raw_bytes = self.file_length;
         block.ttl_count = self.scan.ttl_count;
         block.schedule_count = self.scan.schedule_count;
     }
 }
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// What the scan of the blocks is to keep: what will be asked for.
     pub fn scan_wish(&self, timers: &TimerRules) -> ScanWish {
         ScanWish {
@@ -45,9 +45,9 @@ impl Model<'_> {
         if timers.ignore_files || timers.anew {
             return 0;
         }
-        let path = format!("{}/{name}", self.disk.msgs);
+        let path = format!("{}/{name}", self.overlay.msgs);
         let mut head = [0; crate::format::timers::HEADER_LENGTH];
-        let stamp = self.disk.files.open(&path).ok().and_then(|file| {
+        let stamp = self.overlay.files.open(&path).ok().and_then(|file| {
             let read = file.read_at(0, &mut head).ok()?;
             crate::format::timers::stamp_of(head.get(..read)?)
         });
@@ -56,9 +56,7 @@ impl Model<'_> {
 
     /// Notes what the scan of the block at `at` told of its messages.
     pub fn note_sound(&mut self, at: usize, sound: SoundBlock) {
-        if let Some(block) = self.blocks.get(at) {
-            self.sound.insert(block.id, sound);
-        }
+        self.sound.insert(self.blocks[at].id, sound);
     }
 
     /// Forgets what was kept of messages: nothing asks for it any more.
@@ -73,20 +71,18 @@ impl Model<'_> {
     }
 
     /// A block's file or bounds changed.
-    pub fn forget_sound(&mut self, id: u32) {
+    pub fn forget_sound(&mut self, id: BlockId) {
         self.sound.remove(&id);
     }
 
     /// What the scan of the block at `at` told, while it stands.
     pub fn sound(&self, at: usize) -> Option<&SoundBlock> {
-        self.sound.get(&self.blocks.get(at)?.id)
+        self.sound.get(&self.blocks[at].id)
     }
 
     /// Does to the accounts of the block at `at` what loading it would, where its scan tells; whether it does.
     pub fn count_as_loaded(&mut self, at: usize) -> bool {
-        let Some(block) = self.blocks.get_mut(at) else {
-            return false;
-        };
+        let block = &mut self.blocks[at];
         let Some(sound) = self.sound.get(&block.id) else {
             return false;
         };

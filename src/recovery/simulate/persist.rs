@@ -1,20 +1,21 @@
-//! From the model back to files: the net changes, in an order that survives a crash between any two.
+//! From the simulation back to files: the net changes, in an order that survives a crash between any two.
 
-use super::disk::BlockFile;
-use super::{BlockKey, Model, block_path, key_path};
+use super::overlay::BlockFile;
+use super::{BlockKey, Simulation, block_path, key_path};
 use crate::crypto::{block_context, stream_context};
-use crate::format::state::{BlockEntry, StateFile, SubjectEntry, SubjectTable};
+use crate::format::state::StateFile;
 use crate::recovery::fault::Fault;
 use crate::recovery::index::{totals_agree, totals_over};
 use crate::recovery::server::Feature;
 use crate::report::actions::{ActionKind, Change, Piece};
 use crate::report::events::{Event, EventCode};
+use crate::state::index_file_of;
 
 /// Deleted sets are written in nodes of 2,048 sequences; a set that would take more bytes than this
 /// is not written at all, and the index with it.
 const DELETED_SET_MAX: u64 = 1 << 30;
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Everything that has to happen on disk, in order.
     ///
     /// # Errors
@@ -27,10 +28,10 @@ impl Model<'_> {
             self.legacy_changes(&mut Vec::new());
             return Ok(Vec::new());
         }
-        let mut changes = std::mem::take(&mut self.disk.staging);
+        let mut changes = std::mem::take(&mut self.overlay.staging);
         let index = self.index_changes()?;
         let files: Vec<(u32, BlockFile)> = self
-            .disk
+            .overlay
             .blocks
             .iter()
             .map(|(number, file)| (*number, file.clone()))
@@ -52,7 +53,7 @@ impl Model<'_> {
                 });
             }
         }
-        if self.disk.replaced {
+        if self.overlay.replaced {
             self.remove_everything_else(&files, &mut changes);
         }
         let rewritten = |path: &str| {
@@ -63,7 +64,7 @@ impl Model<'_> {
                 _ => false,
             })
         };
-        for path in &self.disk.removed_files {
+        for path in &self.overlay.removed_files {
             if !rewritten(path) {
                 changes.push(Change::RemoveFile { path: path.clone() });
             }
@@ -83,16 +84,16 @@ impl Model<'_> {
             None,
             "the stream's metadata is absent, plain or under an old key",
         );
-        self.disk.new_meta = Some(json);
+        self.overlay.new_meta = Some(json);
         // An index under the old key would be of no use.
         self.dirty = true;
     }
 
     fn meta_changes(&mut self) -> Vec<Change> {
-        let Some(json) = self.disk.new_meta.take() else {
+        let Some(json) = self.overlay.new_meta.take() else {
             return Vec::new();
         };
-        let keys = self.disk.keys;
+        let keys = self.overlay.keys;
         let sealed = keys.current.is_some();
         let mut changes = Vec::new();
         if sealed {
@@ -107,7 +108,7 @@ impl Model<'_> {
     }
 
     fn block_changes(&self, number: u32, file: &BlockFile, changes: &mut Vec<Change>) {
-        let encrypted = self.disk.keys.current.is_some()
+        let encrypted = self.overlay.keys.current.is_some()
             && (file.encrypt_anew.is_some() || matches!(file.key, Some(BlockKey::Opened(_))));
         let pieces = match (&file.pieces, file.cut_compressed, file.encrypt_anew) {
             (Some(pieces), _, _) => Some(pieces.clone()),
@@ -124,8 +125,8 @@ impl Model<'_> {
             if file.encrypt_anew.is_some() {
                 changes.push(Change::NewKey {
                     path: key_path(number),
-                    context: block_context(self.disk.keys.stream, number),
-                    cipher: self.disk.keys.cipher,
+                    context: block_context(self.overlay.keys.stream, number),
+                    cipher: self.overlay.keys.cipher,
                 });
             }
             if !file.appended.is_empty() {
@@ -148,9 +149,9 @@ impl Model<'_> {
             let offset = match file.set_length {
                 Some(length) => length,
                 None => self
-                    .disk
+                    .overlay
                     .files
-                    .length(&self.disk.block_path(number))
+                    .length(&self.overlay.block_path(number))
                     .unwrap_or_default(),
             };
             let records = file.appended.clone();
@@ -165,7 +166,7 @@ impl Model<'_> {
 
     /// The purge keeps nothing but the blocks made since.
     fn remove_everything_else(&self, files: &[(u32, BlockFile)], changes: &mut Vec<Change>) {
-        let Ok(entries) = self.disk.files.list(self.disk.msgs) else {
+        let Ok(entries) = self.overlay.files.list(self.overlay.msgs) else {
             return;
         };
         let kept = |path: &str| {
@@ -190,10 +191,10 @@ impl Model<'_> {
 
     /// `.idx` and `.fss` of old releases go after every successful open.
     fn legacy_changes(&mut self, changes: &mut Vec<Change>) {
-        if self.disk.replaced || !self.rules.server.has(Feature::IndexFile) {
+        if self.overlay.replaced || !self.rules.server.has(Feature::IndexFile) {
             return;
         }
-        let Ok(entries) = self.disk.files.list(self.disk.msgs) else {
+        let Ok(entries) = self.overlay.files.list(self.overlay.msgs) else {
             return;
         };
         for entry in entries {
@@ -202,7 +203,7 @@ impl Model<'_> {
                 continue;
             }
             let path = format!("msgs/{name}");
-            if self.disk.removed_files.contains(&path) {
+            if self.overlay.removed_files.contains(&path) {
                 continue;
             }
             let detail = "servers since 2.10 have no use for it";
@@ -272,7 +273,7 @@ impl Model<'_> {
             None,
             "so that the next start takes the fast path",
         );
-        let sealed = self.disk.keys.current.is_some();
+        let sealed = self.overlay.keys.current.is_some();
         changes.push(Change::WriteSealed {
             path: "msgs/index.db".to_owned(),
             bytes,
@@ -291,14 +292,14 @@ impl Model<'_> {
             && self
                 .blocks
                 .last()
-                .is_none_or(|block| block.checksum.is_some())
+                .is_none_or(|block| block.last_record_hash.is_some())
     }
 
     /// Whether a directory stands where a file is to be written. The server's write fails and is passed
     /// over; so is ours.
     fn is_blocked(&mut self, path: &str) -> bool {
-        let on_disk = path.replace("msgs/", &format!("{}/", self.disk.msgs));
-        let blocked = self.disk.files.is_dir(&on_disk);
+        let on_disk = path.replace("msgs/", &format!("{}/", self.overlay.msgs));
+        let blocked = self.overlay.files.is_dir(&on_disk);
         if blocked {
             let detail = "a directory stands in its place: it is not written";
             self.event(Event::new(EventCode::LeftOverFile, detail).file(path));
@@ -312,65 +313,35 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the last block's hash cannot be read.
     pub fn state_file(&mut self) -> Result<StateFile, Fault> {
-        let mut subjects = SubjectTable::new();
-        self.subjects.for_each(|subject, totals| {
-            subjects.push(SubjectEntry {
-                subject,
-                total: totals.total,
-                first_block: totals.first_block,
-                last_block: totals.last_block,
-            });
-        });
-        let blocks = self
-            .blocks
-            .iter()
-            .map(|block| BlockEntry {
-                number: block.number,
-                bytes: block.bytes,
-                first_sequence: block.first.seq,
-                first_time_ns: block.first.ts,
-                last_sequence: block.last.seq,
-                last_time_ns: block.last.ts,
-                deleted_count: block.deleted.len(),
-                ttl_count: block.ttl_count,
-                schedule_count: block.schedule_count,
-                deleted: block.deleted.clone(),
-                deleted_declared_count: u32::try_from(block.deleted.len()).unwrap_or(u32::MAX),
-            })
-            .collect();
         let (last_block, last_record_hash) = match self.blocks.last() {
-            Some(block) => (block.number, block.checksum),
+            Some(block) => (block.number, block.last_record_hash),
             None => (0, None),
         };
         let last_record_hash = match last_record_hash {
             Some(hash) => hash,
             None => self.tail_of_block(last_block)?,
         };
-        let (first, last) = (self.totals.first, self.totals.last);
-        Ok(StateFile {
-            version: self.rules.server.version().index_version(),
-            messages: self.totals.messages,
-            bytes: self.totals.bytes,
-            first_sequence: first.seq,
-            first_time_ns: first.ts,
-            last_sequence: last.seq,
-            last_time_ns: last.ts,
-            subjects,
+        let blocks = self.blocks.iter().map(|block| &block.state);
+        let version = self.rules.server.version().index_version();
+        let last = (last_block, last_record_hash);
+        Ok(index_file_of(
             blocks,
-            last_block,
-            last_record_hash,
-        })
+            &self.totals,
+            &self.subjects,
+            version,
+            last,
+        ))
     }
 
     /// A block that lies there with less than a hash is not looked into, and so gets no key either.
     fn is_too_short_for_a_hash(&mut self, number: u32) -> bool {
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         let as_it_lies = file.pieces.is_none()
             && file.appended.is_empty()
             && file.set_length.is_none()
             && file.on_disk
             && !file.removed;
-        let length = self.disk.files.length(&self.disk.block_path(number));
+        let length = self.overlay.files.length(&self.overlay.block_path(number));
         as_it_lies && length.is_ok_and(|length| length < 8)
     }
 
@@ -385,10 +356,10 @@ impl Model<'_> {
                 return Ok([0; 8]);
             }
         }
-        match self.disk.content(number) {
+        match self.overlay.content(number) {
             Ok(content) => Ok(content.tail),
             Err(Cause::Missing) => Ok([0; 8]),
-            Err(_) => Ok(self.disk.decrypted_tail(number).unwrap_or_default()),
+            Err(_) => Ok(self.overlay.decrypted_tail(number).unwrap_or_default()),
         }
     }
 }

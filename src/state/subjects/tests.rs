@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::format::state::SubjectEntry;
 
-fn listed(table: &SubjectTable) -> BTreeMap<Vec<u8>, SubjectTotals> {
+fn listed(table: &SubjectIndex) -> BTreeMap<Vec<u8>, SubjectTotals> {
     let mut listed = BTreeMap::new();
     table.for_each(|subject, totals| {
         let before = listed.insert(subject.to_vec(), totals);
@@ -61,7 +61,7 @@ fn count_one_by_one(blocks: &[(Vec<Vec<u8>>, bool)]) -> BTreeMap<Vec<u8>, Subjec
 proptest! {
     #[test]
     fn threads_count_what_one_would(blocks in blocks(), threads in 1..4_usize, early in 0..8_usize) {
-        let table = SubjectTable::default();
+        let table = SubjectIndex::default();
         let mut counted: Vec<ThreadSubjects> = (0..threads).map(|_| ThreadSubjects::default()).collect();
         for (at, (subjects, goes)) in blocks.iter().enumerate() {
             let block = (blocks.len() - 1 - at) as u32;
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn what_is_put_is_found_and_taken_away(subjects in proptest::collection::vec((subject(), 0..4_u64), 0..200)) {
-        let mut table = SubjectTable::default();
+        let mut table = SubjectIndex::default();
         let mut expected: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         let entry = |(subject, total): &'_ (Vec<u8>, u64)| (subject.clone(), total + 1);
         let entries: Vec<(Vec<u8>, u64)> = subjects.iter().map(entry).collect();
@@ -114,7 +114,7 @@ proptest! {
 
 #[test]
 fn a_subject_with_the_marker_byte_is_not_listed() {
-    let mut table = SubjectTable::default();
+    let mut table = SubjectIndex::default();
     let entry = SubjectEntry {
         subject: b"a\x7Fb",
         total: 1,
@@ -127,4 +127,88 @@ fn a_subject_with_the_marker_byte_is_not_listed() {
     assert_eq!(counted.count(b"a\x7Fb", 1), NO_SUBJECT);
     table.take_all(vec![counted]);
     assert!(table.is_empty());
+}
+
+proptest! {
+    /// Adding and removing in any order leaves what a map would hold, and nothing for subjects that are gone.
+    #[test]
+    fn subjects_that_are_gone_leave_their_places(
+        steps in proptest::collection::vec((subject(), 1_u64..4, any::<bool>()), 0..400),
+    ) {
+        let mut index = SubjectIndex::default();
+        let mut expected: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        for (subject, count, adds) in steps.into_iter().filter(|(subject, ..)| !subject.is_empty()) {
+            if adds {
+                let totals = SubjectTotals { total: count, first_block: 1, last_block: 1 };
+                index.add(&subject, totals);
+                *expected.entry(subject).or_default() += count;
+            } else {
+                index.remove(&subject, count);
+                if let Some(left) = expected.get_mut(&subject) {
+                    *left = left.saturating_sub(count);
+                }
+                expected.retain(|_, left| *left > 0);
+            }
+        }
+        let found: BTreeMap<Vec<u8>, u64> =
+            listed(&index).into_iter().map(|(subject, totals)| (subject, totals.total)).collect();
+        prop_assert_eq!(&found, &expected);
+        let kept: usize = index.shards.iter().map(|shard| shard.lock().entry_count()).sum();
+        prop_assert_eq!(kept, expected.len(), "entries without messages stay behind");
+        for (subject, total) in &expected {
+            prop_assert_eq!(index.get(subject).map(|totals| totals.total), Some(*total));
+        }
+        prop_assert_eq!(index.get(b"never there"), None);
+    }
+}
+
+#[test]
+fn the_bytes_of_long_subjects_that_are_gone_are_given_back() {
+    let mut index = SubjectIndex::default();
+    let totals = SubjectTotals {
+        total: 1,
+        first_block: 1,
+        last_block: 1,
+    };
+    let subject = |at: u32| format!("{}.{at}", "long".repeat(20)).into_bytes();
+    for at in 0..2_000 {
+        index.add(&subject(at), totals);
+    }
+    for at in 0..1_990 {
+        index.remove_one(&subject(at));
+    }
+    for at in 1_990..2_000 {
+        assert_eq!(index.get(&subject(at)), Some(totals), "{at}");
+    }
+    let held: usize = index
+        .shards
+        .iter()
+        .map(|shard| shard.lock().bytes_held())
+        .sum();
+    assert!(held <= 10 * 85 * 2, "{held} bytes for ten subjects");
+}
+
+#[test]
+fn filters_find_what_they_match() {
+    let mut index = SubjectIndex::default();
+    for (subject, total) in [("a.b.c", 1), ("a.b", 2), ("a.x.c", 3), ("b", 4)] {
+        let totals = SubjectTotals {
+            total,
+            first_block: 1,
+            last_block: 1,
+        };
+        index.add(subject.as_bytes(), totals);
+    }
+    let matching = |filter: &str| {
+        let mut found = Vec::new();
+        index.for_each_matching(filter.as_bytes(), |_, totals| found.push(totals.total));
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(matching("a.*.c"), [1, 3]);
+    assert_eq!(matching("a.>"), [1, 2, 3]);
+    assert_eq!(matching(">"), [1, 2, 3, 4]);
+    assert_eq!(matching("a.b"), [2]);
+    assert_eq!(matching("a"), [0_u64; 0]);
+    assert_eq!(matching("*"), [4]);
 }

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use super::load::Lookup;
-use super::{Edge, Loaded, Model};
+use super::{BlockId, Loaded, Simulation};
 use crate::format::record::record_length;
 use crate::recovery::fault::Fault;
 use crate::report::events::{Event, EventCode};
+use crate::state::SeqTime;
 
 #[derive(Default)]
 struct Expired {
@@ -14,10 +15,10 @@ struct Expired {
     bytes: u64,
     blocks: usize,
     /// What the active block ended with, where it went too.
-    active_last: Option<Edge>,
+    active_last: Option<SeqTime>,
 }
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Drops what is older than the age limit.
     ///
     /// # Errors
@@ -31,14 +32,14 @@ impl Model<'_> {
         let mut expired = Expired::default();
         let mut at = 0;
         while let Some(block) = self.blocks.get(at) {
-            if oldest_ns < block.first.ts {
+            if oldest_ns < block.first.timestamp_ns {
                 break;
             }
-            if block.last.ts <= oldest_ns {
-                expired.messages += block.messages;
-                expired.bytes += block.bytes;
+            if block.last.timestamp_ns <= oldest_ns {
+                expired.messages += block.message_count;
+                expired.bytes += block.live_bytes;
                 self.foretell(at, |block| {
-                    block.first.ts <= oldest_ns && block.last.ts <= oldest_ns
+                    block.first.timestamp_ns <= oldest_ns && block.last.timestamp_ns <= oldest_ns
                 });
                 self.expire_block(at, &mut expired)?;
                 at += 1;
@@ -53,10 +54,10 @@ impl Model<'_> {
     /// Tells of a first message from the future: expiry begins with the first message and waits for it.
     pub fn note_future_first(&mut self) {
         let (first, now_ns) = (self.totals.first, self.rules.now_ns);
-        if self.totals.messages == 0 || first.ts <= now_ns {
+        if self.totals.messages == 0 || first.timestamp_ns <= now_ns {
             return;
         }
-        let ahead_seconds = first.ts.saturating_sub(now_ns) / 1_000_000_000;
+        let ahead_seconds = first.timestamp_ns.saturating_sub(now_ns) / 1_000_000_000;
         let detail = format!(
             "the first message is {ahead_seconds} s ahead of the clock; until it has aged nothing behind it expires"
         );
@@ -67,15 +68,14 @@ impl Model<'_> {
     /// Everything in the block at `at` is too old.
     fn expire_block(&mut self, at: usize, expired: &mut Expired) -> Result<(), Fault> {
         if self.is_active(at) {
-            expired.active_last = self.blocks.get(at).map(|block| block.last);
+            expired.active_last = Some(self.blocks[at].last);
         }
         let forgotten = self.forget_block_subjects(at);
         self.pass_over(forgotten)?;
-        if let Some(block) = self.blocks.get_mut(at) {
-            block.closed = true;
-            let block = block.clone();
-            self.remove_block_file(&block, "all its messages are older than the age limit");
-        }
+        let block = &mut self.blocks[at];
+        block.closed = true;
+        let block = block.clone();
+        self.remove_block_file(&block, "all its messages are older than the age limit");
         expired.blocks += 1;
         Ok(())
     }
@@ -91,9 +91,7 @@ impl Model<'_> {
         let Some(loaded) = self.pass_over(loaded)? else {
             return Ok(());
         };
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
+        let block = &self.blocks[at];
         let (first, last) = (block.first.seq, block.last.seq);
         let mut wants_next_first = false;
         let mut seq = first;
@@ -114,12 +112,11 @@ impl Model<'_> {
                 }
             };
             if oldest_ns < found.timestamp_ns() {
-                if let Some(block) = self.blocks.get_mut(at) {
-                    block.first = Edge {
-                        seq,
-                        ts: found.timestamp_ns(),
-                    };
-                }
+                let block = &mut self.blocks[at];
+                block.first = SeqTime {
+                    seq,
+                    timestamp_ns: found.timestamp_ns(),
+                };
                 wants_next_first = false;
                 break;
             }
@@ -129,23 +126,20 @@ impl Model<'_> {
         if wants_next_first {
             self.move_block_first(at);
         }
-        if self.blocks.get(at).is_some_and(|block| block.messages == 0) {
+        if self.blocks[at].message_count == 0 {
             self.expire_block(at, expired)?;
         }
         Ok(())
     }
 
     fn set_first_seq(&mut self, at: usize, seq: u64) {
-        if let Some(block) = self.blocks.get_mut(at) {
-            block.first.seq = seq;
-        }
+        let block = &mut self.blocks[at];
+        block.first.seq = seq;
     }
 
     /// Moves the block's first over the deleted span at `seq`; returns the sequence after it.
     fn skip_deleted(&mut self, at: usize, seq: u64, last: u64) -> u64 {
-        let Some(block) = self.blocks.get_mut(at) else {
-            return seq + 1;
-        };
+        let block = &mut self.blocks[at];
         let end = block.deleted.span_end(seq).unwrap_or(seq).min(last);
         block.deleted.remove_range(seq..=end);
         block.first.seq = end;
@@ -163,14 +157,13 @@ impl Model<'_> {
         let subject = record.subject(&loaded.content);
         let (headers, body) = record.headers_and_body(&loaded.content).unwrap_or_default();
         let mut counted = false;
-        if let Some(block) = self.blocks.get_mut(at)
-            && block.messages > 0
-        {
+        let block = &mut self.blocks[at];
+        if block.message_count > 0 {
             block.first.seq = seq;
             let size = record_length(subject.len(), headers.len(), body.len()) as u64;
-            let size = size.min(block.bytes);
-            block.bytes -= size;
-            block.messages -= 1;
+            let size = size.min(block.live_bytes);
+            block.live_bytes -= size;
+            block.message_count -= 1;
             expired.bytes += size;
             expired.messages += 1;
             counted = true;
@@ -180,7 +173,7 @@ impl Model<'_> {
     }
 
     fn settle_expired(&mut self, expired: &Expired) -> Result<(), Fault> {
-        let gone: Vec<u32> = self
+        let gone: Vec<BlockId> = self
             .blocks
             .drain(..expired.blocks.min(self.blocks.len()))
             .map(|block| block.id)

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Block, BlockKey, Edge, IndexedBy, LOADED_MAX, Loaded, Model, block_path, key_path};
+use super::{
+    BlockId, BlockKey, IndexedBy, LOADED_MAX, Loaded, SimBlock, Simulation, block_path, key_path,
+};
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault};
 use crate::block::walk::{Known, walk};
@@ -30,24 +32,22 @@ pub enum Lookup {
     Gone,
 }
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// The block at `at`, loaded and indexed; loads it if need be.
     ///
     /// # Errors
     ///
     /// [`Fault`]: the block does not load. What the walk learnt meanwhile stays.
     pub fn load(&mut self, at: usize) -> Result<Rc<Loaded>, Fault> {
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-            return Err(Fault::general(Cause::Missing));
-        };
+        let number = self.blocks[at].number;
         self.load_key(at)?;
         let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);
         for _ in 0..LOAD_TRIES {
             if let Some(loaded) = self.loaded_at_hand(at).or_else(|| self.loaded_again(at)) {
                 return Ok(loaded);
             }
-            let pending = self.disk.block(number).pending();
-            let content = match self.disk.content(number) {
+            let pending = self.overlay.block(number).pending();
+            let content = match self.overlay.content(number) {
                 Ok(content) => content,
                 Err(Cause::Missing) => {
                     let lost = self.rebuild(at)?;
@@ -58,9 +58,7 @@ impl Model<'_> {
                 }
                 Err(cause) => return Err(Fault::block(number, cause)),
             };
-            let Some(block) = self.blocks.get_mut(at) else {
-                break;
-            };
+            let block = &mut self.blocks[at];
             block.raw_bytes = content.file_length;
             block.compressed = content.compressed;
             let (first, last) = (block.first.seq, block.last.seq);
@@ -73,6 +71,9 @@ impl Model<'_> {
                 empty_counts,
             ) {
                 Ok(index) => {
+                    if block.deleted.len() != deleted_count {
+                        self.surprises.note();
+                    }
                     let settled = (block.deleted.len() == deleted_count).then_some(IndexedBy {
                         bounds: (first, last),
                         deleted_count,
@@ -125,7 +126,7 @@ impl Model<'_> {
         self.block_event(code, number, offset, detail);
     }
 
-    fn keep_loaded(&mut self, id: u32, loaded: Rc<Loaded>) {
+    fn keep_loaded(&mut self, id: BlockId, loaded: Rc<Loaded>) {
         self.loaded.retain(|(known, _)| *known != id);
         while self.loaded.len() >= LOADED_MAX {
             self.loaded.remove(0);
@@ -134,21 +135,21 @@ impl Model<'_> {
     }
 
     /// Forgets a loaded block: its file or its bounds changed.
-    pub fn forget_loaded(&mut self, id: u32) {
+    pub fn forget_loaded(&mut self, id: BlockId) {
         self.loaded.retain(|(known, _)| *known != id);
-        self.agenda.forget(id);
+        self.removals.forget(id);
         self.forget_sound(id);
     }
 
     /// Forgets every loaded block.
     pub fn forget_all_loaded(&mut self) {
         self.loaded.clear();
-        self.agenda.forget_all();
+        self.removals.forget_all();
     }
 
     /// A loaded block serves while its index covers exactly what the block says of itself now.
     pub fn loaded_at_hand(&self, at: usize) -> Option<Rc<Loaded>> {
-        let block = self.blocks.get(at)?;
+        let block = &self.blocks[at];
         let (_, loaded) = self.loaded.iter().find(|(id, _)| *id == block.id)?;
         if loaded.index.first_seq == 0 || loaded.content.is_empty() {
             return None;
@@ -160,7 +161,7 @@ impl Model<'_> {
     /// A block that went out of step is read and indexed anew for each message (H20, H37). Where nothing that goes into
     /// its index changed since the last time, what came of it then is what would come of it now.
     fn loaded_again(&mut self, at: usize) -> Option<Rc<Loaded>> {
-        let block = self.blocks.get(at)?;
+        let block = &self.blocks[at];
         let (id, number) = (block.id, block.number);
         let (bounds, deleted_count) = ((block.first.seq, block.last.seq), block.deleted.len());
         let raw_bytes = block.raw_bytes;
@@ -170,7 +171,7 @@ impl Model<'_> {
             bounds,
             deleted_count,
             raw_bytes,
-            pending: self.disk.block(number).pending(),
+            pending: self.overlay.block(number).pending(),
         };
         if loaded.settled.as_ref() != Some(&now) {
             return None;
@@ -185,9 +186,7 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the block does not load or the message cannot be read.
     pub fn fetch(&mut self, at: usize, seq: u64) -> Result<Lookup, Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(Lookup::Gone);
-        };
+        let block = &self.blocks[at];
         if seq < block.first.seq || seq > block.last.seq || block.deleted.contains(seq) {
             return Ok(Lookup::Gone);
         }
@@ -201,18 +200,18 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the message cannot be read.
     pub fn lookup(&self, at: usize, loaded: &Rc<Loaded>, seq: u64) -> Result<Lookup, Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(Lookup::Gone);
-        };
+        let block = &self.blocks[at];
         let empty = block.last.seq == block.first.seq.wrapping_sub(1);
         if empty || seq < block.first.seq || seq > block.last.seq || block.deleted.contains(seq) {
             return Ok(Lookup::Gone);
         }
         let Some(slot) = loaded.index.find(seq) else {
+            self.surprises.note();
             return Ok(Lookup::Gone);
         };
         let offset = u64::from(slot.offset);
         let fault = |header_length| {
+            self.surprises.note();
             Fault::block(
                 block.number,
                 Cause::BadMessage {
@@ -231,6 +230,7 @@ impl Model<'_> {
             return Err(fault(true));
         }
         if record.kind() == crate::format::record::RecordKind::Erased {
+            self.surprises.note();
             return Ok(Lookup::Gone);
         }
         Ok(Lookup::Found(Rc::clone(loaded), record))
@@ -238,7 +238,7 @@ impl Model<'_> {
 
     /// Walks the block at `at` anew, cutting its file at the first bad record. Returns what that
     /// lost; tombstones it met go to `self.tombstones` only where the caller asks
-    /// ([`Model::rebuild_with_tombstones`]).
+    /// ([`Simulation::rebuild_with_tombstones`]).
     ///
     /// # Errors
     ///
@@ -247,32 +247,29 @@ impl Model<'_> {
         self.rebuild_with_tombstones(at).map(|(lost, _)| lost)
     }
 
-    /// As [`Model::rebuild`], with the tombstones.
+    /// As [`Simulation::rebuild`], with the tombstones.
     ///
     /// # Errors
     ///
-    /// As [`Model::rebuild`].
+    /// As [`Simulation::rebuild`].
     pub fn rebuild_with_tombstones(
         &mut self,
         at: usize,
     ) -> Result<(Option<Lost>, Vec<u64>), Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok((None, Vec::new()));
-        };
+        let block = &self.blocks[at];
         let (number, id) = (block.number, block.id);
+        self.surprises.note();
         self.forget_loaded(id);
-        let content = match self.disk.content(number) {
+        let content = match self.overlay.content(number) {
             Ok(content) if !content.bytes.is_empty() || content.file_length > 0 => content,
             Ok(_) | Err(Cause::Missing) => return Ok((self.declare_empty(at)?, Vec::new())),
             Err(cause) => return Err(Fault::block(number, cause)),
         };
         let hash_key = self.hash_key(number);
-        let Some(block) = self.blocks.get_mut(at) else {
-            return Ok((None, Vec::new()));
-        };
+        let block = &mut self.blocks[at];
         let known = Known {
             first_seq: block.first.seq,
-            first_ts: block.first.ts,
+            first_ts: block.first.timestamp_ns,
             last_seq: block.last.seq,
             deleted: std::mem::take(&mut block.deleted),
             rules: self.rules.server.walk_rules(),
@@ -314,7 +311,7 @@ impl Model<'_> {
             why.to_owned(),
         );
         self.forget_all_loaded();
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         if file.pieces.is_some() || !file.appended.is_empty() || file.encrypt_anew.is_some() {
             // A rewritten or extended block is plain in the overlay: cut what it will hold.
             self.cut_pending(number, offset);
@@ -328,14 +325,14 @@ impl Model<'_> {
                 "the server would cut the compressed file at the decoded offset and so destroy it",
             );
         }
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.set_length = Some(offset);
         file.cut_compressed = (compressed && offset > 0).then_some(offset);
     }
 
     fn cut_pending(&mut self, number: u32, offset: u64) {
         use crate::report::actions::Piece;
-        let Ok(content) = self.disk.content(number) else {
+        let Ok(content) = self.overlay.content(number) else {
             return;
         };
         let keep = content
@@ -343,7 +340,7 @@ impl Model<'_> {
             .get(..offset as usize)
             .unwrap_or(&content.bytes)
             .to_vec();
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.pieces = Some(vec![Piece::Literal(keep)]);
         file.appended.clear();
     }
@@ -354,14 +351,12 @@ impl Model<'_> {
     ///
     /// [`Fault`]: the index claims so many messages that the server dies listing them.
     fn declare_empty(&mut self, at: usize) -> Result<Option<Lost>, Fault> {
-        let Some(block) = self.blocks.get_mut(at) else {
-            return Ok(None);
-        };
-        if block.messages == 0 {
+        let block = &mut self.blocks[at];
+        if block.message_count == 0 {
             return Ok(None);
         }
         let span = block.last.seq.saturating_sub(block.first.seq);
-        let claimed = block.messages.max(span);
+        let claimed = block.message_count.max(span);
         if claimed > LISTED_MAX {
             let detail = format!(
                 "the index claims {claimed} messages for it, more than the server can list as lost"
@@ -376,10 +371,10 @@ impl Model<'_> {
         }
         let lost = Lost {
             seqs,
-            bytes: block.bytes,
+            bytes: block.live_bytes,
         };
-        block.messages = 0;
-        block.bytes = 0;
+        block.message_count = 0;
+        block.live_bytes = 0;
         block.raw_bytes = 0;
         block.deleted = SeqSet::new();
         block.first.seq = block.last.seq.wrapping_add(1);
@@ -394,16 +389,14 @@ impl Model<'_> {
     ///
     /// [`Fault`] with [`Cause::KeySize`] or [`Cause::KeyInvalid`], or what the conversion met.
     pub fn load_key(&mut self, at: usize) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
+        let block = &self.blocks[at];
         let number = block.number;
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         if file.key.is_some() || file.key_in_vain {
             return Ok(());
         }
         let key = self
-            .disk
+            .overlay
             .block_key(number)
             .map_err(|cause| Fault::block(number, cause))?;
         match key {
@@ -417,9 +410,7 @@ impl Model<'_> {
     /// Walks a block under its old key (or none), without cutting, and marks it to be written under
     /// a fresh one. A conversion that fails leaves the block's key unknown, as the server does.
     fn convert(&mut self, at: usize, from_plain: bool) -> Result<(), Fault> {
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-            return Ok(());
-        };
+        let number = self.blocks[at].number;
         let result = self.convert_inner(at, from_plain);
         match &result {
             Ok(()) => {
@@ -439,15 +430,14 @@ impl Model<'_> {
                 self.block_event(code, number, None, detail);
                 self.action(ActionKind::CreateKey, key_path(number), None, detail);
                 self.action(kind, block_path(number), None, detail);
-                if let Some(block) = self.blocks.get_mut(at) {
-                    block.key_is_fresh = true;
-                }
+                let block = &mut self.blocks[at];
+                block.key_is_fresh = true;
             }
             Err(_) if from_plain => {
                 let detail =
                     "the server leaves a fresh key beside a block that is not encrypted under it";
                 self.block_event(EventCode::BlockKeyCreated, number, None, detail);
-                self.disk.block(number).key_in_vain = true;
+                self.overlay.block(number).key_in_vain = true;
             }
             Err(_) => {}
         }
@@ -455,13 +445,11 @@ impl Model<'_> {
     }
 
     fn convert_inner(&mut self, at: usize, from_plain: bool) -> Result<(), Fault> {
-        let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-            return Ok(());
-        };
-        let content = match self.disk.content(number) {
+        let number = self.blocks[at].number;
+        let content = match self.overlay.content(number) {
             Ok(content) => content,
             // The reference ignores a failed read when it changes ciphers and goes on with nothing.
-            Err(Cause::Missing | Cause::Io(_)) if !from_plain => super::disk::Content {
+            Err(Cause::Missing | Cause::Io(_)) if !from_plain => super::overlay::Content {
                 bytes: Vec::new(),
                 file_length: 0,
                 compressed: false,
@@ -470,12 +458,10 @@ impl Model<'_> {
             Err(cause) => return Err(Fault::block(number, cause)),
         };
         let hash_key = self.hash_key(number);
-        let Some(block) = self.blocks.get_mut(at) else {
-            return Ok(());
-        };
+        let block = &mut self.blocks[at];
         convert_check(block, &content.bytes, &hash_key)
             .map_err(|cause| Fault::block(number, cause))?;
-        let file = self.disk.block(number);
+        let file = self.overlay.block(number);
         file.encrypt_anew = Some(from_plain);
         file.content_length = content.bytes.len() as u64;
         Ok(())
@@ -484,10 +470,14 @@ impl Model<'_> {
 
 /// What the server demands of a block before it writes it under another key: that it walks without a
 /// fault and indexes. The block takes over the walk's state either way.
-pub fn convert_check(block: &mut Block, content: &[u8], hash_key: &HashKey) -> Result<(), Cause> {
+pub fn convert_check(
+    block: &mut SimBlock,
+    content: &[u8],
+    hash_key: &HashKey,
+) -> Result<(), Cause> {
     let known = Known {
         first_seq: block.first.seq,
-        first_ts: block.first.ts,
+        first_ts: block.first.timestamp_ns,
         last_seq: block.last.seq,
         deleted: std::mem::take(&mut block.deleted),
         ..Known::default()
@@ -498,13 +488,8 @@ pub fn convert_check(block: &mut Block, content: &[u8], hash_key: &HashKey) -> R
     if let Some(fault) = fault {
         return Err(Cause::BadRecord(fault));
     }
-    let Block {
-        first: Edge { seq: first, .. },
-        last: Edge { seq: last, .. },
-        deleted,
-        ..
-    } = block;
-    slots::index(content, *first, *last, deleted, true)
+    let (first, last) = (block.first.seq, block.last.seq);
+    slots::index(content, first, last, &mut block.deleted, true)
         .map(|_| ())
         .map_err(|_| Cause::Misaligned)
 }

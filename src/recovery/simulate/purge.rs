@@ -1,10 +1,11 @@
 //! Purge at open: the whole message directory is replaced by one block that remembers the sequence.
 
+use super::Simulation;
 use super::remove::on_disk;
-use super::{Edge, Model};
 use crate::recovery::fault::Fault;
+use crate::state::SeqTime;
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Replaces all messages by a marker block, so that the stream starts at the configured first
     /// sequence or right behind its last, whichever is higher.
     ///
@@ -20,9 +21,12 @@ impl Model<'_> {
         }
         self.totals.messages = 0;
         self.totals.bytes = 0;
-        self.totals.first = Edge { seq: first, ts: 0 };
-        self.disk.replaced = true;
-        for file in self.disk.blocks.values_mut() {
+        self.totals.first = SeqTime {
+            seq: first,
+            timestamp_ns: 0,
+        };
+        self.overlay.replaced = true;
+        for file in self.overlay.blocks.values_mut() {
             file.removed = true;
         }
         self.roll();

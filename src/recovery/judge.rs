@@ -2,45 +2,53 @@
 
 use super::batches;
 use super::consumers;
-use super::engine::{self, Opened, Refused, StoreSetup};
+use super::hand_over::{Plan, Unapplied};
 use super::ignored;
-use super::model::{Model, Totals};
-use super::reach::unreachable;
+use super::open::{self, Opened, Refused, StoreSetup};
 use super::server::Behaviour;
+use super::simulate::Simulation;
 use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use super::stuck;
+use super::verify::unreachable;
 use super::walked::WalkedBlocks;
 use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
 use crate::format::sets::intersection;
 use crate::report::Watch;
-use crate::report::actions::{Action, Change};
+use crate::report::actions::Action;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{
     Lost, Outcome, Refusal, ScheduleReport, State, StreamReport, TtlReport,
 };
+use crate::state::Totals;
 use crate::stream::StreamDir;
 use crate::stream::files::StreamFiles;
 use crate::stream::options::{Collect, Options};
 
-/// A judged stream: the report, and what applying it takes.
-pub(super) struct Examined {
+/// A judged stream.
+#[derive(Debug)]
+pub struct Judgement {
+    /// What is said of the stream.
     pub report: StreamReport,
-    pub changes: Vec<Change>,
-    pub setup: Option<StreamSetup>,
+    /// What has to change on disk for it to be what the report says.
+    pub plan: Plan,
+    /// What the stream is once the plan is carried out; `None` where it does not open.
+    pub state: Option<Unapplied>,
+    pub(super) setup: Option<StreamSetup>,
     /// What the server would have done before it gave up, where it does.
-    pub cut_short: Vec<Action>,
-    /// Sequences the server would have and could read, where the store opens.
-    pub readable: SeqSet,
+    pub(super) cut_short: Vec<Action>,
+    /// Sequences the server would have and could read, where the store opens and that was asked for.
+    pub(super) readable: SeqSet,
 }
 
-impl Examined {
+impl Judgement {
     fn refused(mut report: StreamReport, refusal: Refusal, events: Vec<Event>) -> Self {
         report.refusal = Some(refusal);
         report.events.extend(events);
-        Examined {
+        Judgement {
             report,
-            changes: Vec::new(),
+            plan: Plan::default(),
+            state: None,
             setup: None,
             cut_short: Vec::new(),
             readable: SeqSet::new(),
@@ -48,14 +56,26 @@ impl Examined {
     }
 }
 
-/// Scans and judges one stream. Nothing on disk changes.
+/// Scans and judges one stream: what is said of it, what would have to change, and what it then is. Nothing on disk changes.
+///
+/// The plan holds nothing unless it is to be carried out, which [`super::hand_over`] does; a judgement alone is a report and a state.
+pub fn judge(
+    fs: &dyn ReadFiles,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Judgement {
+    judge_as(fs, stream, options, watch, JudgeOptions::default())
+}
+
+/// The report of [`judge`].
 pub fn examine(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
 ) -> StreamReport {
-    judge(fs, stream, options, watch, How::default()).report
+    judge(fs, stream, options, watch).report
 }
 
 /// The same, with the sequences that the server would have and could read.
@@ -65,12 +85,12 @@ pub(crate) fn examine_readable(
     options: &Options,
     watch: &Watch<'_>,
 ) -> (StreamReport, SeqSet) {
-    let how = How {
+    let how = JudgeOptions {
         wants_readable: true,
-        ..How::default()
+        ..JudgeOptions::default()
     };
-    let examined = judge(fs, stream, options, watch, how);
-    (examined.report, examined.readable)
+    let judged = judge_as(fs, stream, options, watch, how);
+    (judged.report, judged.readable)
 }
 
 /// What the metadata says the server would do with a stream.
@@ -98,7 +118,7 @@ pub(super) fn setup_of(
 
 /// What is wanted of a judgement beyond the usual.
 #[derive(Default)]
-pub(super) struct How {
+pub(super) struct JudgeOptions {
     /// The judgement is a forecast, and not acted upon.
     pub is_forecast: bool,
     /// Make the outcome one for which all side files are written anew.
@@ -112,19 +132,19 @@ pub(super) struct How {
 }
 
 /// Scans and judges one stream. Nothing on disk changes.
-pub(super) fn judge(
+pub(super) fn judge_as(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
-    how: How,
-) -> Examined {
+    how: JudgeOptions,
+) -> Judgement {
     let files = StreamFiles::new(fs, &stream.dir);
     let mut report = blank_report(stream);
     let setup = match setup_of(files, stream, options) {
         Ok(setup) => setup,
         Err(StreamRefused { refusal, events }) => {
-            return Examined::refused(report, refusal, events);
+            return Judgement::refused(report, refusal, events);
         }
     };
     report.name.clone_from(&setup.name);
@@ -138,7 +158,7 @@ pub(super) fn judge(
         wants_changes: how.wants_changes,
         ..setup.store(options)
     };
-    let opened = match engine::open(files, store, watch) {
+    let opened = match open::open(files, store, watch) {
         Ok(opened) => opened,
         Err(refused) => {
             let Refused {
@@ -147,25 +167,25 @@ pub(super) fn judge(
                 actions,
                 ..
             } = *refused;
-            return Examined {
+            return Judgement {
                 cut_short: actions,
                 setup: Some(setup),
-                ..Examined::refused(report, refusal, events)
+                ..Judgement::refused(report, refusal, events)
             };
         }
     };
-    let last_seq = opened.model.totals.last.seq;
+    let last_seq = opened.sim.totals.last.seq;
     let server = Behaviour::of(options.server);
     let keys = setup.keys(options);
     let found = consumers::judge(files, &keys, &setup.meta.subjects, last_seq, server);
-    let batches = batches::pending(files, &opened.model, &setup.meta);
-    let stops = stuck::stops(&opened.model);
-    let deleted = deleted_of(&opened.model);
+    let batches = batches::pending(files, &opened.sim, &setup.meta);
+    let stops = stuck::stops(&opened.sim);
+    let deleted = deleted_of(&opened.sim);
     let mut readable = match how.wants_readable {
-        true => live_of(&opened.model, &deleted.1),
+        true => live_of(&opened.sim, &deleted.1),
         false => SeqSet::new(),
     };
-    let changes = fill(&mut report, opened, options.collect, deleted);
+    let (plan, state) = fill(&mut report, opened, options.collect, deleted);
     for seq in &report.unreadable {
         readable.remove(*seq);
     }
@@ -179,9 +199,10 @@ pub(super) fn judge(
     let stuck = stuck::events(&stops, &report.consumers);
     report.events.extend(stuck);
     report.outcome = outcome_of(&report).max(found.outcome.min(Outcome::Damaged));
-    Examined {
+    Judgement {
         report,
-        changes,
+        plan,
+        state: Some(state),
         setup: Some(setup),
         cut_short: Vec::new(),
         readable,
@@ -221,9 +242,9 @@ fn fill(
     opened: Opened<'_>,
     collect: Collect,
     deleted: (u64, Vec<(u64, u64)>),
-) -> Vec<Change> {
+) -> (Plan, Unapplied) {
     let Opened {
-        mut model,
+        mut sim,
         source,
         unreadable,
         digest,
@@ -231,27 +252,24 @@ fn fill(
     } = opened;
     report.source = Some(source);
     let (deleted_count, spans) = deleted;
-    report.state = Some(state_of(&model, collect, deleted_count, &spans));
+    report.state = Some(state_of(&sim, collect, deleted_count, &spans));
     report.digest = digest;
     report.subjects = collect.subjects.then(|| {
         let mut subjects = std::collections::BTreeMap::new();
-        model.subjects.for_each(|subject, totals| {
+        sim.subjects.for_each(|subject, totals| {
             subjects.insert(subject.to_vec(), totals.total);
         });
         subjects
     });
-    report.ttl = model.timers.ttl_count().map(|count| TtlReport {
+    report.ttl = sim.timers.ttl_count().map(|count| TtlReport {
         count,
-        entries: collect
-            .entries
-            .then(|| model.timers.ttl_entries())
-            .flatten(),
+        entries: collect.entries.then(|| sim.timers.ttl_entries()).flatten(),
     });
-    report.outlived = model.outlived;
-    if model.rules.expire {
-        report.overdue = model.timers.overdue(model.rules.now_ns);
+    report.outlived = sim.outlived;
+    if sim.rules.expire {
+        report.overdue = sim.timers.overdue(sim.rules.now_ns);
     }
-    report.schedules = model.timers.schedules().map(|schedules| ScheduleReport {
+    report.schedules = sim.timers.schedules().map(|schedules| ScheduleReport {
         count: schedules.len(),
         entries: collect.entries.then(|| {
             schedules
@@ -261,35 +279,35 @@ fn fill(
         }),
     });
     report.sources = if collect.entries {
-        model.timers.sources().cloned()
+        sim.timers.sources().cloned()
     } else {
         None
     };
-    report.loses_messages = model.lossy || model.lost.is_some();
-    if report.loses_messages && model.lost.is_some() {
-        note_loss(&mut model);
+    report.loses_messages = sim.lossy || sim.lost.is_some();
+    if report.loses_messages && sim.lost.is_some() {
+        note_loss(&mut sim);
     }
-    let unreachable = unreachable(&model, &spans, deleted_count);
+    let unreachable = unreachable(&sim, &spans, deleted_count);
     if let [first, ..] = unreachable.as_slice() {
         let detail = format!(
             "{} messages are counted and not found: the blocks are out of order, and the server looks in the wrong one",
             unreachable.len()
         );
-        model.event(Event::new(EventCode::RecordUnreadable, detail).seq(*first));
+        sim.event(Event::new(EventCode::RecordUnreadable, detail).seq(*first));
     }
-    report.events.append(&mut model.events);
-    report.actions.append(&mut model.actions);
+    report.events.append(&mut sim.events);
+    report.actions.append(&mut sim.actions);
     report.unreadable = unreadable;
     report.unreadable.extend(unreachable);
     report.unreadable.sort_unstable();
     report.unreadable.dedup();
-    changes
+    (Plan::of(changes), Unapplied::of(sim.into_state()))
 }
 
-fn note_loss(model: &mut Model<'_>) {
-    if let Some(Lost { seqs, bytes }) = model.lost.clone() {
+fn note_loss(sim: &mut Simulation<'_>) {
+    if let Some(Lost { seqs, bytes }) = sim.lost.clone() {
         let detail = format!("{} known sequences and {bytes} bytes in all", seqs.len());
-        model.event(Event::new(EventCode::LostData, detail));
+        sim.event(Event::new(EventCode::LostData, detail));
     }
 }
 
@@ -309,7 +327,7 @@ fn outcome_of(report: &StreamReport) -> Outcome {
 
 /// The state as the server reports it right after its open call.
 fn state_of(
-    model: &Model<'_>,
+    sim: &Simulation<'_>,
     collect: Collect,
     deleted_count: u64,
     spans: &[(u64, u64)],
@@ -319,30 +337,30 @@ fn state_of(
         bytes,
         first,
         last,
-    } = model.totals;
-    let time = |ts: i64| (ts != 0).then_some(ts);
+    } = sim.totals;
+    let time = |timestamp_ns: i64| (timestamp_ns != 0).then_some(timestamp_ns);
     State {
         messages,
         bytes,
         first_seq: first.seq,
-        first_time_ns: time(first.ts),
+        first_time_ns: time(first.timestamp_ns),
         last_seq: last.seq,
-        last_time_ns: time(last.ts),
-        subject_count: model.subjects.len(),
+        last_time_ns: time(last.timestamp_ns),
+        subject_count: sim.subjects.len(),
         deleted_count,
         deleted: collect.deleted.then(|| expand(spans)),
-        lost: model.lost.clone(),
+        lost: sim.lost.clone(),
     }
 }
 
 /// Deleted sequences as spans: gaps before and between blocks, and what the blocks list.
-pub(super) fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
+pub(super) fn deleted_of(sim: &Simulation<'_>) -> (u64, Vec<(u64, u64)>) {
     let Totals {
         messages,
         first,
         last,
         ..
-    } = model.totals;
+    } = sim.totals;
     let missing = last
         .seq
         .wrapping_sub(first.seq)
@@ -353,7 +371,7 @@ pub(super) fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
     }
     let mut spans = Vec::new();
     let mut current = first.seq;
-    for block in &model.blocks {
+    for block in &sim.blocks {
         if block.first.seq > current {
             spans.push((current, block.first.seq - 1));
         }
@@ -372,14 +390,14 @@ pub(super) fn deleted_of(model: &Model<'_>) -> (u64, Vec<(u64, u64)>) {
 }
 
 /// The sequences a state counts as live.
-fn live_of(model: &Model<'_>, deleted: &[(u64, u64)]) -> SeqSet {
+fn live_of(sim: &Simulation<'_>, deleted: &[(u64, u64)]) -> SeqSet {
     let mut live = SeqSet::new();
     let Totals {
         messages,
         first,
         last,
         ..
-    } = model.totals;
+    } = sim.totals;
     if messages == 0 || first.seq > last.seq {
         return live;
     }

@@ -2,17 +2,18 @@
 
 use rustc_hash::FxHashMap;
 
+use super::Simulation;
 use super::load::Lookup;
 use super::remove::Removal;
-use super::{Model, Totals};
 use crate::format::schedule;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
-use crate::recovery::subjects::{BlockSubjects, SubjectTotals};
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
+use crate::state::Totals;
+use crate::state::subjects::{BlockSubjects, SubjectTotals};
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Drops the oldest messages beyond the limit on messages.
     ///
     /// # Errors
@@ -24,7 +25,7 @@ impl Model<'_> {
             limit,
             "messages",
             |totals| totals.messages,
-            |block| block.messages,
+            |block| block.message_count,
         )
     }
 
@@ -35,7 +36,12 @@ impl Model<'_> {
     /// [`Fault`]: the server goes down on it.
     pub fn enforce_byte_limit(&mut self) -> Result<(), Fault> {
         let limit = self.rules.max_bytes;
-        self.enforce(limit, "bytes", |totals| totals.bytes, |block| block.bytes)
+        self.enforce(
+            limit,
+            "bytes",
+            |totals| totals.bytes,
+            |block| block.live_bytes,
+        )
     }
 
     fn enforce(
@@ -43,7 +49,7 @@ impl Model<'_> {
         limit: u64,
         unit: &str,
         held: impl Fn(&Totals) -> u64,
-        held_by_block: impl Fn(&super::Block) -> u64,
+        held_by_block: impl Fn(&super::SimBlock) -> u64,
     ) -> Result<(), Fault> {
         if !self.rules.discard_old || limit == 0 || held(&self.totals) <= limit {
             return Ok(());
@@ -95,11 +101,9 @@ impl Model<'_> {
         self.pass_over(forgotten)?;
         let forgotten = self.forget_block_schedules(at);
         self.pass_over(forgotten)?;
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
-        self.totals.messages = self.totals.messages.saturating_sub(block.messages);
-        self.totals.bytes = self.totals.bytes.saturating_sub(block.bytes);
+        let block = &self.blocks[at];
+        self.totals.messages = self.totals.messages.saturating_sub(block.message_count);
+        self.totals.bytes = self.totals.bytes.saturating_sub(block.live_bytes);
         self.remove_block(at)?;
         self.select_next_first();
         Ok(())
@@ -130,15 +134,13 @@ impl Model<'_> {
         if self
             .blocks
             .get(at)
-            .is_none_or(|block| block.untracked || block.messages == 0)
+            .is_none_or(|block| block.untracked || block.message_count == 0)
         {
             return Ok(None);
         }
         let loaded = self.load(at)?;
         let mut counts = BlockSubjects::default();
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(None);
-        };
+        let block = &self.blocks[at];
         for slot in &loaded.index.slots {
             if slot.seq < block.first.seq || block.deleted.contains(slot.seq) {
                 continue;
@@ -154,16 +156,12 @@ impl Model<'_> {
     }
 
     fn forget_block_schedules(&mut self, at: usize) -> Result<(), Fault> {
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
+        let block = &self.blocks[at];
         if !self.timers.has_schedules() || block.schedule_count == 0 {
             return Ok(());
         }
         let loaded = self.load(at)?;
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
+        let block = &self.blocks[at];
         let (first, last) = (block.first.seq, block.last.seq);
         let seqs: Vec<u64> = loaded
             .index
@@ -193,7 +191,11 @@ impl Model<'_> {
             return;
         }
         let lost = self.rebuild(0).unwrap_or_default();
-        if self.blocks.first().is_some_and(|block| block.messages == 0) {
+        if self
+            .blocks
+            .first()
+            .is_some_and(|block| block.message_count == 0)
+        {
             self.force_remove_block(0, "nothing in it can be read");
         }
         self.select_next_first();
@@ -257,10 +259,8 @@ impl Model<'_> {
         let Some(at) = self.blocks.iter().rposition(|block| block.number == number) else {
             return Ok(());
         };
-        let Some(block) = self.blocks.get(at) else {
-            return Ok(());
-        };
-        if block.untracked || block.messages == 0 {
+        let block = &self.blocks[at];
+        if block.untracked || block.message_count == 0 {
             return Ok(());
         }
         let id = block.id;
@@ -304,9 +304,7 @@ impl Model<'_> {
             let Some((loaded, counts)) = self.pass_over(counts)?.flatten() else {
                 continue;
             };
-            let Some(number) = self.blocks.get(at).map(|block| block.number) else {
-                continue;
-            };
+            let number = self.blocks[at].number;
             counts.for_each(&loaded.content, |subject, total| {
                 self.subjects.add(
                     subject,

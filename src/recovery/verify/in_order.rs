@@ -3,8 +3,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::model::{Lookup, Model};
-use super::verify::feed;
+use super::super::simulate::{Lookup, Simulation};
+use super::feed;
 
 /// Sequences that are read one by one; a state that claims more is judged block by block.
 const REPLAYED_MAX: u64 = 1 << 26;
@@ -19,8 +19,8 @@ pub struct Replayed {
 
 /// Reads every sequence that `model` counts as live; `deleted` are the others, as spans. `None` where
 /// the state claims more sequences than can be read one by one.
-pub fn replay(model: &Model<'_>, deleted: &[(u64, u64)]) -> Option<Replayed> {
-    let (first, last) = (model.totals.first.seq.max(1), model.totals.last.seq);
+pub fn replay(sim: &Simulation<'_>, deleted: &[(u64, u64)]) -> Option<Replayed> {
+    let (first, last) = (sim.totals.first.seq.max(1), sim.totals.last.seq);
     let mut spans = deleted.to_vec();
     spans.sort_unstable();
     let gone: u64 = spans
@@ -30,7 +30,7 @@ pub fn replay(model: &Model<'_>, deleted: &[(u64, u64)]) -> Option<Replayed> {
     if last.saturating_sub(first).saturating_sub(gone) > REPLAYED_MAX {
         return None;
     }
-    let mut reader = model.reading_copy();
+    let mut reader = sim.reading_copy();
     let mut hasher = Sha256::new();
     let mut unreadable = Vec::new();
     let mut spans = spans.into_iter().peekable();

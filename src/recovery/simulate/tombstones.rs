@@ -14,19 +14,20 @@
 
 use rustc_hash::FxHashSet;
 
-use super::agenda::{AGENDA_MAX, Agenda};
+use super::removal_batch::{BATCH_MAX, RemovalBatch};
 use super::remove::{REWRITE_RAW_MIN, Removal};
-use super::{Block, BlockKey, Edge, Model};
+use super::{BlockId, BlockKey, SimBlock, Simulation};
 use crate::block::scan::Taken;
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::Fault;
 use crate::recovery::scan::Revisited;
 use crate::report::events::{Event, EventCode};
+use crate::state::SeqTime;
 
 /// What goes of one block at once.
 struct TakenSet {
     at: usize,
-    id: u32,
+    id: BlockId,
     first: u64,
     last: u64,
     taken: Taken,
@@ -34,7 +35,7 @@ struct TakenSet {
     ttls: Vec<(u64, i64)>,
 }
 
-impl Model<'_> {
+impl Simulation<'_> {
     /// Applies the tombstones collected while the blocks were read.
     ///
     /// # Errors
@@ -99,15 +100,15 @@ impl Model<'_> {
             .filter(|seq| !is_in_a_set(*seq))
             .collect();
         let mut applied = 0;
-        for window in steps.chunks(AGENDA_MAX) {
-            self.agenda = Agenda::of(window);
+        for window in steps.chunks(BATCH_MAX) {
+            self.removals = RemovalBatch::of(window);
             for seq in window {
                 let removed = self.remove_message(*seq);
                 applied += u64::from(self.pass_over(removed)? == Some(Removal::Removed));
                 self.drop_lost(*seq);
             }
         }
-        self.agenda = Agenda::default();
+        self.removals = RemovalBatch::default();
         Ok(applied)
     }
 
@@ -122,7 +123,7 @@ impl Model<'_> {
             .blocks
             .iter()
             .enumerate()
-            .filter(|(_, b)| b.messages > 0)
+            .filter(|(_, b)| b.message_count > 0)
         {
             let sound = self.sound.get(&block.id);
             let hits = hits_of(block, gone, sound.is_some());
@@ -160,19 +161,19 @@ impl Model<'_> {
         let (mut messages, mut bytes, mut last) = (0_u64, 0_u64, 0_u64);
         let mut first = None;
         for block in &self.blocks {
-            let is_behind = match block.messages {
+            let is_behind = match block.message_count {
                 0 => block.first.seq > block.last.seq && block.last.seq >= last,
                 _ => block.first.seq > last && block.first.seq <= block.last.seq,
             };
-            if !is_behind || block.closed || block.rewritten_bytes > 0 {
+            if !is_behind || block.closed || block.live_bytes_at_rewrite > 0 {
                 return false;
             }
             last = block.last.seq;
-            if block.messages > 0 {
+            if block.message_count > 0 {
                 first.get_or_insert(block.first);
             }
-            messages = messages.saturating_add(block.messages);
-            bytes = bytes.saturating_add(block.bytes);
+            messages = messages.saturating_add(block.message_count);
+            bytes = bytes.saturating_add(block.live_bytes);
         }
         let totals = &self.totals;
         messages == totals.messages
@@ -182,7 +183,7 @@ impl Model<'_> {
     }
 
     /// Whether the scan kept every TTL of the block, or none of them matters.
-    fn knows_ttls(&self, block: &Block) -> bool {
+    fn knows_ttls(&self, block: &SimBlock) -> bool {
         let Some(sound) = self.sound.get(&block.id) else {
             return false;
         };
@@ -200,15 +201,15 @@ impl Model<'_> {
         let blocks: Vec<(u32, BlockKey)> = unknown
             .iter()
             .map(|(at, _)| {
-                let number = self.blocks.get(*at)?.number;
-                let key = self.disk.blocks.get(&number)?.key.clone()?;
+                let number = self.blocks[*at].number;
+                let key = self.overlay.blocks.get(&number)?.key.clone()?;
                 Some((number, key))
             })
             .collect::<Option<_>>()?;
         let found = self.again().look(&blocks, gone);
         let mut sets = Vec::new();
         for ((at, hits), found) in unknown.iter().zip(found) {
-            let block = self.blocks.get(*at)?;
+            let block = &self.blocks[*at];
             let Revisited {
                 walked,
                 taken,
@@ -216,8 +217,8 @@ impl Model<'_> {
             } = found?;
             let is_as_it_was = walked.is_plainly_sound()
                 && (walked.first_seq, walked.last_seq) == (block.first.seq, block.last.seq)
-                && (walked.messages, walked.bytes) == (block.messages, block.bytes)
-                && walked.checksum == block.checksum
+                && (walked.messages, walked.bytes) == (block.message_count, block.live_bytes)
+                && walked.checksum == block.last_record_hash
                 && taken.seqs.len() == *hits;
             if !is_as_it_was {
                 return None;
@@ -230,10 +231,7 @@ impl Model<'_> {
 
     /// Takes those blocks out of `sets` that have to go step by step. `None`: all of them have to.
     fn leave_to_steps(&self, sets: &mut Vec<TakenSet>) -> Option<()> {
-        let is_emptied = |set: &TakenSet| {
-            let block = self.blocks.get(set.at);
-            block.is_none_or(|block| set.taken.seqs.len() >= block.messages)
-        };
+        let is_emptied = |set: &TakenSet| set.taken.seqs.len() >= self.blocks[set.at].message_count;
         let emptied: FxHashSet<usize> = sets
             .iter()
             .filter(|set| is_emptied(set))
@@ -251,7 +249,7 @@ impl Model<'_> {
             // The stream begins with these, one after the other.
             for (at, block) in self.blocks.iter().enumerate() {
                 stepped.insert(at);
-                if block.messages > 0 && !emptied.contains(&at) {
+                if block.message_count > 0 && !emptied.contains(&at) {
                     break;
                 }
             }
@@ -263,11 +261,12 @@ impl Model<'_> {
 
     /// Whether so much of a block goes that it may be rewritten on the way.
     fn may_rewrite(&self, set: &TakenSet) -> bool {
-        let (Some(block), Some(sound)) = (self.blocks.get(set.at), self.sound.get(&set.id)) else {
+        let block = &self.blocks[set.at];
+        let Some(sound) = self.sound.get(&set.id) else {
             return true;
         };
         let raw_bytes = sound.file_length.max(block.raw_bytes);
-        let left = block.bytes.saturating_sub(set.taken.bytes);
+        let left = block.live_bytes.saturating_sub(set.taken.bytes);
         raw_bytes > REWRITE_RAW_MIN && left.saturating_mul(2) < raw_bytes
     }
 
@@ -277,21 +276,22 @@ impl Model<'_> {
             at, taken, ttls, ..
         } = set;
         // Steps may have taken blocks away before it.
-        let at = match self.blocks.get(at).is_some_and(|block| block.id == set.id) {
-            true => Some(at),
-            false => self.position(set.id),
+        let is_there = self.blocks.get(at).is_some_and(|block| block.id == set.id);
+        let at = match is_there {
+            true => at,
+            false => self
+                .position(set.id)
+                .expect("a block that keeps messages stays"),
         };
-        let Some(at) = at else { return };
         self.count_as_loaded(at);
-        let Some(block) = self.blocks.get_mut(at) else {
-            return;
-        };
+        let block = &mut self.blocks[at];
         let (messages, bytes) = (taken.seqs.len(), taken.bytes);
-        block.messages = block.messages.saturating_sub(messages);
-        block.bytes = block.bytes.saturating_sub(bytes);
+        block.message_count = block.message_count.saturating_sub(messages);
+        block.live_bytes = block.live_bytes.saturating_sub(bytes);
         block.deleted.union_with(&taken.seqs);
-        if let Some((seq, ts)) = taken.new_first {
-            let old = std::mem::replace(&mut block.first, Edge { seq, ts });
+        if let Some((seq, timestamp_ns)) = taken.new_first {
+            let new_first = SeqTime { seq, timestamp_ns };
+            let old = std::mem::replace(&mut block.first, new_first);
             block.deleted.remove_range(old.seq..=seq - 1);
             if self.totals.first.seq == old.seq {
                 self.totals.first = block.first;
@@ -308,7 +308,7 @@ impl Model<'_> {
 }
 
 /// Messages of a block that are in `gone`.
-fn hits_of(block: &Block, gone: &SeqSet, is_sound: bool) -> u64 {
+fn hits_of(block: &SimBlock, gone: &SeqSet, is_sound: bool) -> u64 {
     let range = block.first.seq..=block.last.seq;
     let within = gone.count_in(range.clone());
     if within == 0 {
@@ -326,7 +326,7 @@ fn hits_of(block: &Block, gone: &SeqSet, is_sound: bool) -> u64 {
 }
 
 impl TakenSet {
-    fn new(at: usize, block: &Block, taken: Taken, ttls: Vec<(u64, i64)>) -> Self {
+    fn new(at: usize, block: &SimBlock, taken: Taken, ttls: Vec<(u64, i64)>) -> Self {
         TakenSet {
             at,
             id: block.id,

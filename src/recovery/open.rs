@@ -15,14 +15,14 @@
 //! Nothing is written here. What has to change comes out as a list.
 
 use super::fault::{Cause, Fault};
-use super::index::{FileVerdict, Row, judge_file};
-use super::model::{Block, Disk, Model, Rules, StreamKeys};
-use super::replay::replay;
+use super::index::{FileVerdict, IndexVerdict, judge_file};
+use super::judge::deleted_of;
 use super::scan::{ScanRules, scan_blocks};
 use super::server::Feature;
-use super::session::deleted_of;
+use super::simulate::{Overlay, Rules, SimBlock, Simulation, StreamKeys};
 use super::timers::TimerRules;
 use super::verify::Verifier;
+use super::verify::replay;
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::format::checksum::HashKey;
@@ -70,7 +70,7 @@ pub struct StoreSetup<'a> {
 /// A store that opens.
 pub struct Opened<'a> {
     /// The store as it would be.
-    pub model: Model<'a>,
+    pub sim: Simulation<'a>,
     /// Where the state came from.
     pub source: Source,
     /// Live sequences that cannot be read.
@@ -124,9 +124,9 @@ pub fn open<'a>(
         walked,
         wants_changes,
     } = setup;
-    let mut model = Model::new(rules, Disk::new(files, keys));
-    model.wants_changes = wants_changes;
-    model.threads = threads;
+    let mut sim = Simulation::new(rules, Overlay::new(files, keys));
+    sim.wants_changes = wants_changes;
+    sim.threads = threads;
     timers.anew = rebuild;
     let mut steps = Steps {
         threads,
@@ -139,39 +139,39 @@ pub fn open<'a>(
         watch,
         walked,
     };
-    let source = match steps.load(&mut model) {
+    let source = match steps.load(&mut sim) {
         Ok(source) => source,
-        Err((refusal, fault)) => return Err(refuse(model, refusal, fault)),
+        Err((refusal, fault)) => return Err(refuse(sim, refusal, fault)),
     };
-    if rebuild && let Err(fault) = recount_timers(&mut model) {
-        return Err(refuse_late(model, fault));
+    if rebuild && let Err(fault) = recount_timers(&mut sim) {
+        return Err(refuse_late(sim, fault));
     }
-    if let Err(fault) = after_load(&mut model, &timers) {
-        return Err(refuse_late(model, fault));
+    if let Err(fault) = after_load(&mut sim, &timers) {
+        return Err(refuse_late(sim, fault));
     }
     if rebuild {
-        model.drop_dead_schedules();
+        sim.drop_dead_schedules();
     }
-    let first_seq = model.totals.first.seq;
-    model.apply_late_rebuilds();
-    if model.starts_too_low(first_seq)
-        && let Err(fault) = model.purge_to_first_seq()
+    let first_seq = sim.totals.first.seq;
+    sim.apply_late_rebuilds();
+    if sim.starts_too_low(first_seq)
+        && let Err(fault) = sim.purge_to_first_seq()
     {
-        return Err(refuse(model, Refusal::OpenFails, fault));
+        return Err(refuse(sim, Refusal::OpenFails, fault));
     }
-    let (unreadable, digest) = read_everything(&mut model, source, quick, digest, threads, watch);
+    let (unreadable, digest) = read_everything(&mut sim, source, quick, digest, threads, watch);
     if let Some(json) = new_meta {
-        model.write_meta(json);
+        sim.write_meta(json);
     }
-    match model.changes() {
+    match sim.changes() {
         Ok(changes) => Ok(Opened {
-            model,
+            sim,
             source,
             unreadable,
             digest,
             changes,
         }),
-        Err(fault) => Err(refuse(model, Refusal::Io, fault)),
+        Err(fault) => Err(refuse(sim, Refusal::Io, fault)),
     }
 }
 
@@ -189,66 +189,63 @@ struct Steps<'w> {
 
 impl Steps<'_> {
     /// Steps 1 to 3.
-    fn load(&mut self, model: &mut Model<'_>) -> Result<Source, (Refusal, Fault)> {
-        recover_purge(model).map_err(|fault| (refusal_of(&fault), fault))?;
-        let file = if self.no_index || !model.rules.server.has(Feature::IndexFile) {
+    fn load(&mut self, sim: &mut Simulation<'_>) -> Result<Source, (Refusal, Fault)> {
+        recover_purge(sim).map_err(|fault| (refusal_of(&fault), fault))?;
+        let file = if self.no_index || !sim.rules.server.has(Feature::IndexFile) {
             Err(FileFault::Missing)
         } else {
-            model
-                .disk
+            sim.overlay
                 .files
-                .read(&format!("{}/index.db", model.disk.msgs))
+                .read(&format!("{}/index.db", sim.overlay.msgs))
         };
-        let hash_key = HashKey::for_stream(&model.rules.name);
+        let hash_key = HashKey::for_stream(&sim.rules.name);
         let asset_key = self
             .asset_key
             .as_ref()
             .map(|(seed, cipher)| (seed, *cipher));
-        let server = model.rules.server;
-        let verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key, server);
-        let row = model
-            .recover_from_index(verdict)
+        let server = sim.rules.server;
+        let file_verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key, server);
+        let verdict = sim
+            .recover_from_index(file_verdict)
             .map_err(|fault| (Refusal::ServerDown, fault))?;
-        if row == Row::D18 {
+        if verdict == IndexVerdict::Sound {
             return Ok(Source::Index);
         }
         if !server.has(Feature::IndexFile) {
             // It may be there all the same: such a server does not look.
-            model
-                .events
+            sim.events
                 .retain(|event| event.code != EventCode::IndexAbsent);
         }
-        let prior = model.start_over();
+        let prior = sim.start_over();
         // The server looks for a purge once more before it reads the blocks, and a purge that the
         // first look took back no longer hides what another had left.
-        remove_purged(model);
-        self.read_blocks(model)
+        remove_purged(sim);
+        self.read_blocks(sim)
             .map_err(|fault| (refusal_of(&fault), fault))?;
-        model
-            .restore_prior_last(&prior)
+        sim.restore_prior_last(&prior)
             .map_err(|fault| (Refusal::OpenFails, fault))?;
         Ok(Source::Blocks)
     }
 
-    fn read_blocks(&mut self, model: &mut Model<'_>) -> Result<(), Fault> {
-        let numbers = model.block_numbers()?;
+    fn read_blocks(&mut self, sim: &mut Simulation<'_>) -> Result<(), Fault> {
+        let numbers = sim.block_numbers()?;
         let total = numbers.len();
         let WalkedBlocks { blocks, subjects } = std::mem::take(&mut self.walked);
-        if model.rules.tracks_subjects {
-            model.subjects = subjects;
+        if sim.rules.tracks_subjects {
+            sim.subjects = subjects;
         }
         let rules = ScanRules {
-            files: model.disk.files,
-            msgs: model.disk.msgs,
-            keys: model.disk.keys,
-            tracked: model.rules.tracks_subjects,
+            files: sim.overlay.files,
+            msgs: sim.overlay.msgs,
+            keys: sim.overlay.keys,
+            tracked: sim.rules.tracks_subjects,
             threads: self.threads,
             map_files: self.map_files,
-            noise: model.disk.noise(),
-            converted: model.disk.converted(),
-            server: model.rules.server,
+            noise: sim.overlay.noise(),
+            converted: sim.overlay.converted(),
+            server: sim.rules.server,
             walked: &blocks,
-            wish: model.scan_wish(self.timers),
+            wish: sim.scan_wish(self.timers),
             careful: self.careful,
         };
         let twins = twins_of(&numbers);
@@ -256,7 +253,7 @@ impl Steps<'_> {
         distinct.sort_unstable();
         distinct.dedup();
         let named_twice = distinct.len() < numbers.len();
-        distinct.retain(|number| !model.disk.removes(*number));
+        distinct.retain(|number| !sim.overlay.removes(*number));
         let watch = self.watch;
         let done = move |done| {
             (watch.progress)(Progress {
@@ -265,11 +262,11 @@ impl Steps<'_> {
                 total: total as u64,
             })
         };
-        let mut scanned = scan_blocks(rules, &distinct, &model.subjects, &done, watch.cancel);
+        let mut scanned = scan_blocks(rules, &distinct, &sim.subjects, &done, watch.cancel);
         if self.twins {
             // The server reads such a block once for each name.
             for twin in twins {
-                let again = scan_blocks(rules, &[twin], &model.subjects, &|_| {}, watch.cancel);
+                let again = scan_blocks(rules, &[twin], &sim.subjects, &|_| {}, watch.cancel);
                 scanned.append(again);
             }
         } else if named_twice {
@@ -277,7 +274,7 @@ impl Steps<'_> {
                 "two names stand for one block, which the server would read twice; leave one of them".into(),
             )));
         }
-        model.merge_blocks(scanned)
+        sim.merge_blocks(scanned)
     }
 }
 
@@ -304,33 +301,33 @@ fn refusal_of(fault: &Fault) -> Refusal {
 }
 
 /// An open that ends behind the blocks: some releases crash on their way out.
-fn refuse_late(model: Model<'_>, fault: Fault) -> Box<Refused> {
-    let refusal = match model.rules.server.has(Feature::LateEndCrashes) {
+fn refuse_late(sim: Simulation<'_>, fault: Fault) -> Box<Refused> {
+    let refusal = match sim.rules.server.has(Feature::LateEndCrashes) {
         true => Refusal::ServerDown,
         false => refusal_of(&fault),
     };
-    refuse(model, refusal, fault)
+    refuse(sim, refusal, fault)
 }
 
 /// A change of keys that an open broke off, this one or one before (H40).
-fn note_half_rotation(model: &mut Model<'_>, fault: &Fault) {
-    let (current, changed) = model.keyed;
+fn note_half_rotation(sim: &mut Simulation<'_>, fault: &Fault) {
+    let (current, changed) = sim.keyed;
     let here = matches!(fault.cause, Cause::BadRecord(_) | Cause::Misaligned);
     let half = changed > 0 || current > 0 && here;
-    if model.disk.keys.previous.is_none() || !half {
+    if sim.overlay.keys.previous.is_none() || !half {
         return;
     }
     let detail = format!(
         "{current} blocks are under the new key, {changed} more are put under it before the open fails; a start with the \
          former key alone deletes them"
     );
-    model.event(Event::new(EventCode::RotationHalfDone, detail));
+    sim.event(Event::new(EventCode::RotationHalfDone, detail));
 }
 
-fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> {
+fn refuse(mut sim: Simulation<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> {
     let code = match refusal {
         Refusal::ServerDown => EventCode::OpenWouldCrash,
-        Refusal::OpenFails if model.rules.server.has(Feature::FailedOpenDeletes) => {
+        Refusal::OpenFails if sim.rules.server.has(Feature::FailedOpenDeletes) => {
             EventCode::ServerWouldDeleteStream
         }
         Refusal::OpenFails => EventCode::ServerWouldSkipStream,
@@ -340,22 +337,22 @@ fn refuse(mut model: Model<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> 
     event.file = fault.file();
     event.offset = fault.offset();
     event.seq = fault.seq;
-    model.events.push(event);
+    sim.events.push(event);
     if refusal == Refusal::OpenFails {
-        note_half_rotation(&mut model, &fault);
+        note_half_rotation(&mut sim, &fault);
     }
     Box::new(Refused {
         refusal,
         fault,
-        events: model.events,
-        actions: model.actions,
+        events: sim.events,
+        actions: sim.actions,
     })
 }
 
 /// Step 1: a purge that was under way is finished or taken back.
-fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
-    let files = model.disk.files;
-    let stages = model.rules.server.has(Feature::PurgeStaging);
+fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
+    let files = sim.overlay.files;
+    let stages = sim.rules.server.has(Feature::PurgeStaging);
     let staged = match files.list("__new_msgs__") {
         _ if !stages => None,
         Ok(staged) => Some(staged),
@@ -373,73 +370,72 @@ fn recover_purge(model: &mut Model<'_>) -> Result<(), Fault> {
                 .any(|entry| entry.name.as_encoded_bytes().ends_with(b".blk")) =>
         {
             let detail = "a purge had staged its marker block: the old messages go, the marker takes their place";
-            model.event(Event::new(EventCode::PurgeCompleted, detail).file("__new_msgs__"));
-            model.action(ActionKind::CompletePurge, "msgs", None, detail);
-            model.lossy |= staged_marker_is_doubtful(model, &staged);
+            sim.event(Event::new(EventCode::PurgeCompleted, detail).file("__new_msgs__"));
+            sim.action(ActionKind::CompletePurge, "msgs", None, detail);
+            sim.lossy |= staged_marker_is_doubtful(sim, &staged);
             changes.push(remove("msgs"));
             changes.push(Change::Rename {
                 from: "__new_msgs__".into(),
                 to: "msgs".into(),
             });
-            model.disk.msgs = "__new_msgs__";
+            sim.overlay.msgs = "__new_msgs__";
         }
         Some(staged) => {
             let detail =
                 "a purge had not got as far as its marker block: what it began is taken back";
-            model.event(Event::new(EventCode::PurgeRolledBack, detail).file("__new_msgs__"));
-            model.action(ActionKind::RollBackPurge, "__new_msgs__", None, detail);
+            sim.event(Event::new(EventCode::PurgeRolledBack, detail).file("__new_msgs__"));
+            sim.action(ActionKind::RollBackPurge, "__new_msgs__", None, detail);
             for entry in &staged {
                 if let Some(number) = names::lax_key_number(entry.name.as_encoded_bytes()) {
-                    model.disk.block(number).removed = true;
+                    sim.overlay.block(number).removed = true;
                 }
             }
             changes.push(remove("__new_msgs__"));
-            model.disk.staging = changes;
-            make_messages_directory(model);
+            sim.overlay.staging = changes;
+            make_messages_directory(sim);
             return Ok(());
         }
         None => {}
     }
-    model.disk.staging = changes;
-    remove_purged(model);
-    make_messages_directory(model);
+    sim.overlay.staging = changes;
+    remove_purged(sim);
+    make_messages_directory(sim);
     Ok(())
 }
 
 /// Old messages that a finished purge was still deleting go.
-fn remove_purged(model: &mut Model<'_>) {
+fn remove_purged(sim: &mut Simulation<'_>) {
     let path = "__msgs__";
     let change = Change::RemoveTree { path: path.into() };
-    let there = matches!(model.disk.files.exists(path), Ok(true));
-    if there && !model.disk.staging.contains(&change) {
+    let there = matches!(sim.overlay.files.exists(path), Ok(true));
+    if there && !sim.overlay.staging.contains(&change) {
         let detail = "purged messages that were still being deleted";
-        model.action(ActionKind::RemovePurged, path, None, detail);
-        model.disk.staging.push(change);
+        sim.action(ActionKind::RemovePurged, path, None, detail);
+        sim.overlay.staging.push(change);
     }
 }
 
 /// A stream directory without `msgs` is that of an empty store.
-fn make_messages_directory(model: &mut Model<'_>) {
-    let msgs = model.disk.msgs;
-    if !matches!(model.disk.files.exists(msgs), Ok(false)) {
+fn make_messages_directory(sim: &mut Simulation<'_>) {
+    let msgs = sim.overlay.msgs;
+    if !matches!(sim.overlay.files.exists(msgs), Ok(false)) {
         return;
     }
     let detail = "there is no directory for messages: the store is taken as empty";
-    model.action(ActionKind::CreateDirectory, msgs, None, detail);
-    model
-        .disk
+    sim.action(ActionKind::CreateDirectory, msgs, None, detail);
+    sim.overlay
         .staging
         .push(Change::CreateDir { path: msgs.into() });
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
-fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[crate::stream::files::Name]) -> bool {
+fn staged_marker_is_doubtful(sim: &Simulation<'_>, staged: &[crate::stream::files::Name]) -> bool {
     let sound = staged.iter().any(|entry| {
         names::block_number(entry.name.as_encoded_bytes()).is_some_and(|number| {
-            let hash_key = HashKey::for_block(&model.rules.name, number);
+            let hash_key = HashKey::for_block(&sim.rules.name, number);
             let path = format!("__new_msgs__/{number}.blk");
-            model.disk.keys.current.is_some()
-                || model.disk.files.read(&path).is_ok_and(|bytes| {
+            sim.overlay.keys.current.is_some()
+                || sim.overlay.files.read(&path).is_ok_and(|bytes| {
                     crate::format::record::parse_at(&bytes, 0).is_ok_and(|record| {
                         crate::block::content::verifies(&record, &bytes, &hash_key)
                     })
@@ -451,66 +447,76 @@ fn staged_marker_is_doubtful(model: &Model<'_>, staged: &[crate::stream::files::
 
 /// Has every block say anew how many of its records carry a TTL or a schedule: an older index does not know, and a block
 /// that counts none is passed over.
-fn recount_timers(model: &mut Model<'_>) -> Result<(), Fault> {
-    model.dirty = true;
-    for at in 0..model.blocks.len() {
-        let block = model.blocks.get(at);
-        if block.is_some_and(|block| block.messages > 0) && !model.count_as_loaded(at) {
-            model.load(at)?;
+fn recount_timers(sim: &mut Simulation<'_>) -> Result<(), Fault> {
+    sim.dirty = true;
+    for at in 0..sim.blocks.len() {
+        if sim.blocks[at].message_count > 0 && !sim.count_as_loaded(at) {
+            sim.load(at)?;
         }
     }
     Ok(())
 }
 
 /// Steps 4 to 8.
-fn after_load(model: &mut Model<'_>, timers: &TimerRules) -> Result<(), Fault> {
-    model.recover_timers(timers)?;
-    if model.rules.server.has(Feature::Tombstones) {
-        model.apply_tombstones()?;
+fn after_load(sim: &mut Simulation<'_>, timers: &TimerRules) -> Result<(), Fault> {
+    step(sim, "timers", |sim| sim.recover_timers(timers))?;
+    if sim.rules.server.has(Feature::Tombstones) {
+        step(sim, "tombstones", Simulation::apply_tombstones)?;
     } else {
-        note_returning(model);
+        note_returning(sim);
     }
-    if model.rules.limits {
-        model.enforce_message_limit()?;
-        model.enforce_byte_limit()?;
+    if sim.rules.limits {
+        step(sim, "limit on messages", Simulation::enforce_message_limit)?;
+        step(sim, "limit on bytes", Simulation::enforce_byte_limit)?;
     }
-    if model.rules.expire && model.rules.max_age_ns != 0 {
-        model.expire_by_age()?;
-        model.note_future_first();
+    if sim.rules.expire && sim.rules.max_age_ns != 0 {
+        step(sim, "age", Simulation::expire_by_age)?;
+        sim.note_future_first();
     }
-    if model.rules.limits && model.rules.max_messages_per_subject > 0 {
-        model.enforce_subject_limit()?;
+    if sim.rules.limits && sim.rules.max_messages_per_subject > 0 {
+        step(sim, "limit per subject", Simulation::enforce_subject_limit)?;
     }
     Ok(())
 }
 
+/// One step, and that it leaves the accounts as sound as it found them.
+fn step<'a>(
+    sim: &mut Simulation<'a>,
+    name: &str,
+    work: impl FnOnce(&mut Simulation<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let before = sim.standing();
+    work(sim)?;
+    sim.assert_still(before, name);
+    Ok(())
+}
+
 /// Deleted messages whose tombstones this server does not know come back.
-fn note_returning(model: &mut Model<'_>) {
-    let mut returning = std::mem::take(&mut model.tombstones);
+fn note_returning(sim: &mut Simulation<'_>) {
+    let mut returning = std::mem::take(&mut sim.tombstones);
     returning.sort_unstable();
     returning.dedup();
-    returning.retain(|seq| model.holds(*seq));
+    returning.retain(|seq| sim.holds(*seq));
     if let [first, ..] = returning.as_slice() {
         let detail = format!(
             "{} messages that were deleted are live again: server {} does not know tombstones",
             returning.len(),
-            model.rules.server.version()
+            sim.rules.server.version()
         );
-        model.event(Event::new(EventCode::TombstonesIgnored, detail).seq(*first));
+        sim.event(Event::new(EventCode::TombstonesIgnored, detail).seq(*first));
     }
 }
 
 /// Where the totals leave no room for deleted sequences, those that are deleted all the same count
 /// as live and cannot be read.
-fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
-    let (first, last) = (model.totals.first.seq, model.totals.last.seq);
-    if last < first || model.totals.messages <= last - first {
+fn add_uncounted(sim: &Simulation<'_>, unreadable: &mut Vec<u64>) {
+    let (first, last) = (sim.totals.first.seq, sim.totals.last.seq);
+    if last < first || sim.totals.messages <= last - first {
         return;
     }
-    for (at, block) in model.blocks.iter().enumerate() {
+    for (at, block) in sim.blocks.iter().enumerate() {
         let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
-        let within =
-            |seq: &u64| (first..=last).contains(seq) && model.select_block(*seq) == Some(at);
+        let within = |seq: &u64| (first..=last).contains(seq) && sim.select_block(*seq) == Some(at);
         unreadable.extend(deleted.filter(within));
     }
     unreadable.sort_unstable();
@@ -519,40 +525,40 @@ fn add_uncounted(model: &Model<'_>, unreadable: &mut Vec<u64>) {
 
 /// Steps behind the open call: which live messages cannot be read, and the digest of the others.
 fn read_everything(
-    model: &mut Model<'_>,
+    sim: &mut Simulation<'_>,
     source: Source,
     quick: bool,
     digest: bool,
     threads: usize,
     watch: &Watch<'_>,
 ) -> (Vec<u64>, Option<[u8; 32]>) {
-    let mut unreadable = std::mem::take(&mut model.unreadable);
+    let mut unreadable = std::mem::take(&mut sim.unreadable);
     let mut shifts = false;
     if !quick {
         let is_unread =
-            |block: &&Block| source == Source::Index || model.unverified.contains(&block.number);
-        let unread: Vec<Block> = model.blocks.iter().filter(is_unread).cloned().collect();
-        let verified = verify(model, &unread, threads, watch);
+            |block: &&SimBlock| source == Source::Index || sim.unverified.contains(&block.number);
+        let unread: Vec<SimBlock> = sim.blocks.iter().filter(is_unread).cloned().collect();
+        let verified = verify(sim, &unread, threads, watch);
         unreadable.extend(verified.0);
         shifts = verified.1;
     }
-    add_uncounted(model, &mut unreadable);
+    add_uncounted(sim, &mut unreadable);
     if !quick
         && (shifts || !unreadable.is_empty())
-        && let Some(replayed) = replay(model, &deleted_of(model).1)
+        && let Some(replayed) = replay(sim, &deleted_of(sim).1)
     {
         return (replayed.unreadable, digest.then_some(replayed.digest));
     }
-    unreadable.retain(|seq| model.holds(*seq));
-    let digest = digest.then(|| Verifier::new(model).digest(model, &deleted_of(model).1, threads));
+    unreadable.retain(|seq| sim.holds(*seq));
+    let digest = digest.then(|| Verifier::new(sim).digest(sim, &deleted_of(sim).1, threads));
     (unreadable, digest)
 }
 
 /// Verifies every record of `blocks`, which nothing has read so far: what cannot be read, and whether reading changes
 /// what later reads find.
 fn verify(
-    model: &mut Model<'_>,
-    blocks: &[Block],
+    sim: &mut Simulation<'_>,
+    blocks: &[SimBlock],
     threads: usize,
     watch: &Watch<'_>,
 ) -> (Vec<u64>, bool) {
@@ -564,14 +570,14 @@ fn verify(
             total: total as u64,
         })
     };
-    let views = Verifier::new(model).verify_all(blocks, threads, &done, watch.cancel);
+    let views = Verifier::new(sim).verify_all(blocks, threads, &done, watch.cancel);
     let mut unreadable = Vec::new();
     let mut shifts = false;
     for view in views {
         shifts |= view.shifts;
         unreadable.extend(view.unreadable);
-        model.outlived |= view.outlived;
-        model.events.extend(view.events);
+        sim.outlived |= view.outlived;
+        sim.events.extend(view.events);
     }
     unreadable.sort_unstable();
     (unreadable, shifts)

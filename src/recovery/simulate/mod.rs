@@ -1,22 +1,24 @@
-//! The store as recovery holds it: a model of what the server would have in memory, worked on
+//! The store as recovery holds it: a simulation of what the server would have in memory, worked on
 //! step by step, while the disk stays as it is.
 //!
-//! Every step that would change a file changes the [`Disk`] instead, an overlay of pending changes
+//! Every step that would change a file changes the [`Overlay`] instead, an overlay of pending changes
 //! over the files. Steps that read a block read it through that overlay. So the whole judgement
 //! can be made, printed and refused before a byte moves.
 
 mod age;
-mod agenda;
-mod disk;
 mod foretell;
 mod limits;
 mod load;
+mod overlay;
 mod persist;
 mod purge;
+mod removal_batch;
 mod remove;
 mod sound;
+mod steps;
 mod tombstones;
 
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -25,18 +27,18 @@ use crate::block::slots::BlockIndex;
 use crate::block::walk::Walked;
 use crate::format::checksum::HashKey;
 use crate::format::seqset::SeqSet;
+use crate::state::{BlockState, SeqTime, StreamState, SubjectIndex, Timers, Totals};
 
-use agenda::Agenda;
-pub use disk::{BlockFile, BlockKey, Disk, Pending, StreamKeys};
 use foretell::Foretold;
 pub use load::{Lookup, convert_check};
+pub use overlay::{BlockFile, BlockKey, Overlay, Pending, StreamKeys};
+use removal_batch::RemovalBatch;
 pub use remove::on_disk;
 pub use sound::SoundBlock;
+use steps::Surprises;
 
 use super::fault::Fault;
 use super::server::{Behaviour, Feature};
-use super::subjects::SubjectTable;
-use super::timers::Timers;
 use crate::report::actions::{Action, ActionKind};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::Lost;
@@ -77,98 +79,66 @@ pub struct Rules {
     pub limits: bool,
 }
 
-/// Sequence and time, the time 0 where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Edge {
-    /// Sequence.
-    pub seq: u64,
-    /// Nanoseconds since the Unix epoch.
-    pub ts: i64,
-}
+/// Identity of a block in the simulation: numbers can repeat, positions move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct BlockId(u32);
 
-/// A block as the store sees it.
+/// A block in the simulation: its state, and what only the open call knows of it.
 #[derive(Debug, Clone, Default)]
-pub struct Block {
-    /// Identity in the model; numbers can repeat.
-    pub id: u32,
-    /// Number in the file name.
-    pub number: u32,
-    /// First sequence and time.
-    pub first: Edge,
-    /// Last sequence and time.
-    pub last: Edge,
-    /// Live messages.
-    pub messages: u64,
-    /// Bytes of live records.
-    pub bytes: u64,
-    /// Raw size: what the server believes the file holds.
-    pub raw_bytes: u64,
-    /// Live bytes at the last rewrite, 0 before the first.
-    pub rewritten_bytes: u64,
-    /// Deleted sequences.
-    pub deleted: SeqSet,
-    /// Hash of the last record, where known.
-    pub checksum: Option<[u8; 8]>,
-    /// Records with a TTL header.
-    pub ttl_count: u64,
-    /// Records with a schedule header.
-    pub schedule_count: u64,
+pub struct SimBlock {
+    /// Identity.
+    pub id: BlockId,
+    /// What the block is.
+    pub state: BlockState,
     /// Whether its subjects go untracked.
     pub untracked: bool,
     /// Whether its key was made by this very open, and goes with the block.
     pub key_is_fresh: bool,
     /// Whether the block is gone.
     pub closed: bool,
-    /// Whether the file lay compressed on disk.
-    pub compressed: bool,
 }
 
-impl Block {
-    /// Whether its range holds a sequence that is not deleted.
-    pub fn has_undeleted(&self) -> bool {
-        self.first.seq <= self.last.seq
-            && self.deleted.count_in(self.first.seq..=self.last.seq)
-                <= self.last.seq - self.first.seq
-    }
+impl Deref for SimBlock {
+    type Target = BlockState;
 
+    fn deref(&self) -> &BlockState {
+        &self.state
+    }
+}
+
+impl DerefMut for SimBlock {
+    fn deref_mut(&mut self) -> &mut BlockState {
+        &mut self.state
+    }
+}
+
+impl SimBlock {
     /// Positions its accounts cover, counted from `first_seq`, the first position of an index made of it.
     fn covered_from(&self, first_seq: u64) -> u64 {
-        self.messages
+        self.message_count
             .wrapping_add(self.deleted.len())
             .wrapping_add(self.first.seq.wrapping_sub(first_seq))
     }
 
     /// Takes over what a walk found.
     pub fn take_walk(&mut self, walked: Walked, raw_bytes: u64) {
-        self.first = Edge {
+        let state = &mut self.state;
+        state.first = SeqTime {
             seq: walked.first_seq,
-            ts: walked.first_ts,
+            timestamp_ns: walked.first_ts,
         };
-        self.last = Edge {
+        state.last = SeqTime {
             seq: walked.last_seq,
-            ts: walked.last_ts,
+            timestamp_ns: walked.last_ts,
         };
-        self.messages = walked.messages;
-        self.bytes = walked.bytes;
-        self.deleted = walked.deleted;
-        self.raw_bytes = raw_bytes;
+        state.message_count = walked.messages;
+        state.live_bytes = walked.bytes;
+        state.deleted = walked.deleted;
+        state.raw_bytes = raw_bytes;
         if walked.checksum.is_some() {
-            self.checksum = walked.checksum;
+            state.last_record_hash = walked.checksum;
         }
     }
-}
-
-/// Totals of the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Live messages.
-    pub messages: u64,
-    /// Bytes of live records.
-    pub bytes: u64,
-    /// First sequence and time.
-    pub first: Edge,
-    /// Last sequence and time.
-    pub last: Edge,
 }
 
 /// A loaded block.
@@ -201,20 +171,20 @@ pub struct IndexedBy {
 const LOADED_MAX: usize = 2;
 
 /// The store.
-pub struct Model<'a> {
+pub struct Simulation<'a> {
     /// Configuration.
     pub rules: Rules,
     /// The files, with what is about to change.
-    pub disk: Disk<'a>,
+    pub overlay: Overlay<'a>,
     /// Blocks in order.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<SimBlock>,
     /// Number of the block object that was last in line, even after it is gone: the next block's
     /// number follows it.
-    pub active: Option<(u32, u32)>,
+    pub active: Option<(BlockId, u32)>,
     /// Totals.
     pub totals: Totals,
     /// Subject index.
-    pub subjects: SubjectTable,
+    pub subjects: SubjectIndex,
     /// What is lost.
     pub lost: Option<Lost>,
     /// Collected tombstones, in order.
@@ -244,27 +214,28 @@ pub struct Model<'a> {
     /// The sequences in `tombstones`, where a scan put them together.
     pub gone: Option<SeqSet>,
     /// Blocks that are what their scan found them to be, by identity.
-    sound: FxHashMap<u32, SoundBlock>,
+    sound: FxHashMap<BlockId, SoundBlock>,
     /// Subjects of blocks that are about to go.
     foretold: Foretold,
     next_id: u32,
-    loaded: Vec<(u32, Rc<Loaded>)>,
+    loaded: Vec<(BlockId, Rc<Loaded>)>,
     /// What is about to be taken away.
-    agenda: Agenda,
+    removals: RemovalBatch,
     /// Rebuilds the server does on the side while it opens; they count once the open is through.
     late_rebuilds: Vec<Option<Lost>>,
+    surprises: Surprises,
 }
 
-impl<'a> Model<'a> {
+impl<'a> Simulation<'a> {
     /// An empty store over `disk`.
-    pub fn new(rules: Rules, disk: Disk<'a>) -> Self {
-        Model {
+    pub fn new(rules: Rules, overlay: Overlay<'a>) -> Self {
+        Simulation {
             rules,
-            disk,
+            overlay,
             blocks: Vec::new(),
             active: None,
             totals: Totals::default(),
-            subjects: SubjectTable::default(),
+            subjects: SubjectIndex::default(),
             lost: None,
             tombstones: Vec::new(),
             dirty: false,
@@ -283,8 +254,9 @@ impl<'a> Model<'a> {
             foretold: Foretold::default(),
             next_id: 0,
             loaded: Vec::new(),
-            agenda: Agenda::default(),
+            removals: RemovalBatch::default(),
             late_rebuilds: Vec::new(),
+            surprises: Surprises::default(),
         }
     }
 
@@ -299,31 +271,34 @@ impl<'a> Model<'a> {
     }
 
     /// A fresh block object.
-    pub fn new_block(&mut self, number: u32) -> Block {
+    pub fn new_block(&mut self, number: u32) -> SimBlock {
         self.next_id += 1;
-        Block {
-            id: self.next_id,
-            number,
+        SimBlock {
+            id: BlockId(self.next_id),
+            state: BlockState {
+                number,
+                ..BlockState::default()
+            },
             untracked: self.untracked_now(),
-            ..Block::default()
+            ..SimBlock::default()
         }
     }
 
     /// Adds a block at the end; it becomes the active one.
-    pub fn add_block(&mut self, block: Block) {
+    pub fn add_block(&mut self, block: SimBlock) {
         self.active = Some((block.id, block.number));
         self.blocks.push(block);
     }
 
     /// Position of the block with this identity.
-    pub fn position(&self, id: u32) -> Option<usize> {
+    pub fn position(&self, id: BlockId) -> Option<usize> {
         self.blocks.iter().position(|block| block.id == id)
     }
 
     /// Whether the block at `at` is the active one.
     pub fn is_active(&self, at: usize) -> bool {
-        let id = self.blocks.get(at).map(|block| block.id);
-        id.is_some() && self.active.map(|(active, _)| active) == id
+        let id = self.blocks[at].id;
+        self.active.is_some_and(|(active, _)| active == id)
     }
 
     /// The block a sequence would be found in, as the server selects it: by last sequence, in line
@@ -340,11 +315,11 @@ impl<'a> Model<'a> {
         let (mut low, mut high) = (0, self.blocks.len());
         while low < high {
             let middle = (low + high - 1) / 2;
-            let block = self.blocks.get(middle)?;
+            let block = &self.blocks[middle];
             if seq > block.last.seq {
                 low = middle + 1;
             } else if seq < block.first.seq {
-                let before = middle.checked_sub(1).and_then(|at| self.blocks.get(at));
+                let before = middle.checked_sub(1).map(|at| &self.blocks[at]);
                 if before.is_none_or(|before| seq > before.last.seq) {
                     return Some(middle);
                 }
@@ -385,20 +360,21 @@ impl<'a> Model<'a> {
     /// Recomputes the stream totals from the blocks.
     pub fn recompute_totals(&mut self) {
         let mut totals = Totals {
-            first: Edge {
+            first: SeqTime {
                 seq: 0,
                 ..self.totals.first
             },
-            last: Edge {
+            last: SeqTime {
                 seq: 0,
                 ..self.totals.last
             },
             ..Totals::default()
         };
         for block in &self.blocks {
-            totals.messages = totals.messages.wrapping_add(block.messages);
-            totals.bytes = totals.bytes.wrapping_add(block.bytes);
-            if totals.first.seq == 0 || (block.first.seq < totals.first.seq && block.first.ts != 0)
+            totals.messages = totals.messages.wrapping_add(block.message_count);
+            totals.bytes = totals.bytes.wrapping_add(block.live_bytes);
+            if totals.first.seq == 0
+                || (block.first.seq < totals.first.seq && block.first.timestamp_ns != 0)
             {
                 totals.first = block.first;
             }
@@ -411,8 +387,8 @@ impl<'a> Model<'a> {
 
     /// A copy to read messages in: reading may walk and cut blocks, and that is not to be reported as
     /// recovery's doing.
-    pub fn reading_copy(&self) -> Model<'a> {
-        let mut copy = Model::new(self.rules.clone(), self.disk.clone());
+    pub fn reading_copy(&self) -> Simulation<'a> {
+        let mut copy = Simulation::new(self.rules.clone(), self.overlay.clone());
         copy.blocks.clone_from(&self.blocks);
         copy.active = self.active;
         copy.totals = self.totals;
@@ -430,6 +406,19 @@ impl<'a> Model<'a> {
         std::mem::take(&mut self.totals)
     }
 
+    /// What the stream is by now.
+    pub fn into_state(self) -> StreamState {
+        StreamState {
+            last_block_number: self.active.map_or(0, |(_, number)| number),
+            blocks: self.blocks.into_iter().map(|block| block.state).collect(),
+            totals: self.totals,
+            tracks_subjects: self.rules.tracks_subjects || !self.subjects.is_empty(),
+            subjects: self.subjects,
+            timers: self.timers,
+            lost: self.lost,
+        }
+    }
+
     /// What the server rebuilds on the side counts once its open call is through.
     pub fn apply_late_rebuilds(&mut self) {
         for lost in std::mem::take(&mut self.late_rebuilds) {
@@ -443,10 +432,7 @@ impl<'a> Model<'a> {
     /// Whether the state counts `seq` as live.
     pub fn holds(&self, seq: u64) -> bool {
         self.select_block(seq)
-            .and_then(|at| self.blocks.get(at))
-            .is_some_and(|block| {
-                seq >= block.first.seq && seq <= block.last.seq && !block.deleted.contains(seq)
-            })
+            .is_some_and(|at| self.blocks[at].holds(seq))
     }
 
     /// What a step makes of a message or block that cannot be read: today's server gives the open up, older ones pass it over.
@@ -524,3 +510,6 @@ pub fn block_path(number: u32) -> String {
 pub fn key_path(number: u32) -> String {
     format!("msgs/{number}.key")
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,7 +150,7 @@ pub struct Content {
 
 /// The pending state of a stream's files.
 #[derive(Clone)]
-pub struct Disk<'a> {
+pub struct Overlay<'a> {
     /// The files as they lie.
     pub files: StreamFiles<'a>,
     /// Keys.
@@ -170,10 +170,10 @@ pub struct Disk<'a> {
     pub blocks: BTreeMap<u32, BlockFile>,
 }
 
-impl<'a> Disk<'a> {
+impl<'a> Overlay<'a> {
     /// Nothing is pending yet.
     pub fn new(files: StreamFiles<'a>, keys: StreamKeys<'a>) -> Self {
-        Disk {
+        Overlay {
             files,
             keys,
             msgs: "msgs",
@@ -217,7 +217,7 @@ impl<'a> Disk<'a> {
 
     /// The overlay entry of block `number`.
     pub fn block(&mut self, number: u32) -> &mut BlockFile {
-        let Disk {
+        let Overlay {
             files,
             msgs,
             blocks,
@@ -320,7 +320,7 @@ impl<'a> Disk<'a> {
     }
 }
 
-impl Disk<'_> {
+impl Overlay<'_> {
     /// The last 8 bytes of a block's decrypted file, whether or not it decompresses.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! The server looks for a sequence in the first block that reaches up to it. Where blocks are out of
 //! order, or an empty one claims to end above the messages behind it, that is the wrong one.
 
-use super::model::{Block, Model};
+use super::super::simulate::{SimBlock, Simulation};
 use crate::format::seqset::SeqSet;
 
 /// Sequences listed at the most; a damaged state can claim any number of them.
@@ -14,14 +14,14 @@ const LOOKED_UP_MAX: u64 = 1 << 22;
 
 /// Sequences that the state counts as live and that are in no block where they are looked for.
 /// `deleted` is what the state calls deleted, `deleted_count` how many those are.
-pub fn unreachable(model: &Model<'_>, deleted: &[(u64, u64)], deleted_count: u64) -> Vec<u64> {
-    let (first, last) = (model.totals.first.seq.max(1), model.totals.last.seq);
-    if model.totals.messages == 0 || first > last {
+pub fn unreachable(sim: &Simulation<'_>, deleted: &[(u64, u64)], deleted_count: u64) -> Vec<u64> {
+    let (first, last) = (sim.totals.first.seq.max(1), sim.totals.last.seq);
+    if sim.totals.messages == 0 || first > last {
         return Vec::new();
     }
-    let in_order = |pair: &[Block]| matches!(pair, [one, next] if one.last.seq < next.first.seq);
-    let missing = (last - first + 1).wrapping_sub(model.totals.messages);
-    if missing == deleted_count && model.blocks.windows(2).all(in_order) {
+    let in_order = |pair: &[SimBlock]| matches!(pair, [one, next] if one.last.seq < next.first.seq);
+    let missing = (last - first + 1).wrapping_sub(sim.totals.messages);
+    if missing == deleted_count && sim.blocks.windows(2).all(in_order) {
         return Vec::new();
     }
     let mut claimed = SeqSet::new();
@@ -29,21 +29,21 @@ pub fn unreachable(model: &Model<'_>, deleted: &[(u64, u64)], deleted_count: u64
     for &(from, to) in deleted {
         claimed.remove_range(from..=to);
     }
-    let spans = model.blocks.iter().flat_map(live_spans);
+    let spans = sim.blocks.iter().flat_map(live_spans);
     let live = spans.map(width).fold(0, u64::saturating_add);
     if live <= LOOKED_UP_MAX {
-        for (at, block) in model.blocks.iter().enumerate() {
+        for (at, block) in sim.blocks.iter().enumerate() {
             let seqs = live_spans(block)
                 .into_iter()
                 .flat_map(|(from, to)| from..=to);
-            for seq in seqs.filter(|seq| model.select_block(*seq) == Some(at)) {
+            for seq in seqs.filter(|seq| sim.select_block(*seq) == Some(at)) {
                 claimed.remove_range(seq..=seq);
             }
         }
         return claimed.iter().take(LISTED_MAX).collect();
     }
     let mut next = 0;
-    for block in &model.blocks {
+    for block in &sim.blocks {
         for (from, to) in live_spans(block) {
             if to >= next {
                 claimed.remove_range(from.max(next)..=to);
@@ -59,7 +59,7 @@ fn width((from, to): (u64, u64)) -> u64 {
 }
 
 /// The live sequences of a block, as spans.
-fn live_spans(block: &Block) -> Vec<(u64, u64)> {
+fn live_spans(block: &SimBlock) -> Vec<(u64, u64)> {
     let mut spans = Vec::new();
     let mut from = block.first.seq;
     for deleted in block.deleted.spans() {

@@ -1,13 +1,16 @@
 //! Reading every message the way the server would, without its side effects: which live messages do
 //! not verify, and the digest of those that do.
 
+mod in_order;
+mod unreachable;
+
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
 use super::fault::Cause;
-use super::model::{Block, BlockFile, BlockKey, Disk, Model};
+use super::simulate::{BlockFile, BlockKey, Overlay, SimBlock, Simulation};
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
@@ -17,6 +20,9 @@ use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
 use crate::report::events::{Event, EventCode};
+
+pub use in_order::replay;
+pub use unreachable::unreachable;
 
 /// A slot index with room for this many sequences more than it has records makes the server
 /// allocate gigabytes when it first reads the block (H37).
@@ -48,25 +54,25 @@ pub struct View {
 
 /// Blocks to verify, and what is known of the disk.
 pub struct Verifier<'a, 'b> {
-    disk: &'b Disk<'a>,
+    overlay: &'b Overlay<'a>,
     stream: &'b [u8],
     /// When the lives of messages are looked at, where they may have an end of their own.
     ttl_at_ns: Option<i64>,
 }
 
 impl<'a, 'b> Verifier<'a, 'b> {
-    /// A verifier over the model's pending files.
-    pub fn new(model: &'b Model<'a>) -> Self {
+    /// A verifier over the simulation's pending files.
+    pub fn new(sim: &'b Simulation<'a>) -> Self {
         Verifier {
-            disk: &model.disk,
-            stream: &model.rules.name,
-            ttl_at_ns: (model.rules.expire && model.timers.has_ttl()).then_some(model.rules.now_ns),
+            overlay: &sim.overlay,
+            stream: &sim.rules.name,
+            ttl_at_ns: (sim.rules.expire && sim.timers.has_ttl()).then_some(sim.rules.now_ns),
         }
     }
 
     fn file_of(&self, number: u32) -> BlockFile {
         let mut file = self
-            .disk
+            .overlay
             .blocks
             .get(&number)
             .cloned()
@@ -76,14 +82,14 @@ impl<'a, 'b> Verifier<'a, 'b> {
                 ..BlockFile::default()
             });
         if file.key.is_none() {
-            let bytes = self.disk.files.read(&self.disk.key_path(number));
-            file.key = self.disk.keys.open_block_key(number, bytes).ok();
+            let bytes = self.overlay.files.read(&self.overlay.key_path(number));
+            file.key = self.overlay.keys.open_block_key(number, bytes).ok();
         }
         file
     }
 
     /// Reads one block, every record of it.
-    pub fn view(&self, block: &Block, want_content: bool) -> View {
+    pub fn view(&self, block: &SimBlock, want_content: bool) -> View {
         let mut view = View::default();
         let path = format!("msgs/{}.blk", block.number);
         let file = self.file_of(block.number);
@@ -98,7 +104,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
             view.unreadable = live_seqs(block);
             return view;
         }
-        let content = match self.disk.content_of(block.number, &file) {
+        let content = match self.overlay.content_of(block.number, &file) {
             Ok(content) => content,
             Err(cause) => {
                 let code = match cause {
@@ -128,7 +134,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
     /// The common case: the records walk without a fault to exactly what is known of the block.
     fn sound(
         &self,
-        block: &Block,
+        block: &SimBlock,
         content: &[u8],
         hash_key: &HashKey,
         outlived: &mut bool,
@@ -153,13 +159,13 @@ impl<'a, 'b> Verifier<'a, 'b> {
             && headers.fit
             && walked.first_seq == block.first.seq
             && walked.last_seq == block.last.seq
-            && walked.messages == block.messages
+            && walked.messages == block.message_count
             && walked.deleted == block.deleted
     }
 
     fn read_records(
         &self,
-        block: &Block,
+        block: &SimBlock,
         path: &str,
         content: Vec<u8>,
         hash_key: &HashKey,
@@ -218,7 +224,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
     /// Verifies `blocks` side by side; views come back without content, in block order.
     pub fn verify_all(
         &self,
-        blocks: &[Block],
+        blocks: &[SimBlock],
         threads: usize,
         done: &(dyn Fn(usize) + Sync),
         cancel: &AtomicBool,
@@ -239,18 +245,18 @@ impl<'a, 'b> Verifier<'a, 'b> {
     ///
     /// `deleted` is what the state lists as deleted. It may name sequences that a block still has
     /// (H20); those are not live.
-    pub fn digest(&self, model: &Model<'_>, deleted: &[(u64, u64)], threads: usize) -> [u8; 32] {
+    pub fn digest(&self, sim: &Simulation<'_>, deleted: &[(u64, u64)], threads: usize) -> [u8; 32] {
         let mut gone = SeqSet::new();
         for (from, to) in deleted {
             gone.insert_range(*from..=*to);
         }
         let mut hasher = Sha256::new();
         let mut at = 0;
-        let view = |block: &Block| self.view(block, true);
-        Crew::of(threads).in_order(&model.blocks, view, |_, view| {
+        let view = |block: &SimBlock| self.view(block, true);
+        Crew::of(threads).in_order(&sim.blocks, view, |_, view| {
             // Of blocks that overlap, the one that a look-up finds counts.
             let live =
-                |slot: &&Slot| model.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
+                |slot: &&Slot| sim.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
             for slot in view.readable.iter().filter(live) {
                 if let Ok(record) = record::parse_at(&view.content, slot.offset as usize) {
                     feed(&mut hasher, &view.content, slot.seq, &record);
@@ -308,7 +314,7 @@ pub(super) fn feed(hasher: &mut Sha256, content: &[u8], seq: u64, record: &Recor
     }
 }
 
-fn live_seqs(block: &Block) -> Vec<u64> {
+fn live_seqs(block: &SimBlock) -> Vec<u64> {
     let mut live = Vec::new();
     let (first, last) = (block.first.seq, block.last.seq);
     if last < first {
@@ -322,7 +328,7 @@ fn live_seqs(block: &Block) -> Vec<u64> {
     let bound = if room <= LISTED_MAX {
         room
     } else {
-        block.messages
+        block.message_count
     };
     let mut seq = first.max(1);
     while seq <= block.last.seq {
@@ -369,7 +375,13 @@ fn readable(content: &[u8], slot: Slot, hash_key: &HashKey, path: &str, view: &m
     false
 }
 
-fn note_index_fault(block: &Block, path: &str, content: &[u8], fault: IndexFault, view: &mut View) {
+fn note_index_fault(
+    block: &SimBlock,
+    path: &str,
+    content: &[u8],
+    fault: IndexFault,
+    view: &mut View,
+) {
     let spans = slots::widest_jump(content, block.first.seq);
     if spans > CRASHING_SPAN {
         let detail = format!(
@@ -402,10 +414,10 @@ fn converts(file: &BlockFile) -> bool {
 }
 
 /// Whether no record of the block, deleted or not, stops a walk.
-fn walks(block: &Block, content: &[u8], hash_key: &HashKey) -> bool {
+fn walks(block: &SimBlock, content: &[u8], hash_key: &HashKey) -> bool {
     let known = Known {
         first_seq: block.first.seq,
-        first_ts: block.first.ts,
+        first_ts: block.first.timestamp_ns,
         last_seq: block.last.seq,
         deleted: block.deleted.clone(),
         ..Known::default()
@@ -416,10 +428,10 @@ fn walks(block: &Block, content: &[u8], hash_key: &HashKey) -> bool {
 }
 
 /// The block after the server's rebuilding walk; the content is cut where the walk ends.
-fn rebuilt(block: &mut Block, mut content: Vec<u8>, hash_key: &HashKey) -> Vec<u8> {
+fn rebuilt(block: &mut SimBlock, mut content: Vec<u8>, hash_key: &HashKey) -> Vec<u8> {
     let known = Known {
         first_seq: block.first.seq,
-        first_ts: block.first.ts,
+        first_ts: block.first.timestamp_ns,
         last_seq: block.last.seq,
         deleted: std::mem::take(&mut block.deleted),
         ..Known::default()

@@ -1,0 +1,164 @@
+//! From a judged stream to one that somebody owns: the state that recovery found, once it is what the disk holds.
+
+use std::fmt;
+
+use super::recover::{RecoverOptions, Recovered, recover_for};
+use crate::env::{Entropy, FileSystem, LockGuard, ReadFiles};
+use crate::format::names;
+use crate::living::Idle;
+use crate::report::Watch;
+use crate::report::actions::Change;
+use crate::report::events::{Event, EventCode};
+use crate::report::stream::StreamReport;
+use crate::state::{StreamState, Unsound};
+use crate::stream::StreamDir;
+use crate::stream::files::StreamFiles;
+use crate::stream::options::Options;
+
+/// What has to change on disk, in an order that survives a crash between any two changes.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub(super) changes: Vec<Change>,
+}
+
+impl Plan {
+    pub(super) fn of(changes: Vec<Change>) -> Self {
+        Plan { changes }
+    }
+
+    /// Whether nothing has to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes, in their order.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+}
+
+/// That a plan was carried out, or that there was nothing to do. Only `recover` makes one.
+#[derive(Debug)]
+pub struct Applied {
+    pub(super) _private: (),
+}
+
+/// What a stream is once its plan is carried out.
+#[derive(Debug)]
+pub struct Unapplied {
+    state: StreamState,
+}
+
+/// Why a state is not handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsettled {
+    /// It does not agree with itself: the server would go on with it, and be wrong.
+    Unsound(Unsound),
+    /// The directory is not what the state says of it.
+    Block {
+        /// The block whose file is not there.
+        number: u32,
+    },
+    /// The directory cannot be listed.
+    Io(String),
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsettled::Unsound(unsound) => unsound.fmt(f),
+            Unsettled::Block { number } => write!(f, "msgs/{number}.blk is not there after all"),
+            Unsettled::Io(detail) => f.write_str(detail),
+        }
+    }
+}
+
+impl std::error::Error for Unsettled {}
+
+impl Unapplied {
+    pub(super) fn of(state: StreamState) -> Self {
+        Unapplied { state }
+    }
+
+    /// What the state will be. Nobody may go on from it yet: the disk is not there.
+    #[must_use]
+    pub fn preview(&self) -> &StreamState {
+        &self.state
+    }
+
+    /// The state, once its plan was carried out: held against itself and against the files.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsettled`].
+    pub fn settle(
+        self,
+        _applied: Applied,
+        fs: &dyn ReadFiles,
+        stream: &StreamDir,
+    ) -> Result<StreamState, Unsettled> {
+        let mut state = self.state;
+        state.check().map_err(Unsettled::Unsound)?;
+        let listed = StreamFiles::new(fs, &stream.dir).list("msgs");
+        let listed = listed.map_err(|fault| Unsettled::Io(fault.to_string()))?;
+        for block in &mut state.blocks {
+            let file = listed.iter().find(|entry| {
+                names::block_number(entry.name.as_encoded_bytes()) == Some(block.number)
+            });
+            let Some(file) = file else {
+                return Err(Unsettled::Block {
+                    number: block.number,
+                });
+            };
+            if !block.compressed {
+                block.raw_bytes = file.length;
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// A recovered stream with its owner's rights.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// What was found and done.
+    pub report: StreamReport,
+    /// The state, and the lock under which it is the directory's. `None` where the report says why not.
+    pub state: Option<(StreamState, LockGuard)>,
+}
+
+/// Recovers a stream as [`super::recover`] does and hands over what it is, under the lock that was held all the while.
+///
+/// No state is handed over where nothing was changed for want of consent, where the server's open would fail, and where the state
+/// does not agree with itself; the report has an event for each.
+pub fn hand_over(
+    fs: &dyn FileSystem,
+    idle: &Idle,
+    stream: &StreamDir,
+    options: &Options,
+    recover: &RecoverOptions,
+    entropy: &dyn Entropy,
+    watch: &Watch<'_>,
+) -> HandedOver {
+    let Recovered { mut report, state } =
+        recover_for(fs, idle, stream, options, recover, entropy, watch);
+    let Some((unapplied, applied, lock)) = state else {
+        return HandedOver {
+            report,
+            state: None,
+        };
+    };
+    let state = match unapplied.settle(applied, fs, stream) {
+        Ok(state) => Some((state, lock)),
+        Err(unsettled) => {
+            let detail = format!("nobody should write on to the stream: {unsettled}");
+            report
+                .events
+                .push(Event::new(EventCode::StateUnsound, detail));
+            None
+        }
+    };
+    HandedOver { report, state }
+}

@@ -1,0 +1,173 @@
+//! The state of a stream that a judgement holds and recovery hands over.
+
+use std::collections::BTreeSet;
+
+use jetsam::env::{OsEntropy, OsFileSystem};
+use jetsam::format::sources::SourcesFile;
+use jetsam::format::timers::{ExpiryFile, ScheduleFile};
+use jetsam::living::Idle;
+use jetsam::recovery::{HandedOver, Judgement, RecoverOptions, hand_over, judge, rebuild_index};
+use jetsam::report::Watch;
+use jetsam::report::events::EventCode;
+use jetsam::report::stream::{Outcome, Refusal, Source};
+use jetsam::state::{SideFiles, StreamState};
+use jetsam::stream::StreamDir;
+use jetsam::stream::options::Options;
+
+use crate::support::{damaged, golden};
+
+fn judged(stream: &StreamDir, options: &Options) -> Judgement {
+    judge(&OsFileSystem, stream, options, &Watch::none())
+}
+
+fn state(judgement: &Judgement) -> &StreamState {
+    let state = judgement.state.as_ref();
+    state
+        .unwrap_or_else(|| panic!("does not open: {:?}", judgement.report.events))
+        .preview()
+}
+
+fn taken_over(stream: &StreamDir, options: &Options, recover: &RecoverOptions) -> HandedOver {
+    let idle = Idle::declared();
+    let (fs, watch) = (&OsFileSystem, Watch::none());
+    hand_over(fs, &idle, stream, options, recover, &OsEntropy, &watch)
+}
+
+/// The state that the side files which a state makes describe.
+fn through_side_files(state: &StreamState) -> StreamState {
+    let index = state
+        .index_file(4)
+        .expect("the last record's hash is known");
+    let files = state.timer_files();
+    let side_files = SideFiles {
+        ttls: files
+            .ttl
+            .map(|bytes| ExpiryFile::decode(&bytes).expect("our own thw.db")),
+        schedules: files
+            .schedules
+            .map(|bytes| ScheduleFile::decode(&bytes).expect("our own sched.db")),
+        sources: files
+            .sources
+            .map(|bytes| SourcesFile::decode(&bytes).expect("our own sources.db")),
+    };
+    StreamState::of_side_files(&index, side_files)
+}
+
+/// Whether the blocks hold all that the index does, and more.
+fn comes_back(by_index: &StreamState, by_blocks: &StreamState) -> bool {
+    let totals = by_index.totals;
+    let mut live = (totals.first.seq..=totals.last.seq).filter(|seq| by_index.holds(*seq));
+    live.all(|seq| by_blocks.holds(seq)) && by_blocks.totals.messages > totals.messages
+}
+
+#[test]
+fn a_golden_store_is_the_same_by_its_index_by_its_blocks_and_by_side_files_written_anew() {
+    let mut opened = 0;
+    let mut without_trace = BTreeSet::new();
+    for fixture in golden() {
+        let place = fixture.dir.display().to_string();
+        let (_temp, stream) = fixture.scratch();
+        let mut options = fixture.options();
+        let by_index = judged(&stream, &options);
+        if by_index.state.is_none() {
+            continue;
+        }
+        opened += 1;
+        options.no_index = true;
+        let by_blocks = judged(&stream, &options);
+        options.no_index = false;
+        let (one, other) = (state(&by_index), state(&by_blocks));
+        assert_eq!(one.check(), Ok(()), "{place} by its index");
+        assert_eq!(other.check(), Ok(()), "{place} by its blocks");
+        if let Some(difference) = one.difference(other) {
+            // What compacting and limits took left no trace in the blocks of these: without the index it is back, on the server too.
+            assert!(
+                comes_back(one, other),
+                "{place} by its blocks: {difference}"
+            );
+            without_trace.insert(fixture.name.clone());
+        }
+        assert_eq!(
+            through_side_files(other).difference(other),
+            None,
+            "{place} through side files"
+        );
+        let idle = Idle::declared();
+        let report = rebuild_index(
+            &OsFileSystem,
+            &idle,
+            &stream,
+            &options,
+            options.server,
+            &OsEntropy,
+            &Watch::none(),
+        );
+        if report.refusal == Some(Refusal::Refrained) {
+            continue;
+        }
+        let again = judged(&stream, &options);
+        assert_eq!(again.report.source, Some(Source::Index), "{place}");
+        assert_eq!(state(&again).check(), Ok(()), "{place} written anew");
+        assert_eq!(one.difference(state(&again)), None, "{place} written anew");
+    }
+    assert!(opened >= 500, "only {opened} stores open");
+    let without_trace: Vec<&str> = without_trace.iter().map(String::as_str).collect();
+    assert_eq!(without_trace, ["COMPACTED"]);
+}
+
+#[test]
+fn what_is_handed_over_is_what_the_directory_then_holds() {
+    let recover = RecoverOptions {
+        accept_loss: true,
+        accept_expiry: true,
+        undo: false,
+    };
+    let (mut settled, mut unsound) = (0, 0);
+    for fixture in golden().iter().step_by(7).chain(&damaged()) {
+        let place = fixture.dir.display().to_string();
+        let (_temp, stream) = fixture.scratch();
+        let options = fixture.options();
+        let handed = taken_over(&stream, &options, &recover);
+        let Some((mut state_then, lock)) = handed.state else {
+            let is_told = handed.report.refusal.is_some()
+                || handed
+                    .report
+                    .events
+                    .iter()
+                    .any(|event| event.code == EventCode::StateUnsound);
+            assert!(
+                is_told,
+                "{place}: nothing is handed over, and nothing says why"
+            );
+            unsound += 1;
+            continue;
+        };
+        assert_eq!(state_then.check(), Ok(()), "{place}");
+        drop(lock);
+        settled += 1;
+        // What was lost is kept in no file.
+        state_then.lost = None;
+        let now = judged(&stream, &options);
+        assert_eq!(state_then.difference(state(&now)), None, "{place}");
+    }
+    assert!(settled > 100 && unsound > 10, "{settled} and {unsound}");
+}
+
+#[test]
+fn a_stream_that_is_handed_over_is_nobody_elses_until_its_owner_lets_go() {
+    let fixture = golden()
+        .into_iter()
+        .find(|fixture| fixture.name == "ORDERS");
+    let fixture = fixture.expect("there is such a store");
+    let (_temp, stream) = fixture.scratch();
+    let options = fixture.options();
+    let owner = taken_over(&stream, &options, &RecoverOptions::default());
+    assert!(owner.state.is_some(), "{:?}", owner.report.events);
+    let other = taken_over(&stream, &options, &RecoverOptions::default());
+    assert!(other.state.is_none());
+    assert_eq!(other.report.refusal, Some(Refusal::Busy));
+    drop(owner);
+    let other = taken_over(&stream, &options, &RecoverOptions::default());
+    assert!(other.state.is_some());
+    assert_ne!(other.report.outcome, Outcome::Refused);
+}
