@@ -8,8 +8,7 @@ use super::ignored;
 use super::model::StreamKeys;
 use super::server::{Behaviour, Feature};
 use super::streams::MetaFiles;
-use super::trials::{KeyTrials, MetaKeyFault};
-use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
+use crate::crypto::{KeyRing, MetaKeyFault, OpenedKey, SealedError, consumer_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState};
 use crate::format::meta::{ConsumerMeta, MetaError, is_valid_subject};
@@ -180,12 +179,12 @@ enum StateKey {
     /// As it lies.
     Plain,
     /// Under the consumer's key.
-    Sealed(Seed, Cipher),
+    Sealed(Box<OpenedKey>),
     /// Plain still, and sealed when opened: a server that does not know it for plain, and tries to
     /// decrypt it, fails on it.
     ToSeal,
     /// Under the key of the other cipher, and has to be there for the conversion.
-    Converting(Seed, Cipher),
+    Converting(Box<OpenedKey>),
 }
 
 /// One consumer being judged.
@@ -296,16 +295,7 @@ impl One<'_> {
 
     fn opened_by_any(&self, key: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
         let context = consumer_context(self.keys.stream, self.name.as_bytes());
-        let servers = [self.keys.current, self.keys.previous];
-        servers.into_iter().flatten().find_map(|server| {
-            let kek = server.key_encryption_key(self.keys.account, &context);
-            [self.keys.cipher, self.keys.cipher.other()]
-                .into_iter()
-                .find_map(|cipher| {
-                    let (seed, _) = KeyFile::open(key, &kek, cipher).ok()?;
-                    open_sealed(bytes, &seed, cipher).ok()
-                })
-        })
+        self.keys.ring().plaintexts(key, bytes, &context).next()
     }
 
     fn open_meta(&mut self, found: &MetaFiles) -> Result<ConsumerMeta, Stop> {
@@ -346,14 +336,8 @@ impl One<'_> {
     }
 
     fn open_sealed_meta(&mut self, key: &[u8], inf: &[u8]) -> Result<Vec<u8>, Stop> {
-        let trials = KeyTrials {
-            current: self.keys.current,
-            previous: self.keys.previous,
-            cipher: Some(self.keys.cipher),
-            account: self.keys.account,
-        };
         let context = consumer_context(self.keys.stream, self.name.as_bytes());
-        match trials.open(key, inf, &context) {
+        match self.keys.ring().open_meta(key, inf, &context) {
             Ok((plain, _)) => Ok(plain),
             Err(fault @ MetaKeyFault::Crash { .. }) => {
                 self.fail(EventCode::OpenWouldCrash, "meta.inf", fault.to_string())
@@ -441,22 +425,23 @@ impl One<'_> {
 
     /// How the consumer's store reads `o.dat`. Unlike for the metadata, the previous key is not tried.
     fn state_key(&mut self, key: Result<Vec<u8>, FileFault>) -> Result<StateKey, Stop> {
-        let Some(current) = self.keys.current else {
+        if self.keys.current.is_none() {
             return Ok(StateKey::Plain);
-        };
+        }
         let key = match key {
             Ok(key) => key,
             Err(FileFault::Missing) => return Ok(StateKey::ToSeal),
             Err(FileFault::Failed(_)) => return Ok(StateKey::Plain),
         };
         let context = consumer_context(self.keys.stream, self.name.as_bytes());
-        let kek = current.key_encryption_key(self.keys.account, &context);
-        let configured = self.keys.cipher;
-        if let Ok((seed, _)) = KeyFile::open(&key, &kek, configured) {
-            return Ok(StateKey::Sealed(seed, configured));
-        }
-        if let Ok((seed, _)) = KeyFile::open(&key, &kek, configured.other()) {
-            return Ok(StateKey::Converting(seed, configured.other()));
+        let current = KeyRing {
+            previous: None,
+            ..self.keys.ring()
+        };
+        match current.open(&key, &context) {
+            Ok(opened) if opened.converting => return Ok(StateKey::Converting(Box::new(opened))),
+            Ok(opened) => return Ok(StateKey::Sealed(Box::new(opened))),
+            Err(_) => {}
         }
         let detail = "it opens under the previous key only, which the server does not try for consumers: \
                       the consumer stays out of service until its key is back";
@@ -472,8 +457,8 @@ impl One<'_> {
         let opened;
         let plain = match &key {
             StateKey::Plain | StateKey::ToSeal => bytes,
-            StateKey::Sealed(seed, cipher) | StateKey::Converting(seed, cipher) => {
-                opened = self.open_state(bytes, seed, *cipher)?;
+            StateKey::Sealed(key) | StateKey::Converting(key) => {
+                opened = self.open_state(bytes, key)?;
                 &opened
             }
         };
@@ -495,8 +480,8 @@ impl One<'_> {
         Ok(file.state)
     }
 
-    fn open_state(&mut self, bytes: &[u8], seed: &Seed, cipher: Cipher) -> Result<Vec<u8>, Stop> {
-        match open_sealed(bytes, seed, cipher) {
+    fn open_state(&mut self, bytes: &[u8], key: &OpenedKey) -> Result<Vec<u8>, Stop> {
+        match key.open(bytes) {
             Ok(plain) => Ok(plain),
             Err(error @ SealedError::ShorterThanNonce { .. }) => {
                 let detail = format!("{error}; the server goes down on it");
@@ -543,7 +528,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::crypto::{Nonce, ServerKey, seal};
+    use crate::crypto::{Cipher, KeyFile, Nonce, Seed, ServerKey, seal};
     use crate::env::OsFileSystem;
     use crate::env::memory::MemoryFileSystem;
     use crate::format::consumer::{ConsumerVersion, Pending, SequencePair};

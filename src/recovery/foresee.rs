@@ -4,7 +4,7 @@ use super::model::{BlockKey, StreamKeys};
 use super::session::{Examined, How, judge, setup_of};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
-use crate::crypto::{BlockCipher, Cipher};
+use crate::crypto::Cipher;
 use crate::env::{Clock, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names;
@@ -166,7 +166,7 @@ fn sample_block(
     let file_bytes = file.len() as u64;
     let key = keys.open_block_key(number, files.read(&format!("msgs/{number}.key")));
     let cipher = match &key {
-        Ok(BlockKey::Opened(opened)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+        Ok(BlockKey::Opened(opened)) => Some(opened.block_cipher()),
         _ => None,
     };
     let hash_key = HashKey::for_block(keys.stream, number);

@@ -6,8 +6,7 @@
 use super::model::StreamKeys;
 use super::session::setup_of;
 use super::streams::MetaFiles;
-use super::trials::KeyTrials;
-use crate::crypto::{KeyFile, consumer_context, open_sealed};
+use crate::crypto::consumer_context;
 use crate::env::ReadFiles;
 use crate::format::consumer::{ConsumerFile, ConsumerState};
 use crate::format::meta::{ConsumerMeta, StreamMeta};
@@ -75,14 +74,8 @@ fn meta_of(keys: &StreamKeys<'_>, name: &str, found: &MetaFiles) -> Option<Consu
     let Ok(key) = &found.key else {
         return ConsumerMeta::parse(inf).ok();
     };
-    let trials = KeyTrials {
-        current: keys.current,
-        previous: keys.previous,
-        cipher: Some(keys.cipher),
-        account: keys.account,
-    };
     let context = consumer_context(keys.stream, name.as_bytes());
-    let (plain, _) = trials.open(key, inf, &context).ok()?;
+    let (plain, _) = keys.ring().open_meta(key, inf, &context).ok()?;
     ConsumerMeta::parse(&plain).ok()
 }
 
@@ -98,18 +91,8 @@ fn state_of(
     }
     let key = found.key.as_ref().ok()?;
     let context = consumer_context(keys.stream, name.as_bytes());
-    for server in [keys.current, keys.previous].into_iter().flatten() {
-        let kek = server.key_encryption_key(keys.account, &context);
-        for cipher in [keys.cipher, keys.cipher.other()] {
-            let Ok((seed, _)) = KeyFile::open(key, &kek, cipher) else {
-                continue;
-            };
-            if let Ok(plain) = open_sealed(bytes, &seed, cipher)
-                && let Ok(file) = ConsumerFile::decode(&plain)
-            {
-                return Some(file.state);
-            }
-        }
-    }
-    None
+    keys.ring()
+        .plaintexts(key, bytes, &context)
+        .find_map(|plain| ConsumerFile::decode(&plain).ok())
+        .map(|file| file.state)
 }

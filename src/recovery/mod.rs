@@ -24,7 +24,6 @@ mod streams;
 mod stuck;
 mod subjects;
 mod timers;
-mod trials;
 mod undo;
 mod verify;
 pub(crate) mod walked;

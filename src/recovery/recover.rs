@@ -184,11 +184,8 @@ pub(super) fn perform(
     entropy: &dyn Entropy,
 ) -> Result<(), Event> {
     let keys = ApplyKeys {
-        account: keys.account,
+        ring: keys.ring(),
         stream: keys.stream,
-        current: keys.current,
-        previous: keys.previous,
-        cipher: keys.cipher,
         asset_key,
     };
     let mut recorder = keep_undo

@@ -7,8 +7,7 @@
 use std::path::Path;
 
 use super::server::{Behaviour, Feature};
-use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
-use crate::crypto::{Cipher, Seed, stream_context};
+use crate::crypto::{Cipher, MetaKeyFault, OpenedMeta, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::former::former_names;
 use crate::format::meta::{self, MetaError, Storage, StreamMeta};
@@ -242,13 +241,8 @@ impl Judge<'_> {
                 return self.refuse(Refusal::Io, EventCode::KeyBad, KEY, detail);
             }
         };
-        let trials = KeyTrials {
-            current: keys.current.as_ref(),
-            previous: keys.previous.as_ref(),
-            cipher: keys.cipher,
-            account,
-        };
-        match trials.open(&key, &inf, &stream_context(dir_name.as_bytes())) {
+        let ring = keys.ring(account);
+        match ring.open_meta(&key, &inf, &stream_context(dir_name.as_bytes())) {
             Ok((plain, opened)) => Ok((plain, Some(opened))),
             Err(fault) => {
                 let (refusal, code, file) = match fault {

@@ -12,7 +12,6 @@ use super::scan::{ScanFault, ScanRules, ScannedBlock};
 use super::subjects::{BlockSubjects, SubjectTable};
 use crate::block::slots::timer_headers;
 use crate::block::walk::{Known, Sink, Walked, walk_verified};
-use crate::crypto::BlockCipher;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::{RecordRef, Run};
 use crate::stream::files::FileFault;
@@ -168,7 +167,7 @@ impl WalkedBlock {
         if let (BlockKey::Opened(opened), Some(tail)) = (&key, &mut tail) {
             let at = file_length.saturating_sub(CHECKSUM_LENGTH as u64);
             // An offset no keystream reaches cannot be that of the block that was walked.
-            let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(tail, at);
+            let _ = opened.block_cipher().apply(tail, at);
         }
         let as_it_was = match &key {
             BlockKey::None => true,

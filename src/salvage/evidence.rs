@@ -11,10 +11,10 @@ mod staging;
 
 pub use consumers::{ConsumerEvidence, ConsumerFile, Standing, consumers};
 pub use gather::{Gathered, covering_subjects, gather, proven_name};
-pub use keys::{KeyMend, Trials, account_of, begins_in_plain, block_key, is_raft_group};
+pub use keys::{KeyMend, account_of, begins_in_plain, block_key, is_raft_group, open_mended};
 
 use super::find::Repair;
-use crate::crypto::{Cipher, KeyChoice, Nonce, Seed};
+use crate::crypto::OpenedKey;
 use crate::format::meta::StreamMeta;
 use crate::format::state::StateFile;
 
@@ -33,19 +33,6 @@ pub enum MetaOrigin {
     /// Made from the directory's name and the subjects in `index.db`, since nothing of it can be read. Without an index it
     /// has no subjects, and whoever finds the messages fills them in ([`covering_subjects`]).
     Made,
-}
-
-/// An asset key that was opened.
-#[derive(Debug, Clone)]
-pub struct OpenedKey {
-    /// The secret.
-    pub seed: Seed,
-    /// The nonce of the key file, which is also that of the block's keystream.
-    pub nonce: Nonce,
-    /// The cipher that opened it.
-    pub cipher: Cipher,
-    /// Which of the caller's keys opened it.
-    pub key: KeyChoice,
 }
 
 /// What is known of one block's key.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use super::evidence::{BlockKey, OpenedKey, Trials, begins_in_plain};
+use super::evidence::{BlockKey, begins_in_plain, open_mended};
 use super::find::{BlockFind, Lifetimes};
 use super::passes::Scanned;
 use super::read::{Blocks, Misplaced};
@@ -312,9 +312,7 @@ impl Search<'_> {
         self.decrypted_left = self.decrypted_left.checked_sub(length as u64)?;
         self.plain.clear();
         self.plain.extend_from_slice(self.bytes.get(..length)?);
-        BlockCipher::new(&key.seed, &key.nonce)
-            .apply(&mut self.plain, 0)
-            .ok()
+        key.block_cipher().apply(&mut self.plain, 0).ok()
     }
 
     /// The keys there are of a block: that in its own file, and any that lies in another's.
@@ -323,18 +321,15 @@ impl Search<'_> {
             return Rc::clone(known);
         }
         let blocks = self.blocks;
-        let trials = Trials {
-            keys: blocks.keys,
-            account: &blocks.gathered.evidence.account,
-        };
+        let ring = blocks.keys.ring(&blocks.gathered.evidence.account);
         let context = block_context(self.name(), number);
         let mut found = Vec::new();
         let own = blocks.key_path(number);
         if let Ok(bytes) = blocks.fs.read(&blocks.stream.dir.join(&own), KEY_FILE_MAX) {
-            let mut opened = trials.open(&bytes, &context).ok();
+            let mut opened = ring.open(&bytes, &context).ok();
             if opened.is_none() && self.key_mends > 0 {
                 self.key_mends -= 1;
-                let mended = trials.open_mended(&bytes, &context);
+                let mended = open_mended(&ring, &bytes, &context);
                 opened = mended.ok().map(|(opened, _)| opened);
             }
             if let Some(opened) = opened {
@@ -347,7 +342,7 @@ impl Search<'_> {
             };
             self.key_trials = left;
             if found.iter().all(|key| key.path != stray.path)
-                && let Ok(opened) = trials.open(&stray.bytes, &context)
+                && let Ok(opened) = ring.open(&stray.bytes, &context)
             {
                 let path = stray.path.clone();
                 found.push(FoundKey { path, opened });

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::evidence::{BlockKey, FileRepair, Gathered, Trials, block_key};
+use super::evidence::{BlockKey, FileRepair, Gathered, block_key, open_mended};
 use super::find::{Repair, Site};
-use crate::crypto::{BlockCipher, block_context};
+use crate::crypto::block_context;
 use crate::env::{IoError, ReadFiles};
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::names::BlockFile;
@@ -154,9 +154,7 @@ impl Blocks<'_> {
             ),
         };
         if let BlockKey::Opened(opened) = &key
-            && BlockCipher::new(&opened.seed, &opened.nonce)
-                .apply(buffer, 0)
-                .is_err()
+            && opened.block_cipher().apply(buffer, 0).is_err()
         {
             key = BlockKey::Closed("the block is longer than its cipher can address".into());
         }
@@ -173,19 +171,14 @@ impl Blocks<'_> {
             return (BlockKey::Plain, None);
         };
         let evidence = &self.gathered.evidence;
-        let trials = Trials {
-            keys: self.keys,
-            account: &evidence.account,
-        };
+        let ring = self.keys.ring(&evidence.account);
         let context = block_context(evidence.name.as_bytes(), place.number);
         let opened = self
             .fs
             .read(&self.stream.dir.join(path), KEY_FILE_MAX)
             .map_err(|error| error.to_string())
             .and_then(|bytes| {
-                trials
-                    .open_mended(&bytes, &context)
-                    .map_err(|error| error.to_string())
+                open_mended(&ring, &bytes, &context).map_err(|error| error.to_string())
             });
         match opened {
             Ok((opened, _)) => {

@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 
 use super::error::SalvageError;
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, consumer_context, seal,
-    stream_context,
+    Cipher, NewKey, Nonce, Seed, ServerKey, block_context, consumer_context, seal, stream_context,
 };
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
@@ -156,9 +155,9 @@ impl<'a> StoreWriter<'a> {
     pub fn block(&self, number: u32, bytes: &mut [u8]) -> Result<(), SalvageError> {
         let context = block_context(&self.name, number);
         let relative = in_messages(number, BlockFile::Block);
-        if let Some((key_file, seed, nonce)) = self.draw_key(&context)? {
+        if let Some((key_file, key)) = self.draw_key(&context)? {
             self.write(&in_messages(number, BlockFile::Key), &key_file)?;
-            BlockCipher::new(&seed, &nonce)
+            key.block_cipher()
                 .apply(bytes, 0)
                 .map_err(|cause| SalvageError::Keystream {
                     path: self.dir.join(&relative),
@@ -319,7 +318,7 @@ impl<'a> StoreWriter<'a> {
         let key = self.draw_key(context)?;
         let key = match key {
             None => None,
-            Some((key_file, seed, nonce)) => {
+            Some((key_file, NewKey { seed, nonce })) => {
                 self.write(&format!("{below}meta.key"), &key_file)?;
                 let cipher = nonce.cipher();
                 Some(AssetKey { seed, cipher })
@@ -340,14 +339,12 @@ impl<'a> StoreWriter<'a> {
     }
 
     /// A new asset key and the bytes of its key file; `None` in a plain stream.
-    fn draw_key(&self, context: &[u8]) -> Result<Option<(Vec<u8>, Seed, Nonce)>, IoError> {
+    fn draw_key(&self, context: &[u8]) -> Result<Option<(Vec<u8>, NewKey)>, IoError> {
         let Sealing::Key { server, cipher } = self.sealing else {
             return Ok(None);
         };
-        let seed = Seed::draw(|buffer| self.entropy.fill(buffer))?;
-        let nonce = Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?;
-        let key = server.key_encryption_key(&self.account, context);
-        Ok(Some((KeyFile::seal(&seed, &nonce, &key), seed, nonce)))
+        let key = NewKey::draw(cipher, |buffer| self.entropy.fill(buffer))?;
+        Ok(Some((key.key_file(server, &self.account, context), key)))
     }
 
     fn sealed(

@@ -1,6 +1,6 @@
 //! What the caller asks of recovery.
 
-use crate::crypto::{Cipher, ServerKey};
+use crate::crypto::{Cipher, KeyRing, ServerKey};
 use crate::format::meta::StreamMeta;
 use crate::report::ServerVersion;
 
@@ -33,6 +33,19 @@ pub struct Keys {
     pub previous: Option<ServerKey>,
     /// The configured cipher; `None` tries what the files say.
     pub cipher: Option<Cipher>,
+}
+
+impl Keys {
+    /// The keys for the assets of `account`.
+    #[must_use]
+    pub fn ring<'a>(&'a self, account: &'a [u8]) -> KeyRing<'a> {
+        KeyRing {
+            current: self.current.as_ref(),
+            previous: self.previous.as_ref(),
+            cipher: self.cipher,
+            account,
+        }
+    }
 }
 
 /// What goes into the report beyond the state itself. Each costs time or memory.

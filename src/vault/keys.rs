@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::dirs_in;
-use crate::crypto::{Cipher, KeyChoice, block_context, consumer_context, stream_context};
+use crate::crypto::{
+    Cipher, KeyChoice, KeyRing, OpenedKey, block_context, consumer_context, stream_context,
+};
 use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names::{BlockFile, block_number};
-use crate::salvage::evidence::{
-    KeyMend, OpenedKey, Trials, account_of, begins_in_plain, is_raft_group,
-};
+use crate::salvage::evidence::{KeyMend, account_of, begins_in_plain, is_raft_group, open_mended};
 use crate::stream::StreamDir;
 use crate::stream::options::Options;
 
@@ -147,10 +147,7 @@ pub fn survey(
     let mut survey = Survey {
         fs,
         stream,
-        trials: Trials {
-            keys: &options.keys,
-            account: &account,
-        },
+        ring: options.keys.ring(&account),
         configured: match is_raft_group(&stream.dir) {
             true => Some(Cipher::ChaCha),
             false => options.keys.cipher,
@@ -187,7 +184,7 @@ pub fn survey(
 struct Survey<'a> {
     fs: &'a dyn ReadFiles,
     stream: &'a StreamDir,
-    trials: Trials<'a>,
+    ring: KeyRing<'a>,
     configured: Option<Cipher>,
     has_key_file: bool,
     consumers: Vec<String>,
@@ -289,7 +286,7 @@ impl Survey<'_> {
     fn judge(&mut self, file: String, bytes: &[u8], context: &[u8]) {
         self.has_key_file = true;
         let text = String::from_utf8_lossy(context).into_owned();
-        if let Ok((opened, mend)) = self.trials.open_mended(bytes, context) {
+        if let Ok((opened, mend)) = open_mended(&self.ring, bytes, context) {
             let (state, detail) = self.verdict(&opened, &mend);
             self.keys.push(KeyEntry {
                 file,
@@ -306,7 +303,7 @@ impl Survey<'_> {
             let detail = format!("{} bytes, a key file has at least {shortest}", bytes.len());
             return self.note(file, KeyState::Short, detail);
         }
-        if !self.trials.any() {
+        if self.ring.is_empty() {
             return self.note(file, KeyState::Unopenable, "no key is given");
         }
         match self.foreign(bytes, context) {
@@ -364,17 +361,17 @@ impl Survey<'_> {
         contexts.extend(near.map(|number| block_context(name, number)));
         let consumers = self.consumers.iter();
         contexts.extend(consumers.map(|consumer| consumer_context(name, consumer.as_bytes())));
-        let home = self.trials.account.to_vec();
+        let home = self.ring.account.to_vec();
         let mut accounts = vec![home.clone()];
         accounts.extend(self.neighbours.iter().map(|name| name.clone().into_bytes()));
         for account in &accounts {
-            let trials = Trials {
+            let ring = KeyRing {
                 account,
-                ..self.trials
+                ..self.ring
             };
             for context in &contexts {
                 self.trials_left = self.trials_left.checked_sub(1)?;
-                let Ok(opened) = trials.open(bytes, context) else {
+                let Ok(opened) = ring.open(bytes, context) else {
                     continue;
                 };
                 let mut text = String::from_utf8_lossy(context).into_owned();

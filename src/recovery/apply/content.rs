@@ -28,13 +28,13 @@ impl Performer<'_, '_, '_> {
             .any(|piece| matches!(piece, Piece::Kept { .. }))
         {
             present = self.fs.read(&full, BLOCK_MAX).at(&path)?;
-            let cipher = self.keyring.reading(self.fs, number, &key).at(&path)?;
+            let cipher = self.keys_at_hand.reading(self.fs, number, &key).at(&path)?;
             let hash_key = HashKey::for_block(self.stream, number);
             content::decode(&mut present, &mut Vec::new(), cipher.as_ref(), &hash_key).at(&path)?;
         }
         let mut bytes = assemble(pieces, &present).at(&path)?;
         if encrypted {
-            let cipher = self.keyring.writing(self.fs, number, &key).at(&path)?;
+            let cipher = self.keys_at_hand.writing(self.fs, number, &key).at(&path)?;
             cipher
                 .apply(&mut bytes, 0)
                 .map_err(|_| ApplyCause::Keystream)
@@ -51,7 +51,7 @@ impl Performer<'_, '_, '_> {
         hashed: bool,
     ) -> Result<NewFile, Failure> {
         let mut written = match sealed {
-            true => self.keyring.seal(bytes).at(path)?,
+            true => self.keys_at_hand.seal(bytes).at(path)?,
             false => bytes.to_vec(),
         };
         if hashed {

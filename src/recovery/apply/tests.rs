@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::block::content;
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, open_sealed,
-    open_with_trials, seal, stream_context,
+    BlockCipher, Cipher, KeyFile, KeyRing, Nonce, Seed, ServerKey, block_context, open_sealed,
+    seal, stream_context,
 };
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{Metadata, ReadFiles};
@@ -99,16 +99,7 @@ fn read_block(fs: &dyn ReadFiles, at: &Path, number: u32, keys: &ApplyKeys<'_>) 
         .read(&at.join(format!("msgs/{number}.key")), 1 << 20)
         .ok()?;
     let context = block_context(STREAM, number);
-    let opened = open_with_trials(
-        &key,
-        keys.current?,
-        keys.previous,
-        keys.cipher,
-        ACCOUNT,
-        &context,
-    )
-    .ok()?;
-    let cipher = BlockCipher::new(&opened.seed, &opened.nonce);
+    let cipher = keys.ring.open(&key, &context).ok()?.block_cipher();
     let hash_key = HashKey::for_block(STREAM, number);
     content::decode(&mut bytes, &mut Vec::new(), Some(&cipher), &hash_key).ok()?;
     Some(bytes)
@@ -116,11 +107,13 @@ fn read_block(fs: &dyn ReadFiles, at: &Path, number: u32, keys: &ApplyKeys<'_>) 
 
 fn keys<'a>(current: Option<&'a ServerKey>, previous: Option<&'a ServerKey>) -> ApplyKeys<'a> {
     ApplyKeys {
-        account: ACCOUNT,
+        ring: KeyRing {
+            current,
+            previous,
+            cipher: Some(Cipher::ChaCha),
+            account: ACCOUNT,
+        },
         stream: STREAM,
-        current,
-        previous,
-        cipher: Cipher::ChaCha,
         asset_key: current.map(|_| (seed_of(100), Cipher::ChaCha)),
     }
 }

@@ -142,7 +142,7 @@ impl Scanner<'_> {
             _ => BlockKey::None,
         };
         let cipher = match &key {
-            BlockKey::Opened(opened) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            BlockKey::Opened(opened) => Some(opened.block_cipher()),
             _ => None,
         };
         let file_length = mapping.as_deref().unwrap_or(&self.file).len() as u64;

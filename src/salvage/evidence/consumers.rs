@@ -2,11 +2,11 @@
 
 use super::super::error::SalvageError;
 use super::super::mend::mend;
-use super::keys::{Trials, side_repair};
+use super::keys::side_repair;
 use super::metadata::{Asset, MetaFound, SEALED_WORK_MAX, hash_of_sum, read};
 use super::staging::list;
-use super::{FileRepair, Gathered, MetaOrigin, OpenedKey};
-use crate::crypto::{consumer_context, open_sealed};
+use super::{FileRepair, Gathered, MetaOrigin};
+use crate::crypto::{OpenedKey, consumer_context};
 use crate::env::{FileKind, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::consumer::ConsumerFile as Decoded;
@@ -212,10 +212,7 @@ fn read_one(
         below: &below,
         hash_key: HashKey::for_consumer(stream_name, name.as_bytes()),
         context: consumer_context(stream_name, name.as_bytes()),
-        trials: Trials {
-            keys,
-            account: &gathered.evidence.account,
-        },
+        ring: keys.ring(&gathered.evidence.account),
     };
     let mut meta = asset.read(fs, &stream.dir)?;
     let (renamed, events) = told_of(stream_name, name, &mut meta);
@@ -265,7 +262,7 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
     let plain = match (&found.key, bytes.is_empty()) {
         (_, true) => Ok(Vec::new()),
         (Some(key), false) => {
-            let open = |bytes: &[u8]| open_sealed(bytes, &key.seed, key.cipher);
+            let open = |bytes: &[u8]| key.open(bytes);
             let mut mended = bytes.clone();
             let length = mended.len();
             match open(&bytes) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::error::SalvageError;
 use super::index::read_index;
-use super::keys::{KEY_FILE_MAX, Trials, account_of};
+use super::keys::{KEY_FILE_MAX, account_of, open_mended};
 use super::metadata::{Asset, META_MAX, MetaFound, hash_of_sum};
 use super::renamed::{renamed, sealed_name};
 use super::staging::{list, messages_dir};
@@ -49,17 +49,14 @@ pub fn gather(
     options: &Options,
 ) -> Result<Gathered, SalvageError> {
     let account = account_of(stream, options);
-    let trials = Trials {
-        keys: &options.keys,
-        account: &account,
-    };
-    let sealed_as = sealed_name(fs, stream, options, trials);
+    let ring = options.keys.ring(&account);
+    let sealed_as = sealed_name(fs, stream, options, ring);
     let label = sealed_as.as_deref().unwrap_or(&stream.name);
     let asset = Asset {
         below: "",
         hash_key: HashKey::for_stream(label.as_bytes()),
         context: stream_context(label.as_bytes()),
-        trials,
+        ring,
     };
     let mut found = asset.read(fs, &stream.dir)?;
     let mut events = std::mem::take(&mut found.events);
@@ -70,7 +67,7 @@ pub fn gather(
         }
         None => name_of(stream, &mut found, &mut events),
     };
-    let messages_dir = messages_dir(fs, &stream.dir, &name, trials, &mut events)?;
+    let messages_dir = messages_dir(fs, &stream.dir, &name, ring, &mut events)?;
     let entries = list(fs, &stream.dir.join(messages_dir))?.unwrap_or_default();
     let blocks = block_list(&entries, messages_dir, &mut events);
     let key_files: Vec<u32> = entries
@@ -86,12 +83,12 @@ pub fn gather(
                 .join(BlockFile::Key.name(*number));
             let context = block_context(name.as_bytes(), *number);
             fs.read(&path, KEY_FILE_MAX)
-                .is_ok_and(|bytes| trials.open_mended(&bytes, &context).is_ok())
+                .is_ok_and(|bytes| open_mended(&ring, &bytes, &context).is_ok())
         };
         if !key_files.iter().take(KEY_PROBES).any(opens) {
             return Err(SalvageError::NeedsKey {
                 dir: stream.dir.clone(),
-                given: trials.any(),
+                given: !ring.is_empty(),
             });
         }
     }
@@ -178,12 +175,9 @@ pub fn proven_name(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options) ->
         proven.then_some(name)
     };
     let account = account_of(stream, options);
-    let trials = Trials {
-        keys: &options.keys,
-        account: &account,
-    };
+    let ring = options.keys.ring(&account);
     named()
-        .or_else(|| sealed_name(fs, stream, options, trials))
+        .or_else(|| sealed_name(fs, stream, options, ring))
         .unwrap_or_else(|| stream.name.clone())
 }
 

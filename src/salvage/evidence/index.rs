@@ -5,9 +5,9 @@ use std::path::Path;
 use super::super::mend::{mend_hashed, single_flip};
 use super::keys::{block_key, side_repair};
 use super::metadata::read;
-use super::{BlockKey, Gathered, IndexEvidence, OpenedKey};
+use super::{BlockKey, Gathered, IndexEvidence};
 use crate::block::content::tail_of;
-use crate::crypto::{BlockCipher, open_sealed};
+use crate::crypto::OpenedKey;
 use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
@@ -116,7 +116,7 @@ fn unseal(payload: &[u8], key: Option<&OpenedKey>) -> Option<Vec<u8>> {
     let Some(key) = key else {
         return Some(payload.to_vec());
     };
-    match open_sealed(payload, &key.seed, key.cipher) {
+    match key.open(payload) {
         Ok(plain) => Some(plain),
         Err(_) => StateFile::decode(payload).is_ok().then(|| payload.to_vec()),
     }
@@ -157,10 +157,7 @@ fn is_fresh(
     match &key {
         BlockKey::Plain => {}
         BlockKey::Opened(key) => {
-            if BlockCipher::new(&key.seed, &key.nonce)
-                .apply(&mut tail, at)
-                .is_err()
-            {
+            if key.block_cipher().apply(&mut tail, at).is_err() {
                 return Ok(false);
             }
         }
@@ -189,7 +186,7 @@ fn ends_before_zeros(fs: &dyn ReadFiles, path: &Path, key: &BlockKey, meant: &[u
         let mut found = bytes.get(start..end).unwrap_or_default().to_vec();
         if let BlockKey::Opened(key) = key {
             // An offset no keystream reaches is no record's end.
-            let cipher = BlockCipher::new(&key.seed, &key.nonce);
+            let cipher = key.block_cipher();
             return cipher.apply(&mut found, start as u64).is_ok() && found == meant;
         }
         found == meant

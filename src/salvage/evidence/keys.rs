@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::super::find::{Patch, Repair, Site};
 use super::super::mend::mend;
-use super::{BlockKey, FileRepair, Gathered, OpenedKey};
+use super::{BlockKey, FileRepair, Gathered};
 use crate::block::content;
-use crate::crypto::{Cipher, KeyChoice, KeyFile, KeyFileError, block_context};
+use crate::crypto::{KeyFileError, KeyRing, OpenedKey, block_context};
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
@@ -50,15 +50,6 @@ pub fn is_raft_group(dir: &Path) -> bool {
     above.is_some_and(|name| name == "_js_")
 }
 
-/// The caller's keys, to be tried on an account's key files.
-#[derive(Debug, Clone, Copy)]
-pub struct Trials<'a> {
-    /// The keys.
-    pub keys: &'a Keys,
-    /// Account name in the key derivation.
-    pub account: &'a [u8],
-}
-
 /// How a key file came open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyMend {
@@ -70,101 +61,39 @@ pub enum KeyMend {
     Flipped(Patch),
 }
 
-impl Trials<'_> {
-    /// Whether the caller gave any key.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.keys.current.is_some() || self.keys.previous.is_some()
+/// Opens a key file as it lies or mended. At most some 4,400 trials of 72 bytes.
+///
+/// # Errors
+///
+/// As [`KeyRing::open`].
+pub fn open_mended(
+    ring: &KeyRing<'_>,
+    bytes: &[u8],
+    context: &[u8],
+) -> Result<(OpenedKey, KeyMend), KeyFileError> {
+    let refusal = match ring.open(bytes, context) {
+        Ok(opened) => return Ok((opened, KeyMend::None)),
+        Err(refusal) => refusal,
+    };
+    let cut = ring.trials(context).find_map(|trial| {
+        let (file, more) = bytes.split_at_checked(trial.cipher().key_file_length())?;
+        (!more.is_empty()).then(|| trial.open(file).ok()).flatten()
+    });
+    if let Some(opened) = cut {
+        return Ok((opened, KeyMend::Cut));
     }
-
-    /// Opens a key file as it lies, in the server's order: current key and configured cipher, the other cipher, then the
-    /// previous key with each.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileError::TooShort`]; else [`KeyFileError::Rejected`] where nothing opens it.
-    pub fn open(&self, bytes: &[u8], context: &[u8]) -> Result<OpenedKey, KeyFileError> {
-        self.first(context, |_, open| open(bytes))
-            .ok_or_else(|| refusal(bytes))
-    }
-
-    /// Opens a key file as it lies or mended. At most some 4,400 trials of 72 bytes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Trials::open`].
-    pub fn open_mended(
-        &self,
-        bytes: &[u8],
-        context: &[u8],
-    ) -> Result<(OpenedKey, KeyMend), KeyFileError> {
-        if let Ok(opened) = self.open(bytes, context) {
-            return Ok((opened, KeyMend::None));
+    let mut mended = bytes.to_vec();
+    let flipped = ring.trials(context).find_map(|trial| {
+        if bytes.len() != trial.cipher().key_file_length() {
+            return None;
         }
-        let cut = self.first(context, |cipher, open| {
-            let (file, more) = bytes.split_at_checked(cipher.key_file_length())?;
-            if more.is_empty() { None } else { open(file) }
-        });
-        if let Some(opened) = cut {
-            return Ok((opened, KeyMend::Cut));
-        }
-        let mut mended = bytes.to_vec();
-        let mut patch = None;
-        let opened = self.first(context, |cipher, open| {
-            if bytes.len() != cipher.key_file_length() {
-                return None;
-            }
-            let (found, opened) = mend(&mut mended, 0..bytes.len(), KEY_WORK_MAX, |bytes| {
-                open(bytes)
-            })?;
-            patch = Some(found);
-            Some(opened)
-        });
-        match (opened, patch) {
-            (Some(opened), Some(patch)) => Ok((opened, KeyMend::Flipped(patch))),
-            _ => Err(refusal(bytes)),
-        }
-    }
-
-    /// Goes through keys and ciphers until `attempt`, handed a way to open bytes with them, succeeds.
-    fn first(
-        &self,
-        context: &[u8],
-        mut attempt: impl FnMut(Cipher, &dyn Fn(&[u8]) -> Option<OpenedKey>) -> Option<OpenedKey>,
-    ) -> Option<OpenedKey> {
-        let configured = self.keys.cipher.unwrap_or(Cipher::ChaCha);
-        let keys = [
-            (KeyChoice::Current, &self.keys.current),
-            (KeyChoice::Previous, &self.keys.previous),
-        ];
-        for (choice, server) in keys {
-            let Some(server) = server else { continue };
-            let key = server.key_encryption_key(self.account, context);
-            for cipher in [configured, configured.other()] {
-                let open = |bytes: &[u8]| {
-                    let (seed, nonce) = KeyFile::open(bytes, &key, cipher).ok()?;
-                    Some(OpenedKey {
-                        seed,
-                        nonce,
-                        cipher,
-                        key: choice,
-                    })
-                };
-                if let Some(opened) = attempt(cipher, &open) {
-                    return Some(opened);
-                }
-            }
-        }
-        None
-    }
-}
-
-fn refusal(bytes: &[u8]) -> KeyFileError {
-    let length = bytes.len();
-    if length < Cipher::Aes.key_file_length() {
-        KeyFileError::TooShort { found: length }
-    } else {
-        KeyFileError::Rejected { length }
+        mend(&mut mended, 0..bytes.len(), KEY_WORK_MAX, |bytes| {
+            trial.open(bytes).ok()
+        })
+    });
+    match flipped {
+        Some((patch, opened)) => Ok((opened, KeyMend::Flipped(patch))),
+        None => Err(refusal),
     }
 }
 
@@ -210,20 +139,17 @@ pub fn block_key(
     if first_bytes.is_empty() || begins_in_plain(first_bytes, &hash_key) {
         return (BlockKey::Plain, None);
     }
-    let trials = Trials {
-        keys,
-        account: &gathered.evidence.account,
-    };
+    let ring = keys.ring(&gathered.evidence.account);
     let context = block_context(name, number);
     let below = &gathered.messages_dir;
     let own = format!("{below}/{}", BlockFile::Key.name(number));
     let bytes = fs.read(&dir.join(&own), KEY_FILE_MAX);
     let fault = match &bytes {
-        Ok(bytes) => match trials.open_mended(bytes, &context) {
+        Ok(bytes) => match open_mended(&ring, bytes, &context) {
             Ok((opened, mend)) => {
                 return (BlockKey::Opened(Box::new(opened)), key_repair(&own, &mend));
             }
-            Err(_) if !trials.any() => "it is encrypted and no key is given".to_owned(),
+            Err(_) if ring.is_empty() => "it is encrypted and no key is given".to_owned(),
             Err(error) => error.to_string(),
         },
         Err(error) if error.is_not_found() => {
@@ -246,7 +172,7 @@ pub fn block_key(
         let Ok(bytes) = fs.read(&dir.join(&place), KEY_FILE_MAX) else {
             continue;
         };
-        if let Ok(opened) = trials.open(&bytes, &context) {
+        if let Ok(opened) = ring.open(&bytes, &context) {
             let repair = side_repair(&place, Vec::new());
             return (BlockKey::Opened(Box::new(opened)), Some(repair));
         }

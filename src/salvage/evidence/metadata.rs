@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::super::error::SalvageError;
 use super::super::mend::{mend, mend_hashed, single_flip};
-use super::keys::{KEY_FILE_MAX, Trials, key_repair, side_repair};
-use super::{FileRepair, MetaOrigin, OpenedKey};
-use crate::crypto::{SealedError, open_sealed};
+use super::keys::{KEY_FILE_MAX, key_repair, open_mended, side_repair};
+use super::{FileRepair, MetaOrigin};
+use crate::crypto::{KeyRing, OpenedKey, SealedError};
 use crate::env::ReadFiles;
 use crate::format::checksum::{HashKey, hex16};
 use crate::report::events::{Event, EventCode, Severity};
@@ -49,7 +49,7 @@ pub(super) struct Asset<'a> {
     /// Context of its key file.
     pub context: Vec<u8>,
     /// The caller's keys.
-    pub trials: Trials<'a>,
+    pub ring: KeyRing<'a>,
 }
 
 /// Metadata as far as it could be had.
@@ -107,15 +107,15 @@ impl Asset<'_> {
 
     fn open_key(&self, key_file: &[u8], found: &mut MetaFound) {
         let path = self.path("meta.key");
-        match self.trials.open_mended(key_file, &self.context) {
+        match open_mended(&self.ring, key_file, &self.context) {
             Ok((key, mended)) => {
                 found.repairs.extend(key_repair(&path, &mended));
                 found.key = Some(key);
             }
             Err(error) => {
-                let (code, detail) = match self.trials.any() {
-                    true => (EventCode::KeyBad, error.to_string()),
-                    false => (
+                let (code, detail) = match self.ring.is_empty() {
+                    false => (EventCode::KeyBad, error.to_string()),
+                    true => (
                         EventCode::KeyMissing,
                         "the metadata is encrypted and no key is given".to_owned(),
                     ),
@@ -127,7 +127,7 @@ impl Asset<'_> {
 
     fn open_inf(&self, key: &OpenedKey, inf: &[u8], sum: Option<&[u8]>, found: &mut MetaFound) {
         let path = self.path("meta.inf");
-        let open = |bytes: &[u8]| open_sealed(bytes, &key.seed, key.cipher);
+        let open = |bytes: &[u8]| key.open(bytes);
         let error = match open(inf) {
             Ok(plain) => {
                 // The tag vouches for more than the checksum could.

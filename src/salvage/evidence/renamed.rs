@@ -2,9 +2,9 @@
 //! the directory's suggests are tried. Right is the one under which the checksum of the metadata holds, or a key file opens,
 //! which no wrong name passes.
 
-use super::keys::{KEY_FILE_MAX, Trials};
+use super::keys::KEY_FILE_MAX;
 use super::metadata::{META_MAX, hash_of_sum};
-use crate::crypto::{block_context, stream_context};
+use crate::crypto::{KeyRing, block_context, stream_context};
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::former::former_names;
@@ -22,7 +22,7 @@ pub(super) fn sealed_name(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
-    trials: Trials<'_>,
+    ring: KeyRing<'_>,
 ) -> Option<String> {
     let key = fs.read(&stream.dir.join("meta.key"), KEY_FILE_MAX).ok();
     let inf = fs.read(&stream.dir.join("meta.inf"), META_MAX).ok();
@@ -42,7 +42,7 @@ pub(super) fn sealed_name(
     let opens = |name: &str| {
         let context = stream_context(name.as_bytes());
         key.as_deref()
-            .is_some_and(|key| trials.open(key, &context).is_ok())
+            .is_some_and(|key| ring.open(key, &context).is_ok())
     };
     let own = stream.name.as_str();
     if fits(own) == Some(true) || opens(own) {
@@ -55,7 +55,7 @@ pub(super) fn sealed_name(
     if let Some(at) = names.iter().position(proven) {
         return names.into_iter().nth(at);
     }
-    by_block_keys(fs, stream, names, trials)
+    by_block_keys(fs, stream, names, ring)
 }
 
 /// The name under which the key of a block opens, where the directory's own opens none.
@@ -63,9 +63,9 @@ fn by_block_keys(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     names: Vec<String>,
-    trials: Trials<'_>,
+    ring: KeyRing<'_>,
 ) -> Option<String> {
-    if !trials.any() {
+    if ring.is_empty() {
         return None;
     }
     let messages = stream.dir.join("msgs");
@@ -85,7 +85,7 @@ fn by_block_keys(
         let mut keys = keys.iter();
         keys.any(|(number, key)| {
             let context = block_context(name.as_bytes(), *number);
-            trials.open(key, &context).is_ok()
+            ring.open(key, &context).is_ok()
         })
     };
     if opens(&stream.name) {

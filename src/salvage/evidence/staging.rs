@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::super::error::SalvageError;
-use super::keys::Trials;
+use super::keys::open_mended;
 use crate::block::content;
 use crate::block::walk::{Known, Walked, walk};
-use crate::crypto::{BlockCipher, block_context};
+use crate::crypto::{KeyRing, block_context};
 use crate::env::{DirEntry, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
@@ -41,7 +41,7 @@ pub(super) fn messages_dir(
     fs: &dyn ReadFiles,
     dir: &Path,
     name: &str,
-    trials: Trials<'_>,
+    ring: KeyRing<'_>,
     events: &mut Vec<Event>,
 ) -> Result<&'static str, SalvageError> {
     let has_messages = list(fs, &dir.join(MESSAGES))?.is_some();
@@ -55,9 +55,9 @@ pub(super) fn messages_dir(
         .collect();
     for entry in &marks {
         let number = block_number(entry.name.as_encoded_bytes());
-        let staged = number.and_then(|number| last_of(fs, dir, STAGED, name, trials, number));
+        let staged = number.and_then(|number| last_of(fs, dir, STAGED, name, ring, number));
         if let Some(purged) = staged {
-            let newest = newest_of(fs, dir, name, trials)?;
+            let newest = newest_of(fs, dir, name, ring)?;
             if newest > Some(purged) {
                 let detail = format!(
                     "a purge up to sequence {purged} was not finished, and messages up to {} were stored since: the server would \
@@ -77,7 +77,7 @@ pub(super) fn messages_dir(
     let none_else = !holds_block(fs, &dir.join(MESSAGES))? && !holds_block(fs, &dir.join(PURGED))?;
     let holds_messages = |entry: &&&DirEntry| {
         let number = block_number(entry.name.as_encoded_bytes());
-        let walked = number.and_then(|number| walked(fs, dir, STAGED, name, trials, number));
+        let walked = number.and_then(|number| walked(fs, dir, STAGED, name, ring, number));
         walked.is_some_and(|walked| walked.messages > 0)
     };
     if none_else && let Some(entry) = marks.iter().find(holds_messages) {
@@ -118,7 +118,7 @@ fn newest_of(
     fs: &dyn ReadFiles,
     dir: &Path,
     name: &str,
-    trials: Trials<'_>,
+    ring: KeyRing<'_>,
 ) -> Result<Option<u64>, SalvageError> {
     let entries = list(fs, &dir.join(MESSAGES))?.unwrap_or_default();
     let numbers = entries
@@ -127,7 +127,7 @@ fn newest_of(
     let mut numbers: Vec<u32> = numbers.collect();
     numbers.sort_unstable();
     let mut newest = numbers.iter().rev().take(BLOCKS_LOOKED_AT);
-    Ok(newest.find_map(|number| last_of(fs, dir, MESSAGES, name, trials, *number)))
+    Ok(newest.find_map(|number| last_of(fs, dir, MESSAGES, name, ring, *number)))
 }
 
 /// The highest sequence that a block speaks of, where every record in it verifies.
@@ -136,10 +136,10 @@ fn last_of(
     dir: &Path,
     below: &str,
     name: &str,
-    trials: Trials<'_>,
+    ring: KeyRing<'_>,
     number: u32,
 ) -> Option<u64> {
-    let walked = walked(fs, dir, below, name, trials, number)?;
+    let walked = walked(fs, dir, below, name, ring, number)?;
     if walked.fault.is_some() || walked.checksum.is_none() {
         return None;
     }
@@ -153,7 +153,7 @@ fn walked(
     dir: &Path,
     below: &str,
     name: &str,
-    trials: Trials<'_>,
+    ring: KeyRing<'_>,
     number: u32,
 ) -> Option<Walked> {
     let below = dir.join(below);
@@ -166,9 +166,9 @@ fn walked(
     );
     let cipher = match key {
         Ok(key) => {
-            let opened = trials.open_mended(&key, &block_context(name.as_bytes(), number));
+            let opened = open_mended(&ring, &key, &block_context(name.as_bytes(), number));
             let (opened, _) = opened.ok()?;
-            Some(BlockCipher::new(&opened.seed, &opened.nonce))
+            Some(opened.block_cipher())
         }
         Err(_) => None,
     };

@@ -6,7 +6,7 @@ use super::super::find::Patch;
 use super::super::scan::{SubjectStanding, SubjectWitness};
 use super::super::witness::Subjects;
 use super::*;
-use crate::crypto::{KeyFile, ServerKey, block_context};
+use crate::crypto::{KeyFile, Nonce, Seed, ServerKey, block_context};
 use crate::env::memory::MemoryFileSystem;
 use crate::env::{FileKind, FileSystem, OsFileSystem};
 use crate::report::events::EventCode;
@@ -184,7 +184,7 @@ fn every_bit_of_every_key_file_can_be_wrong() {
         let same = |key: &OpenedKey| {
             let cipher = |key: &OpenedKey| {
                 let mut bytes = [0; 64];
-                let cipher = crate::crypto::BlockCipher::new(&key.seed, &key.nonce);
+                let cipher = key.block_cipher();
                 cipher.apply(&mut bytes, 0).unwrap();
                 bytes
             };
@@ -517,10 +517,7 @@ fn a_key_of_another_account_is_no_key() {
     let seed = Seed::new([7; 32]);
     let bytes = KeyFile::seal(&seed, &Nonce::Aes([1; 16]), &key);
     let options = options();
-    let trials = |account| Trials {
-        keys: &options.keys,
-        account,
-    };
-    assert!(trials(b"A").open(&bytes, &context).is_ok());
-    assert!(trials(b"B").open_mended(&bytes, &context).is_err());
+    let ring = |account| options.keys.ring(account);
+    assert!(ring(b"A").open(&bytes, &context).is_ok());
+    assert!(open_mended(&ring(b"B"), &bytes, &context).is_err());
 }

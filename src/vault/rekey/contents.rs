@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::RekeyError;
-use crate::crypto::{BlockCipher, open_sealed};
 use crate::env::{Entropy, FileKind, FileSystem, LOCK_FILE_NAME};
 use crate::format::checksum::HashKey;
 use crate::format::names::{BlockFile, block_number};
@@ -152,7 +151,8 @@ impl Store<'_, '_> {
             return Err(damaged("meta.inf", "it is gone"));
         };
         let plain = match &evidence.asset_key {
-            Some(key) => open_sealed(&stored, &key.seed, key.cipher)
+            Some(key) => key
+                .open(&stored)
                 .map_err(|error| damaged("meta.inf", error))?,
             None => stored,
         };
@@ -230,7 +230,8 @@ impl Store<'_, '_> {
         }
         match key {
             BlockKey::Plain => {}
-            BlockKey::Opened(key) => BlockCipher::new(&key.seed, &key.nonce)
+            BlockKey::Opened(key) => key
+                .block_cipher()
                 .apply(&mut bytes, 0)
                 .map_err(|error| damaged(&path, error))?,
             BlockKey::Closed(detail) => {
@@ -262,7 +263,7 @@ impl Store<'_, '_> {
             .evidence
             .asset_key
             .as_ref()
-            .and_then(|key| open_sealed(payload, &key.seed, key.cipher).ok());
+            .and_then(|key| key.open(payload).ok());
         let plain = opened.unwrap_or_else(|| payload.to_vec());
         self.count(PATH, &plain);
         match self.writer {
