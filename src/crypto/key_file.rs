@@ -9,6 +9,9 @@ use super::{Cipher, KeyEncryptionKey, Nonce, Seed, aead};
 /// Fewest bytes a key file may have, whatever the cipher.
 const MINIMUM_LENGTH: usize = Cipher::Aes.key_file_length();
 
+/// As much as is read of what may be a key file: far more than any has, so that surplus bytes show.
+pub const KEY_FILE_MAX: u64 = 1 << 16;
+
 /// Reads and writes key files: `nonce ‖ sealed seed ‖ tag`. File format reference, section 6.2.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFile;

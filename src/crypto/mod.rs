@@ -16,12 +16,14 @@
 
 mod aead;
 mod key_file;
+mod key_repair;
 mod key_ring;
 mod keys;
 mod keystream;
 mod sealed;
 
-pub use key_file::{KeyFile, KeyFileError};
+pub use key_file::{KEY_FILE_MAX, KeyFile, KeyFileError};
+pub use key_repair::KeyMend;
 pub use key_ring::{KeyChoice, KeyRing, MetaKeyFault, NewKey, OpenedKey, OpenedMeta, Trial};
 pub use keys::{
     KeyEncryptionKey, Nonce, Seed, ServerKey, block_context, consumer_context, stream_context,

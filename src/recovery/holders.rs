@@ -10,6 +10,7 @@ use crate::crypto::consumer_context;
 use crate::env::ReadFiles;
 use crate::format::consumer::{ConsumerFile, ConsumerState};
 use crate::format::meta::{ConsumerMeta, StreamMeta};
+use crate::format::names::{CONSUMERS, consumer_dir};
 use crate::stream::StreamDir;
 use crate::stream::files::{FileFault, StreamFiles};
 use crate::stream::options::Options;
@@ -41,7 +42,7 @@ pub(crate) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options)
         return Vec::new();
     };
     let keys = setup.keys(options);
-    let names = files.list("obs").unwrap_or_default();
+    let names = files.list(CONSUMERS).unwrap_or_default();
     let names = names.into_iter().filter(|name| name.is_dir);
     names
         .filter_map(|name| name.name.into_string().ok())
@@ -50,7 +51,7 @@ pub(crate) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options)
 }
 
 fn holder(files: StreamFiles<'_>, keys: &StreamKeys<'_>, name: String) -> Option<Holder> {
-    let below = format!("obs/{name}/");
+    let below = consumer_dir(&name);
     let found = MetaFiles::read(files, &below);
     let state = files.read(&format!("{below}o.dat"));
     let absent = |file: &Result<Vec<u8>, FileFault>| file == &Err(FileFault::Missing);

@@ -12,12 +12,12 @@ use super::apply;
 use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
 use super::session::{Examined, How, blank_report, judge};
 use crate::env::{Entropy, FileSystem};
+use crate::format::names::{BlockFile, EXPIRIES_PATH, META, SCHEDULES_PATH, SOURCES, STATE_PATH};
 use crate::living::{Idle, Pulse};
-use crate::report::ServerVersion;
-use crate::report::Watch;
 use crate::report::actions::Change;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{Outcome, Refusal, StreamReport};
+use crate::report::{ServerVersion, Watch};
 use crate::stream::StreamDir;
 use crate::stream::options::Options;
 
@@ -130,10 +130,7 @@ fn objection(report: &StreamReport, side_files: &[Change], others: &[Change]) ->
 }
 
 fn is_side_file(path: &str) -> bool {
-    matches!(
-        path,
-        "msgs/index.db" | "msgs/thw.db" | "msgs/sched.db" | "sources.db"
-    )
+    matches!(path, STATE_PATH | EXPIRIES_PATH | SCHEDULES_PATH | SOURCES)
 }
 
 /// Leftovers that the server sweeps in passing, and that hinder nothing.
@@ -165,9 +162,9 @@ fn what(change: &Change) -> String {
         | Change::WriteSealed { path, .. } => path.clone(),
         Change::Rename { from, .. } => from.clone(),
         Change::AppendRecords { number, .. } | Change::WriteBlock { number, .. } => {
-            format!("msgs/{number}.blk")
+            BlockFile::Block.path(*number)
         }
-        Change::WriteMeta { .. } => "meta.inf".into(),
+        Change::WriteMeta { .. } => META.into(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::subjects::{BlockSubjects, SubjectTable};
 use crate::block::slots::timer_headers;
 use crate::block::walk::{Known, Sink, Walked, walk_verified};
 use crate::format::limits::CHECKSUM_LENGTH;
+use crate::format::names::BlockFile;
 use crate::format::record::{RecordRef, Run};
 use crate::stream::files::FileFault;
 
@@ -150,13 +151,13 @@ impl WalkedBlock {
         } = rules;
         let key = match keys.current {
             Some(_) => {
-                let file = files.read(&format!("{msgs}/{number}.key"));
+                let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).map_err(failed)?
             }
             None => BlockKey::None,
         };
         let found = files
-            .read_tail::<CHECKSUM_LENGTH>(&format!("{msgs}/{number}.blk"))
+            .read_tail::<CHECKSUM_LENGTH>(&BlockFile::Block.path_in(msgs, number))
             .map_err(|fault| {
                 failed(match fault {
                     FileFault::Missing => Cause::Missing,

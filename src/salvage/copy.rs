@@ -3,16 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::audit;
-use super::consumers;
 use super::error::SalvageError;
-use super::evidence::is_raft_group;
 use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
-use super::old_values;
 use super::place::put_together;
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
-use super::quarantine;
 use super::read::Blocks;
 use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
@@ -21,7 +16,7 @@ use super::settings::meta_of;
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
-use super::write::{Sealing, StoreWriter, waiting_threads};
+use super::{audit, consumers, old_values, quarantine};
 use crate::crypto::{Cipher, KeyChoice};
 use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::compression;
@@ -33,8 +28,9 @@ use crate::parallel::Crew;
 use crate::recovery::block_size;
 use crate::report::events::{Event, EventCode};
 use crate::report::{Phase, Progress, Watch};
-use crate::stream::StreamDir;
 use crate::stream::options::{Keys, Options};
+use crate::stream::writer::{Sealing, StoreWriter, waiting_threads};
+use crate::stream::{StreamDir, is_raft_group};
 
 /// What becomes of messages that may have been deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,11 +3,11 @@
 use super::error::SalvageError;
 use super::find::Edge;
 use super::kept::KeptMessage;
-use super::write::StoreWriter;
 use crate::format::checksum::HashKey;
 use crate::format::compression;
 use crate::format::limits::{CHECKSUM_LENGTH, RECORD_MIN_LENGTH};
 use crate::format::record::{EncodeFault, NewRecord, RecordRef, encode_record, parse_at};
+use crate::stream::writer::StoreWriter;
 
 /// How new blocks are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,19 +16,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use super::evidence::{BlockKey, begins_in_plain, open_mended};
 use super::find::{BlockFind, Lifetimes};
 use super::passes::Scanned;
 use super::read::{Blocks, Misplaced};
 use super::scan::probe::{Probe, content_of};
 use super::scan::{Hints, Scratch, SubjectWitness};
 use super::sets::difference;
-use super::survey::{STAGED, SurveyedBlock};
+use super::survey::SurveyedBlock;
 use crate::block::content::tail_of;
-use crate::crypto::{BlockCipher, block_context};
+use crate::block::key::{BlockKey, begins_in_plain};
+use crate::crypto::{KEY_FILE_MAX, OpenedKey, block_context};
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
-use crate::format::names::BlockFile;
+use crate::format::names::{BlockFile, STAGED_MESSAGES as STAGED};
 use crate::format::seqset::SeqSet;
 use crate::report::Watch;
 
@@ -56,8 +56,6 @@ const STRAY_KEYS_MAX: usize = 1024;
 const READ_MAX: usize = 4 << 20;
 /// Bytes decrypted to see whether a key fits, before all that are looked at.
 const FIRST_BYTES: usize = 4096;
-/// Longer files are no key files.
-const KEY_FILE_MAX: u64 = 1 << 16;
 
 /// Finds the blocks that lie under other names, or whose keys do, by the number in the file's name. `scanned` are all blocks of
 /// the stream.
@@ -329,7 +327,7 @@ impl Search<'_> {
             let mut opened = ring.open(&bytes, &context).ok();
             if opened.is_none() && self.key_mends > 0 {
                 self.key_mends -= 1;
-                let mended = open_mended(&ring, &bytes, &context);
+                let mended = ring.open_mended(&bytes, &context);
                 opened = mended.ok().map(|(opened, _)| opened);
             }
             if let Some(opened) = opened {

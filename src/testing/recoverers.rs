@@ -80,7 +80,7 @@ impl Recoverer for Salvage {
         let range = 0..=u64::MAX;
         match salvage::messages(case.files, case.stream, &options, range, &mut visit, &watch) {
             Ok(()) => Ok(Service::Opened),
-            Err(SalvageError::NeedsKey { .. }) => Ok(Service::Refused),
+            Err(SalvageError::NeedsKey(_)) => Ok(Service::Refused),
             Err(error) => Err(error.to_string()),
         }
     }

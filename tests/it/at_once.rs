@@ -12,9 +12,9 @@ use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::format::state::StateFile;
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::events::EventCode;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::made::{KEY, Made, every_kind, server, time};
 use crate::recover::{mend, snapshot};

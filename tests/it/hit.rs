@@ -7,11 +7,10 @@ use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::recovery::RecoverOptions;
-use jetsam::report::Ledger;
-use jetsam::report::Watch;
+use jetsam::report::{Ledger, Watch};
 use jetsam::salvage::hit::{Hit, Struck, hits};
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::made;
 use crate::recover::mend;

@@ -6,8 +6,8 @@ use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, encode_record, parse_at};
 use jetsam::recovery::RecoverOptions;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::recover::mend;
 use crate::salvage::{into, save};

@@ -8,15 +8,16 @@ use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::compress;
+use jetsam::format::names::BlockFile;
 use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::{Outcome, StreamReport};
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, MergeOptions, MergeSource, SalvageError, SalvageReport};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::recover::mend;
 use crate::support::{copy_tree, everything};
@@ -169,7 +170,7 @@ pub fn message(content: &mut Vec<u8>, key: &HashKey, sequence: u64, body: &str) 
 }
 
 pub fn block(stream: &StreamDir, number: u32) -> PathBuf {
-    stream.dir.join(format!("msgs/{number}.blk"))
+    stream.dir.join(BlockFile::Block.path(number))
 }
 
 pub fn zero(path: &Path, from: usize, length: usize) {

@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
+use jetsam::keys::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
 use jetsam::living::Idle;
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::Outcome;
 use jetsam::salvage::{MergeOptions, MergeSource, SalvageError};
-use jetsam::stream::StreamDir;
-use jetsam::vault::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
+use jetsam::stream::{NeedsKey, StreamDir};
 
 use crate::made::{
     KEY, MESSAGES, Made, PLAIN, block, copies, every_kind, has, jetsam, join, join_sources, joined,
@@ -297,7 +297,7 @@ fn a_copy_whose_key_is_not_given_stops_the_merge_and_names_it() {
     sources[1].key = None;
     let out = temp.path().join("out");
     let refused = join_sources(&sources, &options(Some(KEY_A)), &joined(&out));
-    let Err(SalvageError::NeedsKey { dir, given: true }) = refused else {
+    let Err(SalvageError::NeedsKey(NeedsKey { dir, given: true })) = refused else {
         panic!("{refused:?}")
     };
     assert_eq!(dir, replicas[1].0.dir);

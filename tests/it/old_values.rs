@@ -14,10 +14,10 @@ use jetsam::format::state::{BlockEntry, STATE_VERSION, StateFile, SubjectEntry, 
 use jetsam::recovery::{Flow, Item};
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, SalvageOptions, SalvageReport, Uncertain, check, messages};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::cases::{Case, case_options};
 use crate::made::{copies, jetsam, join, joined, options, time};

@@ -11,10 +11,10 @@ use jetsam::format::checksum::HashKey;
 use jetsam::report::Watch;
 use jetsam::report::stream::StreamReport;
 use jetsam::salvage::quarantine::{Entry, EntryKind, Reader, encode_entry, encode_header};
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, MergeSource, SalvageReport};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::{Keys, Options};
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::made::{
     KEY, MESSAGES, Made, PLAIN, block, every_kind, jetsam, join_sources, joined, make, message,

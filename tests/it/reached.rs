@@ -8,14 +8,13 @@ use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::record::{NewRecord, encode_record};
 use jetsam::recovery::RecoverOptions;
-use jetsam::report::Ledger;
-use jetsam::report::Watch;
 use jetsam::report::ledger::stretches;
 use jetsam::report::stream::Source;
+use jetsam::report::{Ledger, Watch};
 use jetsam::salvage::audit;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::recover::mend;
 use crate::support::{everything, look};

@@ -9,13 +9,14 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::OsEntropy;
 use jetsam::env::memory::{Fault, MemoryFileSystem};
 use jetsam::format::checksum::HashKey;
+use jetsam::format::names::BlockFile;
 use jetsam::format::record::{NewRecord, Run, Runs, encode_record};
 use jetsam::recovery::examine;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::StreamReport;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::support::everything;
 
@@ -166,7 +167,7 @@ fn a_block_is_not_read_again_for_each_of_its_tombstones() {
     for number in 1..=BLOCKS {
         // A scan, the tombstones, and the look at what is readable: each in a read or two.
         files.inject(Fault::FailRead {
-            path: dir.join(format!("msgs/{number}.blk")),
+            path: dir.join(BlockFile::Block.path(number)),
             after_reads: 8,
             kind: ErrorKind::Other,
         });

@@ -5,15 +5,11 @@ use std::path::Path;
 
 use super::error::ApplyCause;
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFileError, KeyRing, NewKey, Nonce, Seed, block_context, seal,
+    BlockCipher, Cipher, KEY_FILE_MAX, KeyFileError, KeyRing, NewKey, Nonce, Seed, block_context,
+    seal,
 };
 use crate::env::{Entropy, ReadFiles};
-
-/// Key files are at most 72 bytes long; longer ones do not open anyway.
-const KEY_FILE_MAX: u64 = 1 << 16;
-
-/// Path of the stream's own key file.
-pub(super) const META_KEY: &str = "meta.key";
+use crate::format::names::{BlockFile, META_KEY};
 
 /// The keys that apply to one stream.
 pub struct ApplyKeys<'a> {
@@ -93,7 +89,7 @@ impl<'a> KeysAtHand<'a> {
         number: u32,
         key_file: &Path,
     ) -> Result<BlockCipher, ApplyCause> {
-        let known = match self.fresh.get(&key_path(number)) {
+        let known = match self.fresh.get(&BlockFile::Key.path(number)) {
             Some(known) => known.clone(),
             None => self.open(fs, number, key_file)?.ok_or(ApplyCause::NoKey)?,
         };
@@ -105,7 +101,7 @@ impl<'a> KeysAtHand<'a> {
         if self.replaced.contains_key(&number) {
             let now = self
                 .fresh
-                .get(&key_path(number))
+                .get(&BlockFile::Key.path(number))
                 .filter(|_| encrypted)
                 .cloned();
             self.replaced.insert(number, Ok(now));
@@ -143,17 +139,10 @@ impl<'a> KeysAtHand<'a> {
     }
 }
 
-/// Path of the key file of block `number`.
-pub(super) fn key_path(number: u32) -> String {
-    format!("msgs/{number}.key")
-}
-
 /// The block a key file belongs to, if it is one of a block.
 pub(super) fn block_of_key(path: &str) -> Option<u32> {
-    let number = path
-        .strip_prefix("msgs/")?
-        .strip_suffix(".key")?
-        .parse()
-        .ok()?;
-    (key_path(number) == path).then_some(number)
+    match BlockFile::parse_path(path)? {
+        (number, BlockFile::Key) => Some(number),
+        _ => None,
+    }
 }

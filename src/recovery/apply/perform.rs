@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::error::ApplyCause;
-use super::keys::{ApplyKeys, KeysAtHand, META_KEY, block_of_key, key_path};
+use super::keys::{ApplyKeys, KeysAtHand, block_of_key};
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileKind, FileSystem, IoError, Operation};
+use crate::format::names::{BlockFile, META_KEY};
 use crate::recovery::undo::Recorder;
 use crate::recovery::undo::paths::{Guard, kind_at, parent_of};
 use crate::recovery::undo::staging::{self, Member};
@@ -294,7 +295,7 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
         records: &[u8],
         encrypted: bool,
     ) -> Result<(), Failure> {
-        let path = block_path(number);
+        let path = BlockFile::Block.path(number);
         let full = self.guard.resolve(&path).at(&path)?;
         let present = match kind_at(self.fs, &full).at(&path)? {
             Some(FileKind::File) => Some(self.fs.metadata(&full).at(&path)?.length),
@@ -314,7 +315,7 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
         }
         let mut bytes = records.to_vec();
         if encrypted {
-            let key = self.guard.resolve(&key_path(number)).at(&path)?;
+            let key = self.guard.resolve(&BlockFile::Key.path(number)).at(&path)?;
             let cipher = self.keys_at_hand.writing(self.fs, number, &key).at(&path)?;
             cipher
                 .apply(&mut bytes, offset)
@@ -369,8 +370,4 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
             _ => Ok(()),
         }
     }
-}
-
-pub(super) fn block_path(number: u32) -> String {
-    format!("msgs/{number}.blk")
 }

@@ -16,6 +16,7 @@ use crate::crypto::{
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{Metadata, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
+use crate::format::names::BlockFile;
 use crate::recovery::undo::undo;
 use crate::report::actions::Piece;
 use cases::{cases, cut_case, rekey_case};
@@ -93,10 +94,10 @@ fn encrypted_block(byte: u8, records: &[u8]) -> Vec<u8> {
 /// A block as it reads with the key file beside it.
 fn read_block(fs: &dyn ReadFiles, at: &Path, number: u32, keys: &ApplyKeys<'_>) -> Option<Vec<u8>> {
     let mut bytes = fs
-        .read(&at.join(format!("msgs/{number}.blk")), 1 << 20)
+        .read(&at.join(BlockFile::Block.path(number)), 1 << 20)
         .ok()?;
     let key = fs
-        .read(&at.join(format!("msgs/{number}.key")), 1 << 20)
+        .read(&at.join(BlockFile::Key.path(number)), 1 << 20)
         .ok()?;
     let context = block_context(STREAM, number);
     let cipher = keys.ring.open(&key, &context).ok()?.block_cipher();
@@ -164,7 +165,7 @@ fn remove(name: &str) -> Change {
 fn new_key(number: u32) -> Change {
     let context = block_context(STREAM, number);
     Change::NewKey {
-        path: format!("msgs/{number}.key"),
+        path: BlockFile::Key.path(number),
         context,
         cipher: Cipher::ChaCha,
     }

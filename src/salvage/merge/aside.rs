@@ -5,13 +5,13 @@ use super::super::error::SalvageError;
 use super::super::kept::KeptMessage;
 use super::super::quarantine::{self, Entry, EntryKind};
 use super::super::sets::remove_all;
-use super::super::write::Sealing;
 use super::Copy;
 use super::rules::Union;
 use crate::crypto::{NewKey, block_context};
 use crate::env::{Entropy, IoError, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::report::events::{Event, EventCode};
+use crate::stream::writer::Sealing;
 
 /// Conflicts told one by one.
 const CONFLICTS_TOLD_MAX: u64 = 1000;

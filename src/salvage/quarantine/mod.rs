@@ -40,12 +40,12 @@ mod tests;
 use std::path::Path;
 
 use super::error::SalvageError;
-use super::evidence::BlockKey;
 use super::find::{BlockFind, Gap, GapCause};
 use super::read::Blocks;
 use super::sets::{intersection, missing_in, remove_all};
 use super::survey::Survey;
 use super::trust::counted_by;
+use crate::block::key::BlockKey;
 use crate::crypto::{NewKey, ServerKey, block_context};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;

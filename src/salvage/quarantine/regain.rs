@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::super::error::SalvageError;
-use super::super::evidence::open_mended;
+
 use super::super::find::Lifetimes;
 use super::super::kept::KeptMessage;
 use super::super::merge::Source;
@@ -251,7 +251,7 @@ impl Regaining<'_> {
             return None;
         }
         self.key_searches += 1;
-        let mended = open_mended(&self.ring, key, &context);
+        let mended = self.ring.open_mended(key, &context);
         mended.ok().map(|(opened, _)| opened)
     }
 }

@@ -1,9 +1,8 @@
 //! The process dies, or power goes, at every single call.
 
 use super::*;
-use crate::env::ReadFiles;
 use crate::env::memory::{Fault, Unsynced};
-use crate::env::{IoError, Operation};
+use crate::env::{IoError, Operation, ReadFiles};
 
 /// Everything below the stream's directory is the old store or the new one, and nothing in between.
 fn is_old_or_new(

@@ -5,8 +5,38 @@
 
 use std::ops::Range;
 
-use super::find::Patch;
-use crate::format::checksum::HashKey;
+use super::checksum::HashKey;
+
+/// Bits to flip in one byte of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Patch {
+    /// Offset in the file as it lies on disk. (A block's keystream keeps damage in place, so it is also the offset in
+    /// the decrypted file.)
+    pub offset: u64,
+    /// Exclusive-or of the byte found and the byte meant.
+    pub mask: u8,
+}
+
+/// What was mended in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRepair {
+    /// The file, relative to the stream directory.
+    pub path: String,
+    /// The bits that were wrong. Without any, bytes that do not belong there are left out, or the file is another than the
+    /// one it is taken for.
+    pub patches: Vec<Patch>,
+}
+
+impl FileRepair {
+    /// Of the file at `path`.
+    #[must_use]
+    pub fn new(path: &str, patches: Vec<Patch>) -> Self {
+        FileRepair {
+            path: path.to_owned(),
+            patches,
+        }
+    }
+}
 
 /// The masks tried on a byte: single bits, then neighbours.
 pub const MASKS: [u8; 15] = [

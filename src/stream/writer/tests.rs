@@ -41,7 +41,7 @@ fn state() -> Vec<u8> {
     state.encode(ConsumerVersion::V2, 1_700_000_000)
 }
 
-fn write(fs: &MemoryFileSystem, sealing: Sealing<'_>) -> Result<(), SalvageError> {
+fn write(fs: &MemoryFileSystem, sealing: Sealing<'_>) -> Result<(), WriteError> {
     let entropy = SeededEntropy::new(3);
     let dir = Path::new("/out/A/streams/S");
     let writer = StoreWriter::create(fs, dir, b"S", b"A", sealing, &entropy)?;
@@ -191,7 +191,7 @@ fn a_failure_anywhere_is_told_with_its_path() {
         });
         let error = write(&fs, Sealing::Plain).unwrap_err();
         assert_eq!(error.path(), call.path);
-        assert!(matches!(error, SalvageError::Io(_)));
+        assert!(matches!(error, WriteError::Io(_)));
     }
 }
 
@@ -203,16 +203,16 @@ fn nothing_is_written_outside_or_over_anything() {
         |dir: &str| StoreWriter::create(&fs, Path::new(dir), b"S", b"A", Sealing::Plain, &entropy);
     assert_eq!(
         create("/full").unwrap_err(),
-        SalvageError::NotEmpty("/full".into())
+        WriteError::NotEmpty("/full".into())
     );
     let writer = create("/new").unwrap();
     for name in ["", "../x", "/x", "a/../../x", "."] {
         let error = writer.file(name, b"").unwrap_err();
-        assert!(matches!(error, SalvageError::BadName { .. }), "{name:?}");
+        assert!(matches!(error, WriteError::BadName { .. }), "{name:?}");
     }
     for name in ["", "..", "a/b", "a.b"] {
         let error = writer.consumer(name, b"{}", None).unwrap_err();
-        assert!(matches!(error, SalvageError::BadName { .. }), "{name:?}");
+        assert!(matches!(error, WriteError::BadName { .. }), "{name:?}");
     }
     let server = ServerKey::new(b"k".to_vec());
     let sealing = Sealing::Key {
@@ -222,6 +222,6 @@ fn nothing_is_written_outside_or_over_anything() {
     let sealed = StoreWriter::create(&fs, Path::new("/s"), b"S", b"A", sealing, &entropy).unwrap();
     assert!(matches!(
         sealed.index(b"state").unwrap_err(),
-        SalvageError::NoStreamKey(_)
+        WriteError::NoStreamKey(_)
     ));
 }

@@ -13,10 +13,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::dirs_in;
 use super::RekeyError;
 use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, ReadFiles, temporary_path};
-use crate::stream::{REKEY_DIR, StreamDir};
+use crate::stream::{REKEY_DIR, StreamDir, dirs_in};
 
 /// Within it, the logs of raft groups; no stream's name begins with a dot.
 const GROUPS: &str = ".groups/_js_";

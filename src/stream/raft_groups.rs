@@ -1,16 +1,9 @@
-//! Keys of a store at rest: which key file opens with which key, and putting a store under another.
-//!
-//! Where the server rotates keys while it opens a store, in place, one file after the other, and loses what does not fit
-//! the pattern, this room reads everything first, writes a whole new directory beside the old, reads that back, and
-//! swaps the two.
-
-pub mod keys;
-pub mod rekey;
+//! The logs of a cluster's raft groups.
 
 use std::path::Path;
 
+use super::StreamDir;
 use crate::env::{FileKind, IoError, ReadFiles};
-use crate::stream::StreamDir;
 
 /// The logs of raft groups at or below `path`, which a walk for streams passes over. `path` is anything such a walk takes.
 /// They are encrypted like streams, under the same key, always with ChaCha and each under its own name, so a key cannot
@@ -40,7 +33,7 @@ pub fn raft_groups(fs: &dyn ReadFiles, path: &Path) -> Result<Vec<StreamDir>, Io
 
 /// Names of the directories in `dir`, in order; none where it is not there. Names that are not UTF-8 are none of the
 /// server's.
-fn dirs_in(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn dirs_in(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<String>, IoError> {
     let entries = match fs.list(dir) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::env::IoError;
-use crate::salvage::SalvageError;
+use crate::stream::NeedsKey;
+use crate::stream::writer::WriteError;
 
 /// Why a stream was not put under another key. Unless said otherwise nothing of it was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub enum RekeyError {
     Cancelled,
     /// A file could not be read or written. If it was during the swap, another call finishes it.
     Io(IoError),
-    /// Reading the source or writing the copy failed otherwise.
-    Salvage(SalvageError),
+    /// Writing the copy failed otherwise.
+    Write(WriteError),
 }
 
 impl RekeyError {
@@ -80,7 +81,7 @@ impl fmt::Display for RekeyError {
             ),
             RekeyError::Cancelled => f.write_str("interrupted; nothing was changed"),
             RekeyError::Io(error) => error.fmt(f),
-            RekeyError::Salvage(error) => error.fmt(f),
+            RekeyError::Write(error) => error.fmt(f),
         }
     }
 }
@@ -89,7 +90,7 @@ impl std::error::Error for RekeyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             RekeyError::Io(error) => Some(error),
-            RekeyError::Salvage(error) => Some(error),
+            RekeyError::Write(error) => Some(error),
             _ => None,
         }
     }
@@ -101,12 +102,17 @@ impl From<IoError> for RekeyError {
     }
 }
 
-impl From<SalvageError> for RekeyError {
-    fn from(error: SalvageError) -> Self {
+impl From<WriteError> for RekeyError {
+    fn from(error: WriteError) -> Self {
         match error {
-            SalvageError::Io(error) => RekeyError::Io(error),
-            SalvageError::NeedsKey { .. } => RekeyError::NeedsKey(error.to_string()),
-            error => RekeyError::Salvage(error),
+            WriteError::Io(error) => RekeyError::Io(error),
+            error => RekeyError::Write(error),
         }
+    }
+}
+
+impl From<NeedsKey> for RekeyError {
+    fn from(closed: NeedsKey) -> Self {
+        RekeyError::NeedsKey(closed.to_string())
     }
 }

@@ -2,17 +2,17 @@
 //! the directory's suggests are tried. Right is the one under which the checksum of the metadata holds, or a key file opens,
 //! which no wrong name passes.
 
-use super::keys::KEY_FILE_MAX;
+use super::dir::account_of;
 use super::metadata::{META_MAX, hash_of_sum};
-use crate::crypto::{KeyRing, block_context, stream_context};
+use super::options::Options;
+use super::{StreamDir, names_beside};
+use crate::crypto::{KEY_FILE_MAX, KeyRing, block_context, stream_context};
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::former::former_names;
-use crate::format::names::BlockFile;
+use crate::format::meta::StreamMeta;
+use crate::format::names::{BlockFile, MESSAGES, META, META_KEY, META_SUM, is_valid_asset_name};
 use crate::report::events::{Event, EventCode, Severity};
-use crate::stream::StreamDir;
-use crate::stream::names_beside;
-use crate::stream::options::Options;
 
 /// Key files of blocks that are tried where the stream's own proves nothing.
 const BLOCK_KEYS: usize = 4;
@@ -24,8 +24,8 @@ pub(super) fn sealed_name(
     options: &Options,
     ring: KeyRing<'_>,
 ) -> Option<String> {
-    let key = fs.read(&stream.dir.join("meta.key"), KEY_FILE_MAX).ok();
-    let inf = fs.read(&stream.dir.join("meta.inf"), META_MAX).ok();
+    let key = fs.read(&stream.dir.join(META_KEY), KEY_FILE_MAX).ok();
+    let inf = fs.read(&stream.dir.join(META), META_MAX).ok();
     if key.is_none()
         && inf
             .as_ref()
@@ -33,7 +33,7 @@ pub(super) fn sealed_name(
     {
         return None;
     }
-    let sum = fs.read(&stream.dir.join("meta.sum"), KEY_FILE_MAX).ok();
+    let sum = fs.read(&stream.dir.join(META_SUM), KEY_FILE_MAX).ok();
     let hash = sum.as_deref().and_then(hash_of_sum);
     let fits = |name: &str| {
         let inf = inf.as_deref()?;
@@ -68,7 +68,7 @@ fn by_block_keys(
     if ring.is_empty() {
         return None;
     }
-    let messages = stream.dir.join("msgs");
+    let messages = stream.dir.join(MESSAGES);
     let entries = fs.list(&messages).ok()?;
     let numbers = entries
         .iter()
@@ -102,5 +102,23 @@ pub(super) fn renamed(stream: &StreamDir, name: &str) -> Event {
         stream.name
     );
     let event = Event::new(EventCode::StreamSumMismatch, detail);
-    event.severity(Severity::Warn).file("meta.sum")
+    event.severity(Severity::Warn).file(META_SUM)
+}
+
+/// The name of the stream in a directory: that of its metadata where the checksum proves it, else the directory's. The name of
+/// encrypted metadata is a guess that a checksum or a key proves. Nothing is mended, and what cannot be read proves nothing.
+pub fn proven_name(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options) -> String {
+    let named = || {
+        let inf = fs.read(&stream.dir.join(META), META_MAX).ok()?;
+        let sum = fs.read(&stream.dir.join(META_SUM), META_MAX).ok()?;
+        let name = StreamMeta::parse(&inf).ok()?.name;
+        let hash = HashKey::for_stream(name.as_bytes()).hash64(&[&inf]);
+        let proven = is_valid_asset_name(name.as_bytes()) && hash_of_sum(&sum) == Some(hash);
+        proven.then_some(name)
+    };
+    let account = account_of(stream, options);
+    let ring = options.keys.ring(&account);
+    named()
+        .or_else(|| sealed_name(fs, stream, options, ring))
+        .unwrap_or_else(|| stream.name.clone())
 }

@@ -9,7 +9,8 @@ use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{FileKind, OsFileSystem};
 use crate::living::Idle;
 use crate::report::stream::State;
-use crate::salvage::evidence::{ConsumerFile, consumers};
+use crate::salvage::side_files::{Evidence, read as read_side_files};
+use crate::stream::consumers::{FileContent, consumers};
 
 const NOW: i64 = 1_800_000_000_000_000_000;
 
@@ -111,7 +112,7 @@ struct Told {
     state: Option<State>,
     digest: Option<[u8; 32]>,
     meta: Vec<u8>,
-    consumers: BTreeMap<String, (ConsumerFile, ConsumerFile)>,
+    consumers: BTreeMap<String, (FileContent, FileContent)>,
     index: Option<crate::format::state::StateFile>,
 }
 
@@ -126,8 +127,10 @@ fn told(fs: &MemoryFileSystem, stream: &StreamDir, keys: Keys) -> Told {
     };
     let report = examine(fs, stream, &options, &watch);
     assert!(report.outcome < Outcome::Damaged, "{:?}", report.events);
-    let gathered = gather(fs, stream, &options).unwrap();
-    let consumers = consumers(fs, stream, &gathered, &options.keys).unwrap();
+    let gathered = read_side_files(fs, stream, &options).unwrap();
+    let Evidence { name, account, .. } = &gathered.evidence;
+    let ring = options.keys.ring(account);
+    let consumers = consumers(fs, &stream.dir, name.as_bytes(), ring).unwrap();
     Told {
         state: report.state,
         digest: report.digest,

@@ -1,28 +1,25 @@
 //! Consumers: metadata and state, mended like the stream's own.
 
-use super::super::error::SalvageError;
-use super::super::mend::mend;
-use super::keys::side_repair;
-use super::metadata::{Asset, MetaFound, SEALED_WORK_MAX, hash_of_sum, read};
-use super::staging::list;
-use super::{FileRepair, Gathered, MetaOrigin};
-use crate::crypto::{OpenedKey, consumer_context};
-use crate::env::{FileKind, ReadFiles};
+use std::path::Path;
+
+use super::metadata::{Asset, MetaFound, MetaOrigin, SEALED_WORK_MAX, hash_of_sum, read_file};
+use crate::crypto::{KeyRing, OpenedKey, consumer_context};
+use crate::env::{DirEntry, FileKind, IoError, ReadFiles};
+use crate::format::bit_repair::{FileRepair, mend};
 use crate::format::checksum::HashKey;
-use crate::format::consumer::ConsumerFile as Decoded;
-use crate::format::consumer::{ConsumerRemains, ConsumerState, SequencePair};
+use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState, SequencePair};
 use crate::format::meta::ConsumerMeta;
-use crate::format::names::is_valid_asset_name;
+use crate::format::names::{
+    CONSUMER_STATE, CONSUMERS, META, META_KEY, META_SUM, consumer_dir, is_valid_asset_name,
+};
 use crate::report::events::{Event, EventCode, Severity};
-use crate::stream::StreamDir;
-use crate::stream::options::Keys;
 
 /// A consumer's state holds at most its pending deliveries; what is longer is not read.
 const STATE_MAX: u64 = 1 << 30;
 
 /// A plaintext file of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConsumerFile {
+pub enum FileContent {
     /// There is none.
     Missing,
     /// Its plaintext; empty where the file is.
@@ -45,7 +42,7 @@ pub enum Standing {
 
 /// What a consumer's files tell.
 #[derive(Debug, Clone)]
-pub struct ConsumerEvidence {
+pub struct ReadConsumer {
     /// Its name: the directory's, unless the metadata is proven under another.
     pub name: String,
     /// The directory's name below `obs`.
@@ -53,11 +50,11 @@ pub struct ConsumerEvidence {
     /// Another directory that is taken for the consumer of this name, where this one is not.
     pub superseded_by: Option<String>,
     /// The JSON of its metadata.
-    pub meta: ConsumerFile,
+    pub meta: FileContent,
     /// Where that came from; [`MetaOrigin::Unproven`] where it cannot be read.
     pub origin: MetaOrigin,
     /// The plaintext of `o.dat`.
-    pub file: ConsumerFile,
+    pub file: FileContent,
     /// What it decodes to, where it does, or what is left of that ([`Standing::Cut`]). Of an empty file the server takes
     /// the state of a consumer that has delivered nothing.
     pub state: Option<ConsumerState>,
@@ -71,13 +68,13 @@ pub struct ConsumerEvidence {
     pub events: Vec<Event>,
 }
 
-impl ConsumerEvidence {
+impl ReadConsumer {
     /// Whether its directory can be taken over byte for byte: everything in it is as the server left it.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.repairs.is_empty()
             && self.origin == MetaOrigin::Sound
-            && matches!(self.meta, ConsumerFile::Plain(_))
+            && matches!(self.meta, FileContent::Plain(_))
             && self.standing == Standing::Whole
             && self.dir == self.name
     }
@@ -86,7 +83,7 @@ impl ConsumerEvidence {
     #[must_use]
     pub fn configuration(&self) -> Option<ConsumerMeta> {
         match &self.meta {
-            ConsumerFile::Plain(json) => ConsumerMeta::parse(json).ok(),
+            FileContent::Plain(json) => ConsumerMeta::parse(json).ok(),
             _ => None,
         }
     }
@@ -104,21 +101,22 @@ impl ConsumerEvidence {
 ///
 /// # Errors
 ///
-/// [`SalvageError::Io`], as for [`super::gather`].
+/// [`IoError`] where a directory cannot be listed, or a file not be read for want of permission. What the device does not give is
+/// taken for lost.
 pub fn consumers(
     fs: &dyn ReadFiles,
-    stream: &StreamDir,
-    gathered: &Gathered,
-    keys: &Keys,
-) -> Result<Vec<ConsumerEvidence>, SalvageError> {
+    dir: &Path,
+    stream_name: &[u8],
+    ring: KeyRing<'_>,
+) -> Result<Vec<ReadConsumer>, IoError> {
     let mut found = Vec::new();
-    for entry in list(fs, &stream.dir.join("obs"))?.unwrap_or_default() {
+    for entry in list(fs, &dir.join(CONSUMERS))? {
         let (FileKind::Dir, Some(name)) = (entry.kind, entry.name.to_str()) else {
             continue;
         };
-        let inside = list(fs, &stream.dir.join("obs").join(name))?.unwrap_or_default();
-        let is_ours = |entry: &crate::env::DirEntry| {
-            let files = ["meta.inf", "meta.sum", "meta.key", "o.dat"];
+        let inside = list(fs, &dir.join(CONSUMERS).join(name))?;
+        let is_ours = |entry: &DirEntry| {
+            let files = [META, META_SUM, META_KEY, CONSUMER_STATE];
             entry
                 .name
                 .to_str()
@@ -126,7 +124,7 @@ pub fn consumers(
         };
         // `lost+found`, a snapshot directory: nothing in it is a consumer's.
         if inside.iter().any(is_ours) {
-            found.push(read_one(fs, stream, gathered, keys, name)?);
+            found.push(read_one(fs, dir, stream_name, ring, name)?);
         }
     }
     keep_one_of_each(&mut found);
@@ -135,9 +133,9 @@ pub fn consumers(
 
 /// Of several directories with one consumer the one that got furthest counts: a server that finds a renamed directory
 /// begins a new consumer of the old name beside it.
-fn keep_one_of_each(found: &mut [ConsumerEvidence]) {
-    let rank = |one: &ConsumerEvidence| {
-        let readable = matches!(one.meta, ConsumerFile::Plain(_));
+fn keep_one_of_each(found: &mut [ReadConsumer]) {
+    let rank = |one: &ReadConsumer| {
+        let readable = matches!(one.meta, FileContent::Plain(_));
         let position = one.position();
         let reach = position.map(|(floor, delivered)| (floor.stream, delivered.stream));
         (readable, reach, one.dir == one.name)
@@ -180,7 +178,9 @@ fn told_of(stream_name: &[u8], name: &str, meta: &mut MetaFound) -> (Option<Stri
         events.retain(|event| event.code != EventCode::StreamSumMismatch);
         let detail =
             format!("the directory is called {name}, its files are the consumer {proven}'s");
-        events.push(Event::new(EventCode::ConsumerRenamed, detail).file(format!("obs/{name}")));
+        events.push(
+            Event::new(EventCode::ConsumerRenamed, detail).file(format!("{CONSUMERS}/{name}")),
+        );
     }
     if meta.raw.as_ref().is_some_and(|(inf, _)| inf.is_empty()) {
         // Of an empty file there is nothing more to be said.
@@ -201,36 +201,35 @@ fn told_of(stream_name: &[u8], name: &str, meta: &mut MetaFound) -> (Option<Stri
 
 fn read_one(
     fs: &dyn ReadFiles,
-    stream: &StreamDir,
-    gathered: &Gathered,
-    keys: &Keys,
+    dir: &Path,
+    stream_name: &[u8],
+    ring: KeyRing<'_>,
     name: &str,
-) -> Result<ConsumerEvidence, SalvageError> {
-    let below = format!("obs/{name}/");
-    let stream_name = gathered.evidence.name.as_bytes();
+) -> Result<ReadConsumer, IoError> {
+    let below = consumer_dir(name);
     let asset = Asset {
         below: &below,
         hash_key: HashKey::for_consumer(stream_name, name.as_bytes()),
         context: consumer_context(stream_name, name.as_bytes()),
-        ring: keys.ring(&gathered.evidence.account),
+        ring,
     };
-    let mut meta = asset.read(fs, &stream.dir)?;
+    let mut meta = asset.read(fs, dir)?;
     let (renamed, events) = told_of(stream_name, name, &mut meta);
-    let mut found = ConsumerEvidence {
+    let mut found = ReadConsumer {
         name: renamed.unwrap_or_else(|| name.to_owned()),
         dir: name.to_owned(),
         superseded_by: None,
         standing: Standing::Lost,
         origin: MetaOrigin::Unproven,
         meta: match (&meta.raw, meta.has_key_file) {
-            (None, _) => ConsumerFile::Missing,
-            (Some(_), true) => ConsumerFile::Closed("nothing opens it".to_owned()),
+            (None, _) => FileContent::Missing,
+            (Some(_), true) => FileContent::Closed("nothing opens it".to_owned()),
             (Some((inf, _)), false) if inf.is_empty() => {
-                ConsumerFile::Closed("it is empty".to_owned())
+                FileContent::Closed("it is empty".to_owned())
             }
-            (Some(_), false) => ConsumerFile::Closed("it is no metadata".to_owned()),
+            (Some(_), false) => FileContent::Closed("it is no metadata".to_owned()),
         },
-        file: ConsumerFile::Missing,
+        file: FileContent::Missing,
         state: None,
         key: meta.key.map(Box::new),
         repairs: meta.repairs,
@@ -239,18 +238,18 @@ fn read_one(
     if let Some((plain, origin)) = meta.plain {
         match ConsumerMeta::parse(&plain) {
             Ok(_) => {
-                found.meta = ConsumerFile::Plain(plain);
+                found.meta = FileContent::Plain(plain);
                 found.origin = origin;
             }
-            Err(error) => found.meta = ConsumerFile::Closed(error.to_string()),
+            Err(error) => found.meta = FileContent::Closed(error.to_string()),
         }
     }
-    let path = format!("{below}o.dat");
-    if let Some(bytes) = read(fs, &stream.dir, &path, STATE_MAX, &mut found.events)? {
+    let path = format!("{below}{CONSUMER_STATE}");
+    if let Some(bytes) = read_file(fs, dir, &path, STATE_MAX, &mut found.events)? {
         read_state(&path, bytes, meta.has_key_file, &mut found);
     }
     for repair in &found.repairs {
-        let detail = format!("{:?}", repair.repair.patches);
+        let detail = format!("{:?}", repair.patches);
         found
             .events
             .push(Event::new(EventCode::FileRepaired, detail).file(&repair.path));
@@ -258,7 +257,7 @@ fn read_one(
     Ok(found)
 }
 
-fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut ConsumerEvidence) {
+fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut ReadConsumer) {
     let plain = match (&found.key, bytes.is_empty()) {
         (_, true) => Ok(Vec::new()),
         (Some(key), false) => {
@@ -268,13 +267,13 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
             match open(&bytes) {
                 Ok(plain) => Ok(plain),
                 // Encrypting the consumer was interrupted.
-                Err(_) if Decoded::decode(&bytes).is_ok() => Ok(bytes.clone()),
+                Err(_) if ConsumerFile::decode(&bytes).is_ok() => Ok(bytes.clone()),
                 Err(error) => {
                     match mend(&mut mended, 0..length, SEALED_WORK_MAX, |bytes| {
                         open(bytes).ok()
                     }) {
                         Some((patch, plain)) => {
-                            found.repairs.push(side_repair(path, vec![patch]));
+                            found.repairs.push(FileRepair::new(path, vec![patch]));
                             Ok(plain)
                         }
                         None => Err(error.to_string()),
@@ -282,7 +281,7 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
                 }
             }
         }
-        (None, false) => match Decoded::decode(&bytes) {
+        (None, false) => match ConsumerFile::decode(&bytes) {
             Ok(_) => Ok(bytes.clone()),
             Err(_) if has_key_file => Err("nothing opens its key file".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -298,14 +297,14 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
     };
     if plain.is_empty() {
         found.state = Some(ConsumerState::default());
-        found.file = ConsumerFile::Plain(plain);
+        found.file = FileContent::Plain(plain);
         return;
     }
-    match Decoded::decode(&plain) {
+    match ConsumerFile::decode(&plain) {
         Ok(decoded) => {
             found.state = Some(decoded.state);
             found.standing = Standing::Whole;
-            found.file = ConsumerFile::Plain(plain);
+            found.file = FileContent::Plain(plain);
         }
         Err(error) => {
             let remains = ConsumerRemains::decode(&plain);
@@ -314,17 +313,20 @@ fn read_state(path: &str, bytes: Vec<u8>, has_key_file: bool, found: &mut Consum
     }
 }
 
-fn close(
-    path: &str,
-    detail: String,
-    remains: Option<ConsumerRemains>,
-    found: &mut ConsumerEvidence,
-) {
+fn close(path: &str, detail: String, remains: Option<ConsumerRemains>, found: &mut ReadConsumer) {
     if let Some(remains) = remains {
         found.state = Some(remains.state);
         found.standing = Standing::Cut;
     }
     let event = Event::new(EventCode::ConsumerStateCorrupt, detail.clone());
     found.events.push(event.file(path));
-    found.file = ConsumerFile::Closed(detail);
+    found.file = FileContent::Closed(detail);
+}
+
+/// What is in a directory; nothing where it is not there.
+fn list(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<DirEntry>, IoError> {
+    match fs.list(dir) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        listed => listed,
+    }
 }

@@ -1,18 +1,22 @@
 use crate::env::ReadFiles;
+use crate::format::names::{BlockFile, STAGED_MESSAGES};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::find::Patch;
 use super::super::scan::{SubjectStanding, SubjectWitness};
 use super::super::witness::Subjects;
+use super::read as read_side_files;
 use super::*;
-use crate::crypto::{KeyFile, Nonce, Seed, ServerKey, block_context};
+use crate::block::key::BlockKey;
+use crate::crypto::{KeyChoice, KeyFile, Nonce, Seed, ServerKey, block_context};
 use crate::env::memory::MemoryFileSystem;
-use crate::env::{FileKind, FileSystem, OsFileSystem};
+use crate::env::{FileKind, FileSystem, IoError, OsFileSystem};
+use crate::format::bit_repair::Patch;
 use crate::report::events::EventCode;
 use crate::salvage::SalvageError;
-use crate::stream::StreamDir;
+use crate::stream::consumers::{ReadConsumer, consumers};
 use crate::stream::options::Options;
+use crate::stream::{NeedsKey, StreamDir};
 
 const DIR: &str = "/s/G/streams/ORDERS";
 
@@ -56,7 +60,13 @@ fn options() -> Options {
 }
 
 fn read(fs: &MemoryFileSystem) -> Gathered {
-    gather(fs, &stream(), &options()).unwrap()
+    read_side_files(fs, &stream(), &options()).unwrap()
+}
+
+fn consumers_of(fs: &MemoryFileSystem, gathered: &Gathered) -> Result<Vec<ReadConsumer>, IoError> {
+    let Evidence { name, account, .. } = &gathered.evidence;
+    let keys = options().keys;
+    consumers(fs, Path::new(DIR), name.as_bytes(), keys.ring(account))
 }
 
 fn file(fs: &MemoryFileSystem, name: &str) -> Vec<u8> {
@@ -120,7 +130,7 @@ fn sound_stores_are_read_without_a_word() {
         assert!(index.as_ref().unwrap().fresh, "{case}");
         assert_eq!(asset_key.is_some(), sealed);
         assert_eq!(blocks.len(), 3);
-        for found in consumers(&fs, &stream(), &gathered, &options().keys).unwrap() {
+        for found in consumers_of(&fs, &gathered).unwrap() {
             assert!(found.is_whole() && found.state.is_some(), "{found:?}");
             assert_eq!(found.events, []);
         }
@@ -153,10 +163,7 @@ fn one_flipped_bit_in_any_side_file_is_flipped_back() {
                 let [repair] = gathered.evidence.repairs.as_slice() else {
                     panic!("{case} {name} bit {bit}: {:?}", gathered.evidence.repairs)
                 };
-                assert_eq!(
-                    (repair.path.as_str(), &repair.repair.patches),
-                    (name, &patches)
-                );
+                assert_eq!((repair.path.as_str(), &repair.patches), (name, &patches));
                 assert_eq!(codes(&gathered), [EventCode::FileRepaired]);
             }
         }
@@ -170,13 +177,15 @@ fn every_bit_of_every_key_file_can_be_wrong() {
         let gathered = read(&fs);
         let keys = options().keys;
         let number = gathered.evidence.blocks[0];
-        let name = format!("msgs/{number}.key");
-        let block = file(&fs, &format!("msgs/{number}.blk"));
+        let name = BlockFile::Key.path(number);
+        let block = file(&fs, &BlockFile::Block.path(number));
         let sound = file(&fs, &name);
         let open = |bytes: &[u8]| {
             let fs = fs.fork();
             put(&fs, &name, bytes);
-            block_key(&fs, Path::new(DIR), &gathered, &keys, number, &block)
+            gathered
+                .block_files(&fs, Path::new(DIR), &keys)
+                .key(number, &block)
         };
         let (BlockKey::Opened(expected), None) = open(&sound) else {
             panic!("{case}")
@@ -200,14 +209,14 @@ fn every_bit_of_every_key_file_can_be_wrong() {
                 };
                 assert!(same(&key));
                 let offset = offset as u64;
-                assert_eq!(repair.repair.patches, [Patch { offset, mask }]);
+                assert_eq!(repair.patches, [Patch { offset, mask }]);
             }
         }
         // A newline an editor left.
         let (BlockKey::Opened(key), Some(repair)) = open(&[&sound, &b"\n"[..]].concat()) else {
             panic!("{case}")
         };
-        assert!(same(&key) && repair.repair.patches.is_empty());
+        assert!(same(&key) && repair.patches.is_empty());
         assert!(matches!(open(&sound[..63]), (BlockKey::Closed(_), None)));
         assert!(matches!(open(&[]), (BlockKey::Closed(_), None)));
     }
@@ -221,19 +230,21 @@ fn swapped_and_missing_keys_are_found_or_told() {
     let [one, two, _] = gathered.evidence.blocks[..] else {
         panic!()
     };
-    let paths = [one, two].map(|number| format!("msgs/{number}.key"));
+    let paths = [one, two].map(|number| BlockFile::Key.path(number));
     let [first, second] = [&paths[0], &paths[1]].map(|path| file(&fs, path));
     put(&fs, &paths[0], second);
     put(&fs, &paths[1], first);
     let open = |fs: &MemoryFileSystem, number: u32| {
-        let block = file(fs, &format!("msgs/{number}.blk"));
-        block_key(fs, Path::new(DIR), &gathered, &keys, number, &block)
+        let block = file(fs, &BlockFile::Block.path(number));
+        gathered
+            .block_files(fs, Path::new(DIR), &keys)
+            .key(number, &block)
     };
     for (number, found_in) in [(one, &paths[1]), (two, &paths[0])] {
         let (BlockKey::Opened(_), Some(repair)) = open(&fs, number) else {
             panic!("{number}")
         };
-        assert_eq!((&repair.path, repair.repair.patches.len()), (found_in, 0));
+        assert_eq!((&repair.path, repair.patches.len()), (found_in, 0));
     }
     remove(&fs, &paths[0]);
     assert!(matches!(open(&fs, two), (BlockKey::Closed(_), None)));
@@ -245,26 +256,22 @@ fn a_block_left_in_plain_is_read_as_it_lies() {
     let fs = golden("plain-aes");
     let gathered = read(&fs);
     let number = gathered.evidence.blocks[0];
-    let bytes = file(&plain, &format!("msgs/{number}.blk"));
+    let bytes = file(&plain, &BlockFile::Block.path(number));
     let open = |fs: &MemoryFileSystem, bytes: &[u8]| {
-        block_key(
-            fs,
-            Path::new(DIR),
-            &gathered,
-            &options().keys,
-            number,
-            bytes,
-        )
+        let keys = options().keys;
+        gathered
+            .block_files(fs, Path::new(DIR), &keys)
+            .key(number, bytes)
     };
     // The key file was written, the block not yet.
     assert!(matches!(open(&fs, &bytes), (BlockKey::Plain, None)));
     // Never converted, and its first record is damaged.
-    remove(&fs, &format!("msgs/{number}.key"));
+    remove(&fs, &BlockFile::Key.path(number));
     let mut damaged = bytes.clone();
     damaged[9] ^= 1;
     assert!(matches!(open(&fs, &damaged), (BlockKey::Plain, None)));
     // Encrypted, and its key is gone.
-    let closed = file(&fs, &format!("msgs/{number}.blk"));
+    let closed = file(&fs, &BlockFile::Block.path(number));
     assert!(matches!(open(&fs, &closed), (BlockKey::Closed(_), None)));
     assert!(matches!(open(&fs, b""), (BlockKey::Plain, None)));
 }
@@ -323,7 +330,7 @@ fn a_renamed_directory_keeps_the_streams_name() {
         dir: to.into(),
         ..stream()
     };
-    let gathered = gather(&fs, &stream, &options()).unwrap();
+    let gathered = read_side_files(&fs, &stream, &options()).unwrap();
     assert_eq!(gathered.evidence.name, "ORDERS");
     assert_eq!(told(&gathered), expected);
     assert_eq!(codes(&gathered), [EventCode::StreamSumMismatch]);
@@ -335,13 +342,13 @@ fn a_closed_stream_asks_for_its_key() {
     let mut options = options();
     for (key, given) in [(None, false), (Some(ServerKey::new(b"no".to_vec())), true)] {
         options.keys.current = key;
-        let error = gather(&fs, &stream(), &options).unwrap_err();
+        let error = read_side_files(&fs, &stream(), &options).unwrap_err();
         let dir = PathBuf::from(DIR);
-        assert_eq!(error, SalvageError::NeedsKey { dir, given });
+        assert_eq!(error, SalvageError::NeedsKey(NeedsKey { dir, given }));
     }
     // As the previous key it does just as well.
     options.keys.previous = self::options().keys.current;
-    let gathered = gather(&fs, &stream(), &options).unwrap();
+    let gathered = read_side_files(&fs, &stream(), &options).unwrap();
     let key = gathered.evidence.asset_key.unwrap().key;
     assert_eq!(key, KeyChoice::Previous);
 }
@@ -354,9 +361,11 @@ fn without_the_streams_own_key_the_blocks_still_open() {
     assert_eq!(gathered.evidence.meta_origin, MetaOrigin::Made);
     assert!(gathered.evidence.index.is_none() && gathered.sealed);
     let number = gathered.evidence.blocks[0];
-    let block = file(&fs, &format!("msgs/{number}.blk"));
+    let block = file(&fs, &BlockFile::Block.path(number));
     let keys = options().keys;
-    let found = block_key(&fs, Path::new(DIR), &gathered, &keys, number, &block);
+    let found = gathered
+        .block_files(&fs, Path::new(DIR), &keys)
+        .key(number, &block);
     assert!(matches!(found, (BlockKey::Opened(_), None)));
 }
 
@@ -364,7 +373,7 @@ fn without_the_streams_own_key_the_blocks_still_open() {
 fn an_index_is_fresh_only_for_the_last_record_on_disk() {
     let fs = golden("plain-none");
     let last = *read(&fs).evidence.blocks.last().unwrap();
-    let name = format!("msgs/{last}.blk");
+    let name = BlockFile::Block.path(last);
     let bytes = file(&fs, &name);
     let fresh = |change: &dyn Fn(&MemoryFileSystem)| {
         let fs = fs.fork();
@@ -373,7 +382,7 @@ fn an_index_is_fresh_only_for_the_last_record_on_disk() {
     };
     assert!(fresh(&|_| {}));
     assert!(!fresh(&|fs| put(fs, &name, &bytes[..bytes.len() - 1])));
-    assert!(!fresh(&|fs| put(fs, &format!("msgs/{}.blk", last + 1), "")));
+    assert!(!fresh(&|fs| put(fs, &BlockFile::Block.path(last + 1), "")));
     assert!(fresh(&|fs| {
         let mut flipped = bytes.clone();
         *flipped.last_mut().unwrap() ^= 0x10;
@@ -415,15 +424,19 @@ fn staged_rubbish_does_not_hide_the_messages() {
 fn staged_messages_are_taken_where_there_are_no_others() {
     let fs = golden("plain-none");
     let last = *read(&fs).evidence.blocks.last().unwrap();
-    let path = format!("msgs/{last}.blk");
+    let path = BlockFile::Block.path(last);
     let mut damaged = file(&fs, &path);
     damaged.extend(b"more junk that is no record at all, however long it gets");
-    put(&fs, &format!("__new_msgs__/{last}.blk"), damaged);
+    put(
+        &fs,
+        &BlockFile::Block.path_in(STAGED_MESSAGES, last),
+        damaged,
+    );
     let gathered = read(&fs);
     assert_eq!(gathered.messages_dir, "msgs");
     assert_eq!(codes(&gathered), [EventCode::PurgeRolledBack]);
     for number in gathered.evidence.blocks {
-        remove(&fs, &format!("msgs/{number}.blk"));
+        remove(&fs, &BlockFile::Block.path(number));
     }
     let gathered = read(&fs);
     assert_eq!(gathered.messages_dir, "__new_msgs__");
@@ -436,9 +449,8 @@ fn consumers_are_mended_like_the_stream() {
     for case in ["plain-aes", "s2-chacha"] {
         let fs = golden(case);
         let gathered = read(&fs);
-        let keys = options().keys;
         let all = |fs: &MemoryFileSystem| {
-            let found = consumers(fs, &stream(), &gathered, &keys).unwrap();
+            let found = consumers_of(fs, &gathered).unwrap();
             found
                 .into_iter()
                 .map(|one| (one.name.clone(), one))
@@ -519,5 +531,5 @@ fn a_key_of_another_account_is_no_key() {
     let options = options();
     let ring = |account| options.keys.ring(account);
     assert!(ring(b"A").open(&bytes, &context).is_ok());
-    assert!(open_mended(&ring(b"B"), &bytes, &context).is_err());
+    assert!(ring(b"B").open_mended(&bytes, &context).is_err());
 }

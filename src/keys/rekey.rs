@@ -13,6 +13,7 @@
 
 mod contents;
 mod error;
+mod stored;
 mod swap;
 
 use std::path::{Path, PathBuf};
@@ -20,18 +21,20 @@ use std::path::{Path, PathBuf};
 pub use error::RekeyError;
 pub use swap::interrupted;
 
-use super::keys::survey;
+use super::survey::survey;
 use crate::crypto::{Cipher, KeyChoice, ServerKey};
 use crate::env::{Entropy, FileSystem, LockError, LockGuard};
+use crate::format::names::{PURGED_MESSAGES, STAGED_MESSAGES};
 use crate::living::{Idle, Pulse};
 use crate::recovery::{AreaState, UNDO_AREA, area_state, examine};
 use crate::report::Watch;
 use crate::report::stream::{ConsumerReport, Outcome, StreamReport};
-use crate::salvage::evidence::{Gathered, MetaOrigin, account_of, gather, is_raft_group};
-use crate::salvage::write::{Sealing, StoreWriter};
-use crate::stream::StreamDir;
+use crate::stream::metadata::MetaOrigin;
 use crate::stream::options::{Keys, Options, Policy};
+use crate::stream::writer::{Sealing, StoreWriter};
+use crate::stream::{StreamDir, account_of, is_raft_group};
 use contents::{Contents, Reading};
+use stored::Stored;
 use swap::{Place, Settled};
 
 /// What a stream is to be put under.
@@ -243,15 +246,15 @@ impl Work<'_> {
 
     fn build(&self, place: &Place, report: &mut RekeyReport) -> Result<(), RekeyError> {
         let source_options = self.read_options(self.source_keys());
-        let gathered = gather(self.fs, self.stream, &source_options)?;
-        self.insist_on_sound(&gathered)?;
-        let before = self.look(self.stream, self.exact_keys(&gathered), false);
+        let stored = Stored::read(self.fs, self.stream, &source_options)?;
+        self.insist_on_sound(&stored)?;
+        let before = self.look(self.stream, self.exact_keys(&stored), false);
         // Where keys or ciphers differ from file to file, the server's own conversion gets in the way of a judgement.
-        let is_uniform = self.is_uniform(&gathered)?;
+        let is_uniform = self.is_uniform(&stored)?;
         if is_uniform {
             refuse_damage(&before)?;
         }
-        let cipher = self.target_cipher(&gathered);
+        let cipher = self.target_cipher(&stored);
         let staged = self.at(&place.staged);
         let sealing = match (&self.rekey.target, cipher) {
             (Target::Key { server, .. }, Some(cipher)) => Sealing::Key { server, cipher },
@@ -299,17 +302,15 @@ impl Work<'_> {
     }
 
     /// Refuses what salvage or recovery have to see to first.
-    fn insist_on_sound(&self, gathered: &Gathered) -> Result<(), RekeyError> {
-        if gathered.evidence.name != self.stream.name {
+    fn insist_on_sound(&self, stored: &Stored) -> Result<(), RekeyError> {
+        if stored.name != self.stream.name {
             return Err(RekeyError::Damaged(format!(
                 "the directory holds the stream {}: give it that name first",
-                gathered.evidence.name
+                stored.name
             )));
         }
-        if gathered.evidence.meta_origin != MetaOrigin::Sound
-            || !gathered.evidence.repairs.is_empty()
-        {
-            let details: Vec<String> = gathered
+        if stored.meta_origin != MetaOrigin::Sound || !stored.repairs.is_empty() {
+            let details: Vec<String> = stored
                 .events
                 .iter()
                 .map(|event| match &event.file {
@@ -319,7 +320,7 @@ impl Work<'_> {
                 .collect();
             return Err(RekeyError::Damaged(details.join("; ")));
         }
-        for staging in ["__new_msgs__", "__msgs__"] {
+        for staging in [STAGED_MESSAGES, PURGED_MESSAGES] {
             if self.fs.metadata(&self.stream.dir.join(staging)).is_ok() {
                 return Err(RekeyError::RecoverFirst(
                     "a purge was interrupted".to_owned(),
@@ -336,10 +337,10 @@ impl Work<'_> {
     }
 
     /// Whether one key and one cipher open everything that is encrypted, and nothing else is plain.
-    fn is_uniform(&self, gathered: &Gathered) -> Result<bool, RekeyError> {
+    fn is_uniform(&self, stored: &Stored) -> Result<bool, RekeyError> {
         let options = self.read_options(self.exact_keys(gathered));
         let report = survey(self.fs, self.stream, &options)?;
-        Ok(match &gathered.evidence.asset_key {
+        Ok(match &stored.asset_key {
             Some(key) => report.is_all_under(key.cipher),
             None => report.keys.is_empty(),
         })
@@ -392,9 +393,9 @@ impl Work<'_> {
     }
 
     /// The one key that the stream's own files are under, so that nothing looks like a conversion.
-    fn exact_keys(&self, gathered: &Gathered) -> Keys {
+    fn exact_keys(&self, stored: &Stored) -> Keys {
         let source = self.source_keys();
-        match &gathered.evidence.asset_key {
+        match &stored.asset_key {
             None => Keys::default(),
             Some(key) => Keys {
                 current: match key.key {
@@ -423,11 +424,11 @@ impl Work<'_> {
     }
 
     /// The cipher to write with; `None` for plaintext.
-    fn target_cipher(&self, gathered: &Gathered) -> Option<Cipher> {
+    fn target_cipher(&self, stored: &Stored) -> Option<Cipher> {
         let Target::Key { cipher, .. } = &self.rekey.target else {
             return None;
         };
-        let present = gathered.evidence.asset_key.as_ref().map(|key| key.cipher);
+        let present = stored.asset_key.as_ref().map(|key| key.cipher);
         let chosen = self.fixed_cipher().or(*cipher).or(present);
         Some(
             chosen

@@ -3,20 +3,18 @@
 use std::path::Path;
 
 use super::super::error::SalvageError;
-use super::keys::open_mended;
 use crate::block::content;
 use crate::block::walk::{Known, Walked, walk};
-use crate::crypto::{KeyRing, block_context};
+use crate::crypto::{KEY_FILE_MAX, KeyRing, block_context};
 use crate::env::{DirEntry, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
-use crate::format::names::{BlockFile, block_number};
+use crate::format::names::{
+    BlockFile, MESSAGES, PURGED_MESSAGES as PURGED, STAGED_MESSAGES as STAGED, block_number,
+};
 use crate::format::record::Run;
 use crate::report::events::{Event, EventCode, Severity};
 
-const MESSAGES: &str = "msgs";
-const STAGED: &str = "__new_msgs__";
-const PURGED: &str = "__msgs__";
 /// The block that a purge stages holds one tombstone; whatever is longer than this was not left by one.
 const STAGED_BLOCK_MAX: u64 = 64 << 20;
 /// Blocks of `msgs`, from the end, that are looked at for the last sequence.
@@ -160,13 +158,10 @@ fn walked(
     let block = below.join(BlockFile::Block.name(number));
     let mut bytes = fs.read(&block, STAGED_BLOCK_MAX).ok()?;
     let hash_key = HashKey::for_block(name.as_bytes(), number);
-    let key = fs.read(
-        &below.join(BlockFile::Key.name(number)),
-        super::keys::KEY_FILE_MAX,
-    );
+    let key = fs.read(&below.join(BlockFile::Key.name(number)), KEY_FILE_MAX);
     let cipher = match key {
         Ok(key) => {
-            let opened = open_mended(&ring, &key, &block_context(name.as_bytes(), number));
+            let opened = ring.open_mended(&key, &block_context(name.as_bytes(), number));
             let (opened, _) = opened.ok()?;
             Some(opened.block_cipher())
         }

@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::dirs_in;
+use crate::block::key::begins_in_plain;
 use crate::crypto::{
-    Cipher, KeyChoice, KeyRing, OpenedKey, block_context, consumer_context, stream_context,
+    Cipher, KEY_FILE_MAX, KeyChoice, KeyMend, KeyRing, OpenedKey, block_context, consumer_context,
+    stream_context,
 };
 use crate::env::{IoError, ReadFiles};
 use crate::format::checksum::HashKey;
-use crate::format::names::{BlockFile, block_number};
-use crate::salvage::evidence::{KeyMend, account_of, begins_in_plain, is_raft_group, open_mended};
-use crate::stream::StreamDir;
+use crate::format::names::{
+    BlockFile, CONSUMERS, MESSAGES, META, META_KEY, block_number, consumer_dir,
+};
 use crate::stream::options::Options;
+use crate::stream::{StreamDir, account_of, dirs_in, is_raft_group};
 
-/// Longer files are no key files, and are not read.
-const KEY_FILE_MAX: u64 = 1 << 16;
 /// Bytes of a block without a key that are read to tell whether it is plain.
 const BLOCK_READ_MAX: usize = 4 << 20;
 /// Names under which a key that does not open is tried, over all key files of a stream.
@@ -153,7 +153,7 @@ pub fn survey(
             false => options.keys.cipher,
         },
         has_key_file: false,
-        consumers: dirs_in(fs, &stream.dir.join("obs"))?,
+        consumers: dirs_in(fs, &stream.dir.join(CONSUMERS))?,
         neighbours: neighbours(fs, stream),
         trials_left: FOREIGN_TRIALS_MAX,
         keys: Vec::new(),
@@ -162,8 +162,8 @@ pub fn survey(
     survey.block_keys()?;
     for name in survey.consumers.clone() {
         let context = consumer_context(stream.name.as_bytes(), name.as_bytes());
-        let below = format!("obs/{name}/");
-        if is_there(fs, &stream.dir.join(&below).join("meta.inf"))? {
+        let below = consumer_dir(&name);
+        if is_there(fs, &stream.dir.join(&below).join(META))? {
             survey.asset(&below, &context)?;
         }
     }
@@ -206,12 +206,12 @@ impl Survey<'_> {
 
     /// The key file of metadata.
     fn asset(&mut self, below: &str, context: &[u8]) -> Result<(), IoError> {
-        let file = format!("{below}meta.key");
+        let file = format!("{below}{META_KEY}");
         if let Some(bytes) = self.read(&file)? {
             self.judge(file, &bytes, context);
             return Ok(());
         }
-        let inf = self.fs.open(&self.stream.dir.join(below).join("meta.inf"));
+        let inf = self.fs.open(&self.stream.dir.join(below).join(META));
         let mut first = [0; 16];
         let count = match inf.and_then(|inf| inf.read_at(0, &mut first)) {
             Ok(count) => count,
@@ -231,7 +231,7 @@ impl Survey<'_> {
     }
 
     fn block_keys(&mut self) -> Result<(), IoError> {
-        let entries = match self.fs.list(&self.stream.dir.join("msgs")) {
+        let entries = match self.fs.list(&self.stream.dir.join(MESSAGES)) {
             Ok(entries) => entries,
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
@@ -243,7 +243,7 @@ impl Survey<'_> {
             .filter_map(|(number, file)| (file == BlockFile::Key).then_some(number))
             .collect();
         for number in blocks.union(&key_files).copied() {
-            let file = format!("msgs/{}", BlockFile::Key.name(number));
+            let file = BlockFile::Key.path(number);
             let context = block_context(self.name(), number);
             let bytes = match key_files.contains(&number) {
                 true => self.read(&file)?,
@@ -269,7 +269,7 @@ impl Survey<'_> {
         let path = self
             .stream
             .dir
-            .join("msgs")
+            .join(MESSAGES)
             .join(BlockFile::Block.name(number));
         let bytes = first_bytes(self.fs, &path)?;
         let hash_key = HashKey::for_block(self.name(), number);
@@ -286,7 +286,7 @@ impl Survey<'_> {
     fn judge(&mut self, file: String, bytes: &[u8], context: &[u8]) {
         self.has_key_file = true;
         let text = String::from_utf8_lossy(context).into_owned();
-        if let Ok((opened, mend)) = open_mended(&self.ring, bytes, context) {
+        if let Ok((opened, mend)) = self.ring.open_mended(bytes, context) {
             let (state, detail) = self.verdict(&opened, &mend);
             self.keys.push(KeyEntry {
                 file,

@@ -9,18 +9,22 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::RekeyError;
+use super::stored::Stored;
+use crate::block::key::BlockKey;
 use crate::env::{Entropy, FileKind, FileSystem, LOCK_FILE_NAME};
 use crate::format::checksum::HashKey;
-use crate::format::names::{BlockFile, block_number};
+use crate::format::names::{
+    BlockFile, CONSUMER_STATE, CONSUMERS, MESSAGES, META, META_KEY, META_SUM, STATE_FILE,
+    block_number, in_messages,
+};
 use crate::parallel::Crew;
 use crate::recovery::UNDO_AREA;
 use crate::report::{Phase, Progress, Watch};
-use crate::salvage::evidence::{
-    BlockKey, ConsumerFile, Gathered, MetaOrigin, block_key, consumers, gather,
-};
-use crate::salvage::write::{Sealing, StoreWriter};
 use crate::stream::StreamDir;
+use crate::stream::consumers::{FileContent, consumers};
+use crate::stream::metadata::MetaOrigin;
 use crate::stream::options::Options;
+use crate::stream::writer::{Sealing, StoreWriter};
 
 /// No block is nearly that long.
 const BLOCK_MAX: u64 = 4 << 30;
@@ -73,7 +77,7 @@ pub(super) struct Reading<'a> {
 struct Store<'a, 'w> {
     reading: Reading<'a>,
     dir: &'a StreamDir,
-    gathered: Gathered,
+    stored: Stored,
     writer: Option<&'w StoreWriter<'a>>,
     /// Where it lies in the stream directory: empty, or with a slash at its end.
     below: String,
@@ -97,7 +101,7 @@ impl Reading<'_> {
         below: String,
     ) -> Result<Contents, RekeyError> {
         let store = Store {
-            gathered: gather(self.fs, stream, self.options)?,
+            stored: Stored::read(self.fs, stream, self.options)?,
             reading: *self,
             dir: stream,
             writer,
@@ -140,23 +144,18 @@ impl Store<'_, '_> {
     /// The stream's own metadata. Its JSON is taken over letter by letter, `Created` with it: a digit more or less, and
     /// every stream that sources from this one starts over.
     fn meta(&self) -> Result<(), RekeyError> {
-        let evidence = &self.gathered.evidence;
-        if evidence.meta_origin != MetaOrigin::Sound || !evidence.repairs.is_empty() {
-            return Err(damaged(
-                &format!("{}meta.inf", self.below),
-                "it is not sound",
-            ));
+        let stored = &self.stored;
+        if stored.meta_origin != MetaOrigin::Sound || !stored.repairs.is_empty() {
+            return Err(damaged(&format!("{}{META}", self.below), "it is not sound"));
         }
-        let Some(stored) = self.read("meta.inf")? else {
-            return Err(damaged("meta.inf", "it is gone"));
+        let Some(bytes) = self.read(META)? else {
+            return Err(damaged(META, "it is gone"));
         };
-        let plain = match &evidence.asset_key {
-            Some(key) => key
-                .open(&stored)
-                .map_err(|error| damaged("meta.inf", error))?,
-            None => stored,
+        let plain = match &stored.asset_key {
+            Some(key) => key.open(&bytes).map_err(|error| damaged(META, error))?,
+            None => bytes,
         };
-        self.count("meta.inf", &plain);
+        self.count(META, &plain);
         match self.writer {
             Some(writer) => Ok(writer.meta(&plain)?),
             None => Ok(()),
@@ -164,7 +163,7 @@ impl Store<'_, '_> {
     }
 
     fn messages(&self) -> Result<(), RekeyError> {
-        let messages = self.dir.dir.join("msgs");
+        let messages = self.dir.dir.join(MESSAGES);
         let entries = match self.reading.fs.list(&messages) {
             Ok(entries) => entries,
             Err(error) if error.is_not_found() => return Ok(()),
@@ -174,11 +173,11 @@ impl Store<'_, '_> {
         for entry in entries {
             let Some(name) = entry.name.to_str() else {
                 return Err(damaged(
-                    "msgs",
+                    MESSAGES,
                     format!("{:?} is no name of ours", entry.name),
                 ));
             };
-            let path = format!("msgs/{name}");
+            let path = in_messages(name);
             match BlockFile::parse(name.as_bytes()) {
                 Some((number, BlockFile::Block)) => blocks.push(number),
                 Some((_, BlockFile::Key)) => {}
@@ -188,7 +187,7 @@ impl Store<'_, '_> {
                     return Err(RekeyError::RecoverFirst(detail));
                 }
                 Some((_, BlockFile::LegacySubjects)) => self.leave_out(&path),
-                None if name == "index.db" => self.index()?,
+                None if name == STATE_FILE => self.index()?,
                 None if is_left_over(name) => self.leave_out(&path),
                 None if name.ends_with(".blk") && block_number(name.as_bytes()).is_none() => {
                     return Err(damaged(&path, "it is no block's name"));
@@ -220,11 +219,11 @@ impl Store<'_, '_> {
         if self.reading.watch.cancel.load(Ordering::Relaxed) {
             return Err(RekeyError::Cancelled);
         }
-        let path = format!("msgs/{}", BlockFile::Block.name(number));
+        let path = BlockFile::Block.path(number);
         let fs = self.reading.fs;
         let mut bytes = fs.read(&self.dir.dir.join(&path), BLOCK_MAX)?;
         let keys = &self.reading.options.keys;
-        let (key, repair) = block_key(fs, &self.dir.dir, &self.gathered, keys, number, &bytes);
+        let (key, repair) = self.stored.blocks(fs, self.dir, keys).key(number, &bytes);
         if repair.is_some() {
             return Err(damaged(&path, "its key file is damaged or lies elsewhere"));
         }
@@ -248,24 +247,20 @@ impl Store<'_, '_> {
     /// The index is sealed anew rather than rebuilt: deletes by limits stand nowhere else. One that does not verify is
     /// left out, as the server would.
     fn index(&self) -> Result<(), RekeyError> {
-        const PATH: &str = "msgs/index.db";
-        if self.gathered.evidence.index.is_none() {
-            self.leave_out(PATH);
+        let path = in_messages(STATE_FILE);
+        if !self.stored.has_index {
+            self.leave_out(&path);
             return Ok(());
         }
-        let stored = self.read(PATH)?.unwrap_or_default();
+        let stored = self.read(&path)?.unwrap_or_default();
         let Some((payload, _)) = crate::format::state::split_trailing_hash(&stored) else {
-            self.leave_out(PATH);
+            self.leave_out(&path);
             return Ok(());
         };
-        let opened = self
-            .gathered
-            .evidence
-            .asset_key
-            .as_ref()
-            .and_then(|key| key.open(payload).ok());
+        let key = self.stored.asset_key.as_ref();
+        let opened = key.and_then(|key| key.open(payload).ok());
         let plain = opened.unwrap_or_else(|| payload.to_vec());
-        self.count(PATH, &plain);
+        self.count(&path, &plain);
         match self.writer {
             Some(writer) => Ok(writer.index(&plain)?),
             None => Ok(()),
@@ -273,32 +268,34 @@ impl Store<'_, '_> {
     }
 
     fn consumers(&self) -> Result<(), RekeyError> {
-        let keys = &self.reading.options.keys;
-        for consumer in consumers(self.reading.fs, self.dir, &self.gathered, keys)? {
+        let stored = &self.stored;
+        let fs = self.reading.fs;
+        let ring = stored.blocks(fs, self.dir, &self.reading.options.keys).ring;
+        for consumer in consumers(fs, &self.dir.dir, stored.name.as_bytes(), ring)? {
             let name = &consumer.name;
-            let file = format!("obs/{name}");
+            let file = format!("{CONSUMERS}/{name}");
             let state = match (&consumer.meta, &consumer.file) {
                 // Nothing of a consumer is in there.
-                (ConsumerFile::Missing, ConsumerFile::Missing) => {
+                (FileContent::Missing, FileContent::Missing) => {
                     self.leave_out(&file);
                     continue;
                 }
-                (ConsumerFile::Closed(detail), _) | (_, ConsumerFile::Closed(detail)) => {
+                (FileContent::Closed(detail), _) | (_, FileContent::Closed(detail)) => {
                     return Err(damaged(&file, detail));
                 }
-                (ConsumerFile::Missing, _) => return Err(damaged(&file, "its metadata is gone")),
-                (_, ConsumerFile::Missing) => None,
-                (_, ConsumerFile::Plain(state)) => Some(state.as_slice()),
+                (FileContent::Missing, _) => return Err(damaged(&file, "its metadata is gone")),
+                (_, FileContent::Missing) => None,
+                (_, FileContent::Plain(state)) => Some(state.as_slice()),
             };
             if !consumer.repairs.is_empty() {
                 return Err(damaged(&file, "bits in it are wrong"));
             }
-            let ConsumerFile::Plain(meta) = &consumer.meta else {
+            let FileContent::Plain(meta) = &consumer.meta else {
                 continue;
             };
-            self.count(&format!("{file}/meta.inf"), meta);
+            self.count(&format!("{file}/{META}"), meta);
             if let Some(state) = state {
-                self.count(&format!("{file}/o.dat"), state);
+                self.count(&format!("{file}/{CONSUMER_STATE}"), state);
             }
             self.out.lock().consumer_count += 1;
             if let Some(writer) = self.writer {
@@ -316,7 +313,7 @@ impl Store<'_, '_> {
                 return Err(damaged("the stream directory", detail));
             };
             match (name, entry.kind) {
-                ("meta.inf" | "meta.sum" | "meta.key" | "msgs" | "obs" | LOCK_FILE_NAME, _) => {}
+                (META | META_SUM | META_KEY | MESSAGES | CONSUMERS | LOCK_FILE_NAME, _) => {}
                 ("batches", FileKind::Dir) => self.batches()?,
                 // What recovery has put aside is under the old key, and does not fit what is new.
                 (UNDO_AREA, _) => self.leave_out(name),

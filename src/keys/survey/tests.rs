@@ -1,6 +1,7 @@
 use super::*;
 use crate::crypto::{KeyFile, Nonce, Seed, ServerKey};
 use crate::env::memory::MemoryFileSystem;
+use crate::format::names::BlockFile;
 use crate::format::record::{NewRecord, encode_record};
 
 const DIR: &str = "/js/A/streams/S";
@@ -58,7 +59,7 @@ fn store() -> MemoryFileSystem {
     for number in 1..=9 {
         put(
             &fs,
-            &format!("msgs/{number}.blk"),
+            &BlockFile::Block.path(number),
             "encrypted, no record at all",
         );
     }

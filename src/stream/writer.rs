@@ -10,13 +10,16 @@ use std::path::{Component, Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::error::SalvageError;
 use crate::crypto::{
-    Cipher, NewKey, Nonce, Seed, ServerKey, block_context, consumer_context, seal, stream_context,
+    Cipher, KeystreamExhausted, NewKey, Nonce, SealedError, Seed, ServerKey, block_context,
+    consumer_context, seal, stream_context,
 };
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileSystem, IoError, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
-use crate::format::names::{BlockFile, is_valid_asset_name};
+use crate::format::names::{
+    BlockFile, CONSUMER_STATE, CONSUMERS, MESSAGES, META, META_KEY, META_SUM, STATE_FILE,
+    consumer_dir, in_messages, is_valid_asset_name,
+};
 use crate::parallel::Crew;
 
 /// Threads that wait for the disk at once. A journaling file system makes durable in one go what several wait for; one
@@ -25,11 +28,104 @@ const WAITING_THREADS: usize = 8;
 
 /// How many threads are to copy and sync where `threads` may compute: more, since they mostly wait; but one, where
 /// everything is to happen in order.
-pub(super) fn waiting_threads(threads: usize) -> usize {
+pub(crate) fn waiting_threads(threads: usize) -> usize {
     if threads <= 1 {
         threads
     } else {
         threads.max(WAITING_THREADS)
+    }
+}
+
+/// Why a new stream could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteError {
+    /// A file or directory could not be read or written.
+    Io(IoError),
+    /// The directory for the new stream holds something already.
+    NotEmpty(PathBuf),
+    /// A name leads out of the new stream's directory, or is none.
+    BadName {
+        /// The directory it was meant for.
+        dir: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A file of the new stream could not be encrypted.
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: SealedError,
+    },
+    /// A block is longer than its cipher can address.
+    Keystream {
+        /// The block's file.
+        path: PathBuf,
+        /// How far it reached.
+        cause: KeystreamExhausted,
+    },
+    /// A file that is encrypted with the stream's key was to be written before there was one.
+    NoStreamKey(PathBuf),
+}
+
+impl WriteError {
+    /// The file or directory it is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            WriteError::Io(error) => &error.path,
+            WriteError::BadName { dir, .. } => dir,
+            WriteError::NotEmpty(path)
+            | WriteError::Seal { path, .. }
+            | WriteError::Keystream { path, .. }
+            | WriteError::NoStreamKey(path) => path,
+        }
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Io(error) => error.fmt(f),
+            WriteError::NotEmpty(path) => write!(
+                f,
+                "{} is not empty: name a directory that is, or does not exist yet",
+                path.display()
+            ),
+            WriteError::BadName { dir, name } => {
+                write!(f, "{name:?} is no name for a file in {}", dir.display())
+            }
+            WriteError::Seal { path, cause } => {
+                write!(f, "cannot encrypt {}: {cause}", path.display())
+            }
+            WriteError::Keystream { path, cause } => {
+                write!(f, "cannot encrypt {}: {cause}", path.display())
+            }
+            WriteError::NoStreamKey(path) => write!(
+                f,
+                "cannot encrypt {}: the stream's own key is written with its metadata first",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WriteError::Io(error) => Some(error),
+            WriteError::Seal { cause, .. } => Some(cause),
+            WriteError::Keystream { cause, .. } => Some(cause),
+            WriteError::NotEmpty(_) | WriteError::BadName { .. } | WriteError::NoStreamKey(_) => {
+                None
+            }
+        }
+    }
+}
+
+impl From<IoError> for WriteError {
+    fn from(error: IoError) -> Self {
+        WriteError::Io(error)
     }
 }
 
@@ -91,7 +187,7 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::NotEmpty`], [`SalvageError::Io`].
+    /// [`WriteError::NotEmpty`], [`WriteError::Io`].
     pub fn create(
         fs: &'a dyn FileSystem,
         dir: &Path,
@@ -99,10 +195,10 @@ impl<'a> StoreWriter<'a> {
         account: &[u8],
         sealing: Sealing<'a>,
         entropy: &'a dyn Entropy,
-    ) -> Result<Self, SalvageError> {
+    ) -> Result<Self, WriteError> {
         match fs.list(dir) {
             Ok(entries) if entries.is_empty() => {}
-            Ok(_) => return Err(SalvageError::NotEmpty(dir.to_owned())),
+            Ok(_) => return Err(WriteError::NotEmpty(dir.to_owned())),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -116,8 +212,8 @@ impl<'a> StoreWriter<'a> {
             anchor: existing_above(fs, dir)?,
             made: Mutex::default(),
         };
-        writer.make_dir("msgs")?;
-        writer.make_dir("obs")?;
+        writer.make_dir(MESSAGES)?;
+        writer.make_dir(CONSUMERS)?;
         Ok(writer)
     }
 
@@ -138,8 +234,8 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`], [`SalvageError::Seal`].
-    pub fn meta(&self, json: &[u8]) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`], [`WriteError::Seal`].
+    pub fn meta(&self, json: &[u8]) -> Result<(), WriteError> {
         let hash_key = HashKey::for_stream(&self.name);
         let key = self.write_meta("", &stream_context(&self.name), &hash_key, json)?;
         self.made.lock().stream_key = key;
@@ -151,15 +247,15 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`], [`SalvageError::Keystream`].
-    pub fn block(&self, number: u32, bytes: &mut [u8]) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`], [`WriteError::Keystream`].
+    pub fn block(&self, number: u32, bytes: &mut [u8]) -> Result<(), WriteError> {
         let context = block_context(&self.name, number);
-        let relative = in_messages(number, BlockFile::Block);
+        let relative = BlockFile::Block.path(number);
         if let Some((key_file, key)) = self.draw_key(&context)? {
-            self.write(&in_messages(number, BlockFile::Key), &key_file)?;
+            self.write(&BlockFile::Key.path(number), &key_file)?;
             key.block_cipher()
                 .apply(bytes, 0)
-                .map_err(|cause| SalvageError::Keystream {
+                .map_err(|cause| WriteError::Keystream {
                     path: self.dir.join(&relative),
                     cause,
                 })?;
@@ -172,11 +268,11 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`].
-    pub fn copy_block(&self, from: &Path, number: u32, link: bool) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`].
+    pub fn copy_block(&self, from: &Path, number: u32, link: bool) -> Result<(), WriteError> {
         for file in [BlockFile::Key, BlockFile::Block] {
             let source = from.join(file.name(number));
-            let target = self.dir.join(in_messages(number, file));
+            let target = self.dir.join(file.path(number));
             let done = match link {
                 true => self.fs.link_or_copy(&source, &target),
                 false => self.fs.copy_file(&source, &target),
@@ -197,8 +293,8 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`], [`SalvageError::BadName`].
-    pub fn copy_file(&self, from: &Path, relative: &str) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`], [`WriteError::BadName`].
+    pub fn copy_file(&self, from: &Path, relative: &str) -> Result<(), WriteError> {
         let target = self.place(relative)?;
         Ok(self.fs.copy_file(from, &target)?)
     }
@@ -207,8 +303,8 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`], [`SalvageError::BadName`].
-    pub fn file(&self, relative: &str, bytes: &[u8]) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`], [`WriteError::BadName`].
+    pub fn file(&self, relative: &str, bytes: &[u8]) -> Result<(), WriteError> {
         self.place(relative)?;
         self.write(relative, bytes)
     }
@@ -218,21 +314,21 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::NoStreamKey`] in an encrypted stream before [`StoreWriter::meta`], [`SalvageError::Seal`],
-    /// [`SalvageError::Io`].
-    pub fn index(&self, state: &[u8]) -> Result<(), SalvageError> {
-        const PLACE: &str = "msgs/index.db";
+    /// [`WriteError::NoStreamKey`] in an encrypted stream before [`StoreWriter::meta`], [`WriteError::Seal`],
+    /// [`WriteError::Io`].
+    pub fn index(&self, state: &[u8]) -> Result<(), WriteError> {
+        let place = in_messages(STATE_FILE);
         let mut bytes = match self.sealing {
             Sealing::Plain => state.to_vec(),
             Sealing::Key { .. } => {
                 let key = self.made.lock().stream_key.clone();
-                let key = key.ok_or_else(|| SalvageError::NoStreamKey(self.dir.join(PLACE)))?;
-                self.sealed(PLACE, &key, state)?
+                let key = key.ok_or_else(|| WriteError::NoStreamKey(self.dir.join(&place)))?;
+                self.sealed(&place, &key, state)?
             }
         };
         let hash = HashKey::for_stream(&self.name).hash64(&[&bytes]);
         bytes.extend_from_slice(&hash.to_le_bytes());
-        self.write(PLACE, &bytes)
+        self.write(&place, &bytes)
     }
 
     /// Writes the consumer `name`: its metadata `json`, and `o.dat` holding `state`, the plaintext, where there is one. In
@@ -241,19 +337,19 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`], [`SalvageError::Seal`], [`SalvageError::BadName`].
+    /// [`WriteError::Io`], [`WriteError::Seal`], [`WriteError::BadName`].
     pub fn consumer(
         &self,
         name: &str,
         json: &[u8],
         state: Option<&[u8]>,
-    ) -> Result<(), SalvageError> {
+    ) -> Result<(), WriteError> {
         let below = self.consumer_dir(name)?;
         let context = consumer_context(&self.name, name.as_bytes());
         let hash_key = HashKey::for_consumer(&self.name, name.as_bytes());
         let key = self.write_meta(&below, &context, &hash_key, json)?;
         let Some(state) = state else { return Ok(()) };
-        let relative = format!("{below}o.dat");
+        let relative = format!("{below}{CONSUMER_STATE}");
         match key.filter(|_| !state.is_empty()) {
             Some(key) => self.write(&relative, &self.sealed(&relative, &key, state)?),
             None => self.write(&relative, state),
@@ -264,12 +360,12 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`], [`SalvageError::BadName`].
-    pub fn consumer_verbatim(&self, from: &Path, name: &str) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`], [`WriteError::BadName`].
+    pub fn consumer_verbatim(&self, from: &Path, name: &str) -> Result<(), WriteError> {
         let below = self.consumer_dir(name)?;
-        for file in ["meta.key", "meta.inf", "meta.sum", "o.dat"] {
+        for file in [META_KEY, META, META_SUM, CONSUMER_STATE] {
             match self.copy_file(&from.join(file), &format!("{below}{file}")) {
-                Err(SalvageError::Io(error)) if error.is_not_found() => {}
+                Err(WriteError::Io(error)) if error.is_not_found() => {}
                 done => done?,
             }
         }
@@ -281,13 +377,13 @@ impl<'a> StoreWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`SalvageError::Io`]; nothing can then be said of what is durable.
-    pub fn finish(self) -> Result<(), SalvageError> {
+    /// [`WriteError::Io`]; nothing can then be said of what is durable.
+    pub fn finish(self) -> Result<(), WriteError> {
         self.finish_on(1)
     }
 
     /// The same, with so many threads waiting for the disk.
-    pub(super) fn finish_on(self, threads: usize) -> Result<(), SalvageError> {
+    pub(crate) fn finish_on(self, threads: usize) -> Result<(), WriteError> {
         let Made {
             unsynced_files,
             dirs,
@@ -313,13 +409,13 @@ impl<'a> StoreWriter<'a> {
         context: &[u8],
         hash_key: &HashKey,
         json: &[u8],
-    ) -> Result<Option<AssetKey>, SalvageError> {
-        let relative = format!("{below}meta.inf");
+    ) -> Result<Option<AssetKey>, WriteError> {
+        let relative = format!("{below}{META}");
         let key = self.draw_key(context)?;
         let key = match key {
             None => None,
             Some((key_file, NewKey { seed, nonce })) => {
-                self.write(&format!("{below}meta.key"), &key_file)?;
+                self.write(&format!("{below}{META_KEY}"), &key_file)?;
                 let cipher = nonce.cipher();
                 Some(AssetKey { seed, cipher })
             }
@@ -334,7 +430,7 @@ impl<'a> StoreWriter<'a> {
         };
         self.write(&relative, bytes)?;
         let sum = hex16(hash_key.hash64(&[bytes]));
-        self.write(&format!("{below}meta.sum"), sum.as_bytes())?;
+        self.write(&format!("{below}{META_SUM}"), sum.as_bytes())?;
         Ok(key)
     }
 
@@ -347,20 +443,15 @@ impl<'a> StoreWriter<'a> {
         Ok(Some((key.key_file(server, &self.account, context), key)))
     }
 
-    fn sealed(
-        &self,
-        relative: &str,
-        key: &AssetKey,
-        bytes: &[u8],
-    ) -> Result<Vec<u8>, SalvageError> {
+    fn sealed(&self, relative: &str, key: &AssetKey, bytes: &[u8]) -> Result<Vec<u8>, WriteError> {
         let nonce = Nonce::draw(key.cipher, |buffer| self.entropy.fill(buffer))?;
-        seal(bytes, &key.seed, &nonce).map_err(|cause| SalvageError::Seal {
+        seal(bytes, &key.seed, &nonce).map_err(|cause| WriteError::Seal {
             path: self.dir.join(relative),
             cause,
         })
     }
 
-    fn write(&self, relative: &str, bytes: &[u8]) -> Result<(), SalvageError> {
+    fn write(&self, relative: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let path = self.dir.join(relative);
         self.fs.write_in_place(&path, bytes)?;
         let mut made = self.made.lock();
@@ -369,7 +460,7 @@ impl<'a> StoreWriter<'a> {
         Ok(())
     }
 
-    fn make_dir(&self, relative: &str) -> Result<(), SalvageError> {
+    fn make_dir(&self, relative: &str) -> Result<(), WriteError> {
         let dir = self.dir.join(relative);
         if self.made.lock().dirs.insert(dir.clone()) {
             self.fs.create_dir_all(&dir, DEFAULT_DIR_MODE)?;
@@ -378,26 +469,26 @@ impl<'a> StoreWriter<'a> {
     }
 
     /// The directory of a consumer, made, relative and with a slash at its end.
-    fn consumer_dir(&self, name: &str) -> Result<String, SalvageError> {
+    fn consumer_dir(&self, name: &str) -> Result<String, WriteError> {
         if !is_valid_asset_name(name.as_bytes()) {
-            return Err(SalvageError::BadName {
-                dir: self.dir.join("obs"),
+            return Err(WriteError::BadName {
+                dir: self.dir.join(CONSUMERS),
                 name: name.to_owned(),
             });
         }
-        let dir = format!("obs/{name}");
-        self.make_dir(&dir)?;
-        Ok(dir + "/")
+        let dir = consumer_dir(name);
+        self.make_dir(dir.trim_end_matches('/'))?;
+        Ok(dir)
     }
 
     /// The full path of `relative`, with the directories it lies in made.
-    fn place(&self, relative: &str) -> Result<PathBuf, SalvageError> {
+    fn place(&self, relative: &str) -> Result<PathBuf, WriteError> {
         let path = Path::new(relative);
         let is_inside = path
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
         if relative.is_empty() || !is_inside {
-            return Err(SalvageError::BadName {
+            return Err(WriteError::BadName {
                 dir: self.dir.clone(),
                 name: relative.to_owned(),
             });
@@ -417,10 +508,6 @@ impl<'a> StoreWriter<'a> {
 fn sync_files(fs: &dyn FileSystem, files: &[PathBuf], threads: usize) -> Result<(), IoError> {
     let synced = Crew::of(threads).map(files, |file| fs.sync_file(file));
     synced.map(|_| ())
-}
-
-fn in_messages(number: u32, file: BlockFile) -> String {
-    format!("msgs/{}", file.name(number))
 }
 
 /// The nearest of `dir` and the directories above it that is there.
