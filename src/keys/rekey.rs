@@ -338,7 +338,7 @@ impl Work<'_> {
 
     /// Whether one key and one cipher open everything that is encrypted, and nothing else is plain.
     fn is_uniform(&self, stored: &Stored) -> Result<bool, RekeyError> {
-        let options = self.read_options(self.exact_keys(gathered));
+        let options = self.read_options(self.exact_keys(stored));
         let report = survey(self.fs, self.stream, &options)?;
         Ok(match &stored.asset_key {
             Some(key) => report.is_all_under(key.cipher),
@@ -367,7 +367,7 @@ impl Work<'_> {
     fn read_options(&self, keys: Keys) -> Options {
         Options {
             // A stream that a stand-alone server would leave out is to be rekeyed all the same.
-            policy: Policy::Salvage,
+            policy: Policy::Evidence,
             expire: self.options.expire,
             limits: self.options.limits,
             threads: self.options.threads,

@@ -34,6 +34,6 @@ pub use rebuild::rebuild_index;
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};
 pub(crate) use recover::{recover_asking, recover_walked};
 pub use session::examine;
-pub(crate) use session::{blank_report, examine_readable};
+pub(crate) use session::examine_readable;
 pub use settings::block_size;
 pub use undo::{AREA as UNDO_AREA, AreaState, UndoError, UndoReport, area_state};

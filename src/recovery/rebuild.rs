@@ -10,7 +10,7 @@
 
 use super::apply;
 use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
-use super::session::{Examined, How, blank_report, judge};
+use super::session::{Examined, How, judge};
 use crate::env::{Entropy, FileSystem};
 use crate::format::names::{BlockFile, EXPIRIES_PATH, META, SCHEDULES_PATH, SOURCES, STATE_PATH};
 use crate::living::{Idle, Pulse};
@@ -43,13 +43,13 @@ pub fn rebuild_index(
     };
     let _lock = match own(fs, idle, stream) {
         Ok(lock) => lock,
-        Err((refusal, event)) => return refused(blank_report(stream), refusal, event),
+        Err((refusal, event)) => return refused(stream.blank_report(), refusal, event),
     };
     let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
         Ok(interrupted) => interrupted,
         Err(error) => {
             let event = Event::new(EventCode::IoError, error.to_string());
-            return refused(blank_report(stream), Refusal::Io, event);
+            return refused(stream.blank_report(), Refusal::Io, event);
         }
     };
     let how = How {

@@ -106,7 +106,7 @@ pub(crate) fn recover_asking(
     walked: WalkedBlocks,
     ask: Ask<'_>,
 ) -> StreamReport {
-    let blank = || judge_nothing(stream);
+    let blank = || stream.blank_report();
     let _lock = match own(fs, idle, stream) {
         Ok(lock) => lock,
         Err((refusal, event)) => return refused(blank(), refusal, event),
@@ -208,10 +208,6 @@ pub(super) fn perform(
         event.file = (!error.path.is_empty()).then(|| error.path.clone());
         event
     })
-}
-
-fn judge_nothing(stream: &StreamDir) -> StreamReport {
-    super::session::blank_report(stream)
 }
 
 pub(super) fn refused(mut report: StreamReport, refusal: Refusal, event: Event) -> StreamReport {

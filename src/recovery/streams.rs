@@ -159,14 +159,14 @@ impl Judge<'_> {
         })
     }
 
-    /// What makes the server leave the stream out, and salvage only wonder.
+    /// What makes the server leave the stream out, and is no reason not to look at it.
     fn object(
         &mut self,
         code: EventCode,
         file: &str,
         detail: impl Into<String>,
     ) -> Result<(), StreamRefused> {
-        if self.context.policy == Policy::Salvage {
+        if self.context.policy == Policy::Evidence {
             self.note(code, file, detail);
             return Ok(());
         }
@@ -188,7 +188,7 @@ impl Judge<'_> {
                 );
             }
             Err(FileFault::Failed(detail)) => {
-                if self.context.policy == Policy::Salvage {
+                if self.context.policy == Policy::Evidence {
                     self.note(EventCode::StreamSumUnreadable, META_SUM, detail);
                     return Ok(());
                 }
@@ -312,10 +312,10 @@ impl Judge<'_> {
         Ok(meta)
     }
 
-    /// Whether values that do not fit cost their fields alone. Salvage makes do with what is left, too.
+    /// Whether values that do not fit cost their fields alone. Who only looks makes do with what is left, too.
     fn leaves_out_misfits(&self) -> bool {
         let server = Behaviour::of(self.context.server);
-        self.context.policy == Policy::Salvage || server.has(Feature::UnknownValuesOffline)
+        self.context.policy == Policy::Evidence || server.has(Feature::UnknownValuesOffline)
     }
 
     /// Mends what older servers let through.
@@ -402,7 +402,7 @@ fn sum_of(label: &str, inf: &[u8]) -> String {
 }
 
 /// Judges a stream's metadata the way a starting stand-alone server does, up to the open call of
-/// its store. With [`Policy::Salvage`] only what makes the metadata useless refuses.
+/// its store. With [`Policy::Evidence`] only what makes the metadata useless refuses.
 ///
 /// # Errors
 ///
@@ -654,7 +654,7 @@ mod tests {
                 .detail
                 .contains("sound for the stream OTHER")
         );
-        let setup = judged(found, &none, Policy::Salvage).expect("good enough for salvage");
+        let setup = judged(found, &none, Policy::Evidence).expect("good enough");
         assert_eq!(setup.name, "OTHER");
     }
 
@@ -684,11 +684,11 @@ mod tests {
     }
 
     #[test]
-    fn salvage_needs_no_more_than_readable_settings() {
+    fn who_goes_by_the_evidence_needs_no_more_than_readable_settings() {
         let none = keys(None, None, None);
         let mut found = plain(r#"{"name":"ORDERS","x":1,"num_replicas":3,"max_age":-5}"#);
         found.sum = Err(FileFault::Missing);
-        let setup = judged(found, &none, Policy::Salvage).expect("good enough");
+        let setup = judged(found, &none, Policy::Evidence).expect("good enough");
         let codes: Vec<_> = setup.events.iter().map(|event| event.code).collect();
         assert_eq!(
             codes,
@@ -698,7 +698,7 @@ mod tests {
                 EventCode::StreamOpenFailed
             ]
         );
-        assert!(judged(plain("{"), &none, Policy::Salvage).is_err());
+        assert!(judged(plain("{"), &none, Policy::Evidence).is_err());
     }
 
     #[test]
@@ -844,14 +844,14 @@ mod tests {
         #[test]
         fn every_combination_has_a_verdict(
             inf in file(), sum in file(), key in file(), fits in any::<bool>(), keyed in any::<bool>(),
-            salvage in any::<bool>(), raft_group in any::<bool>(),
+            evidence in any::<bool>(), raft_group in any::<bool>(),
         ) {
             let sum = match &inf {
                 Ok(inf) if fits => Ok(sum_of(NAME, inf).into_bytes()),
                 _ => sum,
             };
             let keys = keys(keyed.then_some("k"), None, None);
-            let policy = if salvage { Policy::Salvage } else { Policy::Server };
+            let policy = if evidence { Policy::Evidence } else { Policy::Server };
             let context = StreamContext { dir_name: NAME, beside: &[], account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE, standing: Standing::Standalone };
             match judge(MetaFiles { inf, sum, key }, context) {
                 Ok(setup) => prop_assert_eq!(setup.name, NAME),

@@ -1,6 +1,6 @@
 //! Blocks that a caller has walked himself, so that recovering the store they went into need not read them again.
 //!
-//! Salvage verifies every record of its source. What goes into the new store byte for byte is walked right then, for what
+//! Who copies a store verifies every record of it. What goes into the new store byte for byte is walked right then, for what
 //! recovery wants to know of a block; when the new store's side files are made, such a block is only confirmed: it has
 //! the length it had, and ends in the hash of the same record.
 

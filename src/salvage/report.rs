@@ -11,7 +11,6 @@ use crate::block::key::BlockKey;
 use crate::format::bit_repair::Patch;
 use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
-use crate::recovery::blank_report;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{Outcome, Refusal, SalvageTotals, StreamReport};
 
@@ -65,7 +64,7 @@ pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
         loses_messages: totals.lost > 0,
         ledger: Some(found.ledger.clone()),
         salvage: Some(totals),
-        ..blank_report(&found.stream)
+        ..found.stream.blank_report()
     };
     SalvageReport { stream, blocks }
 }
@@ -133,7 +132,7 @@ pub fn refused(
     StreamReport {
         refusal: Some(refusal),
         events: vec![Event::new(code, error.to_string())],
-        ..blank_report(stream)
+        ..stream.blank_report()
     }
 }
 

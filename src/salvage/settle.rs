@@ -118,7 +118,7 @@ pub(super) fn settle_as(
 
 fn own_options(options: &Options, account: &[u8], target: Target) -> Options {
     let mut own = Options::new(options.now_ns);
-    own.policy = Policy::Salvage;
+    own.policy = Policy::Evidence;
     own.expire = false;
     own.limits = false;
     own.quick = true;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::options::Options;
+use crate::format::seqset::SeqSet;
+use crate::report::stream::{Outcome, StreamReport};
 
 /// The account a server without accounts keeps its streams in.
 pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
@@ -16,6 +18,36 @@ pub struct StreamDir {
     pub name: String,
     /// The directory.
     pub dir: PathBuf,
+}
+
+impl StreamDir {
+    /// A report on the stream that says nothing yet but that it was not judged.
+    pub(crate) fn blank_report(&self) -> StreamReport {
+        StreamReport {
+            account: self.account.clone(),
+            name: self.name.clone(),
+            dir: self.dir.display().to_string(),
+            outcome: Outcome::Refused,
+            refusal: None,
+            source: None,
+            state: None,
+            subjects: None,
+            digest: None,
+            unreadable: Vec::new(),
+            ttl: None,
+            schedules: None,
+            sources: None,
+            overdue: SeqSet::new(),
+            outlived: false,
+            max_age_ns: 0,
+            consumers: Vec::new(),
+            events: Vec::new(),
+            actions: Vec::new(),
+            ledger: None,
+            salvage: None,
+            loses_messages: false,
+        }
+    }
 }
 
 /// Account name in the key derivation: what the caller says, else the directory above `streams`, else the global

@@ -10,8 +10,9 @@ pub enum Policy {
     /// Decide exactly as nats-server v2.15.3 does.
     #[default]
     Server,
-    /// Keep every record that verifies.
-    Salvage,
+    /// Decide as the evidence does: a stream is looked at that the server would leave out for its metadata, and every record
+    /// counts that verifies.
+    Evidence,
 }
 
 /// Whether the server that will open the store is a member of a cluster.

@@ -65,7 +65,7 @@ impl Recoverer for Salvage {
 
     fn survivors(&self, case: &Case<'_>, tally: &mut Tally<'_>) -> Result<Service, String> {
         let mut options = case.access.options();
-        options.policy = Policy::Salvage;
+        options.policy = Policy::Evidence;
         let cancel = AtomicBool::new(false);
         let watch = crate::report::Watch {
             progress: &|_| {},

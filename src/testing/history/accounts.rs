@@ -29,7 +29,7 @@ impl Accountant for OwnAccounts {
             check: salvage::audit::check(files, stream, &options, &watch).ledger,
             ..Accounts::default()
         };
-        options.policy = Policy::Salvage;
+        options.policy = Policy::Evidence;
         let mut doubted = SeqSet::new();
         found.salvage = match salvage::check(files, stream, &options, &watch) {
             Ok(report) => {
