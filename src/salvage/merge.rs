@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 use super::consumers;
 use super::copy::{Uncertain, block_rules, sealing_of};
 use super::error::SalvageError;
-use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
+use super::new_blocks::NewBlocks;
 use super::old_values::{self, Copied, Known, OldValues};
 use super::place::put_together;
 use super::plan::Target;
@@ -311,7 +311,7 @@ impl Merging<'_> {
             sources.push(relative.taken_from(fs, &evidence.meta)?);
         }
         let rules = block_rules(&meta, &chosen.found, target, options);
-        let mut builder = BlockBuilder::new(&writer, name, rules);
+        let mut builder = NewBlocks::new(&writer, name, rules);
         let written = weave(sources, &union.kept, &mut builder, &mut aside, watch)?;
         if union.last.timestamp_ns == 0 {
             union.last.timestamp_ns = written.last.timestamp_ns;

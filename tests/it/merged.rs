@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
@@ -134,16 +135,15 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
 
 /// The second block, with another message under sequence 150.
 fn told_otherwise() -> Vec<u8> {
-    let key = HashKey::for_block(b"S", 2);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(b"S", 2);
     for seq in 101..=200 {
         let body = match seq {
             150 => "as it was told",
             _ => "as it was",
         };
-        message(&mut content, &key, seq, body);
+        message(&mut block, seq, body);
     }
-    content
+    block.into_content()
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::OsEntropy;
 use jetsam::env::memory::{Fault, MemoryFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::names::BlockFile;
-use jetsam::format::record::{NewRecord, Run, Runs, encode_record};
+use jetsam::format::record::{NewRecord, Run, Runs};
 use jetsam::recovery::examine;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
@@ -43,10 +44,9 @@ fn store(dir: &Path) -> MemoryFileSystem {
         StoreWriter::create(&files, dir, b"S", b"A", Sealing::Plain, &OsEntropy).expect("a store");
     writer.meta(CONFIG).expect("metadata");
     for number in 1..=BLOCKS + 1 {
-        let key = HashKey::for_block(b"S", number);
-        let mut content = Vec::new();
+        let mut block = BlockBuilder::new(b"S", number);
         let mut add = |record: NewRecord<'_>| {
-            encode_record(&mut content, &key, &record).expect("a record");
+            block.push(&record).expect("a record");
         };
         if number <= BLOCKS {
             for at in 1..=PER_BLOCK {
@@ -67,7 +67,9 @@ fn store(dir: &Path) -> MemoryFileSystem {
                 });
             }
         }
-        writer.block(number, &mut content).expect("a block");
+        writer
+            .block(number, &mut block.into_content())
+            .expect("a block");
     }
     writer.finish().expect("a durable store");
     files

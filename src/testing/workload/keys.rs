@@ -2,7 +2,7 @@
 
 use super::super::random::Random;
 use super::{Access, WorkloadError};
-use crate::crypto::{NewKey, Nonce, seal};
+use crate::crypto::{BlockCipher, NewKey, Nonce, seal};
 
 /// The secret of one asset and the file it lies in.
 pub struct AssetKeys {
@@ -22,6 +22,11 @@ impl AssetKeys {
         let Ok(key) = NewKey::draw(cipher, fill);
         let file = key.key_file(&server, access.account.as_bytes(), context);
         Some(Self { key, file })
+    }
+
+    /// The keystream of a block.
+    pub fn block_cipher(&self) -> BlockCipher {
+        self.key.block_cipher()
     }
 
     /// Puts a block's bytes under the keystream.
