@@ -20,6 +20,7 @@ pub mod block;
 pub mod crypto;
 pub mod env;
 pub mod format;
+pub mod keys;
 pub mod ledger;
 pub mod living;
 #[doc(hidden)]
@@ -33,4 +34,3 @@ pub mod state;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod vault;

@@ -9,6 +9,7 @@ use jetsam::crypto::{
 };
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
+use jetsam::format::names::BlockFile;
 use jetsam::format::{compression, meta};
 use jetsam::living::Idle;
 use jetsam::recovery::{RecoverOptions, examine, recover};
@@ -145,7 +146,7 @@ fn write_blocks(dir: &Path, shape: Shape, coating: Coating, noise: &mut Noise) -
         }
         let file = coat(dir, number, content, coating, noise);
         total += file.len() as u64;
-        fs::write(dir.join(format!("msgs/{number}.blk")), file).expect("a block");
+        fs::write(dir.join(BlockFile::Block.path(number)), file).expect("a block");
     }
     total
 }
@@ -160,7 +161,7 @@ fn coat(dir: &Path, number: u32, content: Vec<u8>, coating: Coating, noise: &mut
     if let Some(cipher) = coating.cipher {
         let context = block_context(STREAM.as_bytes(), number);
         let (key_file, seed, nonce) = draw_key(cipher, &context, noise);
-        fs::write(dir.join(format!("msgs/{number}.key")), key_file).expect("a block's key");
+        fs::write(dir.join(BlockFile::Key.path(number)), key_file).expect("a block's key");
         BlockCipher::new(&seed, &nonce)
             .apply(&mut file, 0)
             .expect("a short block");

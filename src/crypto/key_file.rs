@@ -4,10 +4,13 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Cipher, KeyEncryptionKey, Nonce, Seed, ServerKey, aead};
+use super::{Cipher, KeyEncryptionKey, Nonce, Seed, aead};
 
 /// Fewest bytes a key file may have, whatever the cipher.
 const MINIMUM_LENGTH: usize = Cipher::Aes.key_file_length();
+
+/// As much as is read of what may be a key file: far more than any has, so that surplus bytes show.
+pub const KEY_FILE_MAX: u64 = 1 << 16;
 
 /// Reads and writes key files: `nonce ‖ sealed seed ‖ tag`. File format reference, section 6.2.
 #[derive(Debug, Clone, Copy)]
@@ -101,91 +104,15 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
-/// Which of the two configured keys opened a key file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyChoice {
-    /// The key now configured.
-    Current,
-    /// The key configured before a rotation.
-    Previous,
-}
-
-/// A key file opened by one of the trials of [`open_with_trials`].
-#[derive(Debug, Clone)]
-pub struct OpenedKeyFile {
-    /// The asset's secret.
-    pub seed: Seed,
-    /// The nonce the key file was sealed with.
-    pub nonce: Nonce,
-    /// The key that opened it.
-    pub key: KeyChoice,
-    /// The cipher that opened it, which is also the one the asset is written in.
-    pub cipher: Cipher,
-    /// Whether anything but the current key with the configured cipher was needed, so that a server
-    /// would rewrite the asset.
-    pub converting: bool,
-}
-
-/// Opens a key file of unknown vintage, trying in the server's order: the current key with the
-/// configured cipher, the current key with the other, then the previous key with each.
-///
-/// `info` and `context` are those of [`ServerKey::key_encryption_key`]. For raft groups the
-/// configured cipher is always ChaCha. File format reference, section 6.5.
-///
-/// # Errors
-///
-/// [`KeyFileError::TooShort`] at once; otherwise the error of the first trial when none succeeds.
-pub fn open_with_trials(
-    bytes: &[u8],
-    current: &ServerKey,
-    previous: Option<&ServerKey>,
-    configured: Cipher,
-    info: &[u8],
-    context: &[u8],
-) -> Result<OpenedKeyFile, KeyFileError> {
-    let mut first_error = None;
-    let keys = [
-        (KeyChoice::Current, Some(current)),
-        (KeyChoice::Previous, previous),
-    ];
-    for (choice, server_key) in keys {
-        let Some(server_key) = server_key else {
-            continue;
-        };
-        let key = server_key.key_encryption_key(info, context);
-        for cipher in [configured, configured.other()] {
-            match KeyFile::open(bytes, &key, cipher) {
-                Ok((seed, nonce)) => {
-                    let converting = choice != KeyChoice::Current || cipher != configured;
-                    return Ok(OpenedKeyFile {
-                        seed,
-                        nonce,
-                        key: choice,
-                        cipher,
-                        converting,
-                    });
-                }
-                Err(error @ KeyFileError::TooShort { .. }) => return Err(error),
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-    }
-    Err(first_error.unwrap_or(KeyFileError::Rejected {
-        length: bytes.len(),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::block_context;
     use super::super::vectors::{
         ACCOUNT, KEY_FILE_AES, KEY_FILE_CHACHA, SERVER_KEY, STREAM, aes_nonce, chacha_nonce, hex,
         seed_bytes,
     };
+    use super::super::{ServerKey, block_context};
     use super::*;
 
     fn block_key() -> KeyEncryptionKey {
@@ -252,80 +179,6 @@ mod tests {
         let bytes = [nonce.as_bytes(), sealed.as_slice()].concat();
         let error = KeyFile::open(&bytes, &block_key(), Cipher::Aes).unwrap_err();
         assert_eq!(error, KeyFileError::SeedLength { found: 40 });
-    }
-
-    #[test]
-    fn trials_find_key_and_cipher() {
-        let right = ServerKey::new(SERVER_KEY.to_vec());
-        let wrong = ServerKey::new(b"another".to_vec());
-        let context = block_context(STREAM, 1);
-        for (cipher, _, bytes) in vectors() {
-            for configured in Cipher::ALL {
-                let cases = [
-                    (&right, Some(&wrong), KeyChoice::Current),
-                    (&right, None, KeyChoice::Current),
-                    (&wrong, Some(&right), KeyChoice::Previous),
-                ];
-                for (current, previous, choice) in cases {
-                    let opened =
-                        open_with_trials(&bytes, current, previous, configured, ACCOUNT, &context)
-                            .unwrap();
-                    assert_eq!(opened.seed.as_bytes(), &seed_bytes());
-                    assert_eq!((opened.key, opened.cipher), (choice, cipher));
-                    assert_eq!(opened.nonce.cipher(), cipher);
-                    let direct = choice == KeyChoice::Current && configured == cipher;
-                    assert_eq!(opened.converting, !direct);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn trials_fail_when_no_key_fits() {
-        let right = ServerKey::new(SERVER_KEY.to_vec());
-        let wrong = ServerKey::new(b"another".to_vec());
-        let bytes = hex(KEY_FILE_CHACHA);
-        let open = |bytes: &[u8], current, previous, info: &[u8], context: &[u8]| {
-            open_with_trials(bytes, current, previous, Cipher::Aes, info, context).unwrap_err()
-        };
-        let context = block_context(STREAM, 1);
-        let rejected = KeyFileError::Rejected { length: 72 };
-        assert_eq!(open(&bytes, &wrong, None, ACCOUNT, &context), rejected);
-        assert_eq!(
-            open(&bytes, &wrong, Some(&wrong), ACCOUNT, &context),
-            rejected
-        );
-        // Another account or another block number makes the key underivable.
-        assert_eq!(open(&bytes, &right, None, b"ACD", &context), rejected);
-        let moved = block_context(STREAM, 2);
-        assert_eq!(
-            open(&bytes, &right, Some(&wrong), ACCOUNT, &moved),
-            rejected
-        );
-        let short = KeyFileError::TooShort { found: 63 };
-        assert_eq!(
-            open(&bytes[..63], &right, Some(&wrong), ACCOUNT, &context),
-            short
-        );
-    }
-
-    #[test]
-    fn opened_files_print_no_seed() {
-        let key = ServerKey::new(SERVER_KEY.to_vec());
-        let opened = open_with_trials(
-            &hex(KEY_FILE_AES),
-            &key,
-            None,
-            Cipher::Aes,
-            ACCOUNT,
-            &block_context(STREAM, 1),
-        )
-        .unwrap();
-        let text = format!("{opened:?}");
-        assert!(
-            text.contains("Seed(redacted)") && !text.contains("30, 31"),
-            "{text}"
-        );
     }
 
     proptest! {

@@ -8,17 +8,23 @@
 //! 3. the asset's [`Seed`], found sealed under that in a key file ([`KeyFile`]);
 //! 4. the seed opens sealed files ([`open_sealed`]) and keys a block's keystream ([`BlockCipher`]).
 //!
+//! [`KeyRing`] holds the operator's keys and tells which of them opens what.
+//!
 //! Secrets are wiped when dropped and none of them shows in `Debug` output.
 //!
 //! Source: file format reference, section 6.
 
 mod aead;
 mod key_file;
+mod key_repair;
+mod key_ring;
 mod keys;
 mod keystream;
 mod sealed;
 
-pub use key_file::{KeyChoice, KeyFile, KeyFileError, OpenedKeyFile, open_with_trials};
+pub use key_file::{KEY_FILE_MAX, KeyFile, KeyFileError};
+pub use key_repair::KeyMend;
+pub use key_ring::{KeyChoice, KeyRing, MetaKeyFault, NewKey, OpenedKey, OpenedMeta, Trial};
 pub use keys::{
     KeyEncryptionKey, Nonce, Seed, ServerKey, block_context, consumer_context, stream_context,
 };

@@ -1,5 +1,6 @@
 //! Bytes to values and back: no I/O, no clock, no keys, no panics on any input.
 
+pub mod bit_repair;
 pub mod checksum;
 pub mod compression;
 pub mod consumer;

@@ -12,6 +12,49 @@ const LEGACY_SUBJECTS: &[u8] = b"fss";
 const REWRITE: &[u8] = b"blk.tmp";
 const COMPACTION: &[u8] = b"new";
 
+/// The directory of the blocks.
+pub const MESSAGES: &str = "msgs";
+/// Where a purge stages the blocks that are to take its place.
+pub const STAGED_MESSAGES: &str = "__new_msgs__";
+/// Where a purge puts aside the blocks that it removes.
+pub const PURGED_MESSAGES: &str = "__msgs__";
+/// The directory of the consumers, each in one of its own.
+pub const CONSUMERS: &str = "obs";
+/// Metadata of a stream or a consumer.
+pub const META: &str = "meta.inf";
+/// Its checksum.
+pub const META_SUM: &str = "meta.sum";
+/// The key of an encrypted stream or consumer.
+pub const META_KEY: &str = "meta.key";
+/// A consumer's state.
+pub const CONSUMER_STATE: &str = "o.dat";
+/// The state file, among the blocks.
+pub const STATE_FILE: &str = "index.db";
+/// Its path in the stream directory, where no purge is under way.
+pub const STATE_PATH: &str = "msgs/index.db";
+/// Times to live, among the blocks.
+pub const EXPIRIES: &str = "thw.db";
+/// Their path in the stream directory.
+pub const EXPIRIES_PATH: &str = "msgs/thw.db";
+/// Schedules, among the blocks.
+pub const SCHEDULES: &str = "sched.db";
+/// Their path in the stream directory.
+pub const SCHEDULES_PATH: &str = "msgs/sched.db";
+/// Positions in the streams that this one sources from.
+pub const SOURCES: &str = "sources.db";
+
+/// A file among the blocks in [`MESSAGES`], relative to the stream directory.
+#[must_use]
+pub fn in_messages(file: &str) -> String {
+    format!("{MESSAGES}/{file}")
+}
+
+/// The directory of a consumer, relative to the stream directory, with a slash at its end.
+#[must_use]
+pub fn consumer_dir(consumer: &str) -> String {
+    format!("{CONSUMERS}/{consumer}/")
+}
+
 const TEMPORARY_SUFFIX: &[u8] = b".tmp";
 const BLOCK_SUFFIX: &[u8] = b".blk";
 
@@ -57,6 +100,25 @@ impl BlockFile {
     #[must_use]
     pub fn name(self, number: u32) -> String {
         format!("{number}.{}", String::from_utf8_lossy(self.suffix()))
+    }
+
+    /// Its path in the directory `dir`.
+    #[must_use]
+    pub fn path_in(self, dir: &str, number: u32) -> String {
+        format!("{dir}/{}", self.name(number))
+    }
+
+    /// Its path in [`MESSAGES`], relative to the stream directory.
+    #[must_use]
+    pub fn path(self, number: u32) -> String {
+        self.path_in(MESSAGES, number)
+    }
+
+    /// Reads a path in [`MESSAGES`], as [`BlockFile::path`] builds it.
+    #[must_use]
+    pub fn parse_path(path: &str) -> Option<(u32, Self)> {
+        let name = path.strip_prefix(MESSAGES)?.strip_prefix('/')?;
+        Self::parse(name.as_bytes())
     }
 
     /// Reads a name in its one canonical form: decimal without padding or sign, in 32 bits.
@@ -314,10 +376,25 @@ mod tests {
         assert_eq!(parse_temporary(b"meta.inf"), None);
     }
 
+    #[test]
+    fn paths_are_of_the_files_they_name() {
+        assert_eq!(in_messages(STATE_FILE), STATE_PATH);
+        assert_eq!(in_messages(EXPIRIES), EXPIRIES_PATH);
+        assert_eq!(in_messages(SCHEDULES), SCHEDULES_PATH);
+        assert_eq!(consumer_dir("C"), "obs/C/");
+        assert_eq!(BlockFile::Key.path(7), "msgs/7.key");
+        let staged = BlockFile::Block.path_in(STAGED_MESSAGES, 7);
+        assert_eq!(staged, "__new_msgs__/7.blk");
+        for path in [&staged, "msgs7.blk", "msgs//7.blk", "msgs/07.blk", "7.blk"] {
+            assert_eq!(BlockFile::parse_path(path), None, "{path}");
+        }
+    }
+
     proptest! {
         #[test]
         fn names_round_trip(number: u32, file in prop::sample::select(BlockFile::ALL.to_vec())) {
             prop_assert_eq!(BlockFile::parse(file.name(number).as_bytes()), Some((number, file)));
+            prop_assert_eq!(BlockFile::parse_path(&file.path(number)), Some((number, file)));
         }
 
         #[test]

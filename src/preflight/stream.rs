@@ -8,15 +8,15 @@ use super::pace::{self, Scans};
 use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::ReadFiles;
+use crate::format::names::{CONSUMERS, META};
 use crate::format::seqset::SeqSet;
 use crate::format::sets::difference;
 use crate::recovery::foresee::{Foreseen, foresee};
 use crate::recovery::server::{Behaviour, Feature};
-use crate::report::Ledger;
-use crate::report::Watch;
 use crate::report::actions::{Action, ActionKind};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::{Refusal, Source, State, StreamReport};
+use crate::report::{Ledger, Watch};
 use crate::salvage::audit;
 use crate::stream::StreamDir;
 use crate::stream::options::{Options, Standing};
@@ -142,7 +142,7 @@ fn aftermath(
     if recreates && start == Start::Ok {
         let detail = "its metadata is written anew, with the time of this start as its creation; streams that source from it take \
                       it for another stream and store its messages again";
-        events.push(Event::new(EventCode::StreamCreatedChanged, detail).file("meta.inf"));
+        events.push(Event::new(EventCode::StreamCreatedChanged, detail).file(META));
     }
     if keeps_name(report, events, start, raft_group) {
         events.push(name_taken());
@@ -357,7 +357,7 @@ fn note_deletions(
     }
     actions.extend(consumers_lost.iter().map(|name| Action {
         kind: ActionKind::RemoveConsumer,
-        file: format!("obs/{name}"),
+        file: format!("{CONSUMERS}/{name}"),
         offset: None,
         detail: "this server deletes the directory of a consumer that it cannot bring back".into(),
     }));

@@ -8,17 +8,16 @@ use super::ignored;
 use super::server::{Behaviour, Feature};
 use super::simulate::StreamKeys;
 use super::streams::MetaFiles;
-use super::trials::{KeyTrials, MetaKeyFault};
-use crate::crypto::{Cipher, KeyFile, SealedError, Seed, consumer_context, open_sealed};
+use crate::crypto::{KeyRing, MetaKeyFault, OpenedKey, SealedError, consumer_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState};
 use crate::format::meta::{ConsumerMeta, MetaError, is_valid_subject};
+use crate::format::names::{CONSUMER_STATE, CONSUMERS, META, META_KEY, META_SUM};
 use crate::format::subject;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{ConsumerReport, Outcome, Position};
 use crate::stream::files::{FileFault, StreamFiles};
 
-const DIR: &str = "obs";
 const OK: &str = "ok";
 const SKIPPED: &str = "skipped";
 const FAILED: &str = "failed";
@@ -57,13 +56,13 @@ pub fn judge(
         events: Vec::new(),
         outcome: Outcome::Clean,
     };
-    let names = match files.list(DIR) {
+    let names = match files.list(CONSUMERS) {
         Ok(names) => names,
         Err(FileFault::Missing) => return found,
         Err(FileFault::Failed(detail)) => {
             found
                 .events
-                .push(Event::new(EventCode::IoError, detail).file(DIR));
+                .push(Event::new(EventCode::IoError, detail).file(CONSUMERS));
             found.outcome = Outcome::Recovered;
             return found;
         }
@@ -77,7 +76,7 @@ pub fn judge(
             let detail = format!("{shown:?} is not UTF-8, so no consumer; it is passed over");
             found
                 .events
-                .push(Event::new(EventCode::LeftOverFile, detail).file(DIR));
+                .push(Event::new(EventCode::LeftOverFile, detail).file(CONSUMERS));
             continue;
         };
         judge_one(&stream, name, &mut found);
@@ -92,11 +91,11 @@ fn is_stray(files: StreamFiles<'_>, name: &std::ffi::OsStr) -> bool {
     };
     let is_suspect = name == "lost+found" || name.starts_with('.');
     is_suspect
-        && !["meta.inf", "meta.sum", "meta.key", "o.dat"]
+        && ![META, META_SUM, META_KEY, CONSUMER_STATE]
             .into_iter()
             .any(|file| {
                 files
-                    .exists(&format!("{DIR}/{name}/{file}"))
+                    .exists(&format!("{CONSUMERS}/{name}/{file}"))
                     .unwrap_or(true)
             })
 }
@@ -180,12 +179,12 @@ enum StateKey {
     /// As it lies.
     Plain,
     /// Under the consumer's key.
-    Sealed(Seed, Cipher),
+    Sealed(Box<OpenedKey>),
     /// Plain still, and sealed when opened: a server that does not know it for plain, and tries to
     /// decrypt it, fails on it.
     ToSeal,
     /// Under the key of the other cipher, and has to be there for the conversion.
-    Converting(Seed, Cipher),
+    Converting(Box<OpenedKey>),
 }
 
 /// One consumer being judged.
@@ -202,7 +201,7 @@ struct One<'a> {
 
 impl One<'_> {
     fn path(&self, file: &str) -> String {
-        format!("{DIR}/{}/{file}", self.name)
+        format!("{CONSUMERS}/{}/{file}", self.name)
     }
 
     fn note(&mut self, code: EventCode, file: &str, detail: impl Into<String>) {
@@ -235,19 +234,19 @@ impl One<'_> {
         let meta = self.open_meta(&found)?;
         self.compare_name(&meta);
         self.delivery(&meta.deliver_subject)?;
-        let file = self.path("meta.inf");
+        let file = self.path(META);
         self.events
             .append(&mut ignored::of_consumer(&meta, self.server, &file));
         if meta.mem_storage {
             return Ok(ConsumerState::default());
         }
         let state_key = self.state_key(found.key)?;
-        let detail = match self.files.read(&self.path("o.dat")) {
+        let detail = match self.files.read(&self.path(CONSUMER_STATE)) {
             Ok(bytes) => return self.decode(&bytes, state_key),
             Err(FileFault::Missing) if !matches!(state_key, StateKey::Converting(..)) => {
                 let detail =
                     "the file is not there: delivery starts over by the consumer's deliver policy";
-                self.note(EventCode::ConsumerStateMissing, "o.dat", detail);
+                self.note(EventCode::ConsumerStateMissing, CONSUMER_STATE, detail);
                 return Ok(ConsumerState::default());
             }
             Err(FileFault::Missing) => {
@@ -255,7 +254,7 @@ impl One<'_> {
             }
             Err(FileFault::Failed(detail)) => detail,
         };
-        self.fail(EventCode::ConsumerAddFailed, "o.dat", detail)
+        self.fail(EventCode::ConsumerAddFailed, CONSUMER_STATE, detail)
     }
 
     /// The server brings a consumer back under the name in its configuration, which names its directory.
@@ -269,13 +268,13 @@ impl One<'_> {
             "the consumer is called {name}: the server makes a new one of that name, without this position"
         );
         self.comes_up_elsewhere = true;
-        self.note(EventCode::ConsumerRenamed, "meta.inf", detail);
+        self.note(EventCode::ConsumerRenamed, META, detail);
     }
 
     /// What `o.dat` tells of the position, whatever the server makes of it.
     fn held(&self) -> Option<Position> {
-        let bytes = self.files.read(&self.path("o.dat")).ok()?;
-        let key = self.files.read(&self.path("meta.key"));
+        let bytes = self.files.read(&self.path(CONSUMER_STATE)).ok()?;
+        let key = self.files.read(&self.path(META_KEY));
         let opened;
         let plain = match key {
             Ok(key) => {
@@ -296,16 +295,7 @@ impl One<'_> {
 
     fn opened_by_any(&self, key: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
         let context = consumer_context(self.keys.stream, self.name.as_bytes());
-        let servers = [self.keys.current, self.keys.previous];
-        servers.into_iter().flatten().find_map(|server| {
-            let kek = server.key_encryption_key(self.keys.account, &context);
-            [self.keys.cipher, self.keys.cipher.other()]
-                .into_iter()
-                .find_map(|cipher| {
-                    let (seed, _) = KeyFile::open(key, &kek, cipher).ok()?;
-                    open_sealed(bytes, &seed, cipher).ok()
-                })
-        })
+        self.keys.ring().plaintexts(key, bytes, &context).next()
     }
 
     fn open_meta(&mut self, found: &MetaFiles) -> Result<ConsumerMeta, Stop> {
@@ -313,10 +303,10 @@ impl One<'_> {
             Ok(inf) => inf,
             Err(FileFault::Missing) => {
                 let detail = "the file is not there";
-                return self.skip(EventCode::ConsumerMetaMissing, "meta.inf", detail);
+                return self.skip(EventCode::ConsumerMetaMissing, META, detail);
             }
             Err(FileFault::Failed(detail)) => {
-                return self.skip(EventCode::ConsumerMetaUnreadable, "meta.inf", detail);
+                return self.skip(EventCode::ConsumerMetaUnreadable, META, detail);
             }
         };
         let label = HashKey::for_consumer(self.keys.stream, self.name.as_bytes());
@@ -324,14 +314,14 @@ impl One<'_> {
             Ok(sum) if *sum == hex16(label.hash64(&[inf])).as_bytes() => {}
             Ok(_) => {
                 let detail = "the checksum does not match; the server does not look at it";
-                self.note(EventCode::ConsumerSumMismatch, "meta.sum", detail);
+                self.note(EventCode::ConsumerSumMismatch, META_SUM, detail);
             }
             Err(FileFault::Missing) => {
                 let detail = "the file is not there";
-                return self.skip(EventCode::ConsumerSumMissing, "meta.sum", detail);
+                return self.skip(EventCode::ConsumerSumMissing, META_SUM, detail);
             }
             Err(FileFault::Failed(detail)) => {
-                self.note(EventCode::ConsumerSumMismatch, "meta.sum", detail);
+                self.note(EventCode::ConsumerSumMismatch, META_SUM, detail);
             }
         }
         let opened;
@@ -346,21 +336,15 @@ impl One<'_> {
     }
 
     fn open_sealed_meta(&mut self, key: &[u8], inf: &[u8]) -> Result<Vec<u8>, Stop> {
-        let trials = KeyTrials {
-            current: self.keys.current,
-            previous: self.keys.previous,
-            cipher: Some(self.keys.cipher),
-            account: self.keys.account,
-        };
         let context = consumer_context(self.keys.stream, self.name.as_bytes());
-        match trials.open(key, inf, &context) {
+        match self.keys.ring().open_meta(key, inf, &context) {
             Ok((plain, _)) => Ok(plain),
             Err(fault @ MetaKeyFault::Crash { .. }) => {
-                self.fail(EventCode::OpenWouldCrash, "meta.inf", fault.to_string())
+                self.fail(EventCode::OpenWouldCrash, META, fault.to_string())
             }
             Err(fault) => {
                 let detail = fault.to_string();
-                self.skip(EventCode::ConsumerMetaDecryptFailed, "meta.inf", detail)
+                self.skip(EventCode::ConsumerMetaDecryptFailed, META, detail)
             }
         }
     }
@@ -374,7 +358,7 @@ impl One<'_> {
         let (meta, misfit) = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
-                return self.skip(EventCode::ConsumerMetaJson, "meta.inf", error.to_string());
+                return self.skip(EventCode::ConsumerMetaJson, META, error.to_string());
             }
         };
         let server = self.server.version();
@@ -386,29 +370,28 @@ impl One<'_> {
                 "the consumer needs API level {}, server {server} has {level}",
                 meta.required_level,
             );
-            self.note(EventCode::ConsumerUnsupported, "meta.inf", detail);
+            self.note(EventCode::ConsumerUnsupported, META, detail);
         } else if let Some(misfit) = misfit {
             let detail = format!("the value is not known, the field is left out: {misfit}");
-            self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
+            self.note(EventCode::ConsumerStrictJson, META, detail);
         } else if !meta.unknown_fields.is_empty() {
             let detail = format!("unknown fields: {}", meta.unknown_fields.join(", "));
-            self.note(EventCode::ConsumerStrictJson, "meta.inf", detail);
+            self.note(EventCode::ConsumerStrictJson, META, detail);
         } else {
             return Ok(meta);
         }
         let detail = "a stand-alone server stops the whole stream over this consumer";
-        self.skip(EventCode::ConsumerStreamStopped, "meta.inf", detail)
+        self.skip(EventCode::ConsumerStreamStopped, META, detail)
     }
 
     /// Whether anything can be delivered to where the consumer wants it.
     fn delivery(&mut self, deliver_subject: &str) -> Result<(), Stop> {
-        const INF: &str = "meta.inf";
         if deliver_subject.is_empty() {
             return Ok(());
         }
         if !subject::is_literal(deliver_subject.as_bytes()) {
             let detail = format!("it delivers to {deliver_subject:?}, which has wildcards");
-            return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+            return self.skip(EventCode::ConsumerAddFailed, META, detail);
         }
         let deletes = self.server.has(Feature::ForbiddenDeliveryDeletes);
         let valid = is_valid_subject(deliver_subject);
@@ -419,11 +402,11 @@ impl One<'_> {
             };
             if !deletes {
                 let detail = format!("it delivers to {deliver_subject:?}, {why}");
-                return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+                return self.skip(EventCode::ConsumerAddFailed, META, detail);
             }
             let detail =
                 format!("it delivers to {deliver_subject:?}, {why}; its directory is removed");
-            self.note(EventCode::ConsumerWouldBeDeleted, INF, detail);
+            self.note(EventCode::ConsumerWouldBeDeleted, META, detail);
             return Err(Stop::Deleted);
         }
         let subject = deliver_subject.as_bytes();
@@ -434,46 +417,47 @@ impl One<'_> {
         {
             let detail =
                 format!("it delivers to {deliver_subject:?}, which the stream takes by {own:?}");
-            return self.skip(EventCode::ConsumerAddFailed, INF, detail);
+            return self.skip(EventCode::ConsumerAddFailed, META, detail);
         }
         Ok(())
     }
 
     /// How the consumer's store reads `o.dat`. Unlike for the metadata, the previous key is not tried.
     fn state_key(&mut self, key: Result<Vec<u8>, FileFault>) -> Result<StateKey, Stop> {
-        let Some(current) = self.keys.current else {
+        if self.keys.current.is_none() {
             return Ok(StateKey::Plain);
-        };
+        }
         let key = match key {
             Ok(key) => key,
             Err(FileFault::Missing) => return Ok(StateKey::ToSeal),
             Err(FileFault::Failed(_)) => return Ok(StateKey::Plain),
         };
         let context = consumer_context(self.keys.stream, self.name.as_bytes());
-        let kek = current.key_encryption_key(self.keys.account, &context);
-        let configured = self.keys.cipher;
-        if let Ok((seed, _)) = KeyFile::open(&key, &kek, configured) {
-            return Ok(StateKey::Sealed(seed, configured));
-        }
-        if let Ok((seed, _)) = KeyFile::open(&key, &kek, configured.other()) {
-            return Ok(StateKey::Converting(seed, configured.other()));
+        let current = KeyRing {
+            previous: None,
+            ..self.keys.ring()
+        };
+        match current.open(&key, &context) {
+            Ok(opened) if opened.converting => return Ok(StateKey::Converting(Box::new(opened))),
+            Ok(opened) => return Ok(StateKey::Sealed(Box::new(opened))),
+            Err(_) => {}
         }
         let detail = "it opens under the previous key only, which the server does not try for consumers: \
                       the consumer stays out of service until its key is back";
-        self.fail(EventCode::ConsumerDisabled, "meta.key", detail)
+        self.fail(EventCode::ConsumerDisabled, META_KEY, detail)
     }
 
     fn decode(&mut self, bytes: &[u8], key: StateKey) -> Result<ConsumerState, Stop> {
         if bytes.is_empty() && !matches!(key, StateKey::Converting(..)) {
             let detail = "the file is empty: delivery starts over at the first message";
-            self.note(EventCode::ConsumerStateEmpty, "o.dat", detail);
+            self.note(EventCode::ConsumerStateEmpty, CONSUMER_STATE, detail);
             return Ok(ConsumerState::default());
         }
         let opened;
         let plain = match &key {
             StateKey::Plain | StateKey::ToSeal => bytes,
-            StateKey::Sealed(seed, cipher) | StateKey::Converting(seed, cipher) => {
-                opened = self.open_state(bytes, seed, *cipher)?;
+            StateKey::Sealed(key) | StateKey::Converting(key) => {
+                opened = self.open_state(bytes, key)?;
                 &opened
             }
         };
@@ -483,26 +467,37 @@ impl One<'_> {
                 return self.unsealed(bytes);
             }
             Err(error) => {
-                return self.fail(EventCode::ConsumerStateCorrupt, "o.dat", error.to_string());
+                return self.fail(
+                    EventCode::ConsumerStateCorrupt,
+                    CONSUMER_STATE,
+                    error.to_string(),
+                );
             }
         };
         if let Some(fault) = &file.silent_cut {
             let detail = format!("{fault}; the server takes what came before");
             let event = Event::new(EventCode::ConsumerStateCorrupt, detail);
-            self.events
-                .push(event.file(self.path("o.dat")).severity(Severity::Warn));
+            self.events.push(
+                event
+                    .file(self.path(CONSUMER_STATE))
+                    .severity(Severity::Warn),
+            );
         }
         Ok(file.state)
     }
 
-    fn open_state(&mut self, bytes: &[u8], seed: &Seed, cipher: Cipher) -> Result<Vec<u8>, Stop> {
-        match open_sealed(bytes, seed, cipher) {
+    fn open_state(&mut self, bytes: &[u8], key: &OpenedKey) -> Result<Vec<u8>, Stop> {
+        match key.open(bytes) {
             Ok(plain) => Ok(plain),
             Err(error @ SealedError::ShorterThanNonce { .. }) => {
                 let detail = format!("{error}; the server goes down on it");
-                self.fail(EventCode::OpenWouldCrash, "o.dat", detail)
+                self.fail(EventCode::OpenWouldCrash, CONSUMER_STATE, detail)
             }
-            Err(error) => self.fail(EventCode::ConsumerStateCorrupt, "o.dat", error.to_string()),
+            Err(error) => self.fail(
+                EventCode::ConsumerStateCorrupt,
+                CONSUMER_STATE,
+                error.to_string(),
+            ),
         }
     }
 
@@ -515,10 +510,10 @@ impl One<'_> {
                 "it has {} bytes, fewer than a nonce of {nonce_length}, and no key file; the server goes down on it",
                 bytes.len()
             );
-            return self.fail(EventCode::OpenWouldCrash, "o.dat", detail);
+            return self.fail(EventCode::OpenWouldCrash, CONSUMER_STATE, detail);
         }
         let detail = "it is not plain, and its key file is gone";
-        self.fail(EventCode::ConsumerStateCorrupt, "o.dat", detail)
+        self.fail(EventCode::ConsumerStateCorrupt, CONSUMER_STATE, detail)
     }
 
     /// A consumer that knows of more messages than the stream has.
@@ -530,7 +525,7 @@ impl One<'_> {
                  the server cuts the consumer back",
                 state.ack_floor.stream
             );
-            self.note(EventCode::ConsumerAheadOfStream, "o.dat", detail);
+            self.note(EventCode::ConsumerAheadOfStream, CONSUMER_STATE, detail);
         }
     }
 }
@@ -543,7 +538,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::crypto::{Nonce, ServerKey, seal};
+    use crate::crypto::{Cipher, KeyFile, Nonce, Seed, ServerKey, seal};
     use crate::env::OsFileSystem;
     use crate::env::memory::MemoryFileSystem;
     use crate::format::consumer::{ConsumerVersion, Pending, SequencePair};

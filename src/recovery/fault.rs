@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::block::content::ContentFault;
+use crate::format::names::BlockFile;
 use crate::format::record::RecordFault;
 
 /// What went wrong with one block.
@@ -85,7 +86,7 @@ impl Fault {
 
     /// The file concerned, relative to the stream directory.
     pub fn file(&self) -> Option<String> {
-        self.block.map(|number| format!("msgs/{number}.blk"))
+        self.block.map(|number| BlockFile::Block.path(number))
     }
 }
 

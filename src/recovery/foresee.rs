@@ -4,10 +4,13 @@ use super::judge::{JudgeOptions, Judgement, judge_as, setup_of};
 use super::simulate::{BlockKey, StreamKeys};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
-use crate::crypto::{BlockCipher, Cipher};
+use crate::crypto::Cipher;
 use crate::env::{Clock, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names;
+use crate::format::names::{
+    BlockFile, EXPIRIES_PATH, MESSAGES, META, SCHEDULES_PATH, SOURCES, STATE_PATH,
+};
 use crate::format::record::Run;
 use crate::format::seqset::SeqSet;
 use crate::report::Watch;
@@ -52,7 +55,7 @@ pub(crate) fn foresee(
         readable,
         ..
     } = judge_as(fs, stream, options, watch, how);
-    let inf = StreamFiles::new(fs, &stream.dir).read("meta.inf");
+    let inf = StreamFiles::new(fs, &stream.dir).read(META);
     Foreseen {
         report,
         readable,
@@ -110,11 +113,11 @@ pub(crate) fn sample(
     let files = StreamFiles::new(fs, &stream.dir);
     let length = |path: &str| files.length(path).unwrap_or(0);
     let mut sampled = Sampled {
-        index_bytes: length("msgs/index.db"),
-        timer_bytes: length("msgs/thw.db") + length("msgs/sched.db") + length("sources.db"),
+        index_bytes: length(STATE_PATH),
+        timer_bytes: length(EXPIRIES_PATH) + length(SCHEDULES_PATH) + length(SOURCES),
         ..Sampled::default()
     };
-    let entries = files.list("msgs").unwrap_or_default();
+    let entries = files.list(MESSAGES).unwrap_or_default();
     let mut numbers = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
         if let Some(number) = names::block_number(entry.name.as_encoded_bytes()) {
@@ -161,12 +164,12 @@ fn sample_block(
     let Buffers { file, spare, run } = buffers;
     let seconds = |from: i64, to: i64| to.saturating_sub(from).max(0) as f64 / 1e9;
     let begun = clock.now_ns();
-    files.read_into(&format!("msgs/{number}.blk"), file).ok()?;
+    files.read_into(&BlockFile::Block.path(number), file).ok()?;
     let read = clock.now_ns();
     let file_bytes = file.len() as u64;
-    let key = keys.open_block_key(number, files.read(&format!("msgs/{number}.key")));
+    let key = keys.open_block_key(number, files.read(&BlockFile::Key.path(number)));
     let cipher = match &key {
-        Ok(BlockKey::Opened(opened)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+        Ok(BlockKey::Opened(opened)) => Some(opened.block_cipher()),
         _ => None,
     };
     let hash_key = HashKey::for_block(keys.stream, number);

@@ -6,11 +6,11 @@
 use super::judge::setup_of;
 use super::simulate::StreamKeys;
 use super::streams::MetaFiles;
-use super::trials::KeyTrials;
-use crate::crypto::{KeyFile, consumer_context, open_sealed};
+use crate::crypto::consumer_context;
 use crate::env::ReadFiles;
 use crate::format::consumer::{ConsumerFile, ConsumerState};
 use crate::format::meta::{ConsumerMeta, StreamMeta};
+use crate::format::names::{CONSUMERS, consumer_dir};
 use crate::stream::StreamDir;
 use crate::stream::files::{FileFault, StreamFiles};
 use crate::stream::options::Options;
@@ -42,7 +42,7 @@ pub(crate) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options)
         return Vec::new();
     };
     let keys = setup.keys(options);
-    let names = files.list("obs").unwrap_or_default();
+    let names = files.list(CONSUMERS).unwrap_or_default();
     let names = names.into_iter().filter(|name| name.is_dir);
     names
         .filter_map(|name| name.name.into_string().ok())
@@ -51,7 +51,7 @@ pub(crate) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options)
 }
 
 fn holder(files: StreamFiles<'_>, keys: &StreamKeys<'_>, name: String) -> Option<Holder> {
-    let below = format!("obs/{name}/");
+    let below = consumer_dir(&name);
     let found = MetaFiles::read(files, &below);
     let state = files.read(&format!("{below}o.dat"));
     let absent = |file: &Result<Vec<u8>, FileFault>| file == &Err(FileFault::Missing);
@@ -75,14 +75,8 @@ fn meta_of(keys: &StreamKeys<'_>, name: &str, found: &MetaFiles) -> Option<Consu
     let Ok(key) = &found.key else {
         return ConsumerMeta::parse(inf).ok();
     };
-    let trials = KeyTrials {
-        current: keys.current,
-        previous: keys.previous,
-        cipher: Some(keys.cipher),
-        account: keys.account,
-    };
     let context = consumer_context(keys.stream, name.as_bytes());
-    let (plain, _) = trials.open(key, inf, &context).ok()?;
+    let (plain, _) = keys.ring().open_meta(key, inf, &context).ok()?;
     ConsumerMeta::parse(&plain).ok()
 }
 
@@ -98,18 +92,8 @@ fn state_of(
     }
     let key = found.key.as_ref().ok()?;
     let context = consumer_context(keys.stream, name.as_bytes());
-    for server in [keys.current, keys.previous].into_iter().flatten() {
-        let kek = server.key_encryption_key(keys.account, &context);
-        for cipher in [keys.cipher, keys.cipher.other()] {
-            let Ok((seed, _)) = KeyFile::open(key, &kek, cipher) else {
-                continue;
-            };
-            if let Ok(plain) = open_sealed(bytes, &seed, cipher)
-                && let Ok(file) = ConsumerFile::decode(&plain)
-            {
-                return Some(file.state);
-            }
-        }
-    }
-    None
+    keys.ring()
+        .plaintexts(key, bytes, &context)
+        .find_map(|plain| ConsumerFile::decode(&plain).ok())
+        .map(|file| file.state)
 }

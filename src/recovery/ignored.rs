@@ -2,6 +2,7 @@
 
 use super::server::{Behaviour, Feature};
 use crate::format::meta::{AckPolicy, Compression, ConsumerMeta, PersistMode, StreamMeta};
+use crate::format::names::META;
 use crate::report::events::{Event, EventCode};
 
 /// One feature: since when, whether it is in use, what becomes of it before.
@@ -99,7 +100,7 @@ fn told<M>(rows: &[Row<M>], meta: &M, server: Behaviour, file: &str) -> Vec<Even
 
 /// What `server` passes over in a stream that it opens.
 pub fn of_stream(meta: &StreamMeta, server: Behaviour) -> Vec<Event> {
-    told(STREAM, meta, server, "meta.inf")
+    told(STREAM, meta, server, META)
 }
 
 /// What `server` passes over in a consumer that it brings back; `file` is the consumer's metadata.

@@ -140,7 +140,7 @@ pub(super) fn judge_as(
     how: JudgeOptions,
 ) -> Judgement {
     let files = StreamFiles::new(fs, &stream.dir);
-    let mut report = blank_report(stream);
+    let mut report = stream.blank_report();
     let setup = match setup_of(files, stream, options) {
         Ok(setup) => setup,
         Err(StreamRefused { refusal, events }) => {
@@ -206,34 +206,6 @@ pub(super) fn judge_as(
         setup: Some(setup),
         cut_short: Vec::new(),
         readable,
-    }
-}
-
-/// A report on `stream` that says nothing yet but that it was not judged.
-pub(crate) fn blank_report(stream: &StreamDir) -> StreamReport {
-    StreamReport {
-        account: stream.account.clone(),
-        name: stream.name.clone(),
-        dir: stream.dir.display().to_string(),
-        outcome: Outcome::Refused,
-        refusal: None,
-        source: None,
-        state: None,
-        subjects: None,
-        digest: None,
-        unreadable: Vec::new(),
-        ttl: None,
-        schedules: None,
-        sources: None,
-        overdue: SeqSet::new(),
-        outlived: false,
-        max_age_ns: 0,
-        consumers: Vec::new(),
-        events: Vec::new(),
-        actions: Vec::new(),
-        ledger: None,
-        salvage: None,
-        loses_messages: false,
     }
 }
 

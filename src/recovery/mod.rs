@@ -22,15 +22,14 @@ mod simulate;
 mod streams;
 mod stuck;
 mod timers;
-mod trials;
 mod undo;
 mod verify;
 pub(crate) mod walked;
 
 pub use apply::{ApplyCause, ApplyError, RollBack};
 pub use hand_over::{HandedOver, Plan, Unapplied, hand_over};
+pub(crate) use judge::examine_readable;
 pub use judge::{Judgement, examine, judge};
-pub(crate) use judge::{blank_report, examine_readable};
 pub use messages::{Flow, Item, Message, messages};
 pub use rebuild::rebuild_index;
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};

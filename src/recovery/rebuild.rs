@@ -9,15 +9,15 @@
 //! Nothing else is touched: where a block, a key or the metadata would have to change, nothing is written at all.
 
 use super::apply;
-use super::judge::{JudgeOptions, Judgement, blank_report, judge_as};
+use super::judge::{JudgeOptions, Judgement, judge_as};
 use super::recover::{note_interrupted, note_unseen, own, perform, refused, still};
 use crate::env::{Entropy, FileSystem};
+use crate::format::names::{BlockFile, EXPIRIES_PATH, META, SCHEDULES_PATH, SOURCES, STATE_PATH};
 use crate::living::{Idle, Pulse};
-use crate::report::ServerVersion;
-use crate::report::Watch;
 use crate::report::actions::Change;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{Outcome, Refusal, StreamReport};
+use crate::report::{ServerVersion, Watch};
 use crate::stream::StreamDir;
 use crate::stream::options::Options;
 
@@ -43,13 +43,13 @@ pub fn rebuild_index(
     };
     let _lock = match own(fs, idle, stream) {
         Ok(lock) => lock,
-        Err((refusal, event)) => return refused(blank_report(stream), refusal, event),
+        Err((refusal, event)) => return refused(stream.blank_report(), refusal, event),
     };
     let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
         Ok(interrupted) => interrupted,
         Err(error) => {
             let event = Event::new(EventCode::IoError, error.to_string());
-            return refused(blank_report(stream), Refusal::Io, event);
+            return refused(stream.blank_report(), Refusal::Io, event);
         }
     };
     let how = JudgeOptions {
@@ -131,10 +131,7 @@ fn objection(report: &StreamReport, side_files: &[Change], others: &[Change]) ->
 }
 
 fn is_side_file(path: &str) -> bool {
-    matches!(
-        path,
-        "msgs/index.db" | "msgs/thw.db" | "msgs/sched.db" | "sources.db"
-    )
+    matches!(path, STATE_PATH | EXPIRIES_PATH | SCHEDULES_PATH | SOURCES)
 }
 
 /// Leftovers that the server sweeps in passing, and that hinder nothing.
@@ -166,9 +163,9 @@ fn what(change: &Change) -> String {
         | Change::WriteSealed { path, .. } => path.clone(),
         Change::Rename { from, .. } => from.clone(),
         Change::AppendRecords { number, .. } | Change::WriteBlock { number, .. } => {
-            format!("msgs/{number}.blk")
+            BlockFile::Block.path(*number)
         }
-        Change::WriteMeta { .. } => "meta.inf".into(),
+        Change::WriteMeta { .. } => META.into(),
     }
 }
 

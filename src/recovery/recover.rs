@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::apply::{self, ApplyKeys, Interrupted};
 use super::hand_over::{Applied, Unapplied};
-use super::judge::{JudgeOptions, Judgement, blank_report, judge_as};
+use super::judge::{JudgeOptions, Judgement, judge_as};
 use super::simulate::StreamKeys;
 use super::undo::{self, Recorder, UndoError, UndoReport};
 use super::walked::WalkedBlocks;
@@ -173,14 +173,14 @@ impl Run<'_> {
         let lock = match own(fs, idle, stream) {
             Ok(lock) => lock,
             Err((refusal, event)) => {
-                return Recovered::without(refused(blank_report(stream), refusal, event));
+                return Recovered::without(refused(stream.blank_report(), refusal, event));
             }
         };
         let interrupted = match apply::finish_interrupted(fs, &stream.dir) {
             Ok(interrupted) => interrupted,
             Err(error) => {
                 let event = Event::new(EventCode::IoError, error.to_string());
-                return Recovered::without(refused(blank_report(stream), Refusal::Io, event));
+                return Recovered::without(refused(stream.blank_report(), Refusal::Io, event));
             }
         };
         let mut judged = match self.judge(walked, &interrupted) {
@@ -276,11 +276,8 @@ pub(super) fn perform(
     entropy: &dyn Entropy,
 ) -> Result<(), Event> {
     let keys = ApplyKeys {
-        account: keys.account,
+        ring: keys.ring(),
         stream: keys.stream,
-        current: keys.current,
-        previous: keys.previous,
-        cipher: keys.cipher,
         asset_key,
     };
     let mut recorder = keep_undo

@@ -7,20 +7,17 @@
 use std::path::Path;
 
 use super::server::{Behaviour, Feature};
-use super::trials::{KeyTrials, MetaKeyFault, OpenedMeta};
-use crate::crypto::{Cipher, Seed, stream_context};
+use crate::crypto::{Cipher, MetaKeyFault, OpenedMeta, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::former::former_names;
 use crate::format::meta::{self, MetaError, Storage, StreamMeta};
+use crate::format::names::{META, META_KEY, META_SUM};
 use crate::report::ServerVersion;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::Refusal;
 use crate::stream::files::{FileFault, StreamFiles};
 use crate::stream::options::{Keys, Options, Policy, Standing};
-
-const INF: &str = "meta.inf";
-const SUM: &str = "meta.sum";
-const KEY: &str = "meta.key";
+use crate::stream::{GLOBAL_ACCOUNT, is_raft_group};
 
 /// The three metadata files of an asset, as far as they could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +35,9 @@ impl MetaFiles {
     pub fn read(files: StreamFiles<'_>, below: &str) -> Self {
         let read = |name: &str| files.read(&format!("{below}{name}"));
         MetaFiles {
-            inf: read(INF),
-            sum: read(SUM),
-            key: read(KEY),
+            inf: read(META),
+            sum: read(META_SUM),
+            key: read(META_KEY),
         }
     }
 
@@ -50,9 +47,6 @@ impl MetaFiles {
         matches!((sum, &self.sum), (Ok(sum), Ok(found)) if found == sum.as_bytes())
     }
 }
-
-/// The account a server without accounts keeps its streams in.
-const GLOBAL_ACCOUNT: &str = "$G";
 
 /// What the judgement goes by besides the files.
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +78,7 @@ impl<'a> StreamContext<'a> {
         account: Option<&'a str>,
         options: &'a Options,
     ) -> Self {
-        let raft_group = dir
-            .parent()
-            .and_then(Path::file_name)
-            .is_some_and(|name| name == "_js_");
+        let raft_group = is_raft_group(dir);
         let found = if raft_group {
             dir_name
         } else {
@@ -168,14 +159,14 @@ impl Judge<'_> {
         })
     }
 
-    /// What makes the server leave the stream out, and salvage only wonder.
+    /// What makes the server leave the stream out, and is no reason not to look at it.
     fn object(
         &mut self,
         code: EventCode,
         file: &str,
         detail: impl Into<String>,
     ) -> Result<(), StreamRefused> {
-        if self.context.policy == Policy::Salvage {
+        if self.context.policy == Policy::Evidence {
             self.note(code, file, detail);
             return Ok(());
         }
@@ -190,14 +181,23 @@ impl Judge<'_> {
         let sum = match sum {
             Ok(sum) => sum,
             Err(FileFault::Missing) => {
-                return self.object(EventCode::StreamSumMissing, SUM, "the file is not there");
+                return self.object(
+                    EventCode::StreamSumMissing,
+                    META_SUM,
+                    "the file is not there",
+                );
             }
             Err(FileFault::Failed(detail)) => {
-                if self.context.policy == Policy::Salvage {
-                    self.note(EventCode::StreamSumUnreadable, SUM, detail);
+                if self.context.policy == Policy::Evidence {
+                    self.note(EventCode::StreamSumUnreadable, META_SUM, detail);
                     return Ok(());
                 }
-                return self.refuse(Refusal::Io, EventCode::StreamSumUnreadable, SUM, detail);
+                return self.refuse(
+                    Refusal::Io,
+                    EventCode::StreamSumUnreadable,
+                    META_SUM,
+                    detail,
+                );
             }
         };
         let label = self.context.dir_name;
@@ -219,7 +219,7 @@ impl Judge<'_> {
                 "the directory is called {label}; the metadata is sound for the stream {name}"
             );
         }
-        self.object(EventCode::StreamSumMismatch, SUM, detail)
+        self.object(EventCode::StreamSumMismatch, META_SUM, detail)
     }
 
     /// The metadata in plain, and what it was sealed with.
@@ -239,28 +239,23 @@ impl Judge<'_> {
             Err(FileFault::Missing) => return Ok((inf, None)),
             // The server takes the metadata for plain and then fails to open the store.
             Err(FileFault::Failed(detail)) => {
-                return self.refuse(Refusal::Io, EventCode::KeyBad, KEY, detail);
+                return self.refuse(Refusal::Io, EventCode::KeyBad, META_KEY, detail);
             }
         };
-        let trials = KeyTrials {
-            current: keys.current.as_ref(),
-            previous: keys.previous.as_ref(),
-            cipher: keys.cipher,
-            account,
-        };
-        match trials.open(&key, &inf, &stream_context(dir_name.as_bytes())) {
+        let ring = keys.ring(account);
+        match ring.open_meta(&key, &inf, &stream_context(dir_name.as_bytes())) {
             Ok((plain, opened)) => Ok((plain, Some(opened))),
             Err(fault) => {
                 let (refusal, code, file) = match fault {
                     MetaKeyFault::Short { .. } => {
-                        (Refusal::Skipped, EventCode::StreamKeyShort, KEY)
+                        (Refusal::Skipped, EventCode::StreamKeyShort, META_KEY)
                     }
-                    MetaKeyFault::NoKey => (Refusal::NeedsKey, EventCode::KeyMissing, KEY),
+                    MetaKeyFault::NoKey => (Refusal::NeedsKey, EventCode::KeyMissing, META_KEY),
                     MetaKeyFault::Rejected => {
-                        (Refusal::NeedsKey, EventCode::StreamMetaDecryptFailed, INF)
+                        (Refusal::NeedsKey, EventCode::StreamMetaDecryptFailed, META)
                     }
                     MetaKeyFault::Crash { .. } => {
-                        (Refusal::ServerDown, EventCode::OpenWouldCrash, INF)
+                        (Refusal::ServerDown, EventCode::OpenWouldCrash, META)
                     }
                 };
                 self.refuse(refusal, code, file, fault.to_string())
@@ -283,7 +278,7 @@ impl Judge<'_> {
                 if binary && plain.first().is_some_and(|byte| *byte != b'{') {
                     detail.push_str("; it may be encrypted, its key file is gone");
                 }
-                return self.refuse(Refusal::Skipped, EventCode::StreamMetaJson, INF, detail);
+                return self.refuse(Refusal::Skipped, EventCode::StreamMetaJson, META, detail);
             }
         };
         let server = self.context.server;
@@ -295,11 +290,11 @@ impl Judge<'_> {
                 "the stream needs API level {}, server {server} has {level}",
                 meta.required_level,
             );
-            self.object(EventCode::StreamUnsupported, INF, detail)?;
+            self.object(EventCode::StreamUnsupported, META, detail)?;
         }
         if let Some(misfit) = misfit {
             let detail = format!("the value is not known, the field is left out: {misfit}");
-            self.object(EventCode::StreamStrictJson, INF, detail)?;
+            self.object(EventCode::StreamStrictJson, META, detail)?;
         }
         let mut unknown = meta.unknown_fields.clone();
         if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(plain) {
@@ -312,15 +307,15 @@ impl Judge<'_> {
         }
         if !unknown.is_empty() {
             let detail = format!("unknown fields: {}", unknown.join(", "));
-            self.object(EventCode::StreamStrictJson, INF, detail)?;
+            self.object(EventCode::StreamStrictJson, META, detail)?;
         }
         Ok(meta)
     }
 
-    /// Whether values that do not fit cost their fields alone. Salvage makes do with what is left, too.
+    /// Whether values that do not fit cost their fields alone. Who only looks makes do with what is left, too.
     fn leaves_out_misfits(&self) -> bool {
         let server = Behaviour::of(self.context.server);
-        self.context.policy == Policy::Salvage || server.has(Feature::UnknownValuesOffline)
+        self.context.policy == Policy::Evidence || server.has(Feature::UnknownValuesOffline)
     }
 
     /// Mends what older servers let through.
@@ -333,11 +328,11 @@ impl Judge<'_> {
             let trimmed = subject.trim().to_owned();
             if !meta::is_valid_subject(&trimmed) {
                 let detail = format!("{subject:?} is no valid subject");
-                self.object(EventCode::StreamSubjectInvalid, INF, detail)?;
+                self.object(EventCode::StreamSubjectInvalid, META, detail)?;
                 continue;
             }
             let detail = format!("{subject:?} is taken for {trimmed:?}");
-            self.note(EventCode::StreamSubjectRepaired, INF, detail);
+            self.note(EventCode::StreamSubjectRepaired, META, detail);
             *subject = trimmed;
         }
         if meta.mirror.is_none() {
@@ -349,7 +344,7 @@ impl Judge<'_> {
         }
         if !subjects.is_empty() {
             let detail = "a mirror has no subjects of its own; they are dropped";
-            self.note(EventCode::StreamMirrorSubjects, INF, detail);
+            self.note(EventCode::StreamMirrorSubjects, META, detail);
         }
         Ok(meta.with_subjects(Vec::new()).with_duplicate_window(0))
     }
@@ -359,7 +354,7 @@ impl Judge<'_> {
         let settings = match meta.settings() {
             Ok(settings) => settings,
             Err(error) => {
-                self.object(EventCode::StreamOpenFailed, INF, error.to_string())?;
+                self.object(EventCode::StreamOpenFailed, META, error.to_string())?;
                 return Ok(meta);
             }
         };
@@ -368,18 +363,18 @@ impl Judge<'_> {
                 "the stream has {} replicas; a stand-alone server leaves it out",
                 settings.replicas
             );
-            self.note(EventCode::ReplicasUnsupported, INF, detail);
+            self.note(EventCode::ReplicasUnsupported, META, detail);
         }
         if settings.storage != Storage::File {
             let detail = "the stream is configured to be kept in memory";
-            self.object(EventCode::StreamOpenFailed, INF, detail)?;
+            self.object(EventCode::StreamOpenFailed, META, detail)?;
         }
         if settings.name != self.context.dir_name {
             let detail = format!(
                 "the metadata is of the stream {}; the server opens a directory of that name",
                 settings.name
             );
-            self.object(EventCode::StreamOpenFailed, INF, detail)?;
+            self.object(EventCode::StreamOpenFailed, META, detail)?;
         }
         Ok(settings)
     }
@@ -391,11 +386,11 @@ impl Judge<'_> {
         match opened {
             None => {
                 let detail = "a key is configured and the stream is plain: it is encrypted";
-                self.note(EventCode::StreamEncrypting, KEY, detail);
+                self.note(EventCode::StreamEncrypting, META_KEY, detail);
             }
             Some(opened) if opened.converting => {
                 let detail = "the stream is under another key or cipher: it is encrypted anew";
-                self.note(EventCode::StreamRekeying, KEY, detail);
+                self.note(EventCode::StreamRekeying, META_KEY, detail);
             }
             Some(_) => {}
         }
@@ -407,7 +402,7 @@ fn sum_of(label: &str, inf: &[u8]) -> String {
 }
 
 /// Judges a stream's metadata the way a starting stand-alone server does, up to the open call of
-/// its store. With [`Policy::Salvage`] only what makes the metadata useless refuses.
+/// its store. With [`Policy::Evidence`] only what makes the metadata useless refuses.
 ///
 /// # Errors
 ///
@@ -425,10 +420,10 @@ pub fn judge(found: MetaFiles, context: StreamContext<'_>) -> Result<StreamSetup
         Ok(inf) => inf,
         Err(FileFault::Missing) => {
             let detail = "the file is not there";
-            return judge.refuse(Refusal::Skipped, EventCode::StreamMetaMissing, INF, detail);
+            return judge.refuse(Refusal::Skipped, EventCode::StreamMetaMissing, META, detail);
         }
         Err(FileFault::Failed(detail)) => {
-            return judge.refuse(Refusal::Io, EventCode::StreamMetaUnreadable, INF, detail);
+            return judge.refuse(Refusal::Io, EventCode::StreamMetaUnreadable, META, detail);
         }
     };
     judge.checksum(&inf, sum)?;
@@ -463,7 +458,7 @@ fn judge_group(found: MetaFiles, context: StreamContext<'_>) -> Result<StreamSet
         Ok(meta) => Ok(finish(judge, meta, name, opened, absent)),
         Err(error) => {
             let detail = error.to_string();
-            judge.refuse(Refusal::Skipped, EventCode::StreamMetaJson, INF, detail)
+            judge.refuse(Refusal::Skipped, EventCode::StreamMetaJson, META, detail)
         }
     }
 }
@@ -659,7 +654,7 @@ mod tests {
                 .detail
                 .contains("sound for the stream OTHER")
         );
-        let setup = judged(found, &none, Policy::Salvage).expect("good enough for salvage");
+        let setup = judged(found, &none, Policy::Evidence).expect("good enough");
         assert_eq!(setup.name, "OTHER");
     }
 
@@ -689,11 +684,11 @@ mod tests {
     }
 
     #[test]
-    fn salvage_needs_no_more_than_readable_settings() {
+    fn who_goes_by_the_evidence_needs_no_more_than_readable_settings() {
         let none = keys(None, None, None);
         let mut found = plain(r#"{"name":"ORDERS","x":1,"num_replicas":3,"max_age":-5}"#);
         found.sum = Err(FileFault::Missing);
-        let setup = judged(found, &none, Policy::Salvage).expect("good enough");
+        let setup = judged(found, &none, Policy::Evidence).expect("good enough");
         let codes: Vec<_> = setup.events.iter().map(|event| event.code).collect();
         assert_eq!(
             codes,
@@ -703,7 +698,7 @@ mod tests {
                 EventCode::StreamOpenFailed
             ]
         );
-        assert!(judged(plain("{"), &none, Policy::Salvage).is_err());
+        assert!(judged(plain("{"), &none, Policy::Evidence).is_err());
     }
 
     #[test]
@@ -849,14 +844,14 @@ mod tests {
         #[test]
         fn every_combination_has_a_verdict(
             inf in file(), sum in file(), key in file(), fits in any::<bool>(), keyed in any::<bool>(),
-            salvage in any::<bool>(), raft_group in any::<bool>(),
+            evidence in any::<bool>(), raft_group in any::<bool>(),
         ) {
             let sum = match &inf {
                 Ok(inf) if fits => Ok(sum_of(NAME, inf).into_bytes()),
                 _ => sum,
             };
             let keys = keys(keyed.then_some("k"), None, None);
-            let policy = if salvage { Policy::Salvage } else { Policy::Server };
+            let policy = if evidence { Policy::Evidence } else { Policy::Server };
             let context = StreamContext { dir_name: NAME, beside: &[], account: b"ACC", raft_group, keys: &keys, policy, server: ServerVersion::REFERENCE, standing: Standing::Standalone };
             match judge(MetaFiles { inf, sum, key }, context) {
                 Ok(setup) => prop_assert_eq!(setup.name, NAME),

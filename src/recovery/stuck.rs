@@ -5,6 +5,7 @@
 //! position stays, and the next request fails in the same place.
 
 use super::simulate::Simulation;
+use crate::format::names::BlockFile;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::ConsumerReport;
 
@@ -25,7 +26,7 @@ pub(super) fn stops(sim: &Simulation<'_>) -> Vec<Stop> {
         .collect();
     files.sort_unstable();
     let stop = |number: u32, last_seq: u64| {
-        let file = format!("msgs/{number}.blk");
+        let file = BlockFile::Block.path(number);
         let found = files.binary_search(&file.as_str()).is_ok();
         found.then_some(Stop { file, last_seq })
     };

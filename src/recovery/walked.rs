@@ -1,6 +1,6 @@
 //! Blocks that a caller has walked himself, so that recovering the store they went into need not read them again.
 //!
-//! Salvage verifies every record of its source. What goes into the new store byte for byte is walked right then, for what
+//! Who copies a store verifies every record of it. What goes into the new store byte for byte is walked right then, for what
 //! recovery wants to know of a block; when the new store's side files are made, such a block is only confirmed: it has
 //! the length it had, and ends in the hash of the same record.
 
@@ -11,8 +11,8 @@ use super::scan::{ScanFault, ScanRules, ScannedBlock};
 use super::simulate::BlockKey;
 use crate::block::slots::timer_headers;
 use crate::block::walk::{Known, Sink, Walked, walk_verified};
-use crate::crypto::BlockCipher;
 use crate::format::limits::CHECKSUM_LENGTH;
+use crate::format::names::BlockFile;
 use crate::format::record::{RecordRef, Run};
 use crate::state::subjects::{BlockSubjects, SubjectIndex};
 use crate::stream::files::FileFault;
@@ -151,13 +151,13 @@ impl WalkedBlock {
         } = rules;
         let key = match keys.current {
             Some(_) => {
-                let file = files.read(&format!("{msgs}/{number}.key"));
+                let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).map_err(failed)?
             }
             None => BlockKey::None,
         };
         let found = files
-            .read_tail::<CHECKSUM_LENGTH>(&format!("{msgs}/{number}.blk"))
+            .read_tail::<CHECKSUM_LENGTH>(&BlockFile::Block.path_in(msgs, number))
             .map_err(|fault| {
                 failed(match fault {
                     FileFault::Missing => Cause::Missing,
@@ -168,7 +168,7 @@ impl WalkedBlock {
         if let (BlockKey::Opened(opened), Some(tail)) = (&key, &mut tail) {
             let at = file_length.saturating_sub(CHECKSUM_LENGTH as u64);
             // An offset no keystream reaches cannot be that of the block that was walked.
-            let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(tail, at);
+            let _ = opened.block_cipher().apply(tail, at);
         }
         let as_it_was = match &key {
             BlockKey::None => true,

@@ -4,12 +4,12 @@
 //! that leaves no tombstone may have taken messages since the index was written; and of a stream with a limit of age the
 //! one block in which it ends.
 
-use super::evidence::{ConsumerEvidence, ConsumerFile, IndexEvidence, MetaOrigin};
 use super::find::BlockFind;
 use super::played::{self, Log};
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{difference, intersection, missing_in};
+use super::side_files::IndexEvidence;
 use super::survey::deletable;
 use super::trust::{Trust, counted_by};
 use super::unrenamed;
@@ -22,6 +22,8 @@ use crate::ledger::{
     self, Age, Consumer, FileSaid, Holes, Indexed, Limits, Replayed, Standing, Witnesses,
 };
 use crate::report::Ledger;
+use crate::stream::consumers::{FileContent, ReadConsumer};
+use crate::stream::metadata::MetaOrigin;
 use crate::stream::options::Options;
 
 /// Draws up the account.
@@ -29,7 +31,7 @@ pub(super) fn account(
     blocks: Blocks<'_>,
     finds: &[BlockFind],
     trust: &Trust,
-    consumers: &[ConsumerEvidence],
+    consumers: &[ReadConsumer],
     options: &Options,
 ) -> Ledger {
     let evidence = &blocks.gathered.evidence;
@@ -108,7 +110,7 @@ pub(super) fn account(
 fn holes(
     blocks: Blocks<'_>,
     trust: &Trust,
-    consumers: &[ConsumerEvidence],
+    consumers: &[ReadConsumer],
     found: &SeqSet,
     went_on: Option<u64>,
 ) -> Holes {
@@ -188,27 +190,27 @@ fn latest(finds: &[BlockFind]) -> i64 {
 
 /// What is before `below`, and some consumer's state names as handed out and not acknowledged: the consumer tells that it was
 /// there.
-fn waited_for(consumers: &[ConsumerEvidence], below: u64) -> SeqSet {
+fn waited_for(consumers: &[ReadConsumer], below: u64) -> SeqSet {
     let states = judged(consumers).into_iter().filter_map(|one| one.state);
     let pending = states.flat_map(|state| state.pending.keys().copied());
     pending.filter(|seq| (1..below).contains(seq)).collect()
 }
 
-fn judged(consumers: &[ConsumerEvidence]) -> Vec<Consumer<'_>> {
+fn judged(consumers: &[ReadConsumer]) -> Vec<Consumer<'_>> {
     consumers.iter().map(judge).collect()
 }
 
 /// What a consumer's files tell of its acknowledgements.
-pub(super) fn judge(consumer: &ConsumerEvidence) -> Consumer<'_> {
+pub(super) fn judge(consumer: &ReadConsumer) -> Consumer<'_> {
     let meta = match &consumer.meta {
-        ConsumerFile::Plain(json) => ConsumerMeta::parse(json).ok(),
+        FileContent::Plain(json) => ConsumerMeta::parse(json).ok(),
         _ => None,
     };
     let most = |meta: &ConsumerMeta| {
         let most = meta.raw().get("max_deliver");
         most.and_then(|value| value.as_i64())
     };
-    let has_file = matches!(consumer.file, ConsumerFile::Plain(_));
+    let has_file = matches!(consumer.file, FileContent::Plain(_));
     Consumer {
         state: consumer.state.as_ref().filter(|_| has_file),
         never_gives_up: meta.is_some_and(|meta| most(&meta).unwrap_or(-1) < 1),
@@ -220,7 +222,7 @@ pub(super) fn judge(consumer: &ConsumerEvidence) -> Consumer<'_> {
 fn wanted(
     blocks: Blocks<'_>,
     finds: &[BlockFind],
-    consumers: &[ConsumerEvidence],
+    consumers: &[ReadConsumer],
     covered: &SeqSet,
 ) -> SeqSet {
     if judged(consumers).iter().any(|one| !one.never_gives_up) {
@@ -243,8 +245,8 @@ fn wanted(
 }
 
 /// The subjects a consumer wants; none where it wants all of them.
-fn filters_of(consumer: &ConsumerEvidence) -> Option<Vec<String>> {
-    let ConsumerFile::Plain(json) = &consumer.meta else {
+fn filters_of(consumer: &ReadConsumer) -> Option<Vec<String>> {
+    let FileContent::Plain(json) = &consumer.meta else {
         return None;
     };
     let meta = ConsumerMeta::parse(json).ok()?;

@@ -389,7 +389,6 @@ fn told_of(code: EventCode, seqs: &SeqSet) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recovery::blank_report;
 
     fn asks(aged: u64, timed_out: u64, live: u64) -> bool {
         let of = |from: u64, count: u64| (from..from + count).collect::<SeqSet>();
@@ -407,7 +406,7 @@ mod tests {
         };
         let report = StreamReport {
             ledger: Some(ledger),
-            ..blank_report(&stream)
+            ..stream.blank_report()
         };
         let asked = consent(&report, &RecoverOptions::default());
         assert!(

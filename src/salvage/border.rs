@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use super::find::{BlockFind, Patch, Repair, Site};
+use super::find::{BlockFind, Repair, Site};
 use super::scan::RecordSink;
 use super::scan::border::{BorderFlip, candidates};
+use crate::format::bit_repair::Patch;
 use crate::format::record::{RecordKind, RecordRef};
 
 /// Messages per subject, of the subjects whose totals differ.

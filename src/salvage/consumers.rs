@@ -14,16 +14,16 @@
 //! stands in the way of any other, so that is done only where there is no other; nothing is removed for want of one.
 
 use super::error::SalvageError;
-use super::evidence::{ConsumerEvidence, ConsumerFile, Standing};
 use super::plan::Target;
 use super::survey::Survey;
-use super::write::StoreWriter;
 use crate::format::consumer::{ConsumerState, ConsumerVersion, Pending};
 use crate::format::meta::{ConsumerMeta, Retention, StreamMeta};
-use crate::format::names::is_valid_asset_name;
+use crate::format::names::{CONSUMER_STATE, CONSUMERS, META, is_valid_asset_name};
 use crate::format::seqset::SeqSet;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::{ConsumerReport, Position};
+use crate::stream::consumers::{FileContent, ReadConsumer, Standing};
+use crate::stream::writer::StoreWriter;
 
 /// Deliveries that are put back as waiting where nothing tells which were acknowledged.
 const REDELIVERED_MAX: u64 = 1 << 16;
@@ -98,7 +98,7 @@ pub struct Planned {
 
 /// Decides on one consumer.
 #[must_use]
-pub fn plan(found: &ConsumerEvidence, stream: &Stream<'_>) -> Planned {
+pub fn plan(found: &ReadConsumer, stream: &Stream<'_>) -> Planned {
     let mut planner = Planner {
         found,
         stream,
@@ -111,7 +111,7 @@ pub fn plan(found: &ConsumerEvidence, stream: &Stream<'_>) -> Planned {
     };
     let (bytes, state) = planner.state(&meta);
     let json = match &found.meta {
-        ConsumerFile::Plain(json) if meta.raw() == &parsed_raw(json) => json.clone(),
+        FileContent::Plain(json) if meta.raw() == &parsed_raw(json) => json.clone(),
         _ => meta.encode(),
     };
     let whole = found.is_whole() && !planner.mended;
@@ -143,7 +143,7 @@ fn report(name: &str, outcome: &'static str, state: &ConsumerState) -> ConsumerR
 }
 
 struct Planner<'a> {
-    found: &'a ConsumerEvidence,
+    found: &'a ReadConsumer,
     stream: &'a Stream<'a>,
     events: Vec<Event>,
     mended: bool,
@@ -181,11 +181,11 @@ impl Planner<'_> {
                 "the consumer's num_replicas {} becomes {most}",
                 meta.replicas
             );
-            self.note(EventCode::ReplicasChanged, "meta.inf", detail);
+            self.note(EventCode::ReplicasChanged, META, detail);
             return Some(meta.with_replicas(most));
         }
         let why = match &found.meta {
-            ConsumerFile::Closed(why) => why.clone(),
+            FileContent::Closed(why) => why.clone(),
             _ => "it is not there".to_owned(),
         };
         let position = self.position_in_words();
@@ -202,7 +202,7 @@ impl Planner<'_> {
                 "{why}; the consumer {} is made anew without a filter, {position}",
                 found.name
             );
-            self.note(EventCode::ConsumerRebuilt, "meta.inf", detail);
+            self.note(EventCode::ConsumerRebuilt, META, detail);
             return Some(meta);
         }
         let mut detail = format!(
@@ -213,7 +213,7 @@ impl Planner<'_> {
             let next = floor.stream.saturating_add(1);
             detail.push_str(&format!(": make it anew to begin at sequence {next}"));
         }
-        self.note(EventCode::ConsumerLeftOut, "meta.inf", detail);
+        self.note(EventCode::ConsumerLeftOut, META, detail);
         None
     }
 
@@ -256,12 +256,12 @@ impl Planner<'_> {
                 "delivered up to {}, the stream ends at {last_seq}; cut back to that",
                 state.delivered.stream
             );
-            self.note(EventCode::ConsumerStateMended, "o.dat", detail);
+            self.note(EventCode::ConsumerStateMended, CONSUMER_STATE, detail);
             let cut = cut_back(&state, last_seq);
             return (Some(encoded(&cut)), cut);
         }
         match (&found.file, found.standing) {
-            (ConsumerFile::Plain(bytes), Standing::Whole) => (Some(bytes.clone()), state),
+            (FileContent::Plain(bytes), Standing::Whole) => (Some(bytes.clone()), state),
             _ => (Some(encoded(&state)), state),
         }
     }
@@ -273,19 +273,19 @@ impl Planner<'_> {
             return (None, fresh);
         }
         let (code, why) = match &self.found.file {
-            ConsumerFile::Missing => (EventCode::ConsumerStateMissing, "the file is not there"),
-            ConsumerFile::Plain(_) => (EventCode::ConsumerStateEmpty, "the file is empty"),
-            ConsumerFile::Closed(why) => (EventCode::ConsumerStateMended, why.as_str()),
+            FileContent::Missing => (EventCode::ConsumerStateMissing, "the file is not there"),
+            FileContent::Plain(_) => (EventCode::ConsumerStateEmpty, "the file is empty"),
+            FileContent::Closed(why) => (EventCode::ConsumerStateMended, why.as_str()),
         };
         if self.stream.removes_acknowledged() {
             let detail = format!("{why}; the consumer begins before the first message");
-            self.note(code, "o.dat", detail);
+            self.note(code, CONSUMER_STATE, detail);
             return (Some(encoded(&fresh)), fresh);
         }
         let detail = format!(
             "{why}; the consumer keeps its configuration, and delivery starts over by its policy"
         );
-        self.note(code, "o.dat", detail);
+        self.note(code, CONSUMER_STATE, detail);
         (None, fresh)
     }
 
@@ -308,7 +308,7 @@ impl Planner<'_> {
                  (it had reached {})",
                 floor.stream, delivered.stream
             );
-            self.note(EventCode::ConsumerStateMended, "o.dat", detail);
+            self.note(EventCode::ConsumerStateMended, CONSUMER_STATE, detail);
             return state;
         }
         for seq in floor.stream.saturating_add(1)..=delivered.stream {
@@ -327,7 +327,7 @@ impl Planner<'_> {
              to {} is delivered again",
             floor.stream, delivered.stream
         );
-        self.note(EventCode::ConsumerStateMended, "o.dat", detail);
+        self.note(EventCode::ConsumerStateMended, CONSUMER_STATE, detail);
         state
     }
 }
@@ -387,7 +387,7 @@ fn write_all(
     found: &Survey,
     stream: &Stream<'_>,
     writer: &StoreWriter<'_>,
-    same_key: impl Fn(&ConsumerEvidence) -> bool,
+    same_key: impl Fn(&ReadConsumer) -> bool,
 ) -> Result<Written, SalvageError> {
     let mut written = Written::default();
     for consumer in &found.consumers {
@@ -396,7 +396,7 @@ fn write_all(
         match planned.plan {
             ConsumerPlan::Dropped => written.left_out.push(planned.report),
             ConsumerPlan::Whole { .. } if same_key(consumer) => {
-                let from = found.stream.dir.join("obs").join(&consumer.dir);
+                let from = found.stream.dir.join(CONSUMERS).join(&consumer.dir);
                 writer.consumer_verbatim(&from, &consumer.name)?;
             }
             ConsumerPlan::Whole { json, state } | ConsumerPlan::Mended { json, state } => {

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::evidence::proven_name;
 use super::view::check;
 use crate::env::{FileKind, IoError, LOCK_FILE_NAME, ReadFile, ReadFiles};
 use crate::report::Watch;
 use crate::report::events::{Event, EventCode};
-use crate::stream::StreamDir;
 use crate::stream::options::Options;
+use crate::stream::{StreamDir, proven_name};
 
 /// Bytes compared at a time.
 const CHUNK: usize = 1 << 18;

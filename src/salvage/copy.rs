@@ -3,16 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::audit;
-use super::consumers;
 use super::error::SalvageError;
-use super::evidence::is_raft_group;
-use super::fresh::{BlockBuilder, BlockRules, write_last};
 use super::kept::Cursor;
-use super::old_values;
+use super::new_blocks::{BlockRules, NewBlocks, write_last};
 use super::place::put_together;
 use super::plan::{BlockPlan, Target, plan, tombstones_kept};
-use super::quarantine;
 use super::read::Blocks;
 use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
@@ -21,10 +16,10 @@ use super::settings::meta_of;
 use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
-use super::write::{Sealing, StoreWriter, waiting_threads};
+use super::{audit, consumers, old_values, quarantine};
+use crate::block::builder::file_of;
 use crate::crypto::{Cipher, KeyChoice};
 use crate::env::{Entropy, FileSystem, ReadFiles};
-use crate::format::compression;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{Compression, StreamMeta};
 use crate::format::record::{RecordKind, RecordRef};
@@ -33,8 +28,9 @@ use crate::parallel::Crew;
 use crate::recovery::block_size;
 use crate::report::events::{Event, EventCode};
 use crate::report::{Phase, Progress, Watch};
-use crate::stream::StreamDir;
 use crate::stream::options::{Keys, Options};
+use crate::stream::writer::{Sealing, StoreWriter, waiting_threads};
+use crate::stream::{StreamDir, is_raft_group};
 
 /// What becomes of messages that may have been deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -204,7 +200,7 @@ impl Attempt<'_> {
         let mut left_out = SeqSet::new();
         let mut cursor = Cursor::new(self.fs, self.found, &self.options.keys, 0..=u64::MAX)?;
         let name = self.found.gathered.evidence.name.as_bytes();
-        let mut builder = BlockBuilder::new(writer, name, rules);
+        let mut builder = NewBlocks::new(writer, name, rules);
         while cursor.advance()? {
             if self.watch.cancel.load(Ordering::Relaxed) {
                 return Err(SalvageError::Interrupted(self.out.to_owned()));
@@ -366,20 +362,18 @@ impl Job<'_, '_> {
                     .join(&self.found.gathered.messages_dir);
                 // The last block is what a server appends to.
                 let link = self.link && Some(at) != self.last;
-                self.writer.copy_block(&from, find.number, link)
+                Ok(self.writer.copy_block(&from, find.number, link)?)
             }
             BlockPlan::Rewrite { compressed } => {
                 let mut bytes = rewriter.content(self, at)?;
                 if bytes.is_empty() {
                     return Ok(());
                 }
-                if compressed {
-                    let mut packed = Vec::new();
-                    if compression::compress(&bytes, &mut packed).is_ok() {
-                        bytes = packed;
-                    }
+                // What is too short to be compressed stays plain.
+                if let Ok(packed) = file_of(&bytes, compressed) {
+                    bytes = packed;
                 }
-                self.writer.block(find.number, &mut bytes)
+                Ok(self.writer.block(find.number, &mut bytes)?)
             }
         }
     }
@@ -502,7 +496,7 @@ fn copy_if_there(
 ) -> Result<(), SalvageError> {
     let from = source.join(name);
     match fs.metadata(&from) {
-        Ok(_) => writer.copy_file(&from, name),
+        Ok(_) => Ok(writer.copy_file(&from, name)?),
         Err(_) => Ok(()),
     }
 }

@@ -3,46 +3,21 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::crypto::{KeystreamExhausted, SealedError};
 use crate::env::IoError;
+use crate::stream::NeedsKey;
+use crate::stream::writer::WriteError;
 
 /// What stopped a reading of the source or the writing of a new store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SalvageError {
     /// A file or directory could not be read or written.
     Io(IoError),
-    /// The directory for the new stream holds something already.
-    NotEmpty(PathBuf),
     /// An earlier run was interrupted and left this directory.
     Unfinished(PathBuf),
-    /// A name leads out of the new stream's directory, or is none.
-    BadName {
-        /// The directory it was meant for.
-        dir: PathBuf,
-        /// The name.
-        name: String,
-    },
     /// The source is encrypted, and no key that was given opens any of its key files.
-    NeedsKey {
-        /// The stream's directory.
-        dir: PathBuf,
-        /// Whether any key was given.
-        given: bool,
-    },
-    /// A file of the new stream could not be encrypted.
-    Seal {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: SealedError,
-    },
-    /// A block is longer than its cipher can address.
-    Keystream {
-        /// The block's file.
-        path: PathBuf,
-        /// How far it reached.
-        cause: KeystreamExhausted,
-    },
+    NeedsKey(NeedsKey),
+    /// The new stream could not be written.
+    Write(WriteError),
     /// The caller asked to stop.
     Interrupted(PathBuf),
     /// The directory for the new store cannot be used: it lies in the source, or the source in it.
@@ -72,8 +47,6 @@ pub enum SalvageError {
     NotRelated(PathBuf, String),
     /// The quarantine file cannot be read.
     Quarantine(PathBuf, String),
-    /// A file that is encrypted with the stream's key was to be written before there was one.
-    NoStreamKey(PathBuf),
 }
 
 impl SalvageError {
@@ -87,15 +60,10 @@ impl SalvageError {
             | SalvageError::NotOneStream(path, _)
             | SalvageError::NotRelated(path, _)
             | SalvageError::Quarantine(path, _) => path,
-            SalvageError::Mismatch { dir, .. }
-            | SalvageError::Tangled { dir, .. }
-            | SalvageError::BadName { dir, .. }
-            | SalvageError::NeedsKey { dir, .. } => dir,
-            SalvageError::NotEmpty(path)
-            | SalvageError::Unfinished(path)
-            | SalvageError::Seal { path, .. }
-            | SalvageError::Keystream { path, .. }
-            | SalvageError::NoStreamKey(path) => path,
+            SalvageError::Mismatch { dir, .. } | SalvageError::Tangled { dir, .. } => dir,
+            SalvageError::Unfinished(path) => path,
+            SalvageError::Write(error) => error.path(),
+            SalvageError::NeedsKey(closed) => &closed.dir,
         }
     }
 }
@@ -136,40 +104,13 @@ impl fmt::Display for SalvageError {
                     path.display()
                 )
             }
-            SalvageError::NotEmpty(path) => write!(
-                f,
-                "{} is not empty: name a directory that is, or does not exist yet",
-                path.display()
-            ),
             SalvageError::Unfinished(path) => write!(
                 f,
                 "{} was left by a run that was interrupted: --resume removes it and goes on",
                 path.display()
             ),
-            SalvageError::BadName { dir, name } => {
-                write!(f, "{name:?} is no name for a file in {}", dir.display())
-            }
-            SalvageError::NeedsKey { dir, given } => write!(
-                f,
-                "{} is encrypted: {}",
-                dir.display(),
-                if *given {
-                    "none of the keys given opens it; the account name matters too"
-                } else {
-                    "give the server's key"
-                }
-            ),
-            SalvageError::Seal { path, cause } => {
-                write!(f, "cannot encrypt {}: {cause}", path.display())
-            }
-            SalvageError::Keystream { path, cause } => {
-                write!(f, "cannot encrypt {}: {cause}", path.display())
-            }
-            SalvageError::NoStreamKey(path) => write!(
-                f,
-                "cannot encrypt {}: the stream's own key is written with its metadata first",
-                path.display()
-            ),
+            SalvageError::NeedsKey(closed) => closed.fmt(f),
+            SalvageError::Write(error) => error.fmt(f),
         }
     }
 }
@@ -178,8 +119,7 @@ impl std::error::Error for SalvageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SalvageError::Io(error) => Some(error),
-            SalvageError::Seal { cause, .. } => Some(cause),
-            SalvageError::Keystream { cause, .. } => Some(cause),
+            SalvageError::Write(error) => Some(error),
             SalvageError::Interrupted(_)
             | SalvageError::Overlap { .. }
             | SalvageError::Mismatch { .. }
@@ -187,11 +127,8 @@ impl std::error::Error for SalvageError {
             | SalvageError::NotOneStream(..)
             | SalvageError::NotRelated(..)
             | SalvageError::Quarantine(..)
-            | SalvageError::NotEmpty(_)
             | SalvageError::Unfinished(_)
-            | SalvageError::BadName { .. }
-            | SalvageError::NeedsKey { .. }
-            | SalvageError::NoStreamKey(_) => None,
+            | SalvageError::NeedsKey(_) => None,
         }
     }
 }
@@ -199,5 +136,20 @@ impl std::error::Error for SalvageError {
 impl From<IoError> for SalvageError {
     fn from(error: IoError) -> Self {
         SalvageError::Io(error)
+    }
+}
+
+impl From<WriteError> for SalvageError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io(error) => SalvageError::Io(error),
+            error => SalvageError::Write(error),
+        }
+    }
+}
+
+impl From<NeedsKey> for SalvageError {
+    fn from(closed: NeedsKey) -> Self {
+        SalvageError::NeedsKey(closed)
     }
 }

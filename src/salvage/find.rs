@@ -3,20 +3,11 @@
 //! A find holds no content. What was mended is kept as patches to the file's bytes, so that whoever writes the new store
 //! reads the block again, applies them and walks exactly the same records.
 
+use crate::format::bit_repair::Patch;
 use crate::format::compression::CompressionFault;
 use crate::format::headers;
 use crate::format::record::{RecordFault, RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
-
-/// Bits to flip in one byte of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Patch {
-    /// Offset in the file as it lies on disk. (A block's keystream keeps damage in place, so it is also the offset in
-    /// the decrypted file.)
-    pub offset: u64,
-    /// Exclusive-or of the byte found and the byte meant.
-    pub mask: u8,
-}
 
 /// What a flipped bit had hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +36,6 @@ pub enum Site {
     ChunkHeader,
     /// The compressed bytes of a chunk.
     ChunkData,
-    /// A key file, a sealed file, `index.db`, `meta.inf` or `meta.sum`.
-    SideFile,
 }
 
 /// One mended place.

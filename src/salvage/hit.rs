@@ -11,14 +11,13 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::evidence::gather;
 use super::kept::Cursor;
 use super::merge::MergeSource;
+use super::side_files::read as read_side_files;
 use super::survey::{Survey, drop_unsound_index, survey};
 use crate::env::ReadFiles;
 use crate::format::state::StateFile;
-use crate::report::Ledger;
-use crate::report::Watch;
+use crate::report::{Ledger, Watch};
 use crate::stream::StreamDir;
 use crate::stream::options::{Keys, Options};
 
@@ -93,7 +92,7 @@ pub fn hits_of_copies(
     };
     let own = |copy: &MergeSource| under(copy.keys(&options.keys));
     let indexes = copies.iter().filter_map(|copy| {
-        let mut gathered = gather(fs, &copy.stream, &own(copy)).ok()?;
+        let mut gathered = read_side_files(fs, &copy.stream, &own(copy)).ok()?;
         drop_unsound_index(&mut gathered);
         Some(gathered.evidence.index?.state)
     });

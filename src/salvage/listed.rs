@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use super::border::{Collector, Differences, OpenBorder, Totals, enter, settle};
-use super::evidence::IndexEvidence;
 use super::find::{BlockFind, UncertainBorder};
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
+use super::side_files::IndexEvidence;
 use super::trust::counted_by;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;

@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 use super::consumers;
 use super::copy::{Uncertain, block_rules, sealing_of};
 use super::error::SalvageError;
-use super::fresh::BlockBuilder;
 use super::kept::{Cursor, KeptMessage};
+use super::new_blocks::NewBlocks;
 use super::old_values::{self, Copied, Known, OldValues};
 use super::place::put_together;
 use super::plan::Target;
@@ -48,7 +48,6 @@ use super::sets::{difference, ranges};
 use super::settings::meta_of;
 use super::settle::{Promise, Settled, settle_as};
 use super::survey::{Survey, survey};
-use super::write::StoreWriter;
 use crate::crypto::ServerKey;
 use crate::env::{Entropy, FileSystem, ReadFiles};
 use crate::format::seqset::SeqSet;
@@ -57,6 +56,7 @@ use crate::report::Watch;
 use crate::report::events::{Event, EventCode};
 use crate::stream::StreamDir;
 use crate::stream::options::{Keys, Options};
+use crate::stream::writer::StoreWriter;
 use aside::Aside;
 use relatives::Relative;
 use rules::{Union, are_one_stream, best, newest_consumers, unite, united};
@@ -311,7 +311,7 @@ impl Merging<'_> {
             sources.push(relative.taken_from(fs, &evidence.meta)?);
         }
         let rules = block_rules(&meta, &chosen.found, target, options);
-        let mut builder = BlockBuilder::new(&writer, name, rules);
+        let mut builder = NewBlocks::new(&writer, name, rules);
         let written = weave(sources, &union.kept, &mut builder, &mut aside, watch)?;
         if union.last.timestamp_ns == 0 {
             union.last.timestamp_ns = written.last.timestamp_ns;

@@ -16,19 +16,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use super::evidence::{BlockKey, OpenedKey, Trials, begins_in_plain};
 use super::find::{BlockFind, Lifetimes};
 use super::passes::Scanned;
 use super::read::{Blocks, Misplaced};
 use super::scan::probe::{Probe, content_of};
 use super::scan::{Hints, Scratch, SubjectWitness};
 use super::sets::difference;
-use super::survey::{STAGED, SurveyedBlock};
+use super::survey::SurveyedBlock;
 use crate::block::content::tail_of;
-use crate::crypto::{BlockCipher, block_context};
+use crate::block::key::{BlockKey, begins_in_plain};
+use crate::crypto::{KEY_FILE_MAX, OpenedKey, block_context};
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
-use crate::format::names::BlockFile;
+use crate::format::names::{BlockFile, STAGED_MESSAGES as STAGED};
 use crate::format::seqset::SeqSet;
 use crate::report::Watch;
 
@@ -56,8 +56,6 @@ const STRAY_KEYS_MAX: usize = 1024;
 const READ_MAX: usize = 4 << 20;
 /// Bytes decrypted to see whether a key fits, before all that are looked at.
 const FIRST_BYTES: usize = 4096;
-/// Longer files are no key files.
-const KEY_FILE_MAX: u64 = 1 << 16;
 
 /// Finds the blocks that lie under other names, or whose keys do, by the number in the file's name. `scanned` are all blocks of
 /// the stream.
@@ -312,9 +310,7 @@ impl Search<'_> {
         self.decrypted_left = self.decrypted_left.checked_sub(length as u64)?;
         self.plain.clear();
         self.plain.extend_from_slice(self.bytes.get(..length)?);
-        BlockCipher::new(&key.seed, &key.nonce)
-            .apply(&mut self.plain, 0)
-            .ok()
+        key.block_cipher().apply(&mut self.plain, 0).ok()
     }
 
     /// The keys there are of a block: that in its own file, and any that lies in another's.
@@ -323,18 +319,15 @@ impl Search<'_> {
             return Rc::clone(known);
         }
         let blocks = self.blocks;
-        let trials = Trials {
-            keys: blocks.keys,
-            account: &blocks.gathered.evidence.account,
-        };
+        let ring = blocks.keys.ring(&blocks.gathered.evidence.account);
         let context = block_context(self.name(), number);
         let mut found = Vec::new();
         let own = blocks.key_path(number);
         if let Ok(bytes) = blocks.fs.read(&blocks.stream.dir.join(&own), KEY_FILE_MAX) {
-            let mut opened = trials.open(&bytes, &context).ok();
+            let mut opened = ring.open(&bytes, &context).ok();
             if opened.is_none() && self.key_mends > 0 {
                 self.key_mends -= 1;
-                let mended = trials.open_mended(&bytes, &context);
+                let mended = ring.open_mended(&bytes, &context);
                 opened = mended.ok().map(|(opened, _)| opened);
             }
             if let Some(opened) = opened {
@@ -347,7 +340,7 @@ impl Search<'_> {
             };
             self.key_trials = left;
             if found.iter().all(|key| key.path != stray.path)
-                && let Ok(opened) = trials.open(&stray.bytes, &context)
+                && let Ok(opened) = ring.open(&stray.bytes, &context)
             {
                 let path = stray.path.clone();
                 found.push(FoundKey { path, opened });

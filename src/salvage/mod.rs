@@ -2,13 +2,13 @@
 //!
 //! The steps, each in its own file:
 //!
-//! 1. `evidence`: the files beside the blocks, mended where one flipped bit explains the damage: metadata, keys,
+//! 1. `side_files`: the files beside the blocks, mended where one flipped bit explains the damage: metadata, keys,
 //!    `index.db`;
 //! 2. `scan`: each block, going on behind damage: what verifies, what one flipped bit had spoilt, what cannot be proven;
 //! 3. `trust`: which of the messages found are live, which were deleted, which cannot be told; `account`: what became of all
 //!    others that anything names;
 //!    `old_values`: the old value of a key whose newest is lost;
-//! 4. `plan`, `copy`, `write`: the new store, its side files made by recovering it. The source is only ever read.
+//! 4. `plan`, `copy`: the new store (`stream/writer.rs` writes it), its side files made by recovering it. The source is only ever read.
 //!    `settings` and `consumers` say what it is configured with, `place` how it comes under its name.
 //!
 //! `merge` does the same from several copies, `quarantine` keeps what could not be proven.
@@ -24,15 +24,13 @@ mod copies;
 mod copy;
 mod digest;
 mod error;
-pub mod evidence;
 pub mod find;
-mod fresh;
 pub mod hit;
 mod kept;
 mod listed;
-pub mod mend;
 mod merge;
 mod misplaced;
+mod new_blocks;
 pub mod old_values;
 mod passes;
 mod place;
@@ -44,6 +42,7 @@ pub mod report;
 pub mod scan;
 mod settings;
 mod settle;
+pub mod side_files;
 mod sums;
 mod survey;
 pub mod trust;
@@ -51,14 +50,13 @@ mod unrenamed;
 mod view;
 mod walks;
 pub mod witness;
-pub mod write;
 
 use crate::format::sets;
 
 pub use copies::{Sorted, sort_out};
 pub use copy::{SalvageOptions, Uncertain, salvage};
 pub use error::SalvageError;
-pub use find::{BlockFind, Edge, Gap, GapCause, Lifetimes, Patch, Repair, Site, UncertainBorder};
+pub use find::{BlockFind, Edge, Gap, GapCause, Lifetimes, Repair, Site, UncertainBorder};
 pub use merge::{MergeOptions, MergeSource, merge, merge_with_relatives, salvage_with_quarantine};
 pub use report::SalvageReport;
 pub use survey::{Survey, SurveyedBlock, survey};

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::SalvageError;
 use crate::env::{DEFAULT_DIR_MODE, FileKind, FileSystem, IoError, ReadFiles};
+use crate::format::names::{MESSAGES, META};
+use crate::stream::writer::WriteError;
 
 /// How the name of an unfinished directory ends.
 const UNFINISHED: &str = ".jetsam-part";
@@ -28,13 +30,13 @@ impl Place {
         out: &Path,
         resume: bool,
     ) -> Result<Self, SalvageError> {
-        let part = unfinished(out).ok_or_else(|| SalvageError::BadName {
+        let part = unfinished(out).ok_or_else(|| WriteError::BadName {
             dir: out.to_owned(),
             name: out.display().to_string(),
         })?;
         match fs.list(out) {
             Ok(entries) if entries.is_empty() => {}
-            Ok(_) => return Err(SalvageError::NotEmpty(out.to_owned())),
+            Ok(_) => return Err(WriteError::NotEmpty(out.to_owned()).into()),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -156,14 +158,14 @@ fn adopt_tree(fs: &dyn FileSystem, made: &Path, source: &Path) -> Result<(), IoE
 
 /// A file of the source that stands for all of them.
 fn usual_file(fs: &dyn ReadFiles, source: &Path) -> Option<PathBuf> {
-    let meta = source.join("meta.inf");
+    let meta = source.join(META);
     if fs
         .metadata(&meta)
         .is_ok_and(|found| found.kind == FileKind::File)
     {
         return Some(meta);
     }
-    let msgs = source.join("msgs");
+    let msgs = source.join(MESSAGES);
     let entries = fs.list(&msgs).unwrap_or_default();
     let file = entries
         .into_iter()

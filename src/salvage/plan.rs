@@ -5,10 +5,10 @@
 //! tombstone, no erased record, no tombstone in it that names a live one, no sequence that another block has. Everything else is written
 //! anew under the same number, so that the records' hashes stay what they are.
 
-use super::evidence::BlockKey;
 use super::find::{BlockFind, Edge};
 use super::sets::difference;
 use super::survey::Survey;
+use crate::block::key::BlockKey;
 use crate::crypto::{Cipher, KeyChoice};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::seqset::SeqSet;

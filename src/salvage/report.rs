@@ -1,15 +1,16 @@
 //! What salvage found and did, as values: the totals, the events, and a line per block.
 
 use super::audit::past_untold;
-use super::evidence::BlockKey;
-use super::find::{BlockFind, GapCause, Repair, Site};
+use super::find::{BlockFind, GapCause, Site};
 use super::quarantine::reason;
 use super::read::Misplaced;
 use super::sets::{difference, intersection, ranges, within};
 use super::settle::Settled;
 use super::survey::Survey;
+use crate::block::key::BlockKey;
+use crate::format::bit_repair::Patch;
+use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
-use crate::recovery::blank_report;
 use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{Outcome, Refusal, SalvageTotals, StreamReport};
 
@@ -63,7 +64,7 @@ pub fn of(found: &Survey, quarantined: u64) -> SalvageReport {
         loses_messages: totals.lost > 0,
         ledger: Some(found.ledger.clone()),
         salvage: Some(totals),
-        ..blank_report(&found.stream)
+        ..found.stream.blank_report()
     };
     SalvageReport { stream, blocks }
 }
@@ -125,13 +126,13 @@ pub fn refused(
 ) -> StreamReport {
     use super::error::SalvageError;
     let (refusal, code) = match error {
-        SalvageError::NeedsKey { .. } => (Refusal::NeedsKey, EventCode::KeyMissing),
+        SalvageError::NeedsKey(_) => (Refusal::NeedsKey, EventCode::KeyMissing),
         _ => (Refusal::Io, EventCode::IoError),
     };
     StreamReport {
         refusal: Some(refusal),
         events: vec![Event::new(code, error.to_string())],
-        ..blank_report(stream)
+        ..stream.blank_report()
     }
 }
 
@@ -216,7 +217,7 @@ fn end_of(found: &Survey, find: &BlockFind, next: &BlockFind) -> u64 {
 }
 
 fn path(found: &Survey, number: u32) -> String {
-    format!("{}/{number}.blk", found.gathered.messages_dir)
+    BlockFile::Block.path_in(&found.gathered.messages_dir, number)
 }
 
 fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
@@ -226,9 +227,9 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
             events.push(misplaced(find, place).file(&file));
         }
         if let Some(repair) = &block.key_repair {
-            let detail = match repair.repair.patches.as_slice() {
+            let detail = match repair.patches.as_slice() {
                 [] => "the block's key was found in this file".to_owned(),
-                _ => bits(&repair.repair),
+                patches => bits(patches, "the file"),
             };
             events.push(Event::new(EventCode::FileRepaired, detail).file(&repair.path));
         }
@@ -241,7 +242,11 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
             events.push(Event::new(EventCode::KeyBad, reason.clone()).file(&file));
         }
         for repair in &find.repairs {
-            let mut event = Event::new(EventCode::RecordRepaired, bits(repair)).file(&file);
+            let mut event = Event::new(
+                EventCode::RecordRepaired,
+                bits(&repair.patches, site(repair.site)),
+            )
+            .file(&file);
             event.offset = repair.patches.first().map(|patch| patch.offset);
             event.seq = repair.seq;
             events.push(event);
@@ -318,9 +323,8 @@ fn neighbours(before: Option<u64>, after: Option<u64>) -> String {
     }
 }
 
-fn bits(repair: &Repair) -> String {
-    let site = site(repair.site);
-    match repair.patches.as_slice() {
+fn bits(patches: &[Patch], site: &str) -> String {
+    match patches {
         [patch] if patch.mask.is_power_of_two() => format!(
             "bit {} of the byte at {} was flipped, in {site}",
             patch.mask.trailing_zeros(),
@@ -348,7 +352,6 @@ fn site(site: Site) -> &'static str {
         Site::Wrapper => "the mark of a compressed block",
         Site::ChunkHeader => "the head of a compressed chunk",
         Site::ChunkData => "compressed bytes",
-        Site::SideFile => "the file",
     }
 }
 

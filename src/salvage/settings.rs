@@ -1,12 +1,15 @@
 //! The configuration of the new store.
 
 use super::error::SalvageError;
-use super::evidence::{MetaOrigin, covering_subjects, is_raft_group};
 use super::kept::Cursor;
+use super::side_files::covering_subjects;
 use super::survey::Survey;
 use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
+use crate::format::names::META;
 use crate::report::events::{Event, EventCode, Severity};
+use crate::stream::is_raft_group;
+use crate::stream::metadata::MetaOrigin;
 use crate::stream::options::Options;
 
 /// Subjects looked at for a made configuration.
@@ -33,7 +36,7 @@ pub(super) fn meta_of(
     {
         let detail = format!("num_replicas {} becomes {wanted}", meta.replicas);
         let event = Event::new(EventCode::ReplicasChanged, detail);
-        events.push(event.file("meta.inf"));
+        events.push(event.file(META));
         meta = meta.with_replicas(wanted);
     }
     let is_made = found.gathered.evidence.meta_origin == MetaOrigin::Made;
@@ -56,7 +59,7 @@ fn without_first_seq(meta: StreamMeta, events: &mut Vec<Event>) -> StreamMeta {
          configuration",
         meta.first_seq
     );
-    let event = Event::new(EventCode::FirstSeqPurged, detail).file("meta.inf");
+    let event = Event::new(EventCode::FirstSeqPurged, detail).file(META);
     events.push(event.severity(Severity::Warn));
     lowered
 }

@@ -4,8 +4,8 @@ use super::copy::sealing_of;
 use super::error::SalvageError;
 use super::plan::Target;
 use super::survey::Survey;
-use super::write::Sealing;
 use crate::env::{Entropy, FileSystem};
+use crate::format::names::STATE_PATH;
 use crate::living::Idle;
 use crate::recovery::walked::WalkedBlocks;
 use crate::recovery::{RecoverOptions, examine, recover_walked};
@@ -14,6 +14,7 @@ use crate::report::stream::{Source, State, StreamReport};
 use crate::report::{Phase, Progress, Watch};
 use crate::stream::StreamDir;
 use crate::stream::options::{Collect, Keys, Options, Policy};
+use crate::stream::writer::Sealing;
 
 /// What a new store was found to be.
 pub type Settled = StreamReport;
@@ -98,7 +99,7 @@ pub(super) fn settle_as(
     };
     let mut again = examine(fs, made, &own, &quietly);
     if again.source != Some(Source::Index) {
-        let about_index = |event: &&Event| event.file.as_deref() == Some("msgs/index.db");
+        let about_index = |event: &&Event| event.file.as_deref() == Some(STATE_PATH);
         let event = again.events.iter().find(about_index);
         let why = event.map_or("its index is not taken", |event| event.detail.as_str());
         // No server takes an index with such a subject; the message is kept all the same.
@@ -117,7 +118,7 @@ pub(super) fn settle_as(
 
 fn own_options(options: &Options, account: &[u8], target: Target) -> Options {
     let mut own = Options::new(options.now_ns);
-    own.policy = Policy::Salvage;
+    own.policy = Policy::Evidence;
     own.expire = false;
     own.limits = false;
     own.quick = true;

@@ -7,36 +7,36 @@ use std::collections::BTreeMap;
 
 use super::account::account;
 use super::error::SalvageError;
-use super::evidence::{self, BlockKey, ConsumerEvidence, Evidence, FileRepair, Gathered, gather};
-use super::evidence::{IndexEvidence, MetaOrigin};
 use super::find::BlockFind;
 use super::listed::settle_listed;
 use super::old_values::OldValues;
 use super::passes::scan_all;
 use super::read::{Blocks, Misplaced};
 use super::scan::{SubjectStanding, SubjectWitness};
+use super::side_files::{Evidence, Gathered, IndexEvidence, read as read_side_files};
 use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
 use super::walks::{WalkFor, Walks};
 use super::witness::Subjects;
+use crate::block::key::BlockKey;
 use crate::env::ReadFiles;
+use crate::format::bit_repair::FileRepair;
 use crate::format::checksum::HashKey;
 use crate::format::meta::{Retention, StreamMeta};
+use crate::format::names::SOURCES;
 use crate::format::record::RecordRef;
 use crate::format::seqset::SeqSet;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::walked::WalkedSubjects;
-use crate::report::Ledger;
-use crate::report::Watch;
 use crate::report::events::{Event, EventCode};
+use crate::report::{Ledger, Watch};
 use crate::stream::StreamDir;
+use crate::stream::consumers::{self, ReadConsumer};
+use crate::stream::metadata::MetaOrigin;
 use crate::stream::options::Options;
 
 /// Side files read for what they say of the last sequence are at most this long.
 pub(super) const SIDE_FILE_MAX: u64 = 1 << 30;
-
-/// Where a purge puts together what is to take the place of `msgs`.
-pub(super) const STAGED: &str = "__new_msgs__";
 
 /// The server's subject index cannot hold it.
 const UNLISTED_BYTE: u8 = 0x7F;
@@ -68,7 +68,7 @@ pub struct Survey {
     /// What became of every message that a witness named.
     pub ledger: Ledger,
     /// Consumers, by name.
-    pub consumers: Vec<ConsumerEvidence>,
+    pub consumers: Vec<ReadConsumer>,
     /// Files that do not hold what they are named after, by the number in their names.
     pub misplaced: BTreeMap<u32, Misplaced>,
     /// Old values of keys that are kept: none, until it was decided whether any are.
@@ -107,7 +107,7 @@ pub(super) fn survey_walking(
     walk_for: WalkFor,
     watch: &Watch<'_>,
 ) -> Result<Survey, SalvageError> {
-    let mut gathered = gather(fs, stream, options)?;
+    let mut gathered = read_side_files(fs, stream, options)?;
     drop_unsound_index(&mut gathered);
     let subjects = walk_for
         .asks(gathered.evidence.index.as_ref())
@@ -124,7 +124,9 @@ pub(super) fn survey_walking(
         keys: &options.keys,
         misplaced: &misplaced,
     };
-    let consumers = evidence::consumers(fs, stream, &gathered, &options.keys)?;
+    let ring = options.keys.ring(&gathered.evidence.account);
+    let name = gathered.evidence.name.as_bytes();
+    let consumers = consumers::consumers(fs, &stream.dir, name, ring)?;
     let claims = claims(fs, stream, &gathered, options, &consumers);
     let mut surveyed = Vec::with_capacity(scanned.len());
     let mut finds = Vec::with_capacity(scanned.len());
@@ -239,7 +241,7 @@ fn claims(
     stream: &StreamDir,
     gathered: &Gathered,
     options: &Options,
-    consumers: &[ConsumerEvidence],
+    consumers: &[ReadConsumer],
 ) -> Vec<Claim> {
     let mut claims = Vec::new();
     let mut claim = |path: &str, stamp: Option<u64>| {
@@ -262,8 +264,8 @@ fn claims(
         let schedules = format!("{below}/sched.db");
         let stamp = read(&schedules).and_then(|bytes| ScheduleFile::decode(&bytes).ok());
         claim(&schedules, stamp.map(|file| file.stamp));
-        let stamp = read("sources.db").and_then(|bytes| SourcesFile::decode(&bytes).ok());
-        claim("sources.db", stamp.map(|file| file.stamp));
+        let stamp = read(SOURCES).and_then(|bytes| SourcesFile::decode(&bytes).ok());
+        claim(SOURCES, stamp.map(|file| file.stamp));
     }
     for consumer in consumers {
         let delivered = consumer.state.as_ref().map(|state| state.delivered.stream);

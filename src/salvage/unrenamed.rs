@@ -6,16 +6,16 @@
 
 use std::collections::BTreeSet;
 
-use super::evidence::BlockKey;
 use super::find::Lifetimes;
 use super::passes::WORK_LIMIT;
 use super::read::Blocks;
 use super::scan::{Hints, Scratch, scan_block};
 use super::survey::Witness;
+use crate::block::key::BlockKey;
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
-use crate::format::names::block_number;
+use crate::format::names::{MESSAGES, block_number};
 use crate::format::seqset::SeqSet;
 use crate::stream::StreamDir;
 
@@ -57,7 +57,7 @@ pub(super) fn named_above(blocks: Blocks<'_>, last: u64) -> SeqSet {
 
 /// Whether there is a file of that name at all: then the index may be of before the block was renamed, whatever it is of.
 pub(super) fn any(fs: &dyn ReadFiles, stream: &StreamDir) -> bool {
-    let entries = fs.list(&stream.dir.join("msgs")).unwrap_or_default();
+    let entries = fs.list(&stream.dir.join(MESSAGES)).unwrap_or_default();
     entries.iter().any(|entry| {
         let name = entry.name.as_encoded_bytes();
         name.strip_suffix(TEMPORARY_SUFFIX)

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::evidence::IndexEvidence;
 use super::find::BlockFind;
 use super::read::{Blocks, Stamp};
+use super::side_files::IndexEvidence;
 use super::survey::Survey;
 use crate::format::compression::{Framing, detect};
 use crate::recovery::walked::{BlockWalker, WalkedBlock, WalkedBlocks, WalkedSubjects};

@@ -4,11 +4,12 @@ use std::hash::Hasher as _;
 
 use rustc_hash::FxHasher;
 
-use super::evidence::{Evidence, MetaOrigin};
 use super::scan::{SubjectStanding, SubjectWitness};
+use super::side_files::Evidence;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::state::SubjectTable;
 use crate::format::subject;
+use crate::stream::metadata::MetaOrigin;
 
 /// With fewer places than this, the one that a look-up touches is in cache anyway.
 const COLD_PLACES_MIN: usize = 1 << 15;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::env::{FileKind, IoError, ReadFiles};
+use crate::format::names::{CONSUMERS, MESSAGES, META, META_SUM};
 use crate::report::events::{Event, EventCode};
 use crate::stream::StreamDir;
 
@@ -124,7 +125,7 @@ impl Walk<'_> {
     fn path(&mut self, path: &Path) -> Result<Shape, WalkError> {
         let dirs = self.dirs(path)?;
         let called = |name: &str| named(path).file_name() == Some(OsStr::new(name));
-        if holds(&dirs, "msgs") || self.is_file(&path.join("meta.inf"))? {
+        if holds(&dirs, MESSAGES) || self.is_file(&path.join(META))? {
             let stream = stream(path);
             self.streams.push(stream);
             return Ok(Shape::Stream);
@@ -229,9 +230,7 @@ impl Walk<'_> {
             Err(error) => !error.is_not_found(),
         };
         dir.file_name() == Some(OsStr::new("lost+found"))
-            && !["msgs", "meta.inf", "meta.sum", "obs"]
-                .into_iter()
-                .any(there)
+            && ![MESSAGES, META, META_SUM, CONSUMERS].into_iter().any(there)
     }
 
     fn note_groups(&mut self, groups: &Path) -> Result<(), WalkError> {

@@ -1,6 +1,6 @@
 //! What the caller asks of recovery.
 
-use crate::crypto::{Cipher, ServerKey};
+use crate::crypto::{Cipher, KeyRing, ServerKey};
 use crate::format::meta::StreamMeta;
 use crate::report::ServerVersion;
 
@@ -10,8 +10,9 @@ pub enum Policy {
     /// Decide exactly as nats-server v2.15.3 does.
     #[default]
     Server,
-    /// Keep every record that verifies.
-    Salvage,
+    /// Decide as the evidence does: a stream is looked at that the server would leave out for its metadata, and every record
+    /// counts that verifies.
+    Evidence,
 }
 
 /// Whether the server that will open the store is a member of a cluster.
@@ -33,6 +34,19 @@ pub struct Keys {
     pub previous: Option<ServerKey>,
     /// The configured cipher; `None` tries what the files say.
     pub cipher: Option<Cipher>,
+}
+
+impl Keys {
+    /// The keys for the assets of `account`.
+    #[must_use]
+    pub fn ring<'a>(&'a self, account: &'a [u8]) -> KeyRing<'a> {
+        KeyRing {
+            current: self.current.as_ref(),
+            previous: self.previous.as_ref(),
+            cipher: self.cipher,
+            account,
+        }
+    }
 }
 
 /// What goes into the report beyond the state itself. Each costs time or memory.

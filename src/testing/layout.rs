@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::workload::Access;
 use crate::block::content;
-use crate::crypto::{BlockCipher, Cipher, block_context, open_with_trials};
+use crate::crypto::{BlockCipher, KeyRing, block_context};
 use crate::env::{FileKind, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::compression::{Chunks, Framing, detect, stream_range};
@@ -215,11 +215,16 @@ fn open_key(
         .server_key()
         .ok_or_else(|| "the store is encrypted and no key is given".to_owned())?;
     let context = block_context(stream.name.as_bytes(), number);
-    let configured = access.cipher.unwrap_or(Cipher::ChaCha);
-    let account = access.account.as_bytes();
-    let opened = open_with_trials(bytes, &server, None, configured, account, &context)
+    let ring = KeyRing {
+        current: Some(&server),
+        previous: None,
+        cipher: access.cipher,
+        account: access.account.as_bytes(),
+    };
+    let opened = ring
+        .open(bytes, &context)
         .map_err(|fault| format!("the key of block {number}: {fault}"))?;
-    Ok(BlockCipher::new(&opened.seed, &opened.nonce))
+    Ok(opened.block_cipher())
 }
 
 /// The pieces of a decrypted file.

@@ -65,7 +65,7 @@ impl Recoverer for Salvage {
 
     fn survivors(&self, case: &Case<'_>, tally: &mut Tally<'_>) -> Result<Service, String> {
         let mut options = case.access.options();
-        options.policy = Policy::Salvage;
+        options.policy = Policy::Evidence;
         let cancel = AtomicBool::new(false);
         let watch = crate::report::Watch {
             progress: &|_| {},
@@ -80,7 +80,7 @@ impl Recoverer for Salvage {
         let range = 0..=u64::MAX;
         match salvage::messages(case.files, case.stream, &options, range, &mut visit, &watch) {
             Ok(()) => Ok(Service::Opened),
-            Err(SalvageError::NeedsKey { .. }) => Ok(Service::Refused),
+            Err(SalvageError::NeedsKey(_)) => Ok(Service::Refused),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::compress;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::record::NewRecord;
 use jetsam::format::state::StateFile;
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::events::EventCode;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::made::{KEY, Made, every_kind, server, time};
 use crate::recover::{mend, snapshot};
@@ -83,8 +83,7 @@ fn plan(dice: &mut Dice) -> Vec<Vec<Put>> {
 }
 
 fn encode(number: u32, puts: &[Put], body_length: usize, dice: &mut Dice) -> Vec<u8> {
-    let key = HashKey::for_block(b"S", number);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(b"S", number);
     let body = vec![b'b'; body_length];
     for put in puts {
         let subject;
@@ -114,9 +113,9 @@ fn encode(number: u32, puts: &[Put], body_length: usize, dice: &mut Dice) -> Vec
                 }
             }
         };
-        encode_record(&mut content, &key, &record).expect("a record");
+        block.push(&record).expect("a record");
     }
-    content
+    block.into_content()
 }
 
 fn make(dir: &Path, made: Made, dice: &mut Dice) -> StreamDir {

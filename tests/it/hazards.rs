@@ -3,7 +3,7 @@
 
 mod foretold;
 
-use jetsam::crypto::{Cipher, ServerKey, open_sealed, open_with_trials, stream_context};
+use jetsam::crypto::{KeyRing, ServerKey, stream_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::living::Idle;
 use jetsam::recovery::{RecoverOptions, recover, undo};
@@ -500,16 +500,14 @@ fn h35_the_time_of_creation_stays_when_a_stream_is_encrypted() {
     let file = |name: &str| std::fs::read(seen.stream.dir.join(name)).expect("metadata");
     let key = ServerKey::new(KEY.to_vec());
     let context = stream_context(b"S");
-    let opened = open_with_trials(
-        &file("meta.key"),
-        &key,
-        None,
-        Cipher::ChaCha,
-        b"A",
-        &context,
-    );
-    let opened = opened.expect("a key file");
-    let json = open_sealed(&file("meta.inf"), &opened.seed, opened.cipher).expect("metadata");
+    let ring = KeyRing {
+        current: Some(&key),
+        previous: None,
+        cipher: None,
+        account: b"A",
+    };
+    let opened = ring.open(&file("meta.key"), &context).expect("a key file");
+    let json = opened.open(&file("meta.inf")).expect("metadata");
     let meta: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(meta["Created"], "2025-12-31T00:00:00Z");
     see("3.2-rotated").event(EventCode::StreamRekeying);

@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::format::checksum::HashKey;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::record::NewRecord;
 use jetsam::recovery::RecoverOptions;
-use jetsam::report::Ledger;
-use jetsam::report::Watch;
+use jetsam::report::{Ledger, Watch};
 use jetsam::salvage::hit::{Hit, Struck, hits};
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::made;
 use crate::recover::mend;
@@ -34,8 +33,7 @@ fn store(dir: &Path, name: &str, messages: &[(&str, Vec<u8>)]) -> StreamDir {
          \"max_msgs_per_subject\":-1,\"storage\":\"file\",\"num_replicas\":1,\"Created\":\"2026-01-02T03:04:05.678Z\"}}"
     );
     writer.meta(json.as_bytes()).expect("metadata");
-    let key = HashKey::for_block(label, 1);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(label, 1);
     for (at, (subject, body)) in messages.iter().enumerate() {
         let sequence = at as u64 + 1;
         let record = NewRecord::Message {
@@ -45,9 +43,9 @@ fn store(dir: &Path, name: &str, messages: &[(&str, Vec<u8>)]) -> StreamDir {
             headers: b"",
             body,
         };
-        encode_record(&mut content, &key, &record).expect("a record");
+        block.push(&record).expect("a record");
     }
-    writer.block(1, &mut content).expect("a block");
+    writer.block(1, &mut block.into_content()).expect("a block");
     writer.finish().expect("a durable store");
     let stream = StreamDir {
         account: Some("A".into()),

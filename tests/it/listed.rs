@@ -2,12 +2,12 @@
 
 use std::fs;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::format::checksum::HashKey;
-use jetsam::format::record::{NewRecord, encode_record, parse_at};
+use jetsam::format::record::{NewRecord, parse_at};
 use jetsam::recovery::RecoverOptions;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::recover::mend;
 use crate::salvage::{into, save};
@@ -22,8 +22,7 @@ const CONFIG: &[u8] =
 /// Bodies begin with any digit but the one that ends a subject: they say nothing of where a subject ends, and no message
 /// but a damaged one could be of the other subject.
 fn content() -> Vec<u8> {
-    let key = HashKey::for_block(b"S", 1);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(b"S", 1);
     for sequence in 1..=MESSAGES {
         let subject: &[u8] = if sequence % 2 == 0 { b"s.12" } else { b"s.123" };
         let body = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string();
@@ -35,9 +34,9 @@ fn content() -> Vec<u8> {
             headers: b"",
             body: body.as_bytes(),
         };
-        encode_record(&mut content, &key, &record).expect("a record");
+        block.push(&record).expect("a record");
     }
-    content
+    block.into_content()
 }
 
 #[test]
@@ -96,10 +95,9 @@ fn a_subject_that_flips_made_draws_no_others_to_itself() {
     let writer = StoreWriter::create(&OsFileSystem, &dir, b"S", b"A", Sealing::Plain, &OsEntropy)
         .expect("a store");
     writer.meta(config.as_bytes()).expect("metadata");
-    let key = HashKey::for_block(b"S", 1);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(b"S", 1);
+    let mut flipped = Vec::new();
     for sequence in 1..=MESSAGES {
-        let start = content.len();
         let subject = format!("s.key{:04}", sequence * 7);
         let record = NewRecord::Message {
             sequence,
@@ -108,12 +106,15 @@ fn a_subject_that_flips_made_draws_no_others_to_itself() {
             headers: b"",
             body: b"{\"a\":1}",
         };
-        encode_record(&mut content, &key, &record).expect("a record");
+        let start = block.content().len();
+        block.push(&record).expect("a record");
         if FLIPPED.contains(&sequence) {
-            // From nine bytes to one: `s`.
-            content[start + 20] ^= 8;
+            flipped.push(start + 20);
         }
     }
+    let mut content = block.into_content();
+    // From nine bytes to one: `s`.
+    flipped.into_iter().for_each(|at| content[at] ^= 8);
     writer.block(1, &mut content).expect("a block");
     writer.finish().expect("a durable store");
     let stream = StreamDir {

@@ -4,19 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::compress;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::names::BlockFile;
+use jetsam::format::record::NewRecord;
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::{Outcome, StreamReport};
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, MergeOptions, MergeSource, SalvageError, SalvageReport};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::recover::mend;
 use crate::support::{copy_tree, everything};
@@ -127,12 +128,11 @@ pub fn make(dir: &Path, made: Made) -> StreamDir {
 }
 
 fn content_of(number: u32, made: Made) -> Vec<u8> {
-    let key = HashKey::for_block(b"S", number);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(b"S", number);
     for at in 0..PER_BLOCK {
         let seq = u64::from(number - 1) * PER_BLOCK + at + 1;
         let filling = "y".repeat(made.filling);
-        message(&mut content, &key, seq, &format!("as it was{filling}"));
+        message(&mut block, seq, &format!("as it was{filling}"));
     }
     if u64::from(number) == MESSAGES / PER_BLOCK {
         for sequence in made.tombstones.iter().copied() {
@@ -140,17 +140,17 @@ fn content_of(number: u32, made: Made) -> Vec<u8> {
                 sequence,
                 timestamp_ns: time(sequence),
             };
-            encode_record(&mut content, &key, &record).expect("a record");
+            block.push(&record).expect("a record");
         }
     }
-    content
+    block.into_content()
 }
 
 pub fn time(seq: u64) -> i64 {
     1_767_323_045_000_000_000 + seq as i64
 }
 
-pub fn message(content: &mut Vec<u8>, key: &HashKey, sequence: u64, body: &str) {
+pub fn message(block: &mut BlockBuilder, sequence: u64, body: &str) {
     let subject = format!("s.{}", sequence % 7);
     let filling = "x".repeat(sequence as usize % 90);
     let body = format!("message {sequence} {body} {filling}");
@@ -165,11 +165,11 @@ pub fn message(content: &mut Vec<u8>, key: &HashKey, sequence: u64, body: &str) 
         },
         body: body.as_bytes(),
     };
-    encode_record(content, key, &record).expect("a record");
+    block.push(&record).expect("a record");
 }
 
 pub fn block(stream: &StreamDir, number: u32) -> PathBuf {
-    stream.dir.join(format!("msgs/{number}.blk"))
+    stream.dir.join(BlockFile::Block.path(number))
 }
 
 pub fn zero(path: &Path, from: usize, length: usize) {

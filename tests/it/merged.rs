@@ -4,17 +4,18 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
+use jetsam::keys::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
 use jetsam::living::Idle;
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::Outcome;
 use jetsam::salvage::{MergeOptions, MergeSource, SalvageError};
-use jetsam::stream::StreamDir;
-use jetsam::vault::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
+use jetsam::stream::{NeedsKey, StreamDir};
 
 use crate::made::{
     KEY, MESSAGES, Made, PLAIN, block, copies, every_kind, has, jetsam, join, join_sources, joined,
@@ -134,16 +135,15 @@ fn an_old_backup_does_not_bring_back_what_limits_removed() {
 
 /// The second block, with another message under sequence 150.
 fn told_otherwise() -> Vec<u8> {
-    let key = HashKey::for_block(b"S", 2);
-    let mut content = Vec::new();
+    let mut block = BlockBuilder::new(b"S", 2);
     for seq in 101..=200 {
         let body = match seq {
             150 => "as it was told",
             _ => "as it was",
         };
-        message(&mut content, &key, seq, body);
+        message(&mut block, seq, body);
     }
-    content
+    block.into_content()
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_copy_whose_key_is_not_given_stops_the_merge_and_names_it() {
     sources[1].key = None;
     let out = temp.path().join("out");
     let refused = join_sources(&sources, &options(Some(KEY_A)), &joined(&out));
-    let Err(SalvageError::NeedsKey { dir, given: true }) = refused else {
+    let Err(SalvageError::NeedsKey(NeedsKey { dir, given: true })) = refused else {
         panic!("{refused:?}")
     };
     assert_eq!(dir, replicas[1].0.dir);

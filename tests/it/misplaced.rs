@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jetsam::env::OsFileSystem;
+use jetsam::format::names::BlockFile;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::{Outcome, StreamReport};
@@ -162,7 +163,7 @@ fn swapped_blocks_keys_and_both_lose_nothing() {
                 assert_eq!(told.len(), if blocks { 2 } else { 0 }, "{what}: {told:?}");
                 let first = told
                     .iter()
-                    .find(|(file, _)| *file == format!("msgs/{one}.blk"));
+                    .find(|(file, _)| *file == BlockFile::Block.path(one));
                 assert!(
                     !blocks
                         || first.is_some_and(|(_, text)| text.contains(&format!("block {other}"))),

@@ -5,19 +5,20 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::limits::RECORD_HEADER_LENGTH;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::record::NewRecord;
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::state::{BlockEntry, STATE_VERSION, StateFile, SubjectEntry, SubjectTable};
 use jetsam::recovery::{Flow, Item};
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, SalvageOptions, SalvageReport, Uncertain, check, messages};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::cases::{Case, case_options};
 use crate::made::{copies, jetsam, join, joined, options, time};
@@ -212,8 +213,7 @@ fn bucket(dir: &Path, made: &Bucket) -> StreamDir {
     writer.meta(json.as_bytes()).expect("metadata");
     let mut hash = [0; 8];
     for number in [1, 2] {
-        let key = HashKey::for_block(name, number);
-        let mut content = Vec::new();
+        let mut block = BlockBuilder::new(name, number);
         for (seq, subject, headers) in made.messages {
             if (*seq > 10) == (number == 2) {
                 let record = NewRecord::Message {
@@ -223,11 +223,13 @@ fn bucket(dir: &Path, made: &Bucket) -> StreamDir {
                     headers: headers.as_bytes(),
                     body: b"a value of some length",
                 };
-                encode_record(&mut content, &key, &record).expect("a record");
+                block.push(&record).expect("a record");
             }
         }
-        hash.copy_from_slice(&content[content.len() - 8..]);
-        writer.block(number, &mut content).expect("a block");
+        hash = block.last_hash();
+        writer
+            .block(number, &mut block.into_content())
+            .expect("a block");
     }
     writer.finish().expect("a durable store");
     let stream = StreamDir {

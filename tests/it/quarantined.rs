@@ -5,16 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::crypto::{Cipher, KeyFile, block_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::format::checksum::HashKey;
 use jetsam::report::Watch;
 use jetsam::report::stream::StreamReport;
 use jetsam::salvage::quarantine::{Entry, EntryKind, Reader, encode_entry, encode_header};
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::salvage::{self, MergeSource, SalvageReport};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::{Keys, Options};
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::made::{
     KEY, MESSAGES, Made, PLAIN, block, every_kind, jetsam, join_sources, joined, make, message,
@@ -285,10 +285,9 @@ fn put_third_block_under_another_key(temp: &Path, whole: &StreamDir) {
     let rekeyed = temp.join("U");
     let writer = StoreWriter::create(&OsFileSystem, &rekeyed, b"S", b"A", sealing, &OsEntropy)
         .expect("a store");
-    let hash_key = HashKey::for_block(b"S", 3);
-    let mut content = Vec::new();
-    (201..=300).for_each(|seq| message(&mut content, &hash_key, seq, "as it was"));
-    writer.block(3, &mut content).expect("a block");
+    let mut block = BlockBuilder::new(b"S", 3);
+    (201..=300).for_each(|seq| message(&mut block, seq, "as it was"));
+    writer.block(3, &mut block.into_content()).expect("a block");
     for name in ["3.blk", "3.key"] {
         fs::copy(
             rekeyed.join("msgs").join(name),

@@ -4,18 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::format::checksum::HashKey;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::record::NewRecord;
 use jetsam::recovery::RecoverOptions;
-use jetsam::report::Ledger;
-use jetsam::report::Watch;
 use jetsam::report::ledger::stretches;
 use jetsam::report::stream::Source;
+use jetsam::report::{Ledger, Watch};
 use jetsam::salvage::audit;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::recover::mend;
 use crate::support::{everything, look};
@@ -37,9 +36,9 @@ fn message(number: u32, sequence: u64) -> Vec<u8> {
 }
 
 fn encoded(number: u32, record: &NewRecord<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_record(&mut bytes, &HashKey::for_block(b"S", number), record).expect("a record");
-    bytes
+    let mut block = BlockBuilder::new(b"S", number);
+    block.push(record).expect("a record");
+    block.into_content()
 }
 
 fn options() -> Options {

@@ -217,7 +217,7 @@ fn damaged_stores_are_salvaged_or_refused_with_a_reason() {
                     ));
                 }
             }
-            Err(SalvageError::NeedsKey { .. } | SalvageError::Io(_)) => {}
+            Err(SalvageError::NeedsKey(_) | SalvageError::Io(_)) => {}
             Err(error) => wrong.push(format!("{}: {error}", fixture.case())),
         }
         assert!(

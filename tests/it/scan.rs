@@ -7,9 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use jetsam::block::walk::{Known, walk};
-use jetsam::crypto::{
-    BlockCipher, Cipher, OpenedKeyFile, ServerKey, block_context, open_with_trials,
-};
+use jetsam::crypto::{BlockCipher, KeyRing, OpenedKey, ServerKey, block_context};
 use jetsam::format::checksum::HashKey;
 use jetsam::format::compression::{self, Framing};
 use jetsam::format::record::{RecordKind, RecordRef, Run};
@@ -81,7 +79,7 @@ fn blocks(fixture: &Fixture) -> Vec<Block> {
                 .ok()?;
             let mut bytes = fs::read(&path).ok()?;
             if let Ok(key) = fs::read(path.with_extension("key")) {
-                let OpenedKeyFile { seed, nonce, .. } = open_key(&key, fixture, number)?;
+                let OpenedKey { seed, nonce, .. } = open_key(&key, fixture, number)?;
                 BlockCipher::new(&seed, &nonce).apply(&mut bytes, 0).ok()?;
             }
             Some(Block {
@@ -95,18 +93,16 @@ fn blocks(fixture: &Fixture) -> Vec<Block> {
     found
 }
 
-fn open_key(key: &[u8], fixture: &Fixture, number: u32) -> Option<OpenedKeyFile> {
+fn open_key(key: &[u8], fixture: &Fixture, number: u32) -> Option<OpenedKey> {
     let context = block_context(fixture.name.as_bytes(), number);
     let server = ServerKey::new(KEY.to_vec());
-    open_with_trials(
-        key,
-        &server,
-        None,
-        Cipher::ChaCha,
-        fixture.account.as_bytes(),
-        &context,
-    )
-    .ok()
+    let ring = KeyRing {
+        current: Some(&server),
+        previous: None,
+        cipher: None,
+        account: fixture.account.as_bytes(),
+    };
+    ring.open(key, &context).ok()
 }
 
 fn scan(

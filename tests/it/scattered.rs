@@ -6,16 +6,18 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::OsEntropy;
 use jetsam::env::memory::{Fault, MemoryFileSystem};
 use jetsam::format::checksum::HashKey;
-use jetsam::format::record::{NewRecord, Run, Runs, encode_record};
+use jetsam::format::names::BlockFile;
+use jetsam::format::record::{NewRecord, Run, Runs};
 use jetsam::recovery::examine;
 use jetsam::report::Watch;
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::StreamReport;
-use jetsam::salvage::write::{Sealing, StoreWriter};
 use jetsam::stream::StreamDir;
+use jetsam::stream::writer::{Sealing, StoreWriter};
 
 use crate::support::everything;
 
@@ -42,10 +44,9 @@ fn store(dir: &Path) -> MemoryFileSystem {
         StoreWriter::create(&files, dir, b"S", b"A", Sealing::Plain, &OsEntropy).expect("a store");
     writer.meta(CONFIG).expect("metadata");
     for number in 1..=BLOCKS + 1 {
-        let key = HashKey::for_block(b"S", number);
-        let mut content = Vec::new();
+        let mut block = BlockBuilder::new(b"S", number);
         let mut add = |record: NewRecord<'_>| {
-            encode_record(&mut content, &key, &record).expect("a record");
+            block.push(&record).expect("a record");
         };
         if number <= BLOCKS {
             for at in 1..=PER_BLOCK {
@@ -66,7 +67,9 @@ fn store(dir: &Path) -> MemoryFileSystem {
                 });
             }
         }
-        writer.block(number, &mut content).expect("a block");
+        writer
+            .block(number, &mut block.into_content())
+            .expect("a block");
     }
     writer.finish().expect("a durable store");
     files
@@ -166,7 +169,7 @@ fn a_block_is_not_read_again_for_each_of_its_tombstones() {
     for number in 1..=BLOCKS {
         // A scan, the tombstones, and the look at what is readable: each in a read or two.
         files.inject(Fault::FailRead {
-            path: dir.join(format!("msgs/{number}.blk")),
+            path: dir.join(BlockFile::Block.path(number)),
             after_reads: 8,
             kind: ErrorKind::Other,
         });

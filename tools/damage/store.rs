@@ -9,6 +9,7 @@ use jetsam::crypto::{
 use jetsam::format::checksum::{HashKey, hex16};
 use jetsam::format::compression::compress;
 use jetsam::format::headers::{Present, present};
+use jetsam::format::names::BlockFile;
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::sources::{SourceEntry, SourcesFile};
 use jetsam::format::state::{BlockEntry, StateFile, SubjectEntry, SubjectTable};
@@ -116,12 +117,12 @@ impl Store {
         }
         if let Some(sealing) = self.sealing.clone() {
             let context = block_context(STREAM.as_bytes(), number);
-            let (seed, nonce) = self.put_key(&format!("msgs/{number}.key"), &context, &sealing);
+            let (seed, nonce) = self.put_key(&BlockFile::Key.path(number), &context, &sealing);
             BlockCipher::new(&seed, &nonce)
                 .apply(&mut bytes, 0)
                 .expect("a short block");
         }
-        self.write(&format!("msgs/{number}.blk"), bytes)
+        self.write(&BlockFile::Block.path(number), bytes)
     }
 
     /// Writes a key file; seed and nonce depend on its path alone.

@@ -5,6 +5,7 @@ use crate::oracle::Ask;
 use crate::random::Random;
 use crate::tree::{Tree, block_path, key_path};
 use crate::vault::Vault;
+use jetsam::format::names::{BlockFile, STAGED_MESSAGES};
 
 /// Makes the side files of an earlier moment of the same store.
 pub type Older<'a> = dyn FnMut(&Tree, &Ask) -> Option<Tree> + 'a;
@@ -397,7 +398,8 @@ fn purge_staging(m: &mut Mutator<'_>) -> Option<String> {
     let key = m.tree.get(&key_path(last)).cloned();
     let stage_key = |m: &mut Mutator<'_>| {
         if let Some(key) = key.clone() {
-            m.tree.put(format!("__new_msgs__/{last}.key"), key);
+            m.tree
+                .put(BlockFile::Key.path_in(STAGED_MESSAGES, last), key);
         }
     };
     Some(match m.random.below(7) {
@@ -407,18 +409,22 @@ fn purge_staging(m: &mut Mutator<'_>) -> Option<String> {
         }
         1 => {
             stage_key(m);
-            m.tree.put(format!("__new_msgs__/{last}.blk"), block);
+            m.tree
+                .put(BlockFile::Block.path_in(STAGED_MESSAGES, last), block);
             format!("block {last} staged in __new_msgs__")
         }
         2 => {
             stage_key(m);
             m.tree.remove(&block_path(last));
-            m.tree.put(format!("__new_msgs__/{last}.blk"), block);
+            m.tree
+                .put(BlockFile::Block.path_in(STAGED_MESSAGES, last), block);
             format!("block {last} moved to __new_msgs__")
         }
         3 => {
-            m.tree
-                .put(format!("__new_msgs__/{last}.key"), key.unwrap_or_default());
+            m.tree.put(
+                BlockFile::Key.path_in(STAGED_MESSAGES, last),
+                key.unwrap_or_default(),
+            );
             format!("only {last}.key in __new_msgs__")
         }
         4 => {
@@ -427,7 +433,8 @@ fn purge_staging(m: &mut Mutator<'_>) -> Option<String> {
         }
         5 => {
             move_dir(m, "__msgs__", true);
-            m.tree.put(format!("__new_msgs__/{last}.blk"), block);
+            m.tree
+                .put(BlockFile::Block.path_in(STAGED_MESSAGES, last), block);
             stage_key(m);
             "msgs renamed to __msgs__, last block in __new_msgs__".into()
         }

@@ -1,10 +1,10 @@
 //! A stream directory in memory, so that mutations and comparisons need no disk.
 
+use jetsam::format::names::BlockFile;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::SystemTime;
+use std::{fs, io};
 
 /// Files by path relative to the stream directory; `None` is a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,11 +99,11 @@ impl Tree {
 }
 
 pub fn block_path(number: u32) -> String {
-    format!("msgs/{number}.blk")
+    BlockFile::Block.path(number)
 }
 
 pub fn key_path(number: u32) -> String {
-    format!("msgs/{number}.key")
+    BlockFile::Key.path(number)
 }
 
 /// Everything a reader could have touched: paths, lengths, modification times.

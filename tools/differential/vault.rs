@@ -2,8 +2,8 @@
 
 use jetsam::block::content;
 use jetsam::crypto::{
-    BlockCipher, Cipher, Nonce, Seed, ServerKey, block_context, open_sealed, open_with_trials,
-    seal, stream_context,
+    BlockCipher, Cipher, KeyRing, Nonce, Seed, ServerKey, block_context, open_sealed, seal,
+    stream_context,
 };
 use jetsam::format::checksum::{HashKey, hex16};
 use jetsam::format::compression;
@@ -38,9 +38,13 @@ impl<'a> Vault<'a> {
 
     fn open_key(&self, bytes: &[u8], context: &[u8]) -> Option<(Seed, Nonce)> {
         let (current, previous) = self.keys.as_ref()?;
-        let cipher = Cipher::from_name(&self.ask.cipher).unwrap_or(Cipher::ChaCha);
-        let account = self.ask.account.as_bytes();
-        open_with_trials(bytes, current, previous.as_ref(), cipher, account, context)
+        let ring = KeyRing {
+            current: Some(current),
+            previous: previous.as_ref(),
+            cipher: Cipher::from_name(&self.ask.cipher),
+            account: self.ask.account.as_bytes(),
+        };
+        ring.open(bytes, context)
             .ok()
             .map(|opened| (opened.seed, opened.nonce))
     }

@@ -37,7 +37,7 @@ impl<'a, W: Write + ?Sized> Document<'a, W> {
         if let Some(policy) = policy {
             let policy = match policy {
                 Policy::Server => "server",
-                Policy::Salvage => "salvage",
+                Policy::Evidence => "salvage",
             };
             write!(out, ",\"policy\":\"{policy}\"")?;
         }

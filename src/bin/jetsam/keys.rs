@@ -5,8 +5,8 @@ use std::path::Path;
 
 use jetsam::crypto::KeyChoice;
 use jetsam::env::OsFileSystem;
-use jetsam::vault::keys::{KeyEntry, KeyReport, survey};
-use jetsam::vault::raft_groups;
+use jetsam::keys::survey::{KeyEntry, KeyReport, survey};
+use jetsam::stream::raft_groups;
 
 use crate::each;
 use crate::engine::{EngineError, StreamDir};

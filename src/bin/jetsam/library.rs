@@ -86,7 +86,7 @@ impl Engine for Library {
         on_progress: OnProgress<'_>,
     ) -> StreamReport {
         let options = &self.options_for(stream, options);
-        if options.policy == Policy::Salvage {
+        if options.policy == Policy::Evidence {
             let result = saving::check(&OsFileSystem, stream, options, &watch(on_progress));
             return salvage::or_refused(stream, result).stream;
         }
@@ -234,7 +234,7 @@ impl Engine for Library {
                 Want::Stop => Flow::Stop,
             }
         };
-        if options.policy == Policy::Salvage {
+        if options.policy == Policy::Evidence {
             let range = range.first..=range.last;
             let quiet = watch(&|_| {});
             return saving::messages(&OsFileSystem, stream, options, range, &mut visit, &quiet)

@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
-use jetsam::living::Idle;
-use jetsam::report::Watch;
-use jetsam::vault::rekey::{
+use jetsam::keys::rekey::{
     RekeyError, RekeyOptions, RekeyOutcome, RekeyReport, Target, interrupted, rekey,
 };
+use jetsam::living::Idle;
+use jetsam::report::Watch;
 
 use crate::args::{RawArgs, Usage};
 use crate::each;

@@ -131,7 +131,7 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
     if let Task::Preflight(query) = &mut task {
         query.configured = configured;
     }
-    if options.policy == Policy::Salvage {
+    if options.policy == Policy::Evidence {
         match task {
             Task::Check | Task::Cat(_) | Task::Salvage(_) | Task::Merge(_) => {}
             Task::Recover(_) => {
@@ -196,7 +196,7 @@ fn options(
     });
     options.policy = match text(raw, "policy")? {
         None | Some("server") => Policy::Server,
-        Some("salvage") => Policy::Salvage,
+        Some("salvage") => Policy::Evidence,
         Some(other) => return usage(format!("--policy is server or salvage, not {other:?}")),
     };
     if raw.has("clustered") {

@@ -238,7 +238,7 @@ fn as_json(
     exit: u8,
 ) -> io::Result<()> {
     let collect = command.options.collect;
-    let policy = Some(Policy::Salvage);
+    let policy = Some(Policy::Evidence);
     let mut document = Document::begin(session.console.out, &command.path, policy)?;
     for (report, hits) in reports.iter().zip(hits) {
         document.stream(&Stream {

@@ -370,7 +370,7 @@ fn heading(command: &Command, run: Run, count: usize, started: Instant) -> Strin
     };
     let policy = match command.options.policy {
         Policy::Server => "",
-        Policy::Salvage => ", keeping every record that verifies",
+        Policy::Evidence => ", keeping every record that verifies",
     };
     format!(
         "{verb} {} under {} in {}{policy}",

@@ -93,7 +93,7 @@ fn finished_before(
 ) -> Result<SalvageReport, SalvageError> {
     let mut report = saving::check(&OsFileSystem, stream, options, watch)?;
     let own = Options {
-        policy: Policy::Salvage,
+        policy: Policy::Evidence,
         quick: true,
         expire: false,
         limits: false,

@@ -2,10 +2,10 @@
 
 use super::Failure;
 use super::error::ApplyCause;
-use super::keys::key_path;
-use super::perform::{At, NewFile, Performer, block_path};
+use super::perform::{At, NewFile, Performer};
 use crate::block::content;
 use crate::format::checksum::{HashKey, hex16};
+use crate::format::names::{BlockFile, META, META_SUM};
 use crate::report::actions::Piece;
 
 /// Longest block that is rewritten.
@@ -19,22 +19,22 @@ impl Performer<'_, '_, '_> {
         pieces: &[Piece],
         encrypted: bool,
     ) -> Result<NewFile, Failure> {
-        let path = block_path(number);
+        let path = BlockFile::Block.path(number);
         let full = self.guard.resolve(&path).at(&path)?;
-        let key = self.guard.resolve(&key_path(number)).at(&path)?;
+        let key = self.guard.resolve(&BlockFile::Key.path(number)).at(&path)?;
         let mut present = Vec::new();
         if pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Kept { .. }))
         {
             present = self.fs.read(&full, BLOCK_MAX).at(&path)?;
-            let cipher = self.keyring.reading(self.fs, number, &key).at(&path)?;
+            let cipher = self.keys_at_hand.reading(self.fs, number, &key).at(&path)?;
             let hash_key = HashKey::for_block(self.stream, number);
             content::decode(&mut present, &mut Vec::new(), cipher.as_ref(), &hash_key).at(&path)?;
         }
         let mut bytes = assemble(pieces, &present).at(&path)?;
         if encrypted {
-            let cipher = self.keyring.writing(self.fs, number, &key).at(&path)?;
+            let cipher = self.keys_at_hand.writing(self.fs, number, &key).at(&path)?;
             cipher
                 .apply(&mut bytes, 0)
                 .map_err(|_| ApplyCause::Keystream)
@@ -51,7 +51,7 @@ impl Performer<'_, '_, '_> {
         hashed: bool,
     ) -> Result<NewFile, Failure> {
         let mut written = match sealed {
-            true => self.keyring.seal(bytes).at(path)?,
+            true => self.keys_at_hand.seal(bytes).at(path)?,
             false => bytes.to_vec(),
         };
         if hashed {
@@ -62,11 +62,11 @@ impl Performer<'_, '_, '_> {
     }
 
     pub(super) fn meta(&self, json: &[u8], sealed: bool) -> Result<Vec<NewFile>, Failure> {
-        let (path, written) = self.sealed("meta.inf", json, sealed, false)?;
+        let (path, written) = self.sealed(META, json, sealed, false)?;
         let hash = HashKey::for_stream(self.stream).hash64(&[&written]);
         Ok(vec![
             (path, written),
-            ("meta.sum".to_owned(), hex16(hash).into_bytes()),
+            (META_SUM.to_owned(), hex16(hash).into_bytes()),
         ])
     }
 }

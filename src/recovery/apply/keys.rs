@@ -5,53 +5,35 @@ use std::path::Path;
 
 use super::error::ApplyCause;
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFile, KeyFileError, Nonce, Seed, ServerKey, block_context,
-    open_with_trials, seal,
+    BlockCipher, Cipher, KEY_FILE_MAX, KeyFileError, KeyRing, NewKey, Nonce, Seed, block_context,
+    seal,
 };
 use crate::env::{Entropy, ReadFiles};
-
-/// Key files are at most 72 bytes long; longer ones do not open anyway.
-const KEY_FILE_MAX: u64 = 1 << 16;
-
-/// Path of the stream's own key file.
-pub(super) const META_KEY: &str = "meta.key";
+use crate::format::names::{BlockFile, META_KEY};
 
 /// The keys that apply to one stream.
 pub struct ApplyKeys<'a> {
-    /// Account name in the key derivation.
-    pub account: &'a [u8],
+    /// The operator's keys; none for a plain store.
+    pub ring: KeyRing<'a>,
     /// Stream name in the key derivation and in checksums.
     pub stream: &'a [u8],
-    /// The current server key; `None` for a plain store.
-    pub current: Option<&'a ServerKey>,
-    /// The server key before that, for blocks not rewritten since.
-    pub previous: Option<&'a ServerKey>,
-    /// The configured cipher.
-    pub cipher: Cipher,
     /// What `meta.key` holds, and the cipher it is sealed with.
     pub asset_key: Option<(Seed, Cipher)>,
 }
 
-/// A key file that was opened or made.
-#[derive(Clone)]
-struct Known {
-    seed: Seed,
-    nonce: Nonce,
-}
-
 /// The keys at hand, and those drawn in the course of the changes.
-pub(super) struct Keyring<'a> {
+pub(super) struct KeysAtHand<'a> {
     keys: &'a ApplyKeys<'a>,
     entropy: &'a dyn Entropy,
-    fresh: HashMap<String, Known>,
+    fresh: HashMap<String, NewKey>,
     /// Keys of blocks whose key file was replaced, while the block was not. A key file that did not open matters
     /// only where the block is read after all.
-    replaced: HashMap<u32, Result<Option<Known>, KeyFileError>>,
+    replaced: HashMap<u32, Result<Option<NewKey>, KeyFileError>>,
 }
 
-impl<'a> Keyring<'a> {
+impl<'a> KeysAtHand<'a> {
     pub(super) fn new(keys: &'a ApplyKeys<'a>, entropy: &'a dyn Entropy) -> Self {
-        Keyring {
+        KeysAtHand {
             keys,
             entropy,
             fresh: HashMap::new(),
@@ -69,7 +51,7 @@ impl<'a> Keyring<'a> {
         context: &[u8],
         cipher: Cipher,
     ) -> Result<Vec<u8>, ApplyCause> {
-        let server = self.keys.current.ok_or(ApplyCause::NoServerKey)?;
+        let server = self.keys.ring.current.ok_or(ApplyCause::NoServerKey)?;
         if let Some(number) = block_of_key(path) {
             let old = match self.fresh.get(path) {
                 Some(known) => Ok(Some(known.clone())),
@@ -80,12 +62,8 @@ impl<'a> Keyring<'a> {
             };
             self.replaced.insert(number, old);
         }
-        let known = Known {
-            seed: Seed::draw(|buffer| self.entropy.fill(buffer))?,
-            nonce: Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?,
-        };
-        let key = server.key_encryption_key(self.keys.account, context);
-        let bytes = KeyFile::seal(&known.seed, &known.nonce, &key);
+        let known = NewKey::draw(cipher, |buffer| self.entropy.fill(buffer))?;
+        let bytes = known.key_file(server, self.keys.ring.account, context);
         self.fresh.insert(path.to_owned(), known);
         Ok(bytes)
     }
@@ -101,7 +79,7 @@ impl<'a> Keyring<'a> {
             Some(old) => old.clone().map_err(ApplyCause::Key)?,
             None => self.open(fs, number, key_file)?,
         };
-        Ok(known.map(|known| BlockCipher::new(&known.seed, &known.nonce)))
+        Ok(known.map(|known| known.block_cipher()))
     }
 
     /// What block `number` is to be encrypted with.
@@ -111,11 +89,11 @@ impl<'a> Keyring<'a> {
         number: u32,
         key_file: &Path,
     ) -> Result<BlockCipher, ApplyCause> {
-        let known = match self.fresh.get(&key_path(number)) {
+        let known = match self.fresh.get(&BlockFile::Key.path(number)) {
             Some(known) => known.clone(),
             None => self.open(fs, number, key_file)?.ok_or(ApplyCause::NoKey)?,
         };
-        Ok(BlockCipher::new(&known.seed, &known.nonce))
+        Ok(known.block_cipher())
     }
 
     /// The block was written under its new key.
@@ -123,7 +101,7 @@ impl<'a> Keyring<'a> {
         if self.replaced.contains_key(&number) {
             let now = self
                 .fresh
-                .get(&key_path(number))
+                .get(&BlockFile::Key.path(number))
                 .filter(|_| encrypted)
                 .cloned();
             self.replaced.insert(number, Ok(now));
@@ -146,43 +124,25 @@ impl<'a> Keyring<'a> {
         fs: &dyn ReadFiles,
         number: u32,
         full: &Path,
-    ) -> Result<Option<Known>, ApplyCause> {
-        let Some(current) = self.keys.current else {
+    ) -> Result<Option<NewKey>, ApplyCause> {
+        if self.keys.ring.current.is_none() {
             return Ok(None);
-        };
+        }
         let bytes = match fs.read(full, KEY_FILE_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let ApplyKeys {
-            previous,
-            cipher,
-            account,
-            stream,
-            ..
-        } = *self.keys;
-        let context = block_context(stream, number);
-        let opened = open_with_trials(&bytes, current, previous, cipher, account, &context)
-            .map_err(ApplyCause::Key)?;
-        Ok(Some(Known {
-            seed: opened.seed,
-            nonce: opened.nonce,
-        }))
+        let context = block_context(self.keys.stream, number);
+        let opened = self.keys.ring.open(&bytes, &context);
+        Ok(Some(opened.map_err(ApplyCause::Key)?.into()))
     }
-}
-
-/// Path of the key file of block `number`.
-pub(super) fn key_path(number: u32) -> String {
-    format!("msgs/{number}.key")
 }
 
 /// The block a key file belongs to, if it is one of a block.
 pub(super) fn block_of_key(path: &str) -> Option<u32> {
-    let number = path
-        .strip_prefix("msgs/")?
-        .strip_suffix(".key")?
-        .parse()
-        .ok()?;
-    (key_path(number) == path).then_some(number)
+    match BlockFile::parse_path(path)? {
+        (number, BlockFile::Key) => Some(number),
+        _ => None,
+    }
 }

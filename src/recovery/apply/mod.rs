@@ -22,6 +22,7 @@ mod perform;
 use std::path::Path;
 
 use crate::env::{Entropy, FileSystem};
+use crate::format::names::CONSUMERS;
 use crate::recovery::undo::{self, AreaState, Recorder, UndoError, UndoReport, staging};
 use crate::report::actions::Change;
 pub use error::{ApplyCause, ApplyError, RollBack};
@@ -140,7 +141,7 @@ pub fn finish_interrupted(fs: &dyn FileSystem, dir: &Path) -> Result<Interrupted
     }
     let mut guard = undo::paths::Guard::new(fs, dir);
     let mut places = vec![String::new(), "msgs/".to_owned()];
-    let consumers = match fs.list(&guard.follow("obs")?) {
+    let consumers = match fs.list(&guard.follow(CONSUMERS)?) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => Vec::new(),
         Err(error) => return Err(error.into()),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::error::ApplyCause;
-use super::keys::{ApplyKeys, Keyring, META_KEY, block_of_key, key_path};
+use super::keys::{ApplyKeys, KeysAtHand, block_of_key};
 use crate::env::{DEFAULT_DIR_MODE, Entropy, FileKind, FileSystem, IoError, Operation};
+use crate::format::names::{BlockFile, META_KEY};
 use crate::recovery::undo::Recorder;
 use crate::recovery::undo::paths::{Guard, kind_at, parent_of};
 use crate::recovery::undo::staging::{self, Member};
@@ -18,7 +19,7 @@ pub(super) struct Performer<'a, 'u, 'r> {
     pub(super) fs: &'a dyn FileSystem,
     dir: &'a Path,
     pub(super) stream: &'a [u8],
-    pub(super) keyring: Keyring<'a>,
+    pub(super) keys_at_hand: KeysAtHand<'a>,
     pub(super) guard: Guard<'a>,
     pub(super) undo: Option<&'u mut Recorder<'r>>,
     pub(super) written_bytes: u64,
@@ -48,13 +49,13 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
         entropy: &'a dyn Entropy,
         undo: Option<&'u mut Recorder<'r>>,
     ) -> Self {
-        let keyring = Keyring::new(keys, entropy);
+        let keys_at_hand = KeysAtHand::new(keys, entropy);
         let guard = Guard::new(fs, dir);
         Performer {
             fs,
             dir,
             stream: keys.stream,
-            keyring,
+            keys_at_hand,
             guard,
             undo,
             written_bytes: 0,
@@ -77,7 +78,7 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
             } => {
                 let full = self.guard.resolve(path).at(path)?;
                 let bytes = self
-                    .keyring
+                    .keys_at_hand
                     .draw(self.fs, path, &full, context, *cipher)
                     .at(path)?;
                 let key = (path.clone(), bytes);
@@ -103,7 +104,7 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
             } => {
                 let file = self.block(*number, pieces, *encrypted)?;
                 self.replace(vec![file])?;
-                self.keyring.block_written(*number, *encrypted);
+                self.keys_at_hand.block_written(*number, *encrypted);
             }
             Change::WriteSealed {
                 path,
@@ -132,7 +133,7 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
             }) if block_of_key(&key.0) == Some(*number) => {
                 let block = self.block(*number, pieces, true)?;
                 self.replace(vec![key, block])?;
-                self.keyring.block_written(*number, true);
+                self.keys_at_hand.block_written(*number, true);
                 Ok(2)
             }
             Some(Change::WriteMeta { json, sealed: true }) if key.0 == META_KEY => {
@@ -294,7 +295,7 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
         records: &[u8],
         encrypted: bool,
     ) -> Result<(), Failure> {
-        let path = block_path(number);
+        let path = BlockFile::Block.path(number);
         let full = self.guard.resolve(&path).at(&path)?;
         let present = match kind_at(self.fs, &full).at(&path)? {
             Some(FileKind::File) => Some(self.fs.metadata(&full).at(&path)?.length),
@@ -314,8 +315,8 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
         }
         let mut bytes = records.to_vec();
         if encrypted {
-            let key = self.guard.resolve(&key_path(number)).at(&path)?;
-            let cipher = self.keyring.writing(self.fs, number, &key).at(&path)?;
+            let key = self.guard.resolve(&BlockFile::Key.path(number)).at(&path)?;
+            let cipher = self.keys_at_hand.writing(self.fs, number, &key).at(&path)?;
             cipher
                 .apply(&mut bytes, offset)
                 .map_err(|_| ApplyCause::Keystream)
@@ -369,8 +370,4 @@ impl<'a, 'u, 'r> Performer<'a, 'u, 'r> {
             _ => Ok(()),
         }
     }
-}
-
-pub(super) fn block_path(number: u32) -> String {
-    format!("msgs/{number}.blk")
 }

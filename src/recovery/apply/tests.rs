@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::block::content;
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFile, Nonce, Seed, ServerKey, block_context, open_sealed,
-    open_with_trials, seal, stream_context,
+    BlockCipher, Cipher, KeyFile, KeyRing, Nonce, Seed, ServerKey, block_context, open_sealed,
+    seal, stream_context,
 };
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::env::{Metadata, ReadFiles};
 use crate::format::checksum::{HashKey, hex16};
+use crate::format::names::BlockFile;
 use crate::recovery::undo::undo;
 use crate::report::actions::Piece;
 use cases::{cases, cut_case, rekey_case};
@@ -93,22 +94,13 @@ fn encrypted_block(byte: u8, records: &[u8]) -> Vec<u8> {
 /// A block as it reads with the key file beside it.
 fn read_block(fs: &dyn ReadFiles, at: &Path, number: u32, keys: &ApplyKeys<'_>) -> Option<Vec<u8>> {
     let mut bytes = fs
-        .read(&at.join(format!("msgs/{number}.blk")), 1 << 20)
+        .read(&at.join(BlockFile::Block.path(number)), 1 << 20)
         .ok()?;
     let key = fs
-        .read(&at.join(format!("msgs/{number}.key")), 1 << 20)
+        .read(&at.join(BlockFile::Key.path(number)), 1 << 20)
         .ok()?;
     let context = block_context(STREAM, number);
-    let opened = open_with_trials(
-        &key,
-        keys.current?,
-        keys.previous,
-        keys.cipher,
-        ACCOUNT,
-        &context,
-    )
-    .ok()?;
-    let cipher = BlockCipher::new(&opened.seed, &opened.nonce);
+    let cipher = keys.ring.open(&key, &context).ok()?.block_cipher();
     let hash_key = HashKey::for_block(STREAM, number);
     content::decode(&mut bytes, &mut Vec::new(), Some(&cipher), &hash_key).ok()?;
     Some(bytes)
@@ -116,11 +108,13 @@ fn read_block(fs: &dyn ReadFiles, at: &Path, number: u32, keys: &ApplyKeys<'_>) 
 
 fn keys<'a>(current: Option<&'a ServerKey>, previous: Option<&'a ServerKey>) -> ApplyKeys<'a> {
     ApplyKeys {
-        account: ACCOUNT,
+        ring: KeyRing {
+            current,
+            previous,
+            cipher: Some(Cipher::ChaCha),
+            account: ACCOUNT,
+        },
         stream: STREAM,
-        current,
-        previous,
-        cipher: Cipher::ChaCha,
         asset_key: current.map(|_| (seed_of(100), Cipher::ChaCha)),
     }
 }
@@ -171,7 +165,7 @@ fn remove(name: &str) -> Change {
 fn new_key(number: u32) -> Change {
     let context = block_context(STREAM, number);
     Change::NewKey {
-        path: format!("msgs/{number}.key"),
+        path: BlockFile::Key.path(number),
         context,
         cipher: Cipher::ChaCha,
     }

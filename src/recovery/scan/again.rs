@@ -11,6 +11,7 @@ use crate::block::scan::{HeaderNotes, ScanWish, SubjectCounts, Taken};
 use crate::block::walk::{Sink, WalkRules, Walked};
 use crate::block::windows::WindowWalk;
 use crate::format::checksum::HashKey;
+use crate::format::names::BlockFile;
 use crate::format::record::{RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
@@ -185,7 +186,7 @@ impl Again<'_> {
         let Again {
             files, msgs, keys, ..
         } = self;
-        let path = format!("{msgs}/{number}.blk");
+        let path = BlockFile::Block.path_in(msgs, number);
         let cipher = plain_cipher(key)?;
         let new_walk = || WindowWalk::verified(WalkRules::default());
         let file = files.open(&path).ok()?;

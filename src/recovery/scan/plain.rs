@@ -6,6 +6,7 @@ use super::{ScanRules, ScannedBlock};
 use crate::block::windows::{Unusual, WindowWalk};
 use crate::env::ReadFile;
 use crate::format::checksum::HashKey;
+use crate::format::names::BlockFile;
 
 impl Scanner<'_> {
     /// # Errors
@@ -58,14 +59,14 @@ impl Scanner<'_> {
             && self.rules.noise != Some(number)
             && self.rules.converted != Some(number)
             && server.walk_rules().rising;
-        let legacy = format!("{msgs}/{number}.idx");
+        let legacy = BlockFile::LegacyIndex.path_in(msgs, number);
         if !is_usual || !matches!(files.exists(&legacy), Ok(false)) {
             return None;
         }
-        let file = files.open(&format!("{msgs}/{number}.blk")).ok()?;
+        let file = files.open(&BlockFile::Block.path_in(msgs, number)).ok()?;
         let key = match keys.current {
             Some(_) => {
-                let file = files.read(&format!("{msgs}/{number}.key"));
+                let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).ok()?
             }
             None => BlockKey::None,

@@ -186,9 +186,7 @@ impl<'a> Scanner<'a> {
 pub(super) fn plain_cipher(key: &BlockKey) -> Option<Option<BlockCipher>> {
     match key {
         BlockKey::None => Some(None),
-        BlockKey::Opened(opened) if !opened.converting => {
-            Some(Some(BlockCipher::new(&opened.seed, &opened.nonce)))
-        }
+        BlockKey::Opened(opened) if !opened.converting => Some(Some(opened.block_cipher())),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};
 use crate::format::legacy;
 use crate::format::legacy::idx::IdxOutcome;
+use crate::format::names::BlockFile;
 use crate::state::{BlockState, SeqTime};
 use crate::stream::files::FileFault;
 
@@ -137,13 +138,13 @@ impl Scanner<'_> {
         }
         let key = match keys.current {
             Some(_) if !noise => {
-                let file = files.read(&format!("{msgs}/{number}.key"));
+                let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).map_err(plain)?
             }
             _ => BlockKey::None,
         };
         let cipher = match &key {
-            BlockKey::Opened(opened) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            BlockKey::Opened(opened) => Some(opened.block_cipher()),
             _ => None,
         };
         let file_length = mapping.as_deref().unwrap_or(&self.file).len() as u64;
@@ -188,7 +189,7 @@ impl Scanner<'_> {
         cipher: Option<&BlockCipher>,
     ) -> Result<content::Decoded, Cause> {
         let ScanRules { files, msgs, .. } = self.rules;
-        let again = files.read_into(&format!("{msgs}/{number}.blk"), &mut self.file);
+        let again = files.read_into(&BlockFile::Block.path_in(msgs, number), &mut self.file);
         again.map_err(|fault| Cause::Other(fault.to_string()))?;
         if let Some(cipher) = cipher {
             let _ = cipher.apply(&mut self.file, 0);
@@ -204,7 +205,7 @@ impl Scanner<'_> {
         let ScanRules {
             files, msgs, keys, ..
         } = self.rules;
-        let name = format!("{msgs}/{number}.blk");
+        let name = BlockFile::Block.path_in(msgs, number);
         if self.rules.map_files && keys.current.is_none() && !noise {
             let mapping = files.map(&name)?;
             if matches!(compression::detect(&mapping), Ok(Framing::Plain)) {
@@ -227,7 +228,9 @@ impl Scanner<'_> {
         if noise == Some(number) {
             return None;
         }
-        let bytes = files.read(&format!("{msgs}/{number}.idx")).ok()?;
+        let bytes = files
+            .read(&BlockFile::LegacyIndex.path_in(msgs, number))
+            .ok()?;
         let opened = match key {
             // By the time the server looks, the block has a new key, which the old file is not under.
             BlockKey::Opened(opened) if opened.converting => return None,

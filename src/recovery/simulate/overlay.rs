@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::block::content::{self, ContentFault};
 use crate::crypto::{
-    BlockCipher, Cipher, KeyFileError, OpenedKeyFile, ServerKey, block_context, open_with_trials,
+    BlockCipher, Cipher, KeyFileError, KeyRing, OpenedKey, ServerKey, block_context,
 };
 use crate::format::checksum::HashKey;
 use crate::recovery::fault::Cause;
@@ -32,13 +32,23 @@ pub enum BlockKey {
     /// No key is configured: blocks are plain.
     None,
     /// The key file opens.
-    Opened(OpenedKeyFile),
+    Opened(OpenedKey),
     /// A key is configured and the key file is not readable: the server takes the block for plain,
     /// makes a key and encrypts it.
     Absent,
 }
 
-impl StreamKeys<'_> {
+impl<'a> StreamKeys<'a> {
+    /// The keys for the assets of the stream.
+    pub fn ring(&self) -> KeyRing<'a> {
+        KeyRing {
+            current: self.current,
+            previous: self.previous,
+            cipher: Some(self.cipher),
+            account: self.account,
+        }
+    }
+
     /// Opens the key file of block `number`.
     ///
     /// # Errors
@@ -49,21 +59,14 @@ impl StreamKeys<'_> {
         number: u32,
         file: Result<Vec<u8>, FileFault>,
     ) -> Result<BlockKey, Cause> {
-        let Some(current) = self.current else {
+        if self.current.is_none() {
             return Ok(BlockKey::None);
-        };
+        }
         let Ok(bytes) = file else {
             return Ok(BlockKey::Absent);
         };
         let context = block_context(self.stream, number);
-        match open_with_trials(
-            &bytes,
-            current,
-            self.previous,
-            self.cipher,
-            self.account,
-            &context,
-        ) {
+        match self.ring().open(&bytes, &context) {
             Ok(opened) => Ok(BlockKey::Opened(opened)),
             Err(KeyFileError::TooShort { .. }) => Err(Cause::KeySize {
                 found: bytes.len() as u64,
@@ -129,7 +132,7 @@ impl BlockFile {
 
     fn cipher(&self) -> Option<BlockCipher> {
         match &self.key {
-            Some(BlockKey::Opened(opened)) => Some(BlockCipher::new(&opened.seed, &opened.nonce)),
+            Some(BlockKey::Opened(opened)) => Some(opened.block_cipher()),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use super::paths::{Guard, kind_at, parent_of};
 use super::recorder::left_at;
 use super::{AREA, MANIFEST, UndoError, UndoReport, read_manifest, saved_path, staging};
 use crate::env::{FileKind, FileSystem, Metadata};
+use crate::format::names::MESSAGES;
 
 /// Longest tail of a file that is read back.
 const TAIL_MAX: u64 = 16 << 30;
@@ -89,7 +90,7 @@ fn discard_staged(
     journal: &Journal,
     guard: &mut Guard<'_>,
 ) -> Result<(), UndoError> {
-    let mut dirs = BTreeSet::from([dir.to_owned(), guard.follow("msgs")?]);
+    let mut dirs = BTreeSet::from([dir.to_owned(), guard.follow(MESSAGES)?]);
     for (_, entries) in &journal.batches {
         for path in entries.iter().flat_map(Entry::paths) {
             dirs.insert(parent_of(&guard.resolve(path)?).to_owned());

@@ -16,6 +16,7 @@ use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
 use crate::format::headers;
+use crate::format::names;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
@@ -91,7 +92,7 @@ impl<'a, 'b> Verifier<'a, 'b> {
     /// Reads one block, every record of it.
     pub fn view(&self, block: &SimBlock, want_content: bool) -> View {
         let mut view = View::default();
-        let path = format!("msgs/{}.blk", block.number);
+        let path = names::BlockFile::Block.path(block.number);
         let file = self.file_of(block.number);
         if file.key.is_none() {
             view.events.push(

@@ -5,13 +5,13 @@ use super::super::error::SalvageError;
 use super::super::kept::KeptMessage;
 use super::super::quarantine::{self, Entry, EntryKind};
 use super::super::sets::remove_all;
-use super::super::write::Sealing;
 use super::Copy;
 use super::rules::Union;
-use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, block_context};
+use crate::crypto::{NewKey, block_context};
 use crate::env::{Entropy, IoError, ReadFiles};
 use crate::format::seqset::SeqSet;
 use crate::report::events::{Event, EventCode};
+use crate::stream::writer::Sealing;
 
 /// Conflicts told one by one.
 const CONFLICTS_TOLD_MAX: u64 = 1000;
@@ -76,13 +76,11 @@ impl Aside<'_> {
         let Sealing::Key { server, cipher } = self.sealing else {
             return Ok(Vec::new());
         };
-        let seed = Seed::draw(|buffer| self.entropy.fill(buffer))?;
-        let nonce = Nonce::draw(cipher, |buffer| self.entropy.fill(buffer))?;
+        let key = NewKey::draw(cipher, |buffer| self.entropy.fill(buffer))?;
         // A record is far shorter than any keystream.
-        let _ = BlockCipher::new(&seed, &nonce).apply(bytes, 0);
+        let _ = key.block_cipher().apply(bytes, 0);
         let context = block_context(self.name, number);
-        let kek = server.key_encryption_key(self.account, &context);
-        Ok(KeyFile::seal(&seed, &nonce, &kek))
+        Ok(key.key_file(server, self.account, &context))
     }
 
     /// Puts the gaps of all copies aside; returns how many entries the quarantine file has.

@@ -1,7 +1,6 @@
 //! What of several copies stays, by the rules at the head of `merge`. Pure.
 
 use super::super::error::SalvageError;
-use super::super::evidence::MetaOrigin;
 use super::super::find::Edge;
 use super::super::quarantine::Regained;
 use super::super::sets::{difference, intersection, remove_all, within};
@@ -11,6 +10,7 @@ use super::Copy;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 use crate::report::Ledger;
+use crate::stream::metadata::MetaOrigin;
 
 pub(super) fn are_one_stream(copies: &[Copy]) -> Result<(), SalvageError> {
     let Some((first, others)) = copies.split_first() else {

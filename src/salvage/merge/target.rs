@@ -1,9 +1,9 @@
 //! The encryption of the store that a merge writes.
 
-use super::super::evidence::is_raft_group;
 use super::super::plan::Target;
 use super::Copy;
 use crate::crypto::{Cipher, KeyChoice};
+use crate::stream::is_raft_group;
 use crate::stream::options::{Keys, Options};
 
 /// The encryption of the new store, and the options to read it with. It is encrypted where any copy is.

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::super::error::SalvageError;
 use super::super::find::Edge;
-use super::super::fresh::BlockBuilder;
 use super::super::kept::KeptMessage;
+use super::super::new_blocks::NewBlocks;
 use super::super::settle::Promise;
 use super::aside::Aside;
 use super::rules::Union;
@@ -35,7 +35,7 @@ impl Written {
 pub(super) fn weave(
     mut sources: Sources<'_>,
     kept: &SeqSet,
-    builder: &mut BlockBuilder<'_, '_>,
+    builder: &mut NewBlocks<'_, '_>,
     aside: &mut Aside<'_>,
     watch: &Watch<'_>,
 ) -> Result<Written, SalvageError> {

@@ -40,13 +40,13 @@ mod tests;
 use std::path::Path;
 
 use super::error::SalvageError;
-use super::evidence::BlockKey;
 use super::find::{BlockFind, Gap, GapCause};
 use super::read::Blocks;
 use super::sets::{intersection, missing_in, remove_all};
 use super::survey::Survey;
 use super::trust::counted_by;
-use crate::crypto::{BlockCipher, KeyFile, ServerKey, block_context};
+use crate::block::key::BlockKey;
+use crate::crypto::{NewKey, ServerKey, block_context};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
 
@@ -204,7 +204,7 @@ fn put_blocks_of(
         let read = blocks.read(find.file, &mut file)?;
         let key = key_file(blocks, find, &read.key, server, &writer.account);
         if let BlockKey::Opened(opened) = &read.key {
-            let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
+            let _ = opened.block_cipher().apply(&mut file, 0);
         }
         let detail = format!("the block of message {seq}, left out for its header length");
         let whole = Gap {
@@ -236,7 +236,7 @@ pub(super) fn put_aside_into(
         let key = key_file(blocks, find, &read.key, server, &writer.account);
         if let BlockKey::Opened(opened) = &read.key {
             // As it lies on disk again: the keystream undoes itself.
-            let _ = BlockCipher::new(&opened.seed, &opened.nonce).apply(&mut file, 0);
+            let _ = opened.block_cipher().apply(&mut file, 0);
         }
         for (at, gap) in find.gaps.iter().enumerate() {
             put_gap(find, gap, &key, &file, at > 0, writer)?;
@@ -315,8 +315,7 @@ fn key_file(
         BlockKey::Opened(opened) => {
             let context = block_context(evidence.name.as_bytes(), find.number);
             server.map_or_else(Vec::new, |server| {
-                let kek = server.key_encryption_key(account, &context);
-                KeyFile::seal(&opened.seed, &opened.nonce, &kek)
+                NewKey::from(opened.as_ref().clone()).key_file(server, account, &context)
             })
         }
         BlockKey::Closed(_) => {

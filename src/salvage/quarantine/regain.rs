@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::super::error::SalvageError;
-use super::super::evidence::{OpenedKey, Trials};
+
 use super::super::find::Lifetimes;
 use super::super::kept::KeptMessage;
 use super::super::merge::Source;
@@ -15,7 +15,7 @@ use super::super::survey::Survey;
 use super::super::witness::Subjects;
 use super::Gone;
 use super::codec::{Entry, EntryKind, QuarantineFault, Reader, decode_gone};
-use crate::crypto::{BlockCipher, block_context};
+use crate::crypto::{KeyRing, OpenedKey, block_context};
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
@@ -96,10 +96,7 @@ pub fn regain(
     }
     let account = reader.account.clone();
     let mut regaining = Regaining {
-        trials: Trials {
-            keys: &options.keys,
-            account: &account,
-        },
+        ring: options.keys.ring(&account),
         name: evidence.name.as_bytes(),
         subjects: Subjects::new(evidence),
         scratch: Scratch::default(),
@@ -202,7 +199,7 @@ fn missing_at(entry: &Entry) -> RangeInclusive<u64> {
 
 /// What takes pieces up.
 struct Regaining<'a> {
-    trials: Trials<'a>,
+    ring: KeyRing<'a>,
     name: &'a [u8],
     subjects: Subjects<'a>,
     scratch: Scratch,
@@ -218,7 +215,7 @@ impl Regaining<'_> {
             let Some(opened) = self.open(&begun.key, begun.number) else {
                 return;
             };
-            let cipher = BlockCipher::new(&opened.seed, &opened.nonce);
+            let cipher = opened.block_cipher();
             if cipher.apply(&mut bytes, begun.key_offset).is_err() {
                 return;
             }
@@ -247,14 +244,14 @@ impl Regaining<'_> {
 
     fn open(&mut self, key: &[u8], number: u32) -> Option<OpenedKey> {
         let context = block_context(self.name, number);
-        if let Ok(opened) = self.trials.open(key, &context) {
+        if let Ok(opened) = self.ring.open(key, &context) {
             return Some(opened);
         }
         if self.key_searches >= KEY_SEARCHES_MAX {
             return None;
         }
         self.key_searches += 1;
-        let mended = self.trials.open_mended(key, &context);
+        let mended = self.ring.open_mended(key, &context);
         mended.ok().map(|(opened, _)| opened)
     }
 }

@@ -1,11 +1,12 @@
 //! Mending one record: the flip that makes its hash verify; after all bits, the byte that does.
 
-use super::super::find::{Patch, Site};
+use super::super::find::Site;
 use super::border::{flips_of, pick_subject_length};
 use super::flips::{self, Flip, PAIRS, SINGLE};
 use super::resync::{hash_of, is_followed, verifies};
 use super::work::Work;
 use super::{Hints, SubjectStanding};
+use crate::format::bit_repair::Patch;
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
 use crate::format::record::{RecordKind, RecordRef, parse_at};
 

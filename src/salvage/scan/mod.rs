@@ -17,7 +17,8 @@ mod work;
 
 use std::ops::RangeInclusive;
 
-use super::find::{BlockFind, Lifetimes, Patch};
+use super::find::{BlockFind, Lifetimes};
+use crate::format::bit_repair::Patch;
 use crate::format::checksum::HashKey;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::{RecordRef, Run, parse_at};

@@ -1,6 +1,6 @@
 //! The scan of one block's decoded content: sound records in runs, and what to do at each bad place.
 
-use super::super::find::{BlockFind, Gap, GapCause, Patch, Repair, Site, Timed, UncertainBorder};
+use super::super::find::{BlockFind, Gap, GapCause, Repair, Site, Timed, UncertainBorder};
 use super::Hints;
 use super::border::{Borders, SUBJECT_LENGTH_AT, lengths_by_others};
 use super::chunks::Break;
@@ -8,6 +8,7 @@ use super::mend::{Fits, Mended, Mender, Patchable};
 use super::resync::{self, Behind};
 use super::tally::{Tally, by_chain};
 use super::work::Work;
+use crate::format::bit_repair::Patch;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
 
 /// Records hashed one by one behind a bad place, before whole runs are again: a run of up to 64 KiB is hashed before its

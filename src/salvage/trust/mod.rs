@@ -32,9 +32,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::evidence::IndexEvidence;
 use super::find::{BlockFind, Edge};
 use super::sets::{difference, intersection, remove_all, within};
+use super::side_files::IndexEvidence;
 use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
 use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;

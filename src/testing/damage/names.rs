@@ -3,11 +3,11 @@
 use super::SECTOR;
 use super::draft::Draft;
 use super::kinds::{is_block, is_index, is_key, is_meta};
+use crate::block::builder::BlockBuilder;
 use crate::crypto::block_context;
 use crate::env::IoError;
-use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
-use crate::format::record::{NewRecord, encode_record};
+use crate::format::record::NewRecord;
 use crate::testing::workload::AssetKeys;
 
 type Drawn = Result<Option<String>, IoError>;
@@ -214,10 +214,10 @@ fn purging_block(draft: &mut Draft<'_>, number: u32) -> (Vec<u8>, Option<Vec<u8>
         sequence: last.map_or(0, |record| record.seq),
         timestamp_ns: target.access.now_ns,
     };
-    let mut block = Vec::new();
-    let hash_key = HashKey::for_block(stream, number);
+    let mut block = BlockBuilder::new(stream, number);
     // A tombstone always fits; without one the block would be empty, which is another stage of the same purge.
-    let _ = encode_record(&mut block, &hash_key, &tombstone);
+    let _ = block.push(&tombstone);
+    let mut block = block.into_content();
     let context = block_context(stream, number);
     let keys = AssetKeys::draw(target.access, &context, &mut draft.random);
     let key = keys.and_then(|keys| keys.encrypt_block(&mut block).ok().map(|()| keys.file));

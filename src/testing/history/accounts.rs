@@ -29,7 +29,7 @@ impl Accountant for OwnAccounts {
             check: salvage::audit::check(files, stream, &options, &watch).ledger,
             ..Accounts::default()
         };
-        options.policy = Policy::Salvage;
+        options.policy = Policy::Evidence;
         let mut doubted = SeqSet::new();
         found.salvage = match salvage::check(files, stream, &options, &watch) {
             Ok(report) => {
@@ -38,7 +38,7 @@ impl Accountant for OwnAccounts {
                 doubted.extend(borders.filter_map(|event| event.seq));
                 report.stream.ledger
             }
-            Err(SalvageError::NeedsKey { .. }) => return Ok(found),
+            Err(SalvageError::NeedsKey(_)) => return Ok(found),
             Err(error) => return Err(error.to_string()),
         };
         let mut visit = |item: Item<'_>| {
@@ -59,7 +59,7 @@ impl Accountant for OwnAccounts {
         };
         let range = 0..=u64::MAX;
         match salvage::messages(files, stream, &options, range, &mut visit, &watch) {
-            Ok(()) | Err(SalvageError::NeedsKey { .. }) => Ok(found),
+            Ok(()) | Err(SalvageError::NeedsKey(_)) => Ok(found),
             Err(error) => Err(error.to_string()),
         }
     }

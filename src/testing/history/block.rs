@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use crate::format::checksum::HashKey;
-use crate::format::compression::compress;
-use crate::format::record::{NewRecord, RecordKind, encode_record};
+use crate::block::builder::BlockBuilder;
+use crate::block::rules::{
+    Fill, KeptTombstones, PriorTombstones, Survivors, next_first, tombstone_moves_bounds,
+};
+use crate::format::record::{NewRecord, RecordKind};
 use crate::format::seqset::SeqSet;
 use crate::testing::WorkloadError;
 
@@ -28,8 +30,7 @@ pub struct Place {
 #[derive(Debug, Clone)]
 pub struct Block {
     pub number: u32,
-    /// Decoded content of its file.
-    pub content: Vec<u8>,
+    records: BlockBuilder,
     pub places: Vec<Place>,
     pub first: Mark,
     pub last: Mark,
@@ -46,7 +47,6 @@ pub struct Block {
     pub compresses: bool,
     /// A compaction brought nothing.
     pub no_compact: bool,
-    hash_key: HashKey,
 }
 
 impl Block {
@@ -54,7 +54,7 @@ impl Block {
     pub fn new(stream: &str, number: u32, last: u64) -> Self {
         Self {
             number,
-            content: Vec::new(),
+            records: BlockBuilder::new(stream.as_bytes(), number),
             places: Vec::new(),
             first: Mark {
                 seq: last + 1,
@@ -68,14 +68,20 @@ impl Block {
             compressed: false,
             compresses: false,
             no_compact: false,
-            hash_key: HashKey::for_block(stream.as_bytes(), number),
         }
+    }
+
+    /// Its records.
+    pub fn records(&self) -> &BlockBuilder {
+        &self.records
     }
 
     /// Appends a record, and accounts for it.
     pub fn append(&mut self, record: &NewRecord<'_>) -> Result<u64, WorkloadError> {
-        let start = self.content.len();
-        let length = encode_record(&mut self.content, &self.hash_key, record)
+        let start = self.records.content().len();
+        let length = self
+            .records
+            .push(record)
             .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
         let (seq, ns, kind) = match *record {
             NewRecord::Message {
@@ -102,7 +108,7 @@ impl Block {
         self.raw_bytes += length as u64;
         if kind == RecordKind::Tombstone {
             // In a block without messages a tombstone beyond its last moves it.
-            if self.messages == 0 && seq > self.last.seq {
+            if tombstone_moves_bounds(self.messages, self.last.seq, seq) {
                 self.last = Mark { seq, ns };
                 self.first = Mark {
                     seq: seq + 1,
@@ -142,10 +148,7 @@ impl Block {
 
     /// Moves the first behind its present place, to what is not deleted.
     pub fn next_first(&mut self) {
-        let mut seq = self.first.seq + 1;
-        while seq <= self.last.seq && self.deleted.remove(seq) {
-            seq += 1;
-        }
+        let seq = next_first(self.first.seq, self.last.seq, &mut self.deleted);
         self.first = Mark {
             seq,
             ns: if seq > self.last.seq {
@@ -168,25 +171,26 @@ impl Block {
     }
 
     /// Tombstones of earlier messages, those in front of its own first record, that still matter.
-    pub fn prior_tombstones(&self, store_first: u64) -> usize {
-        let mut first_record = 0;
-        let mut found = 0;
+    pub fn prior_tombstones(&self, store_first: u64) -> u64 {
+        let mut prior = PriorTombstones::new(store_first);
         for place in &self.places {
-            match place.kind {
-                RecordKind::Tombstone => {
-                    let before = first_record == 0 || place.seq < first_record;
-                    found += usize::from(place.seq >= store_first && before);
-                }
-                RecordKind::Message if first_record == 0 => first_record = place.seq,
-                RecordKind::Message | RecordKind::Erased => {}
-            }
+            prior.take(place.kind, place.seq);
         }
-        found
+        prior.count()
+    }
+
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        Fill {
+            live_bytes: self.bytes,
+            raw_bytes: self.raw_bytes,
+            rewritten_bytes: 0,
+        }
     }
 
     /// The block is full and another follows: its file is compressed.
     pub fn seal(&mut self) -> Result<(), WorkloadError> {
-        if self.content.is_empty() || self.compressed {
+        if self.records.is_empty() || self.compressed {
             return Ok(());
         }
         self.compressed = true;
@@ -197,18 +201,14 @@ impl Block {
 
     /// The bytes of its file, before they are encrypted.
     pub fn file_content(&self) -> Result<Vec<u8>, WorkloadError> {
-        if !self.compressed {
-            return Ok(self.content.clone());
-        }
-        let mut bytes = Vec::new();
-        compress(&self.content, &mut bytes)
-            .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
-        Ok(bytes)
+        self.records
+            .file(self.compressed, None)
+            .map_err(|fault| WorkloadError::Format(fault.to_string()))
     }
 
     /// Checksum of its last record.
     pub fn last_checksum(&self) -> [u8; 8] {
-        self.content.last_chunk().copied().unwrap_or_default()
+        self.records.last_hash()
     }
 
     /// Wipes a message in place; the rewritten file is compressed if `compress`.
@@ -221,25 +221,19 @@ impl Block {
             return Ok(());
         };
         let Place { range, .. } = self.places[at].clone();
-        let mut record = Vec::new();
         let noise = noise.get(..range.len().saturating_sub(30));
-        encode_record(
-            &mut record,
-            &self.hash_key,
-            &NewRecord::Erased {
-                sequence: seq,
-                noise: noise.unwrap_or_default(),
-            },
-        )
-        .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
-        if record.len() != range.len() {
-            return Err(WorkloadError::Format(format!(
-                "{} bytes of wiping for a record of {}",
-                record.len(),
-                range.len()
-            )));
+        let erased = NewRecord::Erased {
+            sequence: seq,
+            noise: noise.unwrap_or_default(),
+        };
+        let overwritten = self
+            .records
+            .overwrite(range.clone(), &erased)
+            .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
+        if !overwritten {
+            let detail = format!("too little wiping for a record of {}", range.len());
+            return Err(WorkloadError::Format(detail));
         }
-        self.content[range].copy_from_slice(&record);
         self.places[at].kind = RecordKind::Erased;
         self.places[at].ns = 0;
         self.compressed = compress;
@@ -250,37 +244,40 @@ impl Block {
 
     /// Whether the periodic pass rewrites it.
     pub fn wants_compaction(&self) -> bool {
-        self.bytes * 2 < self.raw_bytes && !self.no_compact
+        self.fill().is_mostly_dead() && !self.no_compact
     }
 
     /// Rewrites the file with what is live, and with the tombstones of earlier messages that some block still lists as
     /// deleted and that are not below `floor`.
     pub fn compact(&mut self, floor: u64, listed: &SeqSet) -> Result<(), WorkloadError> {
         let first = self.first.seq;
+        let survivors = Survivors {
+            first,
+            deleted: &self.deleted,
+            tombstones: KeptTombstones::Listed {
+                stream_first: floor,
+                listed,
+            },
+        };
         let kept: Vec<Place> = self
             .places
             .iter()
-            .filter(|place| match place.kind {
-                RecordKind::Erased => false,
-                RecordKind::Message => place.seq >= first && !self.deleted.contains(place.seq),
-                RecordKind::Tombstone => {
-                    place.seq < first && place.seq >= floor && listed.contains(place.seq)
-                }
-            })
+            .filter(|place| survivors.keep(place.kind, place.seq))
             .cloned()
             .collect();
-        let content = std::mem::take(&mut self.content);
+        let ranges = kept.iter().map(|place| place.range.clone());
+        self.records.keep(ranges);
         self.places.clear();
         let mut messages = kept.iter().filter(|one| one.kind == RecordKind::Message);
         let (begins, ends) = (messages.next().cloned(), messages.next_back().cloned());
+        let mut end = 0;
         for mut place in kept {
-            let start = self.content.len();
-            self.content
-                .extend_from_slice(content.get(place.range.clone()).unwrap_or_default());
-            place.range = start..self.content.len();
+            let start = end;
+            end += place.range.len();
+            place.range = start..end;
             self.places.push(place);
         }
-        self.compressed = self.compresses && !self.content.is_empty();
+        self.compressed = self.compresses && !self.records.is_empty();
         match (begins, ends) {
             (None, _) => {
                 self.last = Mark {

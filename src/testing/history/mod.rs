@@ -24,9 +24,8 @@ use super::random::{Random, derive};
 use super::workload::{Store, StoreKind, WorkloadError};
 use crate::env::FileSystem as _;
 use crate::env::memory::MemoryFileSystem;
-use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
-use crate::format::record::{NewRecord, encode_record};
+use crate::format::record::NewRecord;
 use crate::format::state::StateFile;
 
 pub use accounts::OwnAccounts;
@@ -240,8 +239,7 @@ impl History {
         match self.last_day {
             LastDay::Stopped | LastDay::Killed => {}
             LastDay::Torn => {
-                let mut content = block.content.clone();
-                let whole = content.len();
+                let mut records = block.records().clone();
                 let body = random.bytes(20 + random.clone().index(200));
                 let subject = format!("{}.a.1", setup.prefix);
                 let record = NewRecord::Message {
@@ -251,9 +249,11 @@ impl History {
                     headers: &[],
                     body: &body,
                 };
-                let key = HashKey::for_block(setup.stream.as_bytes(), block.number);
-                let length = encode_record(&mut content, &key, &record)
+                let whole = records.content().len();
+                let length = records
+                    .push(&record)
                     .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
+                let mut content = records.into_content();
                 content.truncate(whole + 1 + random.index(length - 1));
                 place.block(files, setup, block.number, content)?;
             }

@@ -118,8 +118,8 @@ impl Server {
     /// The block the next record of this length goes to.
     fn writable(&mut self, length: u64) -> Result<&mut Block, WorkloadError> {
         let most = self.setup.block_bytes();
-        let raw_bytes = self.blocks.last().map_or(0, |block| block.raw_bytes);
-        if self.blocks.is_empty() || (raw_bytes > 0 && raw_bytes + length > most) {
+        let last = self.blocks.last();
+        if last.is_none_or(|block| block.fill().is_full(length, most)) {
             self.roll()?;
         }
         let block = self.blocks.last_mut();

@@ -5,12 +5,12 @@ use std::fmt;
 use super::super::random::derive;
 use super::super::reference::Reference;
 use super::{Access, AssetKeys, Part, STREAM, Workload, content, path};
+use crate::block::builder::BlockBuilder;
+use crate::block::rules::Fill;
 use crate::crypto::block_context;
 use crate::env::memory::MemoryFileSystem;
-use crate::format::checksum::HashKey;
-use crate::format::compression::compress;
 use crate::format::names::BlockFile;
-use crate::format::record::{NewRecord, encode_record};
+use crate::format::record::NewRecord;
 use crate::recovery::Message;
 
 /// Why a store could not be written.
@@ -45,9 +45,7 @@ pub fn write(
         workload,
         access,
         files,
-        number: 1,
-        hash_key: HashKey::for_block(STREAM.as_bytes(), 1),
-        content: Vec::new(),
+        block: BlockBuilder::new(STREAM.as_bytes(), 1),
     };
     let mut removals = workload.random(Part::Removals, &[]);
     let messages = derive(workload.seed, &[Part::Messages as u64]);
@@ -89,52 +87,52 @@ struct Writer<'a> {
     workload: &'a Workload,
     access: &'a Access,
     files: &'a MemoryFileSystem,
-    number: u32,
-    hash_key: HashKey,
-    content: Vec<u8>,
+    block: BlockBuilder,
 }
 
 impl Writer<'_> {
     fn append(&mut self, record: &NewRecord<'_>) -> Result<(), WorkloadError> {
-        let before = self.content.len();
-        self.encode(record)?;
-        if before > 0 && self.content.len() as u64 > self.workload.block_bytes() {
-            self.content.truncate(before);
+        let raw_bytes = self.block.len();
+        let length = self.push(record)?;
+        let fill = Fill {
+            raw_bytes,
+            ..Fill::default()
+        };
+        if fill.is_full(length, self.workload.block_bytes()) {
+            self.block.truncate(raw_bytes);
             self.put(true)?;
-            self.number += 1;
-            self.hash_key = HashKey::for_block(STREAM.as_bytes(), self.number);
-            self.content.clear();
-            self.encode(record)?;
+            let number = self.block.number() + 1;
+            self.block.begin(STREAM.as_bytes(), number);
+            self.push(record)?;
         }
         Ok(())
     }
 
-    fn encode(&mut self, record: &NewRecord<'_>) -> Result<(), WorkloadError> {
-        encode_record(&mut self.content, &self.hash_key, record)
-            .map(|_| ())
+    fn push(&mut self, record: &NewRecord<'_>) -> Result<u64, WorkloadError> {
+        let length = self.block.push(record);
+        length
+            .map(|length| length as u64)
             .map_err(|fault| WorkloadError::Format(fault.to_string()))
     }
 
     /// Writes the block at hand, which others follow if it is `sealed`.
     fn put(&mut self, sealed: bool) -> Result<(), WorkloadError> {
-        let mut bytes = Vec::new();
-        if sealed && self.workload.kind.is_compressed() {
-            compress(&self.content, &mut bytes)
-                .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
-        } else {
-            bytes.clone_from(&self.content);
-        }
-        let context = block_context(STREAM.as_bytes(), self.number);
-        let parts = [2, u64::from(self.number)];
+        let number = self.block.number();
+        let context = block_context(STREAM.as_bytes(), number);
+        let parts = [2, u64::from(number)];
         let keys: Option<AssetKeys> = self.workload.asset_keys(self.access, &context, &parts);
+        let cipher = keys.as_ref().map(AssetKeys::block_cipher);
+        let compressed = sealed && self.workload.kind.is_compressed();
+        let bytes = self
+            .block
+            .file(compressed, cipher.as_ref())
+            .map_err(|fault| WorkloadError::Format(fault.to_string()))?;
         if let Some(keys) = keys {
-            keys.encrypt_block(&mut bytes)?;
-            let name = BlockFile::Key.name(self.number);
             self.files
-                .seed_file(path(&format!("msgs/{name}")), keys.file);
+                .seed_file(path(&BlockFile::Key.path(number)), keys.file);
         }
-        let name = BlockFile::Block.name(self.number);
-        self.files.seed_file(path(&format!("msgs/{name}")), bytes);
+        self.files
+            .seed_file(path(&BlockFile::Block.path(number)), bytes);
         Ok(())
     }
 }

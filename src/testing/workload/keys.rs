@@ -2,12 +2,11 @@
 
 use super::super::random::Random;
 use super::{Access, WorkloadError};
-use crate::crypto::{BlockCipher, KeyFile, Nonce, Seed, seal};
+use crate::crypto::{BlockCipher, NewKey, Nonce, seal};
 
 /// The secret of one asset and the file it lies in.
 pub struct AssetKeys {
-    seed: Seed,
-    nonce: Nonce,
+    key: NewKey,
     /// The key file's bytes.
     pub file: Vec<u8>,
 }
@@ -20,17 +19,20 @@ impl AssetKeys {
             random.fill(bytes);
             Ok(())
         };
-        let Ok(seed) = Seed::draw(fill);
-        let nonce = draw_nonce(cipher, random);
-        let kek = server.key_encryption_key(access.account.as_bytes(), context);
-        let file = KeyFile::seal(&seed, &nonce, &kek);
-        Some(Self { seed, nonce, file })
+        let Ok(key) = NewKey::draw(cipher, fill);
+        let file = key.key_file(&server, access.account.as_bytes(), context);
+        Some(Self { key, file })
+    }
+
+    /// The keystream of a block.
+    pub fn block_cipher(&self) -> BlockCipher {
+        self.key.block_cipher()
     }
 
     /// Puts a block's bytes under the keystream.
     pub fn encrypt_block(&self, bytes: &mut [u8]) -> Result<(), WorkloadError> {
-        let cipher = BlockCipher::new(&self.seed, &self.nonce);
-        cipher
+        self.key
+            .block_cipher()
             .apply(bytes, 0)
             .map_err(|fault| WorkloadError::Unsound(fault.to_string()))
     }
@@ -54,6 +56,6 @@ pub fn sealed(
     let Some(keys) = keys else {
         return Ok(plain);
     };
-    let nonce = draw_nonce(keys.nonce.cipher(), random);
-    seal(&plain, &keys.seed, &nonce).map_err(|fault| WorkloadError::Unsound(fault.to_string()))
+    let nonce = draw_nonce(keys.key.nonce.cipher(), random);
+    seal(&plain, &keys.key.seed, &nonce).map_err(|fault| WorkloadError::Unsound(fault.to_string()))
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::names::BlockFile;
 use crate::report::stream::{Outcome, Source};
 use crate::stream::options::Collect;
 
@@ -64,9 +65,9 @@ fn blocks_are_laid_out_as_the_server_does() {
         assert!(!names.iter().any(|name| name.contains("jetsam")));
     }
     let plain = small(StoreKind::S2).files.files();
-    let block = |number: u32| &plain[&path(&format!("msgs/{number}.blk"))];
+    let block = |number: u32| &plain[&path(&BlockFile::Block.path(number))];
     assert!(block(1).starts_with(b"cmp\x01"));
-    let last = (1..).take_while(|n| plain.contains_key(&path(&format!("msgs/{n}.blk"))));
+    let last = (1..).take_while(|n| plain.contains_key(&path(&BlockFile::Block.path(*n))));
     let last = last.last().expect("blocks");
     assert!(
         !block(last).starts_with(b"cmp"),

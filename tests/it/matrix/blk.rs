@@ -1,7 +1,7 @@
 //! Block files: missing, truncated, flipped, out of order; stray files.
 
-use jetsam::format::checksum::HashKey;
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::block::builder::BlockBuilder;
+use jetsam::format::record::NewRecord;
 use jetsam::stream::StreamDir;
 
 use super::{acted, both, bounds, cases, deleted, each, from_index, lost, saw, state};
@@ -213,8 +213,7 @@ fn r276_the_same_in_the_open() {
 fn colliding(headers: &[u8]) -> (tempfile::TempDir, StreamDir) {
     let field = if headers.is_empty() { 0 } else { 4 };
     let body = vec![b'x'; COLLIDING - 33 - field - headers.len()];
-    let mut block = Vec::new();
-    let key = HashKey::for_block(b"S", 1);
+    let mut block = BlockBuilder::new(b"S", 1);
     for (sequence, headers, body) in [(1, headers, body.as_slice()), (2, b"", b"small")] {
         let record = NewRecord::Message {
             sequence,
@@ -223,8 +222,9 @@ fn colliding(headers: &[u8]) -> (tempfile::TempDir, StreamDir) {
             headers,
             body,
         };
-        encode_record(&mut block, &key, &record).expect("a record");
+        block.push(&record).expect("a record");
     }
+    let block = block.into_content();
     assert_eq!(&block[..3], b"cmp");
     let temp = tempfile::tempdir().expect("a temporary directory");
     let dir = temp.path().join("M/streams/S");

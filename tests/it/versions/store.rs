@@ -2,9 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
+use jetsam::block::builder::BlockBuilder;
 use jetsam::env::memory::MemoryFileSystem;
 use jetsam::format::checksum::{HashKey, hex16};
-use jetsam::format::record::{NewRecord, encode_record};
+use jetsam::format::record::NewRecord;
 use jetsam::format::seqset::SeqSet;
 use jetsam::format::state::{BlockEntry, StateFile, SubjectTable};
 use jetsam::preflight::{Forecast, PreflightOptions, Start, forecast};
@@ -32,12 +33,11 @@ pub fn tombstone(sequence: u64) -> NewRecord<'static> {
 }
 
 pub fn block(number: u32, records: &[NewRecord<'_>]) -> Vec<u8> {
-    let key = HashKey::for_block(b"S", number);
-    let mut bytes = Vec::new();
+    let mut block = BlockBuilder::new(b"S", number);
     for record in records {
-        encode_record(&mut bytes, &key, record).expect("a record");
+        block.push(record).expect("a record");
     }
-    bytes
+    block.into_content()
 }
 
 pub fn messages(number: u32, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use jetsam::crypto::Cipher;
 use jetsam::format::legacy::idx::{IdxFields, IdxVersion, encode};
+use jetsam::format::names::BlockFile;
 use jetsam::format::seqset::SeqSet;
 use serde_json::json;
 
@@ -152,7 +153,7 @@ pub fn after() -> Vec<Case> {
             "no key file opens: every block is deleted",
             |store| {
                 for number in 1..=3 {
-                    store.flip(&format!("msgs/{number}.key"), 3, 1);
+                    store.flip(&BlockFile::Key.path(number), 3, 1);
                 }
             },
         ),
@@ -214,7 +215,7 @@ pub fn after() -> Vec<Case> {
             |store| {
                 three_blocks(store);
                 for number in 1..=3 {
-                    store.cut(&format!("msgs/{number}.blk"), 7);
+                    store.cut(&BlockFile::Block.path(number), 7);
                 }
             },
         ),

@@ -2,6 +2,7 @@
 
 use jetsam::block::content::tail_of;
 use jetsam::format::legacy::idx::{self, IdxFields, IdxVersion};
+use jetsam::format::names::BlockFile;
 use jetsam::format::state::{BlockEntry, StateFile, SubjectEntry};
 
 use super::{nudge, other_time, put_index, put_index_plain};
@@ -298,7 +299,7 @@ pub fn legacy_index(m: &mut Mutator<'_>, number: u32) -> Option<String> {
         IdxVersion::V2
     };
     let bytes = idx::encode(&fields, version, u64::MAX).ok()?;
-    m.tree.put(format!("msgs/{number}.idx"), bytes);
+    m.tree.put(BlockFile::LegacyIndex.path(number), bytes);
     let mut with = "";
     if m.random.chance(70) {
         m.tree.remove("msgs/index.db");

@@ -13,10 +13,11 @@ use super::sums::Sums;
 use super::trial::Bench;
 use super::work::{Purses, Work};
 use super::{BIT_PAIRS, SINGLE_BITS, apply};
+use crate::format::bit_repair::Patch;
 use crate::format::compression::{CRC_LENGTH, decode_leniently, decoded_length, mask_crc};
 use crate::format::limits::RECORD_HEADER_LENGTH;
 use crate::format::record::{RecordFault, parse_at};
-use crate::salvage::find::{Patch, Repair, Site};
+use crate::salvage::find::{Repair, Site};
 
 /// Damaged places mended in one chunk before it is given up.
 const MENDS_MAX: usize = 64;

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::{BIT_PAIRS, SINGLE_BITS, Work, apply, overwrite, read_sound};
+use crate::format::bit_repair::Patch;
 use crate::format::compression::{
     CHUNK_HEADER_LENGTH, CRC_LENGTH, DATA_BODY_MAX, TYPE_COMPRESSED, TYPE_STORED,
     WRITTEN_CHUNK_LENGTH, decode_leniently, decoded_length, element_shape,
 };
 use crate::format::limits::CHUNK_DECODED_MAX;
-use crate::salvage::find::Patch;
 
 /// The shortest data chunk: its header, its checksum, and one byte.
 pub(super) const SHORTEST: usize = CHUNK_HEADER_LENGTH + CRC_LENGTH + 1;

@@ -31,9 +31,10 @@ mod work;
 mod wrapper;
 
 use super::Hints;
+use crate::format::bit_repair::Patch;
 use crate::format::compression::{Chunks, CompressionFault};
 use crate::format::limits::{CHECKSUM_LENGTH, DECODED_BLOCK_MAX};
-use crate::salvage::find::{Patch, Repair, Site};
+use crate::salvage::find::{Repair, Site};
 use records::RecordWalk;
 use work::{Purses, Work};
 

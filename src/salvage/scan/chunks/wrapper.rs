@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::super::Hints;
 use super::{Work, bits_off, framing, overwrite};
 use crate::block::content::verifies;
+use crate::format::bit_repair::Patch;
 use crate::format::compression::{Framing, IDENTIFIER_CHUNK, MARK, detect};
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::parse_at;
-use crate::salvage::find::{Patch, Repair, Site};
+use crate::salvage::find::{Repair, Site};
 
 /// What a stream may also call itself.
 const IDENTIFIER_CHUNK_SNAPPY: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";
