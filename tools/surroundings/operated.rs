@@ -284,7 +284,8 @@ fn operators(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
         "-----BEGIN NATS OPERATOR JWT-----\n{}\n------END NATS OPERATOR JWT------\n",
         plain.operator
     );
-    let trusted = format!("trusted: {:?}\nresolver: MEMORY\n{preload}", plain.key);
+    let nameless = format!("trusted: {:?}\nresolver: MEMORY\n{preload}", plain.key);
+    let trusted = format!("{nameless}system_account: {}\n", plain.account(SYSTEM).key);
     Ok(vec![
         operated("accounts issued by a signing key", signing.config(ALL), ""),
         operated(
@@ -311,6 +312,11 @@ fn operators(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
             ..file(decorated)
         },
         operated("trusted key", trusted, ""),
+        operated(
+            "trusted key without a system account",
+            nameless,
+            "server-start-refused",
+        ),
         operated(
             "operator's file is not there",
             format!("operator: nowhere.jwt\nresolver: MEMORY\n{preload}"),
@@ -433,7 +439,7 @@ fn systems(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
         operated(
             "operator without a system account",
             silent.config(&["A", "B"]),
-            "account-without-jetstream",
+            refused,
         ),
         operated(
             "account is the system account of an operator",

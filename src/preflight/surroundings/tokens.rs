@@ -348,6 +348,12 @@ impl Surroundings {
         operators: usize,
     ) {
         let Some(set) = &settings.system_account else {
+            // Where accounts are configured, it makes itself one.
+            if settings.jetstream.as_ref().is_some_and(|set| set.value) {
+                let detail = "with an operator JetStream needs a system account, and neither the configuration nor the operator's \
+                              token names one";
+                self.refuse(EventCode::ServerStartRefused, &mode.place, detail);
+            }
             return;
         };
         let in_memory = mode

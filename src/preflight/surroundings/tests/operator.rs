@@ -442,11 +442,10 @@ fn operators_that_no_server_starts_with() {
     let silent = operator(&json!({"system_account": ""}));
     let text = config("", &silent, "{ type: full, dir: /jwt }", &preload);
     assert_eq!(stopped(&text), at(refused, ":3:1"));
-    assert!(
-        keyed()
-            .of(&config("", &silent, "MEMORY", &preload))
-            .starts()
-    );
+    let text = config("", &silent, "MEMORY", &preload);
+    assert_eq!(stopped(&text), at(refused, ":2:1"));
+    let named = format!("{text}system_account: {SYS}");
+    assert!(keyed().of(&named).starts());
     let jetstream = account(SYS, &unlimited(), &json!({}));
     let text = config("", &plain, "MEMORY", &[(SYS, &jetstream)]);
     assert_eq!(stopped(&text), at(refused, ":4:20"));
@@ -566,14 +565,18 @@ fn tokens_from_elsewhere_are_taken_for_granted() {
 #[test]
 fn trusted_keys_take_the_place_of_an_operator() {
     let a = account(A, &unlimited(), &json!({}));
-    let of = |key: &str| {
+    let of = |key: &str, issuer: &str| {
+        let system = account(SYS, &json!({}), &json!({"iss": issuer}));
         let text = format!(
-            "jetstream {{ store_dir: /data }}\ntrusted: [{key}]\nresolver: MEMORY\nresolver_preload {{ {A}: {a:?} }}\n"
+            "jetstream {{ store_dir: /data }}\ntrusted: [{key}]\nresolver: MEMORY\n\
+             resolver_preload {{ {A}: {a:?}, {SYS}: {system:?} }}\nsystem_account: {SYS}\n"
         );
-        keyed().of(&text).before_its_files(&stream(A, "S"))
+        let around = keyed().of(&text);
+        assert!(around.starts(), "{:?}", around.events());
+        around.before_its_files(&stream(A, "S"))
     };
-    assert_eq!(of(OPERATOR), None);
-    assert_eq!(said(of(SECOND)).0, "account-token-refused");
+    assert_eq!(of(OPERATOR, OPERATOR), None);
+    assert_eq!(said(of(SECOND, SECOND)).0, "account-token-refused");
 }
 
 #[test]
