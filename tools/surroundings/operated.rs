@@ -98,6 +98,7 @@ pub fn all(oracle: &Path) -> io::Result<Vec<Row>> {
     rows.extend(refused(&maker)?);
     rows.extend(systems(&maker)?);
     rows.extend(directories(&maker)?);
+    rows.extend(faulty_directories(&maker)?);
     rows.extend(elsewhere(&maker)?);
     Ok(rows)
 }
@@ -456,30 +457,20 @@ fn directories(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let newer = maker.usual(&json!({"called": "newer"}), &none)?;
     let newer_without = maker.usual(&json!({"limits": {}, "called": "newer"}), &none)?;
-    let config = |tokens: &Tokens, kind: &str| {
-        format!(
-            "{HERE}operator: {:?}\nresolver {{ type: {kind}, dir: \"STORE-jwt\" }}\n",
-            tokens.operator
-        )
-    };
-    let full = |name, code| operated(name, config(&plain, "full"), code);
-    let silent = Tokens::of(maker.oracle, &json!({"name": "O"}), &[])?;
-    let (a, off, unknown) = (
-        plain.account("A").key,
-        "account-without-jetstream",
-        "account-unknown",
-    );
+    let full = |name, code| operated(name, by_directory(&plain, "full"), code);
+    let a = plain.account("A").key;
+    let (off, unknown) = ("account-without-jetstream", "account-unknown");
     let preloaded = |name, tokens: &Tokens, code| {
         operated(
             name,
-            format!("{}{}", config(tokens, "full"), tokens.preload(&["A"])),
+            format!("{}{}", by_directory(tokens, "full"), tokens.preload(&["A"])),
             code,
         )
     };
     Ok(vec![
         in_directory(full("tokens in a directory", ""), files(&plain, ALL)),
         in_directory(
-            operated("tokens in a cache", config(&plain, "CACHE"), ""),
+            operated("tokens in a cache", by_directory(&plain, "CACHE"), ""),
             files(&plain, ALL),
         ),
         in_directory(
@@ -527,19 +518,27 @@ fn directories(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
             ]
             .concat(),
         ),
+    ])
+}
+
+fn faulty_directories(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
+    let plain = maker.usual(&json!({}), &json!({}))?;
+    let silent = Tokens::of(maker.oracle, &json!({"name": "O"}), &[])?;
+    let full = |name, code| operated(name, by_directory(&plain, "full"), code);
+    Ok(vec![
         operated(
             "directory without a system account",
-            config(&silent, "full"),
+            by_directory(&silent, "full"),
             "server-start-refused",
         ),
         operated(
             "directory of type full with ttl",
-            config(&plain, "full").replace("type: full", "type: full, ttl: \"1h\""),
+            by_directory(&plain, "full").replace("type: full", "type: full, ttl: \"1h\""),
             "server-config-invalid",
         ),
         operated(
             "cache with an interval",
-            config(&plain, "cache").replace("type: cache", "type: cache, interval: \"1h\""),
+            by_directory(&plain, "cache").replace("type: cache", "type: cache, interval: \"1h\""),
             "server-config-invalid",
         ),
         changed(
@@ -547,6 +546,14 @@ fn directories(maker: &Maker<'_>) -> io::Result<Vec<Row>> {
             |store| fs::write(jwts(store), ""),
         ),
     ])
+}
+
+/// JetStream, the operator, and a directory of tokens.
+fn by_directory(tokens: &Tokens, kind: &str) -> String {
+    format!(
+        "{HERE}operator: {:?}\nresolver {{ type: {kind}, dir: \"STORE-jwt\" }}\n",
+        tokens.operator
+    )
 }
 
 fn elsewhere(maker: &Maker<'_>) -> io::Result<Vec<Row>> {

@@ -332,6 +332,17 @@ fn stopped(text: &str) -> (&'static str, String) {
     said(around.events().first().cloned())
 }
 
+/// Holds that no server starts with a configuration, and what is said first.
+fn held_to_stop(text: &str, code: &'static str, place: &str) {
+    let case = keyed();
+    case.fs
+        .seed_file(Path::new("/data/jetstream/x"), b"".to_vec());
+    let around = case.of(text);
+    assert!(!around.starts(), "{text}");
+    let first = around.events().first().cloned();
+    assert_eq!(said(first), at(code, place), "{text}");
+}
+
 #[test]
 fn operators_that_no_server_starts_with() {
     let (system, a) = (system(), account(A, &unlimited(), &json!({})));
@@ -372,6 +383,23 @@ fn operators_that_no_server_starts_with() {
         (config("", "/nowhere", "MEMORY", &preload), invalid, ":2:1"),
         (config("", "eyJ", "MEMORY", &preload), invalid, ":2:1"),
         (config("", &a, "MEMORY", &preload), invalid, ":2:1"),
+    ] {
+        held_to_stop(&text, code, place);
+    }
+    assert!(
+        keyed()
+            .of(&of(&json!({"assert_server_version": "2.15.3"})))
+            .starts()
+    );
+}
+
+#[test]
+fn resolvers_that_no_server_starts_with() {
+    let (system, a) = (system(), account(A, &unlimited(), &json!({})));
+    let preload = [(SYS, system.as_str()), (A, a.as_str())];
+    let plain = operator(&json!({}));
+    let invalid = "server-config-invalid";
+    for (text, code, place) in [
         (config("", &plain, "NOWHERE", &preload), invalid, ":3:1"),
         (
             config("", &plain, "{ type: half }", &preload),
@@ -424,21 +452,16 @@ fn operators_that_no_server_starts_with() {
             ":4:20",
         ),
     ] {
-        let case = keyed();
-        case.fs.seed_file(Path::new("/data/jetstream/x"), b"");
-        let around = case.of(&text);
-        assert!(!around.starts(), "{text}");
-        assert_eq!(
-            said(around.events().first().cloned()),
-            at(code, place),
-            "{text}"
-        );
+        held_to_stop(&text, code, place);
     }
-    assert!(
-        keyed()
-            .of(&of(&json!({"assert_server_version": "2.15.3"})))
-            .starts()
-    );
+}
+
+#[test]
+fn the_system_account_has_to_be_there_without_jetstream() {
+    let (system, a) = (system(), account(A, &unlimited(), &json!({})));
+    let preload = [(SYS, system.as_str()), (A, a.as_str())];
+    let plain = operator(&json!({}));
+    let refused = "server-start-refused";
     let silent = operator(&json!({"system_account": ""}));
     let text = config("", &silent, "{ type: full, dir: /jwt }", &preload);
     assert_eq!(stopped(&text), at(refused, ":3:1"));
