@@ -236,11 +236,9 @@ impl Surroundings {
             .filter(|name| !name.is_empty())
             .peekable();
         match &settings.system_account {
-            Some(set) => {
-                if named.peek().is_some() && !named.any(|name| name == set.value) {
-                    let detail = "the operator's token names another system account";
-                    self.refuse(refused, &set.place, detail);
-                }
+            Some(set) if named.peek().is_some() && !named.any(|name| name == set.value) => {
+                let detail = "the operator's token names another system account";
+                self.refuse(refused, &set.place, detail);
             }
             None if first.value.system_account.is_empty() => {
                 let resolver = mode.resolver.as_ref();
@@ -252,7 +250,7 @@ impl Surroundings {
                     self.refuse(refused, &set.place, detail);
                 }
             }
-            None => {}
+            _ => {}
         }
         for operator in operators {
             self.operator_fits(operator);
