@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::store::{Kept, accounts, edit};
 
+/// What is done to a store.
+type Change = Box<dyn Fn(&Path) -> io::Result<()>>;
+
 /// One row.
 pub struct Row {
     pub name: &'static str,
@@ -17,7 +20,7 @@ pub struct Row {
     /// What has to be said of at least one stream, or of the server; empty where nothing stands in the way.
     pub code: &'static str,
     /// What is done to the store before.
-    pub change: Box<dyn Fn(&Path) -> io::Result<()>>,
+    pub change: Change,
     /// Whether chance decides what the server does.
     pub chance: bool,
 }
