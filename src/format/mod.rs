@@ -11,6 +11,7 @@ pub mod legacy;
 pub mod limits;
 pub mod meta;
 pub mod names;
+pub mod nkey;
 pub mod peers;
 pub mod record;
 pub mod schedule;

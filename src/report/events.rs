@@ -207,6 +207,8 @@ event_codes! {
     AccountUnknown, "account-unknown", Error;
     AccountIsSystem, "account-is-system", Error;
     AccountWithoutJetstream, "account-without-jetstream", Error;
+    AccountTokenRefused, "account-token-refused", Error;
+    AccountLimitsTooWide, "account-limits-too-wide", Error;
     LimitLeavesStreamOut, "limit-leaves-stream-out", Error;
     LimitLeavesConsumerOut, "limit-leaves-consumer-out", Warn;
     StreamOrphaned, "stream-orphaned", Error;

@@ -1,7 +1,7 @@
 //! The configuration file of a nats-server: its syntax, and what it says about the store.
 //!
 //! [`parse`] gives the whole document, every value with file, line and column; [`read_with`] what concerns the store's keys
-//! and place. Files are read through what the caller hands in, so that the same parser serves the configuration of another
+//! and place; [`token`] what operators and accounts are described by. Files are read through what the caller hands in, so that the same parser serves the configuration of another
 //! process, seen through `/proc`; [`through`] is the ordinary way.
 
 mod problem;
@@ -11,6 +11,7 @@ mod settings;
 mod syntax;
 #[cfg(test)]
 mod tests;
+pub mod token;
 mod value;
 
 use crate::env::ReadFiles;

@@ -19,6 +19,7 @@ const usage = `usage: oracle COMMAND ...
   matrix [RNNN ...] --out DIR  write the stores of the parity matrix with their verdicts
   time DIR [flags]             time the open call
   server STORE_DIR [flags]     start a whole server on a store_dir and print its streams
+  tokens                       make tokens of an operator and its accounts, as asked for on standard input
 `
 
 func main() {
@@ -53,6 +54,8 @@ func run(args []string) error {
 		return commandTime(args)
 	case "server":
 		return commandServer(args)
+	case "tokens":
+		return commandTokens()
 	}
 	return fmt.Errorf("unknown command %q", command)
 }

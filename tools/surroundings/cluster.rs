@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::Asked;
 use crate::judge::{Foretold, differences, foretell, up};
-use crate::nats::{Client, Server, free_port};
+use crate::nats::{Client, Login, Server, free_port};
 use crate::store::{self, Kept};
 
 /// An orphan is deleted 30 seconds after its server has caught up with a leader.
@@ -122,7 +122,7 @@ impl Nodes<'_> {
 fn client(server: &Server) -> io::Result<Client> {
     let began = Instant::now();
     loop {
-        let asked = server.client(None).and_then(|mut client| {
+        let asked = server.client(Login::Nobody).and_then(|mut client| {
             client.api("INFO", &json!({}))?;
             Ok(client)
         });
@@ -152,7 +152,7 @@ pub fn run(asked: &Asked) -> io::Result<(usize, usize)> {
         count: 0,
         wrong: 0,
     };
-    store::make(&asked.program, &nodes.dirs[0], Kept::Global)?;
+    store::make(asked, &nodes.dirs[0], Kept::Global)?;
     let configs = nodes.configs("");
     let foretold = nodes.foretell(0, &configs[0])?;
     let servers = nodes.start(&configs)?;

@@ -107,7 +107,7 @@ pub fn up(jsz: &Value) -> BTreeMap<(String, String), Up> {
                 .collect();
             let messages = stream["state"]["messages"].as_u64().unwrap_or(0);
             found.insert(
-                (text(&account["name"]), text(&stream["name"])),
+                (text(&account["id"]), text(&stream["name"])),
                 (messages, names),
             );
         }

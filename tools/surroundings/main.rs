@@ -6,9 +6,10 @@
 //! cargo run --profile live --example surroundings [-- --cluster] [--only TEXT] [--server 2.10.29=./nats-server-v2.10.29]
 //! ```
 //!
-//! Stores are made by the server beside the oracle (the reference) or by the one given with `--server`, and judged for it. With
-//! `--cluster` three servers make a cluster on this machine, which takes two minutes: streams that no metadata names, another
-//! system account, another name, replicated streams as they are, and the same store under a server standing alone.
+//! Tokens of operators and accounts come from the oracle. Stores are made by the server beside it (the reference) or by the one
+//! given with `--server`, and judged for it. With `--cluster` three servers make a cluster on this machine, which takes two minutes: streams
+//! that no metadata names, another system account, another name, replicated streams as they are, and the same store under a
+//! server standing alone.
 //!
 //! Compared are: whether the server starts; which streams come up, with how many messages and which consumers; and of streams
 //! that are left out, that no block and no metadata changed. Each row also has to say what it is about.
@@ -21,8 +22,10 @@
 mod cluster;
 mod judge;
 mod nats;
+mod operated;
 mod rows;
 mod store;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,6 +41,8 @@ pub struct Asked {
     pub version: ServerVersion,
     /// Its program.
     pub program: PathBuf,
+    /// The oracle, which makes tokens.
+    pub oracle: PathBuf,
 }
 
 struct Args {
@@ -53,6 +58,7 @@ fn parse_args() -> Result<Args, String> {
         asked: Asked {
             version: ServerVersion::REFERENCE,
             program: target.join("oracle/nats-server"),
+            oracle: target.join("oracle/oracle"),
         },
         cluster: false,
         only: String::new(),
@@ -67,10 +73,8 @@ fn parse_args() -> Result<Args, String> {
                 let text = value()?;
                 let (version, program) =
                     text.split_once('=').ok_or("--server takes VERSION=PATH")?;
-                args.asked = Asked {
-                    version: version.parse().map_err(|error| format!("{error}"))?,
-                    program: program.into(),
-                };
+                args.asked.version = version.parse().map_err(|error| format!("{error}"))?;
+                args.asked.program = program.into();
             }
             _ => return Err(format!("unknown argument {arg}")),
         }
@@ -105,14 +109,16 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> io::Result<(usize, usize)> {
     let scratch = tempfile::tempdir()?;
     let mut stores = BTreeMap::new();
-    for kept in [Kept::Global, Kept::Accounts] {
+    for kept in [Kept::Global, Kept::Accounts, Kept::Operator] {
         let dir = scratch.path().join(format!("{kept:?}"));
         std::fs::create_dir_all(&dir)?;
-        store::make(&args.asked.program, &dir, kept)?;
+        store::make(&args.asked, &dir, kept)?;
         stores.insert(kept, dir.join("store"));
     }
     let (mut count, mut wrong, mut untold) = (0, 0, 0);
-    for row in rows::all() {
+    let mut rows = rows::all();
+    rows.extend(operated::all(&args.asked.oracle)?);
+    for row in rows {
         if !row.name.contains(&args.only) {
             continue;
         }

@@ -104,9 +104,20 @@ impl Server {
     }
 
     /// A client of it.
-    pub fn client(&self, user: Option<&str>) -> io::Result<Client> {
-        Client::connect(self.client_port, user)
+    pub fn client(&self, login: Login<'_>) -> io::Result<Client> {
+        Client::connect(self.client_port, login)
     }
+}
+
+/// How a client says who it is.
+#[derive(Clone, Copy)]
+pub enum Login<'a> {
+    /// Not at all.
+    Nobody,
+    /// A user, whose password is p.
+    User(&'a str),
+    /// A user's token that needs no signature.
+    Token(&'a str),
 }
 
 /// A client.
@@ -116,7 +127,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn connect(port: u16, user: Option<&str>) -> io::Result<Self> {
+    fn connect(port: u16, login: Login<'_>) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut client = Client {
@@ -125,9 +136,13 @@ impl Client {
         };
         let mut wish =
             json!({"verbose": false, "pedantic": false, "headers": true, "no_responders": true});
-        if let Some(user) = user {
-            wish["user"] = json!(user);
-            wish["pass"] = json!("p");
+        match login {
+            Login::Nobody => {}
+            Login::User(user) => {
+                wish["user"] = json!(user);
+                wish["pass"] = json!("p");
+            }
+            Login::Token(token) => wish["jwt"] = json!(token),
         }
         client.line()?;
         client.send(&format!("CONNECT {wish}\r\nPING\r\n"))?;

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::store::{Kept, accounts, edit};
 
+/// What is done to a store.
+type Change = Box<dyn Fn(&Path) -> io::Result<()>>;
+
 /// One row.
 pub struct Row {
     pub name: &'static str,
@@ -17,7 +20,7 @@ pub struct Row {
     /// What has to be said of at least one stream, or of the server; empty where nothing stands in the way.
     pub code: &'static str,
     /// What is done to the store before.
-    pub change: fn(&Path) -> io::Result<()>,
+    pub change: Change,
     /// Whether chance decides what the server does.
     pub chance: bool,
 }
@@ -25,19 +28,22 @@ pub struct Row {
 const HERE: &str = "jetstream { store_dir: STORE }\n";
 const ON: &str = "jetstream: enabled";
 
-fn row(name: &'static str, kept: Kept, config: impl Into<String>, code: &'static str) -> Row {
+pub fn row(name: &'static str, kept: Kept, config: impl Into<String>, code: &'static str) -> Row {
     Row {
         name,
         kept,
         config: config.into(),
         code,
-        change: |_| Ok(()),
+        change: Box::new(|_| Ok(())),
         chance: false,
     }
 }
 
-fn changed(row: Row, change: fn(&Path) -> io::Result<()>) -> Row {
-    Row { change, ..row }
+pub fn changed(row: Row, change: impl Fn(&Path) -> io::Result<()> + 'static) -> Row {
+    Row {
+        change: Box::new(change),
+        ..row
+    }
 }
 
 /// The rows that stand alone.

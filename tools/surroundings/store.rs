@@ -8,33 +8,49 @@ use std::path::Path;
 use jetsam::format::checksum::{HashKey, hex16};
 use serde_json::{Value, json};
 
-use crate::nats::{Client, Server};
+use crate::Asked;
+use crate::nats::{Client, Login, Server};
+use crate::tokens::{SYSTEM, unlimited, usual};
 
-/// A store of one account, or of the two accounts A and B.
+/// A store of one account, or of the two accounts A and B, which may be an operator's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kept {
     Global,
     Accounts,
+    Operator,
 }
 
 /// Fills a new store in `dir`.
-pub fn make(program: &Path, dir: &Path, kept: Kept) -> io::Result<()> {
+pub fn make(asked: &Asked, dir: &Path, kept: Kept) -> io::Result<()> {
     let store = format!("jetstream {{ store_dir: {:?} }}\n", dir.join("store"));
-    let (config, users) = match kept {
-        Kept::Global => (store, vec![None]),
-        Kept::Accounts => (
-            format!(
-                "{store}{}",
-                accounts("jetstream: enabled", "jetstream: enabled")
-            ),
-            vec![Some("a"), Some("b")],
-        ),
+    let server = |more: &str| {
+        Server::start(&asked.program, dir, &format!("{store}{more}"))?
+            .ok_or_else(|| io::Error::other("no server for the first store"))
     };
-    let server = Server::start(program, dir, &config)?
-        .ok_or_else(|| io::Error::other("no server for the first store"))?;
-    for user in users {
-        fill(&mut server.client(user)?)?;
-    }
+    let on = "jetstream: enabled";
+    let server = match kept {
+        Kept::Global => {
+            let server = server("")?;
+            fill(&mut server.client(Login::Nobody)?)?;
+            server
+        }
+        Kept::Accounts => {
+            let server = server(&accounts(on, on))?;
+            for user in ["a", "b"] {
+                fill(&mut server.client(Login::User(user))?)?;
+            }
+            server
+        }
+        Kept::Operator => {
+            let limits = json!({"limits": unlimited()});
+            let tokens = usual(&asked.oracle, &limits, &limits)?;
+            let server = server(&tokens.config(&[SYSTEM, "A", "B"]))?;
+            for account in ["A", "B"] {
+                fill(&mut server.client(Login::Token(&tokens.account(account).user))?)?;
+            }
+            server
+        }
+    };
     server.stop()
 }
 

@@ -92,12 +92,12 @@ impl Surroundings {
             .cluster
             .as_ref()
             .map_or(0, |cluster| cluster.routes);
-        if routes == 0 && settings.system_leafnode.is_none() {
+        if routes == 0 && settings.system_leafnode().is_none() {
             let detail = "a member of a cluster with JetStream has to have routes, or a leafnode for the system account; the \
                           server opens its streams, which applies their limits, and ends";
             self.refuse(refused, &listener.place, detail);
         }
-        if let Some(place) = &settings.system_leafnode {
+        if let Some(place) = settings.system_leafnode() {
             let detail = "a leafnode shares the system account: whether streams are kept is decided by the hub's metadata, \
                           which is not here";
             self.events
@@ -115,7 +115,8 @@ impl Surroundings {
             (Placement::There, Some(store_dir)) => store_dir.join(JETSTREAM),
             _ => return,
         };
-        if self.standing != Standing::Member || self.refused || settings.system_leafnode.is_some() {
+        if self.standing != Standing::Member || self.refused || settings.system_leafnode().is_some()
+        {
             return;
         }
         let group = meta_group(&dir.join(settings.system_account()));

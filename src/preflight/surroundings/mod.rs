@@ -7,25 +7,36 @@
 //!
 //! # What is not told
 //!
-//! * With an operator, accounts come from their tokens: whether an account has JetStream, and its limits, is not in the file.
+//! * With an operator, accounts come from their tokens. Those in the configuration and in the resolver's directory are read,
+//!   against the time of the options; their signatures are not verified, nor is what they say besides expiry, issuer and
+//!   limits. Tokens that come from a URL or from other servers are not asked for: such an account is taken to have JetStream.
+//!   An account that another one's token imports from is looked up with that one, which can change who comes first where
+//!   the limits of the accounts are more than the server has.
 //! * Whose streams the cluster's metadata names, who is reachable, and what the other members know (the raft groups are not
 //!   read). A member whose store has the cluster's metadata is taken to keep what it has.
-//! * Without `max_file` the server takes three quarters of the free disk as its limit: it is not asked how much that is.
+//! * Without `max_file` the server takes three quarters of the free disk as its limit, without `max_mem` of the memory: it is
+//!   not asked how much that is.
 //! * What a command line sets beyond the configuration, unless the caller says it.
 
+mod account;
 mod census;
 mod cluster;
 mod fields;
+mod operator;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use settings::{Account, Fault, Listener, Place, ServerSettings, Set};
+pub use account::{Account, Limits};
+pub use operator::{OperatorMode, Resolver};
+pub use settings::{Fault, Listener, Place, ServerSettings, Set};
 
 use self::cluster::Membership;
+use self::tokens::Tokens;
 use crate::env::ReadFiles;
 use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::recovery::server::{Behaviour, Feature};
@@ -76,6 +87,7 @@ pub struct Surroundings {
     server: ServerVersion,
     placement: Placement,
     membership: Membership,
+    tokens: Tokens,
     /// Streams that the sum of the limits leaves no room for.
     crowded: BTreeMap<(String, String), Event>,
     events: Vec<Event>,
@@ -107,7 +119,8 @@ impl Surroundings {
         }
     }
 
-    /// Holds a parsed configuration, which began in `file`, against the store. Nothing on disk changes.
+    /// Holds a parsed configuration, which began in `file`, against the store. Files that the configuration names are read
+    /// through `fs`, relative ones from where this process was started; nothing on disk changes.
     pub fn of(
         fs: &dyn ReadFiles,
         document: &Map,
@@ -133,6 +146,7 @@ impl Surroundings {
         found.settings = Some(settings);
         if !found.refused {
             found.listeners();
+            found.tokens(fs, options.now_ns, facts);
             found.accounts();
             let options = Options {
                 standing,
@@ -236,7 +250,10 @@ impl Surroundings {
             return Some(event(EventCode::StoreElsewhere, place, detail));
         }
         let account = stream.account.as_deref()?;
-        settings.keep_away(account)
+        match settings.operator_mode {
+            Some(_) => self.tokens.keep_away(account, settings),
+            None => settings.keep_away(account),
+        }
     }
 
     /// What keeps a stream away once its configuration is read: its messages stay as they are.
@@ -279,7 +296,7 @@ impl Surroundings {
     ) -> Option<Event> {
         let settings = self.settings.as_ref()?;
         let account = stream.account.as_deref();
-        settings.consumer_limit(account, name, meta)
+        settings.consumer_limit(account, name, meta, self.standing)
     }
 
     /// How many consumers of a stream come back, and what keeps the others away: servers that hold the limits against what is
@@ -296,7 +313,8 @@ impl Surroundings {
         }
         let settings = self.settings.as_ref();
         let account = settings.and_then(|settings| settings.account(stream.account.as_deref()));
-        let of_account = account.and_then(|account| account.max_consumers.as_ref());
+        let tier = account.and_then(|account| account.tier(meta.replicas));
+        let of_account = tier.and_then(|(_, limits)| limits.max_consumers.as_ref());
         let of_account = of_account.filter(|set| set.value > 0);
         let (most, place) = match of_account {
             Some(set) if meta.max_consumers <= 0 || set.value < meta.max_consumers => {
@@ -339,6 +357,9 @@ impl Surroundings {
 impl ServerSettings {
     /// Whether no account but the server's own are configured: then the streams of the global account come up.
     fn is_global_only(&self) -> bool {
+        if self.operator_mode.is_some() {
+            return false;
+        }
         let accounts = self.accounts.as_ref();
         let mut names = accounts.into_iter().flat_map(|set| set.value.keys());
         names.all(|name| name == self.system_account())
@@ -346,10 +367,6 @@ impl ServerSettings {
 
     /// What keeps the streams of an account away.
     fn keep_away(&self, account: &str) -> Option<Event> {
-        // Their accounts are not in the file.
-        if self.operator.is_some() {
-            return None;
-        }
         let whole = Place::whole(&self.file);
         if account == self.system_account() {
             let place = self
@@ -374,7 +391,11 @@ impl ServerSettings {
         match &found.jetstream {
             Some(set) if set.value => None,
             Some(set) => {
-                let detail = format!("JetStream is switched off for the account {account}");
+                let named = found.named(account);
+                let detail = match found.by_token {
+                    true => format!("the token of the account {named} gives it no JetStream"),
+                    false => format!("JetStream is switched off for the account {named}"),
+                };
                 Some(event(
                     EventCode::AccountWithoutJetstream,
                     &set.place,
@@ -399,8 +420,25 @@ impl ServerSettings {
     fn stream_limit(&self, account: Option<&str>, meta: &StreamMeta) -> Option<Event> {
         let left_out =
             |place: &Place, detail| Some(event(EventCode::LimitLeavesStreamOut, place, detail));
-        if let Some(account) = self.account(account) {
-            if let Some(set) = account.max_bytes_required.as_ref().filter(|set| set.value)
+        let found = self.account(account);
+        if let Some(found) = found
+            && found.tier(meta.replicas).is_none()
+        {
+            let detail = format!(
+                "the token of the account {} has limits for {}, and none for streams of {} replicas",
+                found.named(account.unwrap_or_default()),
+                found
+                    .tiers
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(" and "),
+                meta.replicas.max(1)
+            );
+            return left_out(&found.place, detail);
+        }
+        if let Some((_, limits)) = found.and_then(|found| found.tier(meta.replicas)) {
+            if let Some(set) = limits.max_bytes_required.as_ref().filter(|set| set.value)
                 && meta.max_bytes <= 0
             {
                 let detail =
@@ -408,7 +446,7 @@ impl ServerSettings {
                         .to_owned();
                 return left_out(&set.place, detail);
             }
-            if let Some(set) = account.disk_max_stream_bytes.as_ref()
+            if let Some(set) = limits.disk_max_stream_bytes.as_ref()
                 && set.value > 0
                 && meta.max_bytes > set.value
             {
@@ -435,10 +473,20 @@ impl ServerSettings {
         account: Option<&str>,
         name: &str,
         meta: &ConsumerMeta,
+        standing: Standing,
     ) -> Option<Event> {
         let number = |field: &str| meta.raw().get(field).and_then(serde_json::Value::as_i64);
-        let account = self.account(account);
-        let of_account = account.and_then(|account| account.max_ack_pending.as_ref());
+        // Alone, streams have one replica; a member's consumer that does not say has its stream's, which is not known here.
+        let replicas = match standing {
+            Standing::Member if meta.replicas == 0 => None,
+            _ => Some(meta.replicas),
+        };
+        let found = self.account(account);
+        let tier = found.and_then(|found| match replicas {
+            Some(replicas) => found.tier(replicas),
+            None => found.tiers.is_empty().then(|| found.tier(1)).flatten(),
+        });
+        let of_account = tier.and_then(|(_, limits)| limits.max_ack_pending.as_ref());
         let is_pull = meta.raw().get("deliver_subject").is_none();
         let batch = self.max_request_batch.as_ref().filter(|_| is_pull);
         let limits = [

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::account::{Account, Limits};
 use super::fields::Section;
+use super::operator::OperatorMode;
 use crate::format::duration::parse_duration;
 use crate::report::ServerVersion;
 use crate::server_config::{ConfigError, Entry, Map, Value, find};
@@ -22,7 +24,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         Place {
             file: entry.file.to_path_buf(),
             line: entry.line,
@@ -68,25 +70,6 @@ pub struct Set<T> {
     pub place: Place,
 }
 
-/// An account of `accounts{}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Where it stands.
-    pub place: Place,
-    /// Whether it has JetStream.
-    pub jetstream: Option<Set<bool>>,
-    /// Most bytes in files.
-    pub max_store: Option<Set<i64>>,
-    /// Most bytes that one stream in files may be configured for.
-    pub disk_max_stream_bytes: Option<Set<i64>>,
-    /// Whether every stream has to have a limit of bytes.
-    pub max_bytes_required: Option<Set<bool>>,
-    /// Most that a consumer may be configured to leave unacknowledged.
-    pub max_ack_pending: Option<Set<i64>>,
-    /// Most consumers of one stream.
-    pub max_consumers: Option<Set<i64>>,
-}
-
 /// A cluster's or gateway's listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -120,6 +103,8 @@ pub struct ServerSettings {
     pub store_dir: Option<Set<PathBuf>>,
     /// Most bytes in files.
     pub max_file: Option<Set<i64>>,
+    /// Most bytes in memory.
+    pub max_mem: Option<Set<i64>>,
     /// Longest window for duplicates, in nanoseconds.
     pub duplicate_window_ns: Option<Set<i64>>,
     /// Most that a consumer may be configured to leave unacknowledged.
@@ -137,9 +122,9 @@ pub struct ServerSettings {
     /// The gateway.
     pub gateway: Option<Listener>,
     /// Where accounts are handed to an operator.
-    pub operator: Option<Place>,
-    /// A leafnode that shares the system account.
-    pub system_leafnode: Option<Place>,
+    pub operator_mode: Option<OperatorMode>,
+    /// The accounts that leafnodes to other servers are bound to.
+    pub leafnodes: Vec<Set<String>>,
     /// What keeps the server from starting, in the order of the files.
     pub faults: Vec<Fault>,
 }
@@ -168,6 +153,14 @@ impl ServerSettings {
             .map_or("$SYS", |set| set.value.as_str())
     }
 
+    /// A leafnode that shares the system account.
+    #[must_use]
+    pub fn system_leafnode(&self) -> Option<&Place> {
+        let mut leafnodes = self.leafnodes.iter();
+        let shared = leafnodes.find(|set| set.value == self.system_account());
+        shared.map(|set| &set.place)
+    }
+
     /// The listener that makes the server a member of a cluster.
     #[must_use]
     pub fn membership(&self) -> Option<&Listener> {
@@ -177,20 +170,20 @@ impl ServerSettings {
     }
 }
 
-struct Reader {
-    server: ServerVersion,
+pub(super) struct Reader {
+    pub(super) server: ServerVersion,
     faults: Vec<Fault>,
 }
 
 impl Reader {
-    fn fault(&mut self, entry: &Entry, detail: String) {
+    pub(super) fn fault(&mut self, entry: &Entry, detail: String) {
         self.faults.push(Fault {
             place: Place::of(entry),
             detail,
         });
     }
 
-    fn wrong_type(&mut self, name: &str, entry: &Entry, expected: &str) {
+    pub(super) fn wrong_type(&mut self, name: &str, entry: &Entry, expected: &str) {
         if !matches!(&*entry.value, Value::Unresolved(_)) {
             let detail = format!("{name} has to be {expected}, not {}", entry.value.kind());
             self.fault(entry, detail);
@@ -293,6 +286,7 @@ impl Reader {
             jetstream: None,
             store_dir: self.text(document, STORE_DIR).map(path),
             max_file: None,
+            max_mem: None,
             duplicate_window_ns: None,
             max_ack_pending: None,
             max_request_batch: None,
@@ -301,16 +295,13 @@ impl Reader {
             server_name: self.text(document, &["server_name"]),
             cluster: self.listener(document, &["cluster"], Section::Cluster),
             gateway: self.listener(document, &["gateway"], Section::Gateway),
-            operator: find(document, OPERATOR)
-                .next()
-                .map(|(_, entry)| Place::of(entry)),
-            system_leafnode: None,
+            operator_mode: self.operator_mode(document),
+            leafnodes: self.leafnodes(document),
             faults: Vec::new(),
         };
         if let Some((name, entry)) = find(document, &["jetstream"]).last() {
             self.jetstream(name, entry, &mut settings);
         }
-        settings.system_leafnode = self.system_leafnode(document, settings.system_account());
         settings
     }
 
@@ -335,6 +326,8 @@ impl Reader {
         }
         let size = "a size such as 10GB";
         settings.max_file = self.one(map, &["max_file", "max_file_store"], size, size_of);
+        let memory = &["max_mem", "max_mem_store", "max_memory_store"];
+        settings.max_mem = self.one(map, memory, size, size_of);
         if let Some((_, limits)) = self.map(map, &["limits"]) {
             self.known(limits, Section::JetStreamLimits);
             settings.max_ack_pending = self.integer(limits, &["max_ack_pending"]);
@@ -412,34 +405,31 @@ impl Reader {
             self.fault(entry, detail.to_owned());
             return;
         }
-        let mut account = Account {
-            place: Place::of(entry),
-            jetstream: None,
-            max_store: None,
-            disk_max_stream_bytes: None,
-            max_bytes_required: None,
-            max_ack_pending: None,
-            max_consumers: None,
-        };
+        let mut account = Account::at(Place::of(entry));
         if let Some(map) = map {
             self.known(map, Section::Account);
             if let Some((name, entry)) = find(map, &["jetstream"]).last() {
                 account.jetstream = self.switch(name, entry);
                 if let Some(limits) = entry.map() {
                     self.known(limits, Section::AccountJetStream);
-                    let store = &["max_store", "max_file", "max_disk", "store", "disk"];
-                    account.max_store = self.integer(limits, store);
-                    let stream = &["disk_max_stream_bytes", "store_max_stream_bytes"];
-                    account.disk_max_stream_bytes = self.integer(limits, stream);
-                    let required = &["max_bytes_required", "max_stream_bytes", "max_bytes"];
-                    account.max_bytes_required = self.flag(limits, required);
-                    account.max_ack_pending = self.integer(limits, &["max_ack_pending"]);
-                    let consumers = &["max_consumers", "consumers"];
-                    account.max_consumers = self.integer(limits, consumers);
+                    account.limits = self.limits(limits);
                 }
             }
         }
         accounts.insert(name.to_owned(), account);
+    }
+
+    fn limits(&mut self, map: &Map) -> Limits {
+        let required = &["max_bytes_required", "max_stream_bytes", "max_bytes"];
+        Limits {
+            max_store: self.integer(map, &["max_store", "max_file", "max_disk", "store", "disk"]),
+            max_memory: self.integer(map, &["max_memory", "max_mem", "mem", "memory"]),
+            disk_max_stream_bytes: self
+                .integer(map, &["disk_max_stream_bytes", "store_max_stream_bytes"]),
+            max_bytes_required: self.flag(map, required),
+            max_ack_pending: self.integer(map, &["max_ack_pending"]),
+            max_consumers: self.integer(map, &["max_consumers", "consumers"]),
+        }
     }
 
     fn listener(
@@ -468,36 +458,28 @@ impl Reader {
         })
     }
 
-    /// The first leafnode that is bound to the system account.
-    fn system_leafnode(&mut self, document: &Map, system: &str) -> Option<Place> {
-        let (_, leafnodes) = self.map(document, &["leafnodes", "leaf"])?;
+    /// The account that each remote of a leafnode is bound to.
+    fn leafnodes(&mut self, document: &Map) -> Vec<Set<String>> {
+        let Some((_, leafnodes)) = self.map(document, &["leafnodes", "leaf"]) else {
+            return Vec::new();
+        };
         let remotes = find(leafnodes, &["remotes"]).flat_map(|(_, entry)| match &*entry.value {
             Value::List(list) => list.as_slice(),
             _ => &[],
         });
-        let mut shared = remotes.filter(|remote| {
-            let account = remote.map().into_iter().flat_map(|map| {
-                let names: &[&str] = &["account", "local"];
-                find(map, names).map(|(_, entry)| entry.text() == Some(system))
-            });
-            account.last().unwrap_or(false)
+        let bound = remotes.filter_map(|remote| {
+            let names: &[&str] = &["account", "local"];
+            let (_, account) = find(remote.map()?, names).last()?;
+            Some(Set {
+                value: account.text()?.to_owned(),
+                place: Place::of(remote),
+            })
         });
-        shared.next().map(Place::of)
+        bound.collect()
     }
 }
 
 const STORE_DIR: &[&str] = &["store_dir", "storedir"];
-const OPERATOR: &[&str] = &[
-    "operator",
-    "operators",
-    "roots",
-    "root",
-    "root_operators",
-    "root_operator",
-    "trusted",
-    "trusted_keys",
-];
-
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Text(text) => String::from_utf8(text.bytes().to_vec()).ok(),

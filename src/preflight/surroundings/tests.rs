@@ -6,8 +6,11 @@ use crate::env::memory::MemoryFileSystem;
 use crate::format::checksum::{HashKey, hex16};
 use crate::server_config::{parse, through};
 
+mod operator;
+
 const FILE: &str = "/etc/nats.conf";
 const ACCOUNTS_DIR: &str = "/data/jetstream";
+const NOW_S: i64 = 1_000;
 
 fn stream(account: &str, name: &str) -> StreamDir {
     StreamDir {
@@ -70,7 +73,7 @@ impl Case {
             &self.fs,
             &document,
             Path::new(FILE),
-            &Options::new(0),
+            &Options::new(NOW_S * 1_000_000_000),
             &facts,
         )
     }
@@ -408,17 +411,6 @@ fn members_are_known_by_their_names() {
     assert_eq!(of("n1", "SYS"), None);
     assert_eq!(said(of("n4", "SYS")), at("server-not-a-peer", ":3:1"));
     assert_eq!(said(of("n1", "OTHER")), at("stream-orphaned", ":5:1"));
-}
-
-#[test]
-fn an_operator_leaves_the_accounts_untold() {
-    let text = "jetstream { store_dir: /data }\noperator: \"eyJ\"\nresolver: MEMORY\n";
-    let around = case().of(text);
-    assert_eq!(around.before_its_files(&stream("ADKEY", "S")), None);
-    assert_eq!(
-        said(around.events().first().cloned()),
-        at("surroundings-untold", ":2:1")
-    );
 }
 
 #[test]

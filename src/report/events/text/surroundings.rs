@@ -42,7 +42,8 @@ pub(super) const SURROUNDINGS: &[Text] = &[
         AccountUnknown,
         "The server has no account of that name, or keeps no streams in it: none of them comes up, \
          their files stay.",
-        "Configure the account, with JetStream, under the name of its directory.",
+        "Configure the account, with JetStream, under the name of its directory; where accounts are an \
+         operator's, hand its token to the resolver, by `resolver_preload` or a push.",
     ),
     (
         AccountIsSystem,
@@ -52,7 +53,22 @@ pub(super) const SURROUNDINGS: &[Text] = &[
     (
         AccountWithoutJetstream,
         "The account exists and has no JetStream: none of its streams comes up, their files stay.",
-        "Add `jetstream: enabled` to the account.",
+        "Add `jetstream: enabled` to the account; where accounts are an operator's, have its token issued \
+         anew with JetStream limits.",
+    ),
+    (
+        AccountTokenRefused,
+        "There is a token of the account, and the server does not go by it: it has expired or does not \
+         hold yet, is another account's, was issued by nobody the operator trusts, or cannot be read. \
+         None of the account's streams comes up, their files stay.",
+        "Have the token issued anew by the operator and hand it to the resolver.",
+    ),
+    (
+        AccountLimitsTooWide,
+        "The token of the account allows more bytes than the server has left: standing alone, it \
+         starts and does not switch JetStream on for the account. None of its streams comes up, their \
+         files stay.",
+        "Raise the server's limit at the place named, or have the token issued with lower limits.",
     ),
     (
         LimitLeavesStreamOut,
