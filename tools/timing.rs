@@ -155,9 +155,9 @@ impl Clock for ProcessorClock {
 /// What a forecast says, by the better of three samples.
 fn foretell(stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Result<(), String> {
     let samples = (0..3).map(|_| measure(&OsFileSystem, stream, options, &ProcessorClock));
-    let pace = samples.min_by(|one, other| one.slowness.total_cmp(&other.slowness));
+    let speed = samples.min_by(|one, other| one.slowness.total_cmp(&other.slowness));
     let wish = PreflightOptions {
-        pace,
+        speed,
         ..PreflightOptions::default()
     };
     let told = forecast(&OsFileSystem, stream, options, &wish, watch);
@@ -167,7 +167,7 @@ fn foretell(stream: &StreamDir, options: &Options, watch: &Watch<'_>) -> Result<
         told.start_seconds,
         told.fast_path,
         told.messages,
-        pace.map_or(1.0, |pace| pace.slowness),
+        speed.map_or(1.0, |speed| speed.slowness),
     );
     Ok(())
 }

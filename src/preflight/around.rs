@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::interest::{Released, released};
-use super::pace;
+use super::inventory::{holders, settings_of};
+use super::start_time;
 use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::ReadFiles;
 use crate::format::seqset::SeqSet;
-use crate::recovery::holders::{holders, settings_of};
 use crate::report::Watch;
 use crate::report::events::{Event, EventCode};
 use crate::stream::StreamDir;
@@ -48,7 +48,7 @@ pub(super) fn left_out(stream: &StreamDir, preflight: &PreflightOptions, cause: 
         state: None,
         ledger: None,
         start_seconds: 0.0,
-        start_seconds_range: pace::range(0.0),
+        start_seconds_range: start_time::range(0.0),
         fits_probe: preflight.probe.map(|_| true),
         consumers: Vec::new(),
         consumers_lost: Vec::new(),

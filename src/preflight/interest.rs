@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 
+use super::inventory::{Holder, holders, settings_of};
 use crate::env::ReadFiles;
 use crate::format::consumer::ConsumerState;
 use crate::format::meta::{AckPolicy, Retention};
 use crate::format::seqset::SeqSet;
 use crate::format::subject;
-use crate::recovery::holders::{Holder, holders, settings_of};
 use crate::recovery::server::{Behaviour, Feature};
 use crate::recovery::{Flow, Item, messages};
 use crate::report::Watch;

@@ -20,14 +20,16 @@
 
 mod around;
 mod interest;
+mod inventory;
 mod output;
-mod pace;
+mod sample;
+mod start_time;
 mod stream;
 pub mod surroundings;
 
 pub use interest::{Released, released};
 pub use output::vouch;
-pub use pace::{Pace, measure};
+pub use start_time::{MachineSpeed, measure};
 pub use stream::forecast;
 pub use surroundings::Surroundings;
 
@@ -49,7 +51,7 @@ pub struct PreflightOptions {
     /// How long a start probe waits for it.
     pub probe: Option<Duration>,
     /// What [`measure`] found of the stream and this machine; without it no time is foretold.
-    pub pace: Option<Pace>,
+    pub speed: Option<MachineSpeed>,
     /// What stands around the store; by default nothing is known of it, and the server stands alone or not as the options of
     /// the examination say.
     pub surroundings: Option<Arc<Surroundings>>,
@@ -141,7 +143,7 @@ pub struct Forecast {
     pub state: Option<State>,
     /// The account of every message that a witness named, where it was drawn up.
     pub ledger: Option<Ledger>,
-    /// How long the open call takes, in seconds, with a warm page cache; 0 without [`PreflightOptions::pace`].
+    /// How long the open call takes, in seconds, with a warm page cache; 0 without [`PreflightOptions::speed`].
     pub start_seconds: f64,
     /// Between how many seconds it is expected to take: the model is right by a factor, not to the second.
     pub start_seconds_range: (f64, f64),

@@ -4,21 +4,23 @@ use std::collections::BTreeSet;
 
 use super::around::{coming_back, kept_away, left_out};
 use super::interest::Released;
-use super::pace::{self, Scans};
+use super::start_time::{self, Scans};
 use super::surroundings::Surroundings;
 use super::{Forecast, PreflightOptions, Reading, Start};
 use crate::env::ReadFiles;
+use crate::format::meta::StreamMeta;
 use crate::format::names::{CONSUMERS, META};
 use crate::format::seqset::SeqSet;
 use crate::format::sets::difference;
-use crate::recovery::foresee::{Foreseen, foresee};
 use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::{Judgement, judge_for_forecast};
 use crate::report::actions::{Action, ActionKind};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::{Refusal, Source, State, StreamReport};
 use crate::report::{Ledger, Watch};
 use crate::salvage::audit;
 use crate::stream::StreamDir;
+use crate::stream::files::StreamFiles;
 use crate::stream::options::{Options, Standing};
 
 /// Foretells what becomes of one stream when [`PreflightOptions::server`] starts on it. Nothing on disk changes.
@@ -36,12 +38,12 @@ pub fn forecast(
     let options = &as_by(options, preflight, around);
     if let Some(cause) = kept_away(fs, stream, options, around) {
         // What its files hold is told all the same.
-        let mut foreseen = foresee(fs, stream, options, watch);
+        let mut judged = judge_for_forecast(fs, stream, options, watch);
         let ledger = account(
             fs,
             stream,
             options,
-            &mut foreseen,
+            &mut judged,
             Start::StreamSkipped,
             watch,
         );
@@ -62,28 +64,31 @@ fn opened(
     around: &Surroundings,
     watch: &Watch<'_>,
 ) -> Forecast {
-    let mut foreseen = foresee(fs, stream, options, watch);
+    let mut judged = judge_for_forecast(fs, stream, options, watch);
     let server = Behaviour::of(preflight.server);
-    let opened = start_of(&foreseen, server, options.standing);
+    let plain_meta = has_plain_meta(fs, stream);
+    let opened = start_of(&judged, plain_meta, server, options.standing);
     let deleted = around.after_its_start(stream);
     let deleted = deleted.filter(|_| opened == Start::Ok);
     let start = deleted.as_ref().map_or(opened, |_| Start::StreamDeleted);
-    let mut ledger = account(fs, stream, options, &mut foreseen, start, watch);
+    let mut ledger = account(fs, stream, options, &mut judged, start, watch);
     let mut lost = lost(ledger.as_ref(), start);
     let mut proven = ledger.as_ref().map_or(0, |ledger| ledger.endangered.len());
-    let expired = expired(ledger.as_ref(), &foreseen.readable, opened);
-    let report = &mut foreseen.report;
+    let expired = expired(ledger.as_ref(), &judged.readable, opened);
+    let recreates = judged.recreates_meta(options);
+    let raft_group = judged.is_raft_group();
+    let report = &mut judged.report;
     let mut events: Vec<Event> = around.remarks(stream).into_iter().chain(deleted).collect();
     events.append(&mut report.events);
     let mut actions = std::mem::take(&mut report.actions);
-    actions.append(&mut foreseen.cut_short);
+    actions.append(&mut judged.cut_short);
     let (consumers_lost, mut consumers_disabled) = consumers(report, start, server);
     note_deletions(stream, start, opened, &consumers_lost, &mut actions);
     let mut released = Released::default();
     if start == Start::Ok {
         let mut up = names(report, &["ok"]);
         up.retain(|name| !consumers_lost.contains(name) && !consumers_disabled.contains(name));
-        let back = coming_back(fs, stream, options, around, &foreseen.readable, up, watch);
+        let back = coming_back(fs, stream, options, around, &judged.readable, up, watch);
         consumers_disabled.extend(back.limited);
         events.extend(back.events);
         proven += difference(&back.released.owed, &lost).len();
@@ -91,7 +96,6 @@ fn opened(
         endanger(ledger.as_mut(), &back.released.owed);
         released = back.released;
     }
-    let (recreates, raft_group) = (foreseen.recreates, foreseen.raft_group);
     aftermath(report, start, recreates, raft_group, &mut events);
     let read = reading(&events, start, server);
     let fast_path = report.source == Some(Source::Index);
@@ -158,9 +162,9 @@ fn duration(
 ) -> (f64, (f64, f64), Option<bool>) {
     let subjects = state.map_or(0, |state| state.subject_count);
     let start_seconds = preflight
-        .pace
-        .map_or(0.0, |pace| pace.start_seconds(scans, subjects));
-    let (least, most) = pace::range(start_seconds);
+        .speed
+        .map_or(0.0, |speed| speed.start_seconds(scans, subjects));
+    let (least, most) = start_time::range(start_seconds);
     let fits_probe = preflight.probe.map(|probe| most <= probe.as_secs_f64());
     if fits_probe == Some(false) {
         let detail =
@@ -204,11 +208,17 @@ fn spans(set: &SeqSet) -> Vec<(u64, u64)> {
         .collect()
 }
 
+/// Whether `meta.inf` reads as plain JSON.
+fn has_plain_meta(fs: &dyn ReadFiles, stream: &StreamDir) -> bool {
+    let inf = StreamFiles::new(fs, &stream.dir).read(META);
+    inf.is_ok_and(|inf| StreamMeta::parse(&inf).is_ok())
+}
+
 /// What the server makes of the judgement.
-fn start_of(foreseen: &Foreseen, server: Behaviour, standing: Standing) -> Start {
-    let report = &foreseen.report;
+fn start_of(judged: &Judgement, plain_meta: bool, server: Behaviour, standing: Standing) -> Start {
+    let report = &judged.report;
     let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
-    let failed = if foreseen.raft_group || !server.has(Feature::FailedOpenDeletes) {
+    let failed = if judged.is_raft_group() || !server.has(Feature::FailedOpenDeletes) {
         Start::StreamSkipped
     } else {
         Start::StreamDeleted
@@ -221,7 +231,7 @@ fn start_of(foreseen: &Foreseen, server: Behaviour, standing: Standing) -> Start
         }
         // Before the store is opened a file that cannot be read leaves the stream out; a key file only where the
         // metadata is not plain.
-        Some(Refusal::Io) if told(EventCode::KeyBad) && foreseen.plain_meta => failed,
+        Some(Refusal::Io) if told(EventCode::KeyBad) && plain_meta => failed,
         Some(Refusal::Io)
             if told(EventCode::KeyBad)
                 || told(EventCode::StreamMetaUnreadable)
@@ -267,13 +277,13 @@ fn account(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
-    foreseen: &mut Foreseen,
+    judged: &mut Judgement,
     start: Start,
     watch: &Watch<'_>,
 ) -> Option<Ledger> {
-    let Foreseen {
+    let Judgement {
         report, readable, ..
-    } = foreseen;
+    } = judged;
     let mut ledger = audit::ledger_of(fs, stream, options, report, readable, watch)?;
     match start {
         Start::StreamDeleted => ledger.endangered = ledger.live.clone(),

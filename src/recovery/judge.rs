@@ -34,14 +34,25 @@ pub struct Judgement {
     pub plan: Plan,
     /// What the stream is once the plan is carried out; `None` where it does not open.
     pub state: Option<Unapplied>,
-    pub(super) setup: Option<StreamSetup>,
+    pub(crate) setup: Option<StreamSetup>,
     /// What the server would have done before it gave up, where it does.
-    pub(super) cut_short: Vec<Action>,
+    pub(crate) cut_short: Vec<Action>,
     /// Sequences the server would have and could read, where the store opens and that was asked for.
-    pub(super) readable: SeqSet,
+    pub(crate) readable: SeqSet,
 }
 
 impl Judgement {
+    /// Whether this is the log of a raft group.
+    pub(crate) fn is_raft_group(&self) -> bool {
+        self.setup.as_ref().is_some_and(|setup| setup.raft_group)
+    }
+
+    /// Whether the server writes the stream's metadata anew, and with it the time of creation.
+    pub(crate) fn recreates_meta(&self, options: &Options) -> bool {
+        let setup = self.setup.as_ref();
+        setup.is_some_and(|setup| setup.needs_meta && options.keys.current.is_some())
+    }
+
     fn refused(mut report: StreamReport, refusal: Refusal, events: Vec<Event>) -> Self {
         report.refusal = Some(refusal);
         report.events.extend(events);
@@ -78,7 +89,23 @@ pub fn examine(
     judge(fs, stream, options, watch).report
 }
 
-/// The same, with the sequences that the server would have and could read.
+/// Judges a stream for a forecast, which may go where a recovery had better not, with the sequences that the server would have and
+/// could read.
+pub(crate) fn judge_for_forecast(
+    fs: &dyn ReadFiles,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+) -> Judgement {
+    let how = JudgeOptions {
+        is_forecast: true,
+        wants_readable: true,
+        ..JudgeOptions::default()
+    };
+    judge_as(fs, stream, options, watch, how)
+}
+
+/// As [`examine`], with the sequences that the server would have and could read.
 pub(crate) fn examine_readable(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
@@ -94,7 +121,7 @@ pub(crate) fn examine_readable(
 }
 
 /// What the metadata says the server would do with a stream.
-pub(super) fn setup_of(
+pub(crate) fn setup_of(
     files: StreamFiles<'_>,
     stream: &StreamDir,
     options: &Options,

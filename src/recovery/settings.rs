@@ -43,7 +43,7 @@ impl StreamSetup {
     }
 
     /// The keys of this stream's blocks and consumers.
-    pub(super) fn keys<'a>(&'a self, options: &'a Options) -> StreamKeys<'a> {
+    pub(crate) fn keys<'a>(&'a self, options: &'a Options) -> StreamKeys<'a> {
         StreamKeys {
             account: &self.account,
             stream: self.name.as_bytes(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jetsam::crypto::ServerKey;
 use jetsam::format::compression::compress;
 use jetsam::format::record::NewRecord;
-use jetsam::preflight::{Pace, PreflightOptions, Reading, Start, measure};
+use jetsam::preflight::{MachineSpeed, PreflightOptions, Reading, Start, measure};
 use jetsam::report::Removal;
 use jetsam::report::actions::Action;
 use jetsam::report::events::EventCode;
@@ -444,13 +444,13 @@ fn a_jump_in_the_sequences_brings_the_reader_down() {
 fn a_slow_start_does_not_fit_the_probe() {
     let store = Store::new("").with("msgs/1.blk", messages(1, 1..=4));
     let clock = jetsam::env::memory::ManualClock::new(0);
-    let pace = measure(&store.fs, &Store::stream(), &store.options, &clock);
-    let mut slow = pace;
+    let speed = measure(&store.fs, &Store::stream(), &store.options, &clock);
+    let mut slow = speed;
     slow.index_bytes = 1 << 40;
-    let with = |probe: u64, pace: Pace| {
+    let with = |probe: u64, speed: MachineSpeed| {
         store.told(&PreflightOptions {
             probe: Some(Duration::from_secs(probe)),
-            pace: Some(pace),
+            speed: Some(speed),
             ..PreflightOptions::default()
         })
     };
@@ -461,5 +461,5 @@ fn a_slow_start_does_not_fit_the_probe() {
             .iter()
             .any(|event| event.code == EventCode::StartBeyondProbe)
     );
-    assert_eq!(with(900, pace).fits_probe, Some(true));
+    assert_eq!(with(900, speed).fits_probe, Some(true));
 }

@@ -120,8 +120,8 @@ impl Engine for Library {
         mut preflight: PreflightOptions,
         on_progress: OnProgress<'_>,
     ) -> Forecast {
-        let pace = preflight::measure(&OsFileSystem, stream, options, &OsClock);
-        preflight.pace = Some(pace);
+        let speed = preflight::measure(&OsFileSystem, stream, options, &OsClock);
+        preflight.speed = Some(speed);
         let watch = watch(on_progress);
         preflight::forecast(&OsFileSystem, stream, options, &preflight, &watch)
     }

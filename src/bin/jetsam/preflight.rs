@@ -151,7 +151,7 @@ fn ask(
         let preflight = PreflightOptions {
             server: query.server,
             probe: query.probe,
-            pace: None,
+            speed: None,
             surroundings: Some(Arc::clone(around)),
             quick: false,
         };

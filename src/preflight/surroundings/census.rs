@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::super::inventory::settings_of;
 use super::account::{Account, Limits};
 use super::settings::{ServerSettings, Set};
 use super::{Facts, JETSTREAM, Placement, Surroundings, event};
 use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
-use crate::recovery::holders::settings_of;
 use crate::recovery::server::{Behaviour, Feature};
 use crate::report::events::{Event, EventCode};
 use crate::stream::options::{Options, Standing};

@@ -3,20 +3,18 @@
 //! A server that leaves a consumer out of an interest stream forgets what that consumer still holds. What that was is
 //! told by its files, whatever a server makes of them.
 
-use super::judge::setup_of;
-use super::simulate::StreamKeys;
-use super::streams::MetaFiles;
 use crate::crypto::consumer_context;
 use crate::env::ReadFiles;
 use crate::format::consumer::{ConsumerFile, ConsumerState};
 use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::format::names::{CONSUMERS, consumer_dir};
+use crate::recovery::{MetaFiles, StreamKeys, setup_of};
 use crate::stream::StreamDir;
 use crate::stream::files::{FileFault, StreamFiles};
 use crate::stream::options::Options;
 
 /// One consumer.
-pub(crate) struct Holder {
+pub(super) struct Holder {
     /// Directory name.
     pub name: String,
     /// Its configuration, where it reads.
@@ -26,7 +24,7 @@ pub(crate) struct Holder {
 }
 
 /// The settings of a stream that a server would go on to open, defaults filled in.
-pub(crate) fn settings_of(
+pub(super) fn settings_of(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
@@ -36,7 +34,7 @@ pub(crate) fn settings_of(
 }
 
 /// The consumers with a directory that holds anything, by name; none where the stream's own metadata does not read.
-pub(crate) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options) -> Vec<Holder> {
+pub(super) fn holders(fs: &dyn ReadFiles, stream: &StreamDir, options: &Options) -> Vec<Holder> {
     let files = StreamFiles::new(fs, &stream.dir);
     let Ok(setup) = setup_of(files, stream, options) else {
         return Vec::new();

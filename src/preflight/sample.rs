@@ -1,7 +1,5 @@
-//! What a forecast is made of: the judgement with what it leaves out of a report, and a timed sample of the blocks.
+//! A timed sample of a stream's blocks.
 
-use super::judge::{JudgeOptions, Judgement, judge_as, setup_of};
-use super::simulate::{BlockKey, StreamKeys};
 use crate::block::content::decode;
 use crate::block::walk::{Known, walk};
 use crate::crypto::Cipher;
@@ -9,64 +7,13 @@ use crate::env::{Clock, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::names;
 use crate::format::names::{
-    BlockFile, EXPIRIES_PATH, MESSAGES, META, SCHEDULES_PATH, SOURCES, STATE_PATH,
+    BlockFile, EXPIRIES_PATH, MESSAGES, SCHEDULES_PATH, SOURCES, STATE_PATH,
 };
 use crate::format::record::Run;
-use crate::format::seqset::SeqSet;
-use crate::report::Watch;
-use crate::report::actions::Action;
-use crate::report::stream::StreamReport;
+use crate::recovery::{BlockKey, StreamKeys, setup_of};
 use crate::stream::StreamDir;
 use crate::stream::files::StreamFiles;
 use crate::stream::options::Options;
-
-/// A judged stream, with what only a forecast asks for.
-pub(crate) struct Foreseen {
-    /// The judgement.
-    pub report: StreamReport,
-    /// Sequences the server would have and could read.
-    pub readable: SeqSet,
-    /// What the server would have done before it gave up, where it does.
-    pub cut_short: Vec<Action>,
-    /// Whether it writes the stream's metadata anew, and with it the time of creation.
-    pub recreates: bool,
-    /// Whether this is the log of a raft group.
-    pub raft_group: bool,
-    /// Whether `meta.inf` reads as plain JSON.
-    pub plain_meta: bool,
-}
-
-/// Judges a stream for a forecast. Nothing on disk changes.
-pub(crate) fn foresee(
-    fs: &dyn ReadFiles,
-    stream: &StreamDir,
-    options: &Options,
-    watch: &Watch<'_>,
-) -> Foreseen {
-    let how = JudgeOptions {
-        is_forecast: true,
-        wants_readable: true,
-        ..JudgeOptions::default()
-    };
-    let Judgement {
-        report,
-        setup,
-        cut_short,
-        readable,
-        ..
-    } = judge_as(fs, stream, options, watch, how);
-    let inf = StreamFiles::new(fs, &stream.dir).read(META);
-    Foreseen {
-        report,
-        readable,
-        cut_short,
-        recreates: setup
-            .as_ref()
-            .is_some_and(|setup| setup.needs_meta && options.keys.current.is_some()),
-        raft_group: setup.as_ref().is_some_and(|setup| setup.raft_group),
-        plain_meta: inf.is_ok_and(|inf| crate::format::meta::StreamMeta::parse(&inf).is_ok()),
-    }
-}
 
 /// What some of a stream's blocks are like, and how long they take on one thread.
 #[derive(Debug, Clone, PartialEq, Default)]

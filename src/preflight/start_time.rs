@@ -23,9 +23,9 @@
 //! Consumers, per-subject limits that remove messages, the scan of the duplicate window, garbage collection when memory is
 //! short, other work on the machine, and a page cache that is cold for the server and was warm here.
 
+use super::sample::{Sampled, SampledBlock, sample};
 use crate::crypto::Cipher;
 use crate::env::{Clock, ReadFiles};
-use crate::recovery::foresee::{self, Sampled, SampledBlock};
 use crate::stream::StreamDir;
 use crate::stream::options::Options;
 
@@ -137,7 +137,7 @@ impl Load {
 
 /// What a stream's blocks are like, and how fast this machine is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
+pub struct MachineSpeed {
     /// How many times longer this machine takes than the one of the fit.
     pub slowness: f64,
     /// Seconds that reading a byte takes beyond what the page cache would.
@@ -161,11 +161,11 @@ pub fn measure(
     stream: &StreamDir,
     options: &Options,
     clock: &dyn Clock,
-) -> Pace {
-    Pace::of(&foresee::sample(fs, stream, options, clock, SAMPLE_BYTES))
+) -> MachineSpeed {
+    MachineSpeed::of(&sample(fs, stream, options, clock, SAMPLE_BYTES))
 }
 
-impl Pace {
+impl MachineSpeed {
     fn of(sampled: &Sampled) -> Self {
         let cipher = sampled.cipher;
         let mut load = Load::default();
@@ -179,7 +179,7 @@ impl Pace {
         }
         let enough = load.content_bytes >= SAMPLE_MIN_BYTES as f64;
         let (least, most) = SLOWNESS;
-        Pace {
+        MachineSpeed {
             slowness: if enough {
                 median(slowness).clamp(least, most)
             } else {
@@ -291,26 +291,26 @@ mod tests {
 
     #[test]
     fn only_scans_cost_by_the_size_of_the_store() {
-        let pace = Pace::of(&sampled(1_000, None));
-        let fast = pace.start_seconds(NONE, 5);
+        let speed = MachineSpeed::of(&sampled(1_000, None));
+        let fast = speed.start_seconds(NONE, 5);
         assert!(fast < 0.03, "{fast}");
         // 32 million records of 250 bytes each.
-        let one = pace.start_seconds(ONE, 5);
+        let one = speed.start_seconds(ONE, 5);
         assert!((7.0..8.0).contains(&one), "{one}");
-        assert!(pace.start_seconds(TWO, 5) > 1.9 * one);
+        assert!(speed.start_seconds(TWO, 5) > 1.9 * one);
         let tenth = Scans {
             caught_up: 0.1,
             ..NONE
         };
-        assert!((0.7..0.8).contains(&pace.start_seconds(tenth, 5)));
+        assert!((0.7..0.8).contains(&speed.start_seconds(tenth, 5)));
     }
 
     #[test]
     fn a_cipher_and_subjects_have_their_price() {
-        let plain = Pace::of(&sampled(100, None)).start_seconds(ONE, 5);
-        let chacha = Pace::of(&sampled(100, Some(Cipher::ChaCha))).start_seconds(ONE, 5);
+        let plain = MachineSpeed::of(&sampled(100, None)).start_seconds(ONE, 5);
+        let chacha = MachineSpeed::of(&sampled(100, Some(Cipher::ChaCha))).start_seconds(ONE, 5);
         assert!((5.0..8.0).contains(&(chacha / plain)), "{chacha} {plain}");
-        let subjects = Pace::of(&sampled(100, None)).start_seconds(ONE, 1_000_000);
+        let subjects = MachineSpeed::of(&sampled(100, None)).start_seconds(ONE, 1_000_000);
         // Nearly every record of a block is of another subject.
         let more = subjects - plain;
         assert!((3.0..3.3).contains(&more), "{more}");
@@ -322,12 +322,12 @@ mod tests {
         for block in &mut slow.blocks {
             block.walk_seconds *= 3.0;
         }
-        let usual = Pace::of(&sampled(1_000, None)).start_seconds(ONE, 5);
-        let ratio = Pace::of(&slow).start_seconds(ONE, 5) / usual;
+        let usual = MachineSpeed::of(&sampled(1_000, None)).start_seconds(ONE, 5);
+        let ratio = MachineSpeed::of(&slow).start_seconds(ONE, 5) / usual;
         assert!((2.9..3.1).contains(&ratio), "{ratio}");
         let mut disturbed = sampled(1_000, None);
         disturbed.blocks[2].walk_seconds = 10.0;
-        assert_eq!(Pace::of(&disturbed).start_seconds(ONE, 5), usual);
+        assert_eq!(MachineSpeed::of(&disturbed).start_seconds(ONE, 5), usual);
     }
 
     #[test]
@@ -336,7 +336,10 @@ mod tests {
         for block in &mut cold.blocks {
             block.read_seconds = 0.8;
         }
-        let (cold, warm) = (Pace::of(&cold), Pace::of(&sampled(100, None)));
+        let (cold, warm) = (
+            MachineSpeed::of(&cold),
+            MachineSpeed::of(&sampled(100, None)),
+        );
         for scans in [ONE, TWO] {
             let more = cold.start_seconds(scans, 5) - warm.start_seconds(scans, 5);
             assert!((79.0..81.0).contains(&more), "{more}");
@@ -346,9 +349,9 @@ mod tests {
 
     #[test]
     fn nothing_to_measure_is_no_trouble() {
-        let pace = Pace::of(&Sampled::default());
-        assert!(pace.start_seconds(ONE, 1_000_000).is_finite());
-        assert!(pace.start_seconds(NONE, 0) < 0.01);
+        let speed = MachineSpeed::of(&Sampled::default());
+        assert!(speed.start_seconds(ONE, 1_000_000).is_finite());
+        assert!(speed.start_seconds(NONE, 0) < 0.01);
         let (least, most) = range(1.0);
         assert!(least < 1.0 && most > 1.0);
     }
