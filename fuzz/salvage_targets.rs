@@ -8,7 +8,7 @@ use jetsam::format::seqset::SeqSet;
 use jetsam::salvage::scan::{
     Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block,
 };
-use jetsam::salvage::{BlockFind, Lifetimes};
+use jetsam::salvage::{BlockFindings, Lifetimes};
 
 /// Enough for every bit of a record of 500 bytes, little enough for thousands of runs a second.
 const WORK_LIMIT: u64 = 1 << 20;
@@ -142,7 +142,7 @@ fn check(file: Vec<u8>, hash_key: &HashKey) {
 }
 
 /// Gaps lie in order, apart and inside; patches inside the file.
-fn check_places(find: &BlockFind) {
+fn check_places(find: &BlockFindings) {
     let mut end = None;
     for gap in &find.gaps {
         assert!(end.is_none_or(|end| gap.offset > end), "{:?}", find.gaps);

@@ -3,7 +3,7 @@
 #
 #   benches/salvage/run.sh [--tiny] [--rounds N] [--write] [STORE...]
 #
-# Each store is written by a real nats-server, copied, and damaged by the example `wound`, the same way every time. All
+# Each store is written by a real nats-server, copied, and damaged by the example `flip_bits`, the same way every time. All
 # runs are fresh processes with the page cache warm; seconds are the median over the rounds. A ratio is the median over
 # the rounds of salvage's figure against that of `check` in the same round. --write puts the tables into
 # docs/BENCHMARKS.md. STORE picks of P256 S2 P256S2: all of a gigabyte or more of records, which compressed are about a
@@ -44,12 +44,12 @@ say() { printf '%s\n' "$*" >&2; }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
 say "building"
-cargo build --quiet --release --bin jetsam --example wound
+cargo build --quiet --release --bin jetsam --example flip_bits
 sh testdata/oracle/build.sh
 target=${CARGO_TARGET_DIR:-target}
 oracle=$target/oracle/oracle
 jetsam=$target/release/jetsam
-wound=$target/release/examples/wound
+flip_bits=$target/release/examples/flip_bits
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -139,7 +139,7 @@ damaged() {
     rm -rf "$scratch/damaged"
     mkdir -p "${copy%/*}"
     cp -r "$store" "$copy"
-    "$wound" "$copy" "$kind" "$PLACES" "$SEED" >/dev/null
+    "$flip_bits" "$copy" "$kind" "$PLACES" "$SEED" >/dev/null
     : >"$figures"
     for ((round = 1; round <= rounds; round++)); do
       check=$(seconds "$jetsam" check "$copy" --policy salvage)
@@ -149,7 +149,7 @@ damaged() {
     done
     check=$(column "$figures" 1) kept=$(column "$figures" 2)
     printf '| %s | %s %s | %.2f %s | %.2f %s |\n' "$about" "$PLACES" "$kind" "$check" \
-      "$(verdict "$check" "$BAR_SECONDS")" "$kept" "$(verdict "$kept" "$BAR_SECONDS")" >>"$scratch/wounds"
+      "$(verdict "$check" "$BAR_SECONDS")" "$kept" "$(verdict "$kept" "$BAR_SECONDS")" >>"$scratch/damaged"
   done
 }
 
@@ -177,7 +177,7 @@ tables() {
   cat "$scratch/undamaged"
   printf '\n| store | damage | check --policy salvage, s (bar %d) | salvage, s (bar %d) |\n' "$BAR_SECONDS" "$BAR_SECONDS"
   printf '|---|---|---|---|\n'
-  cat "$scratch/wounds"
+  cat "$scratch/damaged"
   printf '\n%s, %s cores, %s; load %s before, %s after; %s rounds; jetsam %s.\n' \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -sr)" "$load_before" "$load_after" \
     "$rounds" "$(git rev-parse --short HEAD 2>/dev/null || echo 'of no commit')"

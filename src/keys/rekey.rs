@@ -35,11 +35,11 @@ use crate::stream::writer::{Sealing, StoreWriter};
 use crate::stream::{StreamDir, account_of, is_raft_group};
 use contents::{Contents, Reading};
 use stored::Stored;
-use swap::{Place, Settled};
+use swap::{Place, Swapped};
 
 /// What a stream is to be put under.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub enum RekeyTarget {
     /// Nothing: plaintext.
     Plain,
     /// A server key.
@@ -56,7 +56,7 @@ pub enum Target {
 #[derive(Debug, Clone)]
 pub struct RekeyOptions {
     /// The new key.
-    pub target: Target,
+    pub target: RekeyTarget,
     /// Whether the old directory is kept, in [`REKEY_DIR`](crate::stream::REKEY_DIR), instead of removed.
     pub keep_old: bool,
 }
@@ -146,7 +146,7 @@ pub fn rekey(
         left_out: Vec::new(),
         kept: None,
     };
-    let work = Work {
+    let work = Rekeying {
         fs,
         idle,
         stream,
@@ -164,7 +164,7 @@ pub fn rekey(
 }
 
 /// The work on one stream.
-struct Work<'a> {
+struct Rekeying<'a> {
     fs: &'a dyn FileSystem,
     idle: &'a Idle,
     stream: &'a StreamDir,
@@ -175,7 +175,7 @@ struct Work<'a> {
     watch: &'a Watch<'a>,
 }
 
-impl Work<'_> {
+impl Rekeying<'_> {
     fn run(&self, report: &mut RekeyReport) -> Result<RekeyOutcome, RekeyError> {
         if !self.idle.covers(&self.stream.dir) {
             let detail = "it was looked whether another store is in use, not this one";
@@ -184,12 +184,12 @@ impl Work<'_> {
         let place = Place::of(&self.stream.dir)?;
         let _alone = self.own(&place.account_dir)?;
         let settled = place.settle(self.fs, &|dir| self.is_done(dir))?;
-        report.resumed = settled != Settled::Nothing;
+        report.resumed = settled != Swapped::Nothing;
         let _lock = self.own(&self.stream.dir)?;
         if self.is_done(&self.stream.dir)? {
             place.clean_up(self.fs)?;
             return Ok(match settled {
-                Settled::Finished => RekeyOutcome::Rekeyed,
+                Swapped::Finished => RekeyOutcome::Rekeyed,
                 _ => RekeyOutcome::Already,
             });
         }
@@ -234,8 +234,8 @@ impl Work<'_> {
         let options = self.read_options(self.target_keys(None));
         let report = survey(self.fs, &stream, &options)?;
         Ok(match &self.rekey.target {
-            Target::Plain => report.keys.is_empty(),
-            Target::Key { cipher, .. } => match self.fixed_cipher().or(*cipher) {
+            RekeyTarget::Plain => report.keys.is_empty(),
+            RekeyTarget::Key { cipher, .. } => match self.fixed_cipher().or(*cipher) {
                 Some(cipher) => report.is_all_under(cipher),
                 None => Cipher::ALL
                     .iter()
@@ -257,7 +257,7 @@ impl Work<'_> {
         let cipher = self.target_cipher(&stored);
         let staged = self.at(&place.staged);
         let sealing = match (&self.rekey.target, cipher) {
-            (Target::Key { server, .. }, Some(cipher)) => Sealing::Key { server, cipher },
+            (RekeyTarget::Key { server, .. }, Some(cipher)) => Sealing::Key { server, cipher },
             _ => Sealing::Plain,
         };
         place.prepare(self.fs)?;
@@ -382,8 +382,8 @@ impl Work<'_> {
     fn source_keys(&self) -> Keys {
         let given = &self.options.keys;
         let new = match &self.rekey.target {
-            Target::Key { server, .. } => Some(server.clone()),
-            Target::Plain => None,
+            RekeyTarget::Key { server, .. } => Some(server.clone()),
+            RekeyTarget::Plain => None,
         };
         Keys {
             current: given.current.clone().or_else(|| new.clone()),
@@ -410,8 +410,8 @@ impl Work<'_> {
 
     fn target_keys(&self, cipher: Option<Cipher>) -> Keys {
         match &self.rekey.target {
-            Target::Plain => Keys::default(),
-            Target::Key { server, .. } => Keys {
+            RekeyTarget::Plain => Keys::default(),
+            RekeyTarget::Key { server, .. } => Keys {
                 current: Some(server.clone()),
                 previous: None,
                 cipher,
@@ -425,7 +425,7 @@ impl Work<'_> {
 
     /// The cipher to write with; `None` for plaintext.
     fn target_cipher(&self, stored: &Stored) -> Option<Cipher> {
-        let Target::Key { cipher, .. } = &self.rekey.target else {
+        let RekeyTarget::Key { cipher, .. } = &self.rekey.target else {
             return None;
         };
         let present = stored.asset_key.as_ref().map(|key| key.cipher);

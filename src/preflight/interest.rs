@@ -12,7 +12,7 @@ use crate::format::consumer::ConsumerState;
 use crate::format::meta::{AckPolicy, Retention};
 use crate::format::seqset::SeqSet;
 use crate::format::subject;
-use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::recovery::{Flow, Item, messages};
 use crate::report::Watch;
 use crate::stream::StreamDir;
@@ -55,7 +55,7 @@ pub fn released(
     if !looks {
         return Released::default();
     }
-    let cut_back = Behaviour::of(options.server).has(Feature::ConsumersReconciled);
+    let cut_back = ServerBehavior::of(options.server).has(Quirk::ConsumersReconciled);
     let claims: Vec<Claim> = holders(fs, stream, options)
         .into_iter()
         .map(|holder| Claim::of(holder, up, last, cut_back))

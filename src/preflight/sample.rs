@@ -10,7 +10,7 @@ use crate::format::names::{
     BlockFile, EXPIRIES_PATH, MESSAGES, SCHEDULES_PATH, SOURCES, STATE_PATH,
 };
 use crate::format::record::Run;
-use crate::recovery::{BlockKey, StreamKeys, setup_of};
+use crate::recovery::{KeyVerdict, StreamKeys, setup_of};
 use crate::stream::StreamDir;
 use crate::stream::files::StreamFiles;
 use crate::stream::options::Options;
@@ -116,7 +116,7 @@ fn sample_block(
     let file_bytes = file.len() as u64;
     let key = keys.open_block_key(number, files.read(&BlockFile::Key.path(number)));
     let cipher = match &key {
-        Ok(BlockKey::Opened(opened)) => Some(opened.block_cipher()),
+        Ok(KeyVerdict::Opened(opened)) => Some(opened.block_cipher()),
         _ => None,
     };
     let hash_key = HashKey::for_block(keys.stream, number);

@@ -12,7 +12,7 @@ use crate::format::meta::StreamMeta;
 use crate::format::names::{CONSUMERS, META};
 use crate::format::seqset::SeqSet;
 use crate::format::sets::difference;
-use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::recovery::{Judgement, judge_for_forecast};
 use crate::report::actions::{Action, ActionKind};
 use crate::report::events::{Event, EventCode};
@@ -65,7 +65,7 @@ fn opened(
     watch: &Watch<'_>,
 ) -> Forecast {
     let mut judged = judge_for_forecast(fs, stream, options, watch);
-    let server = Behaviour::of(preflight.server);
+    let server = ServerBehavior::of(preflight.server);
     let plain_meta = has_plain_meta(fs, stream);
     let opened = start_of(&judged, plain_meta, server, options.standing);
     let deleted = around.after_its_start(stream);
@@ -182,15 +182,15 @@ fn as_by(options: &Options, preflight: &PreflightOptions, around: &Surroundings)
         quick: preflight.quick,
         ..options.clone()
     };
-    if !Behaviour::of(preflight.server).has(Feature::FormerKey) {
+    if !ServerBehavior::of(preflight.server).has(Quirk::FormerKey) {
         options.keys.previous = None;
     }
     options
 }
 
 /// What reading every message does to the server; of a stream that is not there nothing can be read.
-fn reading(events: &[Event], start: Start, server: Behaviour) -> Reading {
-    let unbounded = !server.has(Feature::HeaderBoundsChecked);
+fn reading(events: &[Event], start: Start, server: ServerBehavior) -> Reading {
+    let unbounded = !server.has(Quirk::HeaderBoundsChecked);
     let crashes = events.iter().any(|event| {
         event.code == EventCode::ReadWouldCrash
             || unbounded && event.code == EventCode::HeaderLengthBad
@@ -215,10 +215,15 @@ fn has_plain_meta(fs: &dyn ReadFiles, stream: &StreamDir) -> bool {
 }
 
 /// What the server makes of the judgement.
-fn start_of(judged: &Judgement, plain_meta: bool, server: Behaviour, standing: Standing) -> Start {
+fn start_of(
+    judged: &Judgement,
+    plain_meta: bool,
+    server: ServerBehavior,
+    standing: Standing,
+) -> Start {
     let report = &judged.report;
     let told = |code: EventCode| report.events.iter().any(|event| event.code == code);
-    let failed = if judged.is_raft_group() || !server.has(Feature::FailedOpenDeletes) {
+    let failed = if judged.is_raft_group() || !server.has(Quirk::FailedOpenDeletes) {
         Start::StreamSkipped
     } else {
         Start::StreamDeleted
@@ -331,7 +336,11 @@ fn names(report: &StreamReport, wanted: &[&str]) -> BTreeSet<String> {
 }
 
 /// Consumers that are deleted, and those that are out of service.
-fn consumers(report: &StreamReport, start: Start, server: Behaviour) -> (Vec<String>, Vec<String>) {
+fn consumers(
+    report: &StreamReport,
+    start: Start,
+    server: ServerBehavior,
+) -> (Vec<String>, Vec<String>) {
     let names = |wanted: &[&str]| -> Vec<String> { names(report, wanted).into_iter().collect() };
     match start {
         Start::Ok => {

@@ -4,7 +4,7 @@
 //! stream's last message: where it belongs to a batch that was being stored, the rest of that batch follows. Then all of
 //! them are deleted.
 
-use super::server::Feature;
+use super::server::Quirk;
 use super::simulate::{Lookup, Simulation};
 use crate::format::headers;
 use crate::format::meta::StreamMeta;
@@ -28,7 +28,7 @@ pub fn pending(files: StreamFiles<'_>, sim: &Simulation<'_>, meta: &StreamMeta) 
         return Vec::new();
     }
     let server = sim.rules.server;
-    let looks = server.has(Feature::AtomicBatches) && meta.allow_atomic && meta.replicas <= 1;
+    let looks = server.has(Quirk::AtomicBatches) && meta.allow_atomic && meta.replicas <= 1;
     let unfinished = looks.then(|| unfinished(sim)).flatten();
     let tell = |name: String| {
         let detail = match &unfinished {

@@ -5,9 +5,9 @@
 //! do to the consumers afterwards is told by events.
 
 use super::ignored;
-use super::server::{Behaviour, Feature};
+use super::metadata::MetaFiles;
+use super::server::{Quirk, ServerBehavior};
 use super::simulate::StreamKeys;
-use super::streams::MetaFiles;
 use crate::crypto::{KeyRing, MetaKeyFault, OpenedKey, SealedError, consumer_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerRemains, ConsumerState};
@@ -42,7 +42,7 @@ pub fn judge(
     keys: &StreamKeys<'_>,
     subjects: &[String],
     last_seq: u64,
-    server: Behaviour,
+    server: ServerBehavior,
 ) -> Consumers {
     let stream = Stream {
         files,
@@ -107,7 +107,7 @@ struct Stream<'a> {
     /// What the stream takes.
     subjects: &'a [String],
     last_seq: u64,
-    server: Behaviour,
+    server: ServerBehavior,
 }
 
 fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
@@ -129,7 +129,7 @@ fn judge_one(stream: &Stream<'_>, name: &str, found: &mut Consumers) {
     };
     let (outcome, state) = match one.open() {
         Ok(state) => {
-            if server.has(Feature::ConsumersReconciled) {
+            if server.has(Quirk::ConsumersReconciled) {
                 one.compare(&state, last_seq);
             }
             (OK, state)
@@ -192,7 +192,7 @@ struct One<'a> {
     files: StreamFiles<'a>,
     keys: &'a StreamKeys<'a>,
     subjects: &'a [String],
-    server: Behaviour,
+    server: ServerBehavior,
     name: &'a str,
     /// Whether the server makes a consumer of another name of it, in a directory of that name.
     comes_up_elsewhere: bool,
@@ -350,7 +350,7 @@ impl One<'_> {
     }
 
     fn parse(&mut self, plain: &[u8]) -> Result<ConsumerMeta, Stop> {
-        let fitting = self.server.has(Feature::UnknownValuesOffline);
+        let fitting = self.server.has(Quirk::UnknownValuesOffline);
         let parsed = match ConsumerMeta::parse(plain) {
             Err(MetaError::Value { .. }) if fitting => ConsumerMeta::parse_fitting(plain),
             parsed => parsed.map(|meta| (meta, None)),
@@ -393,7 +393,7 @@ impl One<'_> {
             let detail = format!("it delivers to {deliver_subject:?}, which has wildcards");
             return self.skip(EventCode::ConsumerAddFailed, META, detail);
         }
-        let deletes = self.server.has(Feature::ForbiddenDeliveryDeletes);
+        let deletes = self.server.has(Quirk::ForbiddenDeliveryDeletes);
         let valid = is_valid_subject(deliver_subject);
         if !valid || deletes && subject::is_reserved(deliver_subject) {
             let why = match valid {
@@ -542,7 +542,7 @@ mod tests {
     use crate::env::OsFileSystem;
     use crate::env::memory::MemoryFileSystem;
     use crate::format::consumer::{ConsumerVersion, Pending, SequencePair};
-    use crate::recovery::streams::{self, StreamContext};
+    use crate::recovery::metadata::{self, StreamContext};
     use crate::stream::find_streams;
     use crate::stream::options::Options;
 
@@ -629,7 +629,7 @@ mod tests {
                 &keys,
                 &["own.>".to_owned()],
                 9,
-                Behaviour::default(),
+                ServerBehavior::default(),
             )
         }
 
@@ -893,7 +893,7 @@ mod tests {
     ) -> usize {
         let files = StreamFiles::new(&OsFileSystem, dir);
         let context = StreamContext::new(dir, name, Some(account), options);
-        let setup = streams::judge(MetaFiles::read(files, ""), context).expect("opens");
+        let setup = metadata::judge(MetaFiles::read(files, ""), context).expect("opens");
         assert_eq!(setup.events, [], "{}", dir.display());
         assert_eq!(
             setup.meta,
@@ -907,7 +907,7 @@ mod tests {
             &setup.keys(options),
             &[],
             last_seq.expect("a state"),
-            Behaviour::default(),
+            ServerBehavior::default(),
         );
         let theirs = verdict.get("consumers").and_then(Value::as_array);
         let theirs = theirs.map(Vec::as_slice).unwrap_or_default();

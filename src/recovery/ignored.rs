@@ -1,65 +1,65 @@
 //! What an older server does not know of a stream and passes over without a word.
 
-use super::server::{Behaviour, Feature};
+use super::server::{Quirk, ServerBehavior};
 use crate::format::meta::{AckPolicy, Compression, ConsumerMeta, PersistMode, StreamMeta};
 use crate::format::names::META;
 use crate::report::events::{Event, EventCode};
 
 /// One feature: since when, whether it is in use, what becomes of it before.
 struct Row<M> {
-    since: Feature,
+    since: Quirk,
     used: fn(&M) -> bool,
     loss: &'static str,
 }
 
 const STREAM: &[Row<StreamMeta>] = &[
     Row {
-        since: Feature::MessageTtl,
+        since: Quirk::MessageTtl,
         used: |meta| meta.allow_msg_ttl,
         loss: "messages with a TTL stay until a limit takes them",
     },
     Row {
-        since: Feature::MessageTtl,
+        since: Quirk::MessageTtl,
         used: |meta| meta.subject_delete_marker_ttl_ns > 0,
         loss: "no delete markers are set for subjects whose last message goes",
     },
     Row {
-        since: Feature::Schedules,
+        since: Quirk::Schedules,
         used: |meta| meta.allow_msg_schedules,
         loss: "scheduled messages lie where they are, and nothing is sent",
     },
     Row {
-        since: Feature::AtomicBatches,
+        since: Quirk::AtomicBatches,
         used: |meta| meta.allow_msg_counter,
         loss: "counters are not kept: what is added is stored as it comes",
     },
     Row {
-        since: Feature::AtomicBatches,
+        since: Quirk::AtomicBatches,
         used: |meta| meta.allow_atomic,
         loss: "messages of an atomic batch are stored one by one, a staged batch is left lying",
     },
     Row {
-        since: Feature::AtomicBatches,
+        since: Quirk::AtomicBatches,
         used: |meta| meta.persist_mode == PersistMode::Async,
         loss: "messages are written before they are acknowledged, as if asynchronous writing were off",
     },
     Row {
-        since: Feature::PurgeStaging,
+        since: Quirk::PurgeStaging,
         used: |meta| meta.allow_batched,
         loss: "messages of a batch are stored one by one",
     },
     Row {
-        since: Feature::Compression,
+        since: Quirk::Compression,
         used: |meta| meta.compression == Compression::S2,
         loss: "new blocks are not compressed, and blocks that are lose everything",
     },
     Row {
-        since: Feature::FirstSeq,
+        since: Quirk::FirstSeq,
         used: |meta| meta.first_seq > 0,
         loss: "the configured first sequence does not count",
     },
     Row {
-        since: Feature::FirstSeq,
+        since: Quirk::FirstSeq,
         used: |meta| meta.subject_transform.is_some(),
         loss: "subjects are stored as they come, not transformed",
     },
@@ -67,28 +67,28 @@ const STREAM: &[Row<StreamMeta>] = &[
 
 const CONSUMER: &[Row<ConsumerMeta>] = &[
     Row {
-        since: Feature::MessageTtl,
+        since: Quirk::MessageTtl,
         used: |meta| !meta.pause_until.is_empty(),
         loss: "the consumer is not paused",
     },
     Row {
-        since: Feature::MessageTtl,
+        since: Quirk::MessageTtl,
         used: |meta| !meta.priority_groups.is_empty(),
         loss: "its priority groups do not count: any client is served",
     },
     Row {
-        since: Feature::FirstSeq,
+        since: Quirk::FirstSeq,
         used: |meta| meta.filter_subjects.len() > 1,
         loss: "of its filters none counts: it gets every subject",
     },
     Row {
-        since: Feature::PurgeStaging,
+        since: Quirk::PurgeStaging,
         used: |meta| meta.ack_policy == AckPolicy::FlowControl,
         loss: "acknowledgement by flow control is not known",
     },
 ];
 
-fn told<M>(rows: &[Row<M>], meta: &M, server: Behaviour, file: &str) -> Vec<Event> {
+fn told<M>(rows: &[Row<M>], meta: &M, server: ServerBehavior, file: &str) -> Vec<Event> {
     rows.iter()
         .filter(|row| !server.has(row.since) && (row.used)(meta))
         .map(|row| {
@@ -99,12 +99,12 @@ fn told<M>(rows: &[Row<M>], meta: &M, server: Behaviour, file: &str) -> Vec<Even
 }
 
 /// What `server` passes over in a stream that it opens.
-pub fn of_stream(meta: &StreamMeta, server: Behaviour) -> Vec<Event> {
+pub fn of_stream(meta: &StreamMeta, server: ServerBehavior) -> Vec<Event> {
     told(STREAM, meta, server, META)
 }
 
 /// What `server` passes over in a consumer that it brings back; `file` is the consumer's metadata.
-pub fn of_consumer(meta: &ConsumerMeta, server: Behaviour, file: &str) -> Vec<Event> {
+pub fn of_consumer(meta: &ConsumerMeta, server: ServerBehavior, file: &str) -> Vec<Event> {
     told(CONSUMER, meta, server, file)
 }
 
@@ -130,7 +130,7 @@ mod tests {
             ("2.14", 0, 0),
             ("2.15", 0, 0),
         ] {
-            let server = Behaviour::of(server.parse().expect("a server"));
+            let server = ServerBehavior::of(server.parse().expect("a server"));
             let found = of_stream(&stream, server);
             assert_eq!(found.len(), streams, "{found:?}");
             let found = of_consumer(&consumer, server, "obs/c/meta.inf");
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_not_used_is_not_missed() {
         let stream = StreamMeta::parse(br#"{"name":"S","allow_msg_ttl":false,"first_seq":0}"#);
-        let server = Behaviour::of("2.9".parse().expect("a server"));
+        let server = ServerBehavior::of("2.9".parse().expect("a server"));
         assert_eq!(of_stream(&stream.expect("metadata"), server), []);
         let consumer = ConsumerMeta::parse(br#"{"Name":"c","filter_subject":"a"}"#);
         assert_eq!(of_consumer(&consumer.expect("metadata"), server, "f"), []);

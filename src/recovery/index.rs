@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::fault::{Cause, Fault};
-use super::server::{Behaviour, Feature};
+use super::server::{Quirk, ServerBehavior};
 use super::simulate::{SimBlock, Simulation};
 use crate::crypto::{Cipher, Seed, open_sealed};
 use crate::format::checksum::HashKey;
@@ -169,7 +169,7 @@ pub fn judge_file(
     file: Result<&[u8], &FileFault>,
     stream_hash_key: &HashKey,
     asset_key: Option<(&Seed, Cipher)>,
-    server: Behaviour,
+    server: ServerBehavior,
 ) -> FileVerdict {
     let bytes = match file {
         Ok(bytes) => bytes,
@@ -228,7 +228,7 @@ pub fn judge_file(
 /// More blocks than this take the older servers' memory, or crash them, before they notice that the list is short.
 const UNBOUNDED_BLOCKS: u64 = 1 << 27;
 
-fn rejected_by(error: &StateError, payload: &[u8], server: Behaviour) -> FileVerdict {
+fn rejected_by(error: &StateError, payload: &[u8], server: ServerBehavior) -> FileVerdict {
     let known = payload
         .get(1)
         .is_none_or(|version| *version <= server.version().index_version());
@@ -247,7 +247,7 @@ fn rejected_by(error: &StateError, payload: &[u8], server: Behaviour) -> FileVer
         verdict,
         detail: error.to_string(),
         would_panic: known && error.would_panic()
-            || unbounded && !server.has(Feature::IndexCountsBounded),
+            || unbounded && !server.has(Quirk::IndexCountsBounded),
     }
 }
 
@@ -371,8 +371,7 @@ impl Simulation<'_> {
         if let Some(verdict) = self.hold_against_listing(state.last_block)? {
             return Ok(verdict);
         }
-        if self.rules.server.has(Feature::IndexTotalsChecked)
-            && !totals_agree(&self.totals, &listed)
+        if self.rules.server.has(Quirk::IndexTotalsChecked) && !totals_agree(&self.totals, &listed)
         {
             let detail = format!(
                 "it counts {} messages, {} bytes up to {}; its blocks add up to {}, {} and {}",
@@ -428,7 +427,7 @@ impl Simulation<'_> {
             return Ok(Some((IndexVerdict::StaleExtraBlocks, detail)));
         }
         let mut missing = false;
-        let noticed = self.rules.server.has(Feature::MissingBlocksNoticed);
+        let noticed = self.rules.server.has(Quirk::MissingBlocksNoticed);
         for at in 0..self.blocks.len() {
             let number = self.blocks[at].number;
             if noticed && on_disk.binary_search(&number).is_err() {
@@ -591,7 +590,7 @@ mod tests {
     }
 
     fn verdict_of_file(file: Result<&[u8], &FileFault>) -> IndexVerdict {
-        match judge_file(file, &key(), None, Behaviour::default()) {
+        match judge_file(file, &key(), None, ServerBehavior::default()) {
             FileVerdict::Decoded(_) => IndexVerdict::Sound,
             FileVerdict::Rejected { verdict, .. } => verdict,
         }
@@ -702,7 +701,12 @@ mod tests {
         );
         let seed = Seed::new([7; 32]);
         let asset_key = Some((&seed, Cipher::Aes));
-        let unopened = judge_file(Ok(&sealed(&sound)), &key(), asset_key, Behaviour::default());
+        let unopened = judge_file(
+            Ok(&sealed(&sound)),
+            &key(),
+            asset_key,
+            ServerBehavior::default(),
+        );
         assert!(matches!(
             unopened,
             FileVerdict::Rejected {

@@ -4,10 +4,10 @@ use super::batches;
 use super::consumers;
 use super::hand_over::{Plan, Unapplied};
 use super::ignored;
+use super::metadata::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use super::open::{self, Opened, Refused, StoreSetup};
-use super::server::Behaviour;
+use super::server::ServerBehavior;
 use super::simulate::Simulation;
-use super::streams::{self, MetaFiles, StreamContext, StreamRefused, StreamSetup};
 use super::stuck;
 use super::verify::unreachable;
 use super::walked::WalkedBlocks;
@@ -140,7 +140,7 @@ pub(crate) fn setup_of(
             options,
         )
     };
-    streams::judge(found, context)
+    metadata::judge(found, context)
 }
 
 /// What is wanted of a judgement beyond the usual.
@@ -180,7 +180,7 @@ pub(super) fn judge_as(
     let store = StoreSetup {
         rebuild: how.rebuild,
         // A forecast may go where a recovery had better not.
-        twins: how.is_forecast,
+        duplicate_names: how.is_forecast,
         walked: how.walked,
         wants_changes: how.wants_changes,
         ..setup.store(options)
@@ -202,7 +202,7 @@ pub(super) fn judge_as(
         }
     };
     let last_seq = opened.sim.totals.last.seq;
-    let server = Behaviour::of(options.server);
+    let server = ServerBehavior::of(options.server);
     let keys = setup.keys(options);
     let found = consumers::judge(files, &keys, &setup.meta.subjects, last_seq, server);
     let batches = batches::pending(files, &opened.sim, &setup.meta);

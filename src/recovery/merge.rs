@@ -2,8 +2,8 @@
 
 use super::fault::{Cause, Fault};
 use super::scan::{Scanned, ScannedBlock, ScannedBlocks};
-use super::server::Feature;
-use super::simulate::{BlockKey, SimBlock, Simulation, SoundBlock, block_path, key_path};
+use super::server::Quirk;
+use super::simulate::{KeyVerdict, SimBlock, Simulation, SoundBlock, block_path, key_path};
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names;
 use crate::format::record::RecordFault;
@@ -234,7 +234,7 @@ impl Simulation<'_> {
         let cut = self.overlay.block(number).set_length.is_some();
         if misaligned || (cut && compressed) {
             let populated = self.populate_subjects(at);
-            if populated.is_err() && !self.rules.server.has(Feature::BlockFaultFailsOpen) {
+            if populated.is_err() && !self.rules.server.has(Quirk::BlockFaultFailsOpen) {
                 // Its messages count, and nobody has looked whether they can be read.
                 self.unverified.push(number);
                 return Ok(());
@@ -271,10 +271,10 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    fn count_key(&mut self, key: &BlockKey) {
+    fn count_key(&mut self, key: &KeyVerdict) {
         match key {
-            BlockKey::Opened(opened) if opened.converting => self.keyed.1 += 1,
-            BlockKey::Opened(_) => self.keyed.0 += 1,
+            KeyVerdict::Opened(opened) if opened.converting => self.keyed.1 += 1,
+            KeyVerdict::Opened(_) => self.keyed.0 += 1,
             _ => {}
         }
     }
@@ -347,11 +347,11 @@ impl Simulation<'_> {
             Cause::Missing => false,
             // A file that opens and cannot be read: a directory.
             Cause::Io(_) if !self.overlay.files.is_dir(&self.overlay.block_path(number)) => false,
-            Cause::Io(_) => !server.has(Feature::BlockFaultFailsOpen),
+            Cause::Io(_) => !server.has(Quirk::BlockFaultFailsOpen),
             // An empty block is no obstacle there to being encrypted; then it goes like any without a message.
-            _ if !server.has(Feature::Tombstones) => matches!(cause, Cause::Misaligned),
-            _ if !server.has(Feature::BlockFaultFailsOpen) => true,
-            Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Feature::BadBlockKeyDeletes),
+            _ if !server.has(Quirk::Tombstones) => matches!(cause, Cause::Misaligned),
+            _ if !server.has(Quirk::BlockFaultFailsOpen) => true,
+            Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Quirk::BadBlockKeyDeletes),
             _ => false,
         }
     }
@@ -360,8 +360,8 @@ impl Simulation<'_> {
     /// then does not; those that look for TTLs without bounds, where it reaches too far.
     fn refuse_crashing_lengths(&self, number: u32, found: &ScannedBlock) -> Result<(), Fault> {
         let server = self.rules.server;
-        let looks = server.has(Feature::MessageTtl) && self.rules.tracks_subjects;
-        if looks && !server.has(Feature::HeaderBoundsChecked) && !found.bad_headers.is_empty() {
+        let looks = server.has(Quirk::MessageTtl) && self.rules.tracks_subjects;
+        if looks && !server.has(Quirk::HeaderBoundsChecked) && !found.bad_headers.is_empty() {
             let why = "a header length reaches beyond its record, and TTLs are looked for in it";
             return Err(Fault::block(number, Cause::Crash(why.into())));
         }
@@ -373,7 +373,7 @@ impl Simulation<'_> {
                     has_headers: true,
                     ..
                 },
-            ) if !self.rules.server.has(Feature::HeaderLengthChecked)
+            ) if !self.rules.server.has(Quirk::HeaderLengthChecked)
                 && u64::from(*subject_length) + RECORD_MIN_LENGTH as u64 <= u64::from(*length) =>
             {
                 Err(Fault::block(number, Cause::Crash(fault.to_string())))
@@ -415,7 +415,7 @@ impl Simulation<'_> {
         let block = &mut self.blocks[at];
         let totals = &mut self.totals;
         let server = self.rules.server;
-        if totals.messages == 0 && server.has(Feature::ResetWhileEmpty) {
+        if totals.messages == 0 && server.has(Quirk::ResetWhileEmpty) {
             totals.first = SeqTime::default();
             totals.last = SeqTime::default();
         }
@@ -429,7 +429,7 @@ impl Simulation<'_> {
         }
         totals.messages = totals.messages.wrapping_add(block.message_count);
         totals.bytes = totals.bytes.wrapping_add(block.live_bytes);
-        if block.message_count == 0 && server.has(Feature::EmptyBlocksAligned) {
+        if block.message_count == 0 && server.has(Quirk::EmptyBlocksAligned) {
             block.first = SeqTime {
                 seq: totals.last.seq.wrapping_add(1),
                 timestamp_ns: 0,
@@ -517,8 +517,8 @@ impl Simulation<'_> {
     pub fn restore_prior_last(&mut self, prior: &Totals) -> Result<(), Fault> {
         self.dirty = true;
         let server = self.rules.server;
-        let forgets = self.rules.async_flush && server.has(Feature::AsyncFlushForgets)
-            || self.lost.is_none() && !server.has(Feature::PriorWithoutLoss);
+        let forgets = self.rules.async_flush && server.has(Quirk::AsyncFlushForgets)
+            || self.lost.is_none() && !server.has(Quirk::PriorWithoutLoss);
         if prior.last.seq <= self.totals.last.seq || forgets {
             return Ok(());
         }

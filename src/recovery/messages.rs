@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::judge::setup_of;
+use super::metadata::StreamRefused;
 use super::open::{self, Refused};
-use super::streams::StreamRefused;
 use super::verify::{Verifier, View};
 use crate::env::ReadFiles;
 use crate::format::record;

@@ -18,7 +18,7 @@ use super::fault::{Cause, Fault};
 use super::index::{FileVerdict, IndexVerdict, judge_file};
 use super::judge::deleted_of;
 use super::scan::{ScanRules, scan_blocks};
-use super::server::Feature;
+use super::server::Quirk;
 use super::simulate::{Overlay, Rules, SimBlock, Simulation, StreamKeys};
 use super::timers::TimerRules;
 use super::verify::Verifier;
@@ -58,7 +58,7 @@ pub struct StoreSetup<'a> {
     /// Whether all side files are to be written anew.
     pub rebuild: bool,
     /// Whether a block that two names stand for is read twice, as the server does, and not refused.
-    pub twins: bool,
+    pub duplicate_names: bool,
     /// The stream's metadata, where the open call writes it anew.
     pub new_meta: Option<Vec<u8>>,
     /// Blocks that the caller has walked himself: not read again where the state is rebuilt.
@@ -119,7 +119,7 @@ pub fn open<'a>(
         quick,
         digest,
         rebuild,
-        twins,
+        duplicate_names,
         new_meta,
         walked,
         wants_changes,
@@ -134,7 +134,7 @@ pub fn open<'a>(
         careful,
         timers: &timers,
         no_index,
-        twins,
+        duplicate_names,
         asset_key,
         watch,
         walked,
@@ -181,7 +181,7 @@ struct Steps<'w> {
     careful: bool,
     timers: &'w TimerRules,
     no_index: bool,
-    twins: bool,
+    duplicate_names: bool,
     asset_key: Option<(Seed, Cipher)>,
     watch: &'w Watch<'w>,
     walked: WalkedBlocks,
@@ -191,7 +191,7 @@ impl Steps<'_> {
     /// Steps 1 to 3.
     fn load(&mut self, sim: &mut Simulation<'_>) -> Result<Source, (Refusal, Fault)> {
         recover_purge(sim).map_err(|fault| (refusal_of(&fault), fault))?;
-        let file = if self.no_index || !sim.rules.server.has(Feature::IndexFile) {
+        let file = if self.no_index || !sim.rules.server.has(Quirk::IndexFile) {
             Err(FileFault::Missing)
         } else {
             sim.overlay
@@ -211,7 +211,7 @@ impl Steps<'_> {
         if verdict == IndexVerdict::Sound {
             return Ok(Source::Index);
         }
-        if !server.has(Feature::IndexFile) {
+        if !server.has(Quirk::IndexFile) {
             // It may be there all the same: such a server does not look.
             sim.events
                 .retain(|event| event.code != EventCode::IndexAbsent);
@@ -248,7 +248,7 @@ impl Steps<'_> {
             wish: sim.scan_wish(self.timers),
             careful: self.careful,
         };
-        let twins = twins_of(&numbers);
+        let duplicate_names = names_beyond_the_first(&numbers);
         let mut distinct = numbers.clone();
         distinct.sort_unstable();
         distinct.dedup();
@@ -263,9 +263,9 @@ impl Steps<'_> {
             })
         };
         let mut scanned = scan_blocks(rules, &distinct, &sim.subjects, &done, watch.cancel);
-        if self.twins {
+        if self.duplicate_names {
             // The server reads such a block once for each name.
-            for twin in twins {
+            for twin in duplicate_names {
                 let again = scan_blocks(rules, &[twin], &sim.subjects, &|_| {}, watch.cancel);
                 scanned.append(again);
             }
@@ -279,7 +279,7 @@ impl Steps<'_> {
 }
 
 /// The block numbers that more than one name stands for, once for each name beyond the first.
-fn twins_of(numbers: &[u32]) -> Vec<u32> {
+fn names_beyond_the_first(numbers: &[u32]) -> Vec<u32> {
     let mut sorted = numbers.to_vec();
     sorted.sort_unstable();
     let pairs = sorted.windows(2);
@@ -302,7 +302,7 @@ fn refusal_of(fault: &Fault) -> Refusal {
 
 /// An open that ends behind the blocks: some releases crash on their way out.
 fn refuse_late(sim: Simulation<'_>, fault: Fault) -> Box<Refused> {
-    let refusal = match sim.rules.server.has(Feature::LateEndCrashes) {
+    let refusal = match sim.rules.server.has(Quirk::LateEndCrashes) {
         true => Refusal::ServerDown,
         false => refusal_of(&fault),
     };
@@ -327,7 +327,7 @@ fn note_half_rotation(sim: &mut Simulation<'_>, fault: &Fault) {
 fn refuse(mut sim: Simulation<'_>, refusal: Refusal, fault: Fault) -> Box<Refused> {
     let code = match refusal {
         Refusal::ServerDown => EventCode::OpenWouldCrash,
-        Refusal::OpenFails if sim.rules.server.has(Feature::FailedOpenDeletes) => {
+        Refusal::OpenFails if sim.rules.server.has(Quirk::FailedOpenDeletes) => {
             EventCode::ServerWouldDeleteStream
         }
         Refusal::OpenFails => EventCode::ServerWouldSkipStream,
@@ -352,7 +352,7 @@ fn refuse(mut sim: Simulation<'_>, refusal: Refusal, fault: Fault) -> Box<Refuse
 /// Step 1: a purge that was under way is finished or taken back.
 fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
     let files = sim.overlay.files;
-    let stages = sim.rules.server.has(Feature::PurgeStaging);
+    let stages = sim.rules.server.has(Quirk::PurgeStaging);
     let staged = match files.list("__new_msgs__") {
         _ if !stages => None,
         Ok(staged) => Some(staged),
@@ -460,7 +460,7 @@ fn recount_timers(sim: &mut Simulation<'_>) -> Result<(), Fault> {
 /// Steps 4 to 8.
 fn after_load(sim: &mut Simulation<'_>, timers: &TimerRules) -> Result<(), Fault> {
     step(sim, "timers", |sim| sim.recover_timers(timers))?;
-    if sim.rules.server.has(Feature::Tombstones) {
+    if sim.rules.server.has(Quirk::Tombstones) {
         step(sim, "tombstones", Simulation::apply_tombstones)?;
     } else {
         note_returning(sim);

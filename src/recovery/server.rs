@@ -1,8 +1,8 @@
 //! Which server will open the store, and in what that server differs from v2.15.3.
 //!
-//! The differences are one table, [`Feature::ROWS`]: what changes results, and since which release of which line. A row
+//! The differences are one table, [`Quirk::ROWS`]: what changes results, and since which release of which line. A row
 //! read `2.14.9, 2.15.2` holds from these two patches on, and was missing in 2.15.0; a row that names `2.12.0` alone holds
-//! for every later line too; one that ends at a patch was mended with the next. [`Behaviour`] is the table looked up once for one version.
+//! for every later line too; one that ends at a patch was mended with the next. [`ServerBehavior`] is the table looked up once for one version.
 //!
 //! Left out, because nothing of what a start does to messages hangs on it, or because only a damage nobody writes by
 //! accident could tell:
@@ -51,7 +51,7 @@ impl ServerVersion {
     /// Whether it opens the streams of an account side by side; before, one after the other.
     #[must_use]
     pub fn starts_streams_side_by_side(self) -> bool {
-        Behaviour::of(self).has(Feature::StreamsSideBySide)
+        ServerBehavior::of(self).has(Quirk::StreamsSideBySide)
     }
 
     /// The version of `index.db` it writes; it reads this one and every lower one.
@@ -69,7 +69,7 @@ impl ServerVersion {
     #[must_use]
     pub fn api_level(self) -> Option<i64> {
         match self.line() {
-            _ if !Behaviour::of(self).has(Feature::OfflineAssets) => None,
+            _ if !ServerBehavior::of(self).has(Quirk::OfflineAssets) => None,
             ..=11 => Some(1),
             12 if self.patch() < API_LEVEL_3_PATCH => Some(2),
             12 | 13 => Some(3),
@@ -84,7 +84,7 @@ const API_LEVEL_3_PATCH: u16 = 5;
 
 /// What some servers do and others do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Feature {
+pub enum Quirk {
     /// `index.db`; before, every block is read.
     IndexFile,
     /// Tombstones are applied, and blocks without a message tell where the stream stood; before, deleted messages whose
@@ -185,84 +185,84 @@ const fn from(line: u16, patch: u16) -> Window {
     (line, patch, u16::MAX)
 }
 
-impl Feature {
+impl Quirk {
     /// What came when.
-    pub const ROWS: &[(Feature, &[Window])] = &[
-        (Feature::IndexFile, &[from(10, 0)]),
-        (Feature::Tombstones, &[from(10, 0)]),
-        (Feature::Compression, &[from(10, 0)]),
-        (Feature::FirstSeq, &[from(10, 0)]),
-        (Feature::FormerKey, &[from(10, 0)]),
+    pub const ROWS: &[(Quirk, &[Window])] = &[
+        (Quirk::IndexFile, &[from(10, 0)]),
+        (Quirk::Tombstones, &[from(10, 0)]),
+        (Quirk::Compression, &[from(10, 0)]),
+        (Quirk::FirstSeq, &[from(10, 0)]),
+        (Quirk::FormerKey, &[from(10, 0)]),
         (
-            Feature::IndexTotalsChecked,
+            Quirk::IndexTotalsChecked,
             &[(10, 6, 20), from(10, 23), from(11, 0)],
         ),
-        (Feature::FirstSeqExact, &[from(10, 28), from(11, 2)]),
-        (Feature::MessageTtl, &[from(11, 0)]),
-        (Feature::MarkersSpareAge, &[from(11, 2)]),
-        (Feature::PriorWithoutLoss, &[from(11, 4), from(12, 0)]),
-        (Feature::MissingBlocksNoticed, &[from(11, 7), from(12, 0)]),
+        (Quirk::FirstSeqExact, &[from(10, 28), from(11, 2)]),
+        (Quirk::MessageTtl, &[from(11, 0)]),
+        (Quirk::MarkersSpareAge, &[from(11, 2)]),
+        (Quirk::PriorWithoutLoss, &[from(11, 4), from(12, 0)]),
+        (Quirk::MissingBlocksNoticed, &[from(11, 7), from(12, 0)]),
         (
-            Feature::FailedOpenDeletes,
+            Quirk::FailedOpenDeletes,
             &[from(11, 9), from(12, 0), (14, 0, 9), (15, 0, 2)],
         ),
-        (Feature::OfflineAssets, &[from(11, 9), from(12, 0)]),
-        (Feature::RisingSequences, &[from(11, 10), from(12, 0)]),
-        (Feature::HeaderBoundsChecked, &[from(11, 10), from(12, 0)]),
-        (Feature::HighestTombstone, &[from(11, 11), from(12, 1)]),
-        (Feature::ResetWhileEmpty, &[from(11, 11), from(12, 1)]),
-        (Feature::WholeBlockTrimming, &[from(11, 11), from(12, 2)]),
-        (Feature::StreamsSideBySide, &[from(11, 11), from(12, 2)]),
-        (Feature::Schedules, &[from(12, 0)]),
-        (Feature::AtomicBatches, &[from(12, 0)]),
-        (Feature::AsyncFlushForgets, &[from(12, 0)]),
-        (Feature::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),
-        (Feature::EmptyBlocksAligned, &[from(12, 5), from(14, 0)]),
-        (Feature::RecoverySkipsLimits, &[from(12, 5), from(14, 0)]),
-        (Feature::BlockFaultFailsOpen, &[from(14, 0)]),
-        (Feature::LateFaultEnds, &[from(14, 0)]),
-        (Feature::LateEndCrashes, &[(14, 0, 9), (15, 0, 2)]),
-        (Feature::PurgeStaging, &[from(14, 0)]),
-        (Feature::PriorTombstonesKept, &[from(14, 0)]),
-        (Feature::ConsumersReconciled, &[from(14, 0)]),
-        (Feature::BadBlockKeyDeletes, &[from(14, 4)]),
-        (Feature::FailedConsumerKept, &[from(14, 6), from(15, 0)]),
-        (Feature::CompressionByteExact, &[from(14, 7), from(15, 0)]),
-        (Feature::IndexCountsBounded, &[from(14, 9), from(15, 2)]),
-        (Feature::SourcesFile, &[from(15, 0)]),
-        (Feature::ScanFaultEnds, &[from(15, 0)]),
+        (Quirk::OfflineAssets, &[from(11, 9), from(12, 0)]),
+        (Quirk::RisingSequences, &[from(11, 10), from(12, 0)]),
+        (Quirk::HeaderBoundsChecked, &[from(11, 10), from(12, 0)]),
+        (Quirk::HighestTombstone, &[from(11, 11), from(12, 1)]),
+        (Quirk::ResetWhileEmpty, &[from(11, 11), from(12, 1)]),
+        (Quirk::WholeBlockTrimming, &[from(11, 11), from(12, 2)]),
+        (Quirk::StreamsSideBySide, &[from(11, 11), from(12, 2)]),
+        (Quirk::Schedules, &[from(12, 0)]),
+        (Quirk::AtomicBatches, &[from(12, 0)]),
+        (Quirk::AsyncFlushForgets, &[from(12, 0)]),
+        (Quirk::HeaderLengthChecked, &[from(12, 5), from(14, 0)]),
+        (Quirk::EmptyBlocksAligned, &[from(12, 5), from(14, 0)]),
+        (Quirk::RecoverySkipsLimits, &[from(12, 5), from(14, 0)]),
+        (Quirk::BlockFaultFailsOpen, &[from(14, 0)]),
+        (Quirk::LateFaultEnds, &[from(14, 0)]),
+        (Quirk::LateEndCrashes, &[(14, 0, 9), (15, 0, 2)]),
+        (Quirk::PurgeStaging, &[from(14, 0)]),
+        (Quirk::PriorTombstonesKept, &[from(14, 0)]),
+        (Quirk::ConsumersReconciled, &[from(14, 0)]),
+        (Quirk::BadBlockKeyDeletes, &[from(14, 4)]),
+        (Quirk::FailedConsumerKept, &[from(14, 6), from(15, 0)]),
+        (Quirk::CompressionByteExact, &[from(14, 7), from(15, 0)]),
+        (Quirk::IndexCountsBounded, &[from(14, 9), from(15, 2)]),
+        (Quirk::SourcesFile, &[from(15, 0)]),
+        (Quirk::ScanFaultEnds, &[from(15, 0)]),
         (
-            Feature::ForbiddenDeliveryDeletes,
+            Quirk::ForbiddenDeliveryDeletes,
             &[from(14, 10), from(15, 3)],
         ),
-        (Feature::UnknownValuesOffline, &[from(14, 10), from(15, 3)]),
-        (Feature::SourcesJump, &[from(15, 3)]),
-        (Feature::ScansPersist, &[from(15, 3)]),
-        (Feature::EmptyTimersCounted, &[from(14, 10), from(15, 3)]),
+        (Quirk::UnknownValuesOffline, &[from(14, 10), from(15, 3)]),
+        (Quirk::SourcesJump, &[from(15, 3)]),
+        (Quirk::ScansPersist, &[from(15, 3)]),
+        (Quirk::EmptyTimersCounted, &[from(14, 10), from(15, 3)]),
     ];
 }
 
 /// What one server does, looked up once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Behaviour {
+pub struct ServerBehavior {
     version: ServerVersion,
     features: u64,
 }
 
-impl Behaviour {
+impl ServerBehavior {
     /// The behaviour of `version`.
     #[must_use]
     pub fn of(version: ServerVersion) -> Self {
-        let features = Feature::ROWS
+        let features = Quirk::ROWS
             .iter()
             .filter(|(_, windows)| is_in(version, windows))
             .fold(0, |bits, (feature, _)| bits | 1 << (*feature as u64));
-        Behaviour { version, features }
+        ServerBehavior { version, features }
     }
 
     /// Whether the server does this.
     #[must_use]
-    pub fn has(self, feature: Feature) -> bool {
+    pub fn has(self, feature: Quirk) -> bool {
         self.features & 1 << (feature as u64) != 0
     }
 
@@ -276,9 +276,9 @@ impl Behaviour {
     #[must_use]
     pub fn walk_rules(self) -> WalkRules {
         WalkRules {
-            rising: self.has(Feature::RisingSequences),
-            empty_blocks_tell: self.has(Feature::Tombstones),
-            highest_tombstone: self.has(Feature::HighestTombstone),
+            rising: self.has(Quirk::RisingSequences),
+            empty_blocks_tell: self.has(Quirk::Tombstones),
+            highest_tombstone: self.has(Quirk::HighestTombstone),
         }
     }
 
@@ -286,13 +286,13 @@ impl Behaviour {
     /// does not open, until consumers were spared, which came before streams were.
     #[must_use]
     pub fn deletes_failed_consumers(self) -> bool {
-        self.has(Feature::FailedOpenDeletes) && !self.has(Feature::FailedConsumerKept)
+        self.has(Quirk::FailedOpenDeletes) && !self.has(Quirk::FailedConsumerKept)
     }
 }
 
-impl Default for Behaviour {
+impl Default for ServerBehavior {
     fn default() -> Self {
-        Behaviour::of(ServerVersion::REFERENCE)
+        ServerBehavior::of(ServerVersion::REFERENCE)
     }
 }
 
@@ -313,8 +313,8 @@ mod tests {
     use super::*;
     use crate::report::VersionError;
 
-    fn has(version: &str, feature: Feature) -> bool {
-        Behaviour::of(version.parse().expect("a version")).has(feature)
+    fn has(version: &str, feature: Quirk) -> bool {
+        ServerBehavior::of(version.parse().expect("a version")).has(feature)
     }
 
     #[test]
@@ -352,10 +352,10 @@ mod tests {
 
     #[test]
     fn the_reference_has_every_feature_but_mended_ones_and_each_has_one_row() {
-        let mended = [Feature::FailedOpenDeletes, Feature::LateEndCrashes];
-        let reference = Behaviour::default();
+        let mended = [Quirk::FailedOpenDeletes, Quirk::LateEndCrashes];
+        let reference = ServerBehavior::default();
         let mut seen = std::collections::HashSet::new();
-        for (feature, windows) in Feature::ROWS {
+        for (feature, windows) in Quirk::ROWS {
             assert_ne!(
                 reference.has(*feature),
                 mended.contains(feature),
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn patches_of_two_lines_do_not_leak_into_each_other() {
-        use Feature::*;
+        use Quirk::*;
         // 2.15.0 branched off before 2.14.9.
         assert!(has("2.14.9", IndexCountsBounded) && has("2.15.2", IndexCountsBounded));
         assert!(!has("2.15.1", IndexCountsBounded) && !has("2.12", IndexCountsBounded));
@@ -400,8 +400,9 @@ mod tests {
             let crashes = expected && version != "2.12.15";
             assert_eq!(has(version, LateEndCrashes), crashes, "{version}");
         }
-        let deletes =
-            |text: &str| Behaviour::of(text.parse().expect("a version")).deletes_failed_consumers();
+        let deletes = |text: &str| {
+            ServerBehavior::of(text.parse().expect("a version")).deletes_failed_consumers()
+        };
         assert!(!deletes("2.10") && deletes("2.11.9") && deletes("2.12") && deletes("2.14.5"));
         assert!(!deletes("2.14.6") && !deletes("2.15"));
     }

@@ -1,9 +1,9 @@
 //! From a stream's settings to the rules recovery goes by.
 
+use super::metadata::StreamSetup;
 use super::open::StoreSetup;
-use super::server::{Behaviour, Feature};
+use super::server::{Quirk, ServerBehavior};
 use super::simulate::{Rules, StreamKeys};
-use super::streams::StreamSetup;
 use super::timers::{ConfiguredSource, TimerRules};
 use super::walked::WalkedBlocks;
 use crate::format::limits::{
@@ -35,7 +35,7 @@ impl StreamSetup {
             quick: options.quick,
             digest: options.collect.digest,
             rebuild: false,
-            twins: false,
+            duplicate_names: false,
             new_meta: self.needs_meta.then(|| self.meta.encode()),
             walked: WalkedBlocks::default(),
             wants_changes: false,
@@ -58,7 +58,7 @@ impl StreamSetup {
         let meta = &self.meta;
         let limit = |found: i64| u64::try_from(found).unwrap_or(0);
         Rules {
-            server: Behaviour::of(options.server),
+            server: ServerBehavior::of(options.server),
             name: self.name.clone().into_bytes(),
             tracks_subjects: !meta.subjects.is_empty()
                 || meta.mirror.is_some()
@@ -69,7 +69,7 @@ impl StreamSetup {
             max_messages_per_subject: limit(meta.max_messages_per_subject),
             max_age_ns: meta.max_age_ns,
             delete_markers: meta.subject_delete_marker_ttl_ns > 0
-                && Behaviour::of(options.server).has(Feature::MarkersSpareAge),
+                && ServerBehavior::of(options.server).has(Quirk::MarkersSpareAge),
             first_seq: meta.first_seq,
             async_flush: meta.replicas > 1 || meta.persist_mode == PersistMode::Async,
             block_size: options
@@ -88,10 +88,8 @@ impl StreamSetup {
     /// Which of TTLs, schedules and sources apply.
     pub(super) fn timer_rules(&self, options: &Options) -> TimerRules {
         let bytes = |texts: Vec<String>| texts.into_iter().map(String::into_bytes).collect();
-        let server = Behaviour::of(options.server);
-        let sources = server
-            .has(Feature::SourcesFile)
-            .then_some(&self.meta.sources);
+        let server = ServerBehavior::of(options.server);
+        let sources = server.has(Quirk::SourcesFile).then_some(&self.meta.sources);
         let sources = sources
             .into_iter()
             .flatten()
@@ -101,8 +99,8 @@ impl StreamSetup {
                 filters: bytes(source.filters()),
             });
         TimerRules {
-            ttl: self.meta.allow_msg_ttl && server.has(Feature::MessageTtl),
-            schedules: self.meta.allow_msg_schedules && server.has(Feature::Schedules),
+            ttl: self.meta.allow_msg_ttl && server.has(Quirk::MessageTtl),
+            schedules: self.meta.allow_msg_schedules && server.has(Quirk::Schedules),
             sources: sources.collect(),
             ignore_files: options.no_index,
             anew: false,

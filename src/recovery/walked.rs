@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::fault::Cause;
 use super::scan::{ScanFault, ScanRules, ScannedBlock};
-use super::simulate::BlockKey;
+use super::simulate::KeyVerdict;
 use crate::block::slots::timer_headers;
 use crate::block::walk::{Known, Sink, Walked, walk_verified};
 use crate::format::limits::CHECKSUM_LENGTH;
@@ -154,7 +154,7 @@ impl WalkedBlock {
                 let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).map_err(failed)?
             }
-            None => BlockKey::None,
+            None => KeyVerdict::None,
         };
         let found = files
             .read_tail::<CHECKSUM_LENGTH>(&BlockFile::Block.path_in(msgs, number))
@@ -165,15 +165,15 @@ impl WalkedBlock {
                 })
             })?;
         let (file_length, mut tail) = found;
-        if let (BlockKey::Opened(opened), Some(tail)) = (&key, &mut tail) {
+        if let (KeyVerdict::Opened(opened), Some(tail)) = (&key, &mut tail) {
             let at = file_length.saturating_sub(CHECKSUM_LENGTH as u64);
             // An offset no keystream reaches cannot be that of the block that was walked.
             let _ = opened.block_cipher().apply(tail, at);
         }
         let as_it_was = match &key {
-            BlockKey::None => true,
-            BlockKey::Opened(opened) => !opened.converting,
-            BlockKey::Absent => false,
+            KeyVerdict::None => true,
+            KeyVerdict::Opened(opened) => !opened.converting,
+            KeyVerdict::Absent => false,
         };
         if !as_it_was || file_length != self.file_length || tail != self.walked.checksum {
             let detail =

@@ -4,14 +4,14 @@
 //! that leaves no tombstone may have taken messages since the index was written; and of a stream with a limit of age the
 //! one block in which it ends.
 
-use super::find::BlockFind;
+use super::findings::BlockFindings;
+use super::liveness::{Trust, counted_by};
 use super::played::{self, Log};
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{difference, intersection, missing_in};
 use super::side_files::IndexEvidence;
 use super::survey::deletable;
-use super::trust::{Trust, counted_by};
 use super::unrenamed;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::meta::{ConsumerMeta, Retention};
@@ -29,7 +29,7 @@ use crate::stream::options::Options;
 /// Draws up the account.
 pub(super) fn account(
     blocks: Blocks<'_>,
-    finds: &[BlockFind],
+    finds: &[BlockFindings],
     trust: &Trust,
     consumers: &[ReadConsumer],
     options: &Options,
@@ -150,12 +150,12 @@ pub(super) fn went_on(index: Option<&IndexEvidence>, trust: &Trust) -> Option<u6
 }
 
 /// How an index stands to what was found; `went_on` is whether something else saw messages behind a fresh one.
-fn standing(index: &IndexEvidence, went_on: Option<u64>, finds: &[BlockFind]) -> Standing {
+fn standing(index: &IndexEvidence, went_on: Option<u64>, finds: &[BlockFindings]) -> Standing {
     if index.fresh {
         return went_on.map_or(Standing::Fresh, |_| Standing::Stale);
     }
     let (last, last_block) = (index.state.last_sequence, index.state.last_block);
-    let is_behind = |find: &BlockFind| {
+    let is_behind = |find: &BlockFindings| {
         find.number > last_block || find.messages.last().is_some_and(|seq| seq > last)
     };
     match finds.iter().any(is_behind) {
@@ -165,7 +165,7 @@ fn standing(index: &IndexEvidence, went_on: Option<u64>, finds: &[BlockFind]) ->
 }
 
 /// The tombstone that a purge leaves: the first of the first file, of the sequence before its first record, or with no record at all.
-fn purged(finds: &[BlockFind]) -> Option<u64> {
+fn purged(finds: &[BlockFindings]) -> Option<u64> {
     let find = finds
         .first()
         .filter(|find| find.gaps.iter().all(|gap| gap.before.is_some()))?;
@@ -180,7 +180,7 @@ fn nothing_came_since(index: Option<Indexed<'_>>, found: &SeqSet) -> bool {
     index.is_some_and(|index| found.last() <= Some(index.state.last_sequence))
 }
 
-fn latest(finds: &[BlockFind]) -> i64 {
+fn latest(finds: &[BlockFindings]) -> i64 {
     let times = finds.iter().filter_map(|find| find.last);
     times
         .map(|edge| edge.timestamp_ns)
@@ -221,7 +221,7 @@ pub(super) fn judge(consumer: &ReadConsumer) -> Consumer<'_> {
 /// passes it, and so does what a consumer gave up.
 fn wanted(
     blocks: Blocks<'_>,
-    finds: &[BlockFind],
+    finds: &[BlockFindings],
     consumers: &[ReadConsumer],
     covered: &SeqSet,
 ) -> SeqSet {
@@ -286,7 +286,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(finds: &[BlockFind]) -> Self {
+    fn of(finds: &[BlockFindings]) -> Self {
         let mut files = Files {
             numbers: Vec::with_capacity(finds.len()),
             records: Vec::with_capacity(finds.len()),
@@ -321,7 +321,7 @@ impl Files {
 /// Feeds `sink` every record of the blocks in file order, until `enough`. What can no longer be read is passed over.
 pub(super) fn each_record<S: RecordSink>(
     blocks: Blocks<'_>,
-    finds: &[BlockFind],
+    finds: &[BlockFindings],
     sink: &mut S,
     enough: impl Fn(&S) -> bool,
 ) {
@@ -338,7 +338,7 @@ pub(super) fn each_record<S: RecordSink>(
     }
 }
 
-fn timed_out(finds: &[BlockFind]) -> SeqSet {
+fn timed_out(finds: &[BlockFindings]) -> SeqSet {
     let mut timed_out = SeqSet::new();
     for find in finds {
         timed_out.union_with(&find.timed_out);
@@ -348,7 +348,7 @@ fn timed_out(finds: &[BlockFind]) -> SeqSet {
 
 /// What the limit of age removes at the time of the judgement: as the server, which begins at the first message and stops at the
 /// first that is younger. A message that is to be kept for ever is exempt, whatever a server's open does to it.
-fn aged(blocks: Blocks<'_>, finds: &[BlockFind], trust: &Trust, options: &Options) -> SeqSet {
+fn aged(blocks: Blocks<'_>, finds: &[BlockFindings], trust: &Trust, options: &Options) -> SeqSet {
     let max_age_ns = blocks.gathered.evidence.meta.max_age_ns;
     if max_age_ns <= 0 || !options.expire {
         return SeqSet::new();
@@ -360,7 +360,7 @@ fn aged(blocks: Blocks<'_>, finds: &[BlockFind], trust: &Trust, options: &Option
         if held.is_empty() {
             continue;
         }
-        let is_old = |edge: Option<super::find::Edge>| {
+        let is_old = |edge: Option<crate::state::SeqTime>| {
             edge.is_some_and(|edge| edge.timestamp_ns <= limit_ns)
         };
         if !is_old(find.first) {

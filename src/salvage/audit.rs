@@ -7,7 +7,7 @@
 //! there is to prove, and the blocks are not read once more.
 
 use super::account::{judge, went_on};
-use super::find::BlockFind;
+use super::findings::BlockFindings;
 use super::sets::{difference, intersection, remove_all, within};
 use super::survey::{Survey, survey};
 use super::unrenamed;
@@ -16,7 +16,7 @@ use crate::format::meta::Retention;
 use crate::format::seqset::SeqSet;
 use crate::ledger::{acknowledged, all_is_well};
 use crate::living::Idle;
-use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::recovery::walked::WalkedBlocks;
 use crate::recovery::{RecoverOptions, examine_readable, recover_asking};
 use crate::report::Ledger;
@@ -132,7 +132,7 @@ pub(crate) fn confronted(
 ) -> Ledger {
     let mut ledger = found.ledger.clone();
     let index = found.gathered.evidence.index.as_ref();
-    let is_whole = |find: &BlockFind| find.is_whole() && find.uncertain.is_empty();
+    let is_whole = |find: &BlockFindings| find.is_whole() && find.uncertain.is_empty();
     let nothing_to_change = index.is_some_and(|index| index.fresh)
         && found.finds.iter().all(is_whole)
         && found.misplaced.is_empty()
@@ -232,12 +232,10 @@ fn confront(
         stay(ledger, &difference(readable, &report.overdue));
         hand_out(ledger, readable);
     }
-    let behaviour = Behaviour::of(options.server);
+    let behaviour = ServerBehavior::of(options.server);
     ledger.endangered = match report.refusal {
         None => difference(&ledger.live, readable),
-        Some(Refusal::OpenFails) if behaviour.has(Feature::FailedOpenDeletes) => {
-            ledger.live.clone()
-        }
+        Some(Refusal::OpenFails) if behaviour.has(Quirk::FailedOpenDeletes) => ledger.live.clone(),
         Some(_) => SeqSet::new(),
     };
     if report.refusal.is_none() {

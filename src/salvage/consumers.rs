@@ -14,7 +14,7 @@
 //! stands in the way of any other, so that is done only where there is no other; nothing is removed for want of one.
 
 use super::error::SalvageError;
-use super::plan::Target;
+use super::plan::NewStoreKeys;
 use super::survey::Survey;
 use crate::format::consumer::{ConsumerState, ConsumerVersion, Pending};
 use crate::format::meta::{ConsumerMeta, Retention, StreamMeta};
@@ -359,13 +359,13 @@ pub(super) struct Written {
 pub(super) fn write(
     found: &Survey,
     stream: &Stream<'_>,
-    target: Target,
+    target: NewStoreKeys,
     writer: &StoreWriter<'_>,
 ) -> Result<Written, SalvageError> {
     write_all(found, stream, writer, |consumer| {
         match (&consumer.key, target) {
-            (None, Target::Plain) => true,
-            (Some(opened), Target::Key(key, cipher)) => {
+            (None, NewStoreKeys::Plain) => true,
+            (Some(opened), NewStoreKeys::Key(key, cipher)) => {
                 opened.key == key && opened.cipher == cipher
             }
             _ => false,

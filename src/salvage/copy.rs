@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::error::SalvageError;
-use super::kept::Cursor;
+use super::finish::{Promise, settle_as};
+use super::message_cursor::Cursor;
 use super::new_blocks::{BlockRules, NewBlocks, write_last};
 use super::place::put_together;
-use super::plan::{BlockPlan, Target, plan, tombstones_kept};
+use super::plan::{BlockPlan, NewStoreKeys, plan, tombstones_kept};
 use super::read::Blocks;
 use super::report::{self, SalvageReport};
 use super::scan::{RecordSink, Scratch, replay_block};
 use super::sets::difference;
 use super::settings::meta_of;
-use super::settle::{Promise, settle_as};
 use super::survey::{Survey, survey_walking};
 use super::walks::{WalkFor, Walks};
 use super::{audit, consumers, old_values, quarantine};
@@ -233,10 +233,10 @@ pub(super) fn source_blocks<'a>(
 }
 
 /// The encryption of the new store: that of the source, under the key that servers are configured with now.
-pub(super) fn target_of(found: &Survey, keys: &Keys, plaintext: bool) -> Target {
+pub(super) fn target_of(found: &Survey, keys: &Keys, plaintext: bool) -> NewStoreKeys {
     let evidence = &found.gathered.evidence;
     if plaintext || !found.gathered.sealed {
-        return Target::Plain;
+        return NewStoreKeys::Plain;
     }
     let key = if keys.current.is_some() {
         KeyChoice::Current
@@ -249,11 +249,11 @@ pub(super) fn target_of(found: &Survey, keys: &Keys, plaintext: bool) -> Target 
         let own = evidence.asset_key.as_ref().map(|opened| opened.cipher);
         keys.cipher.or(own).unwrap_or(Cipher::ChaCha)
     };
-    Target::Key(key, cipher)
+    NewStoreKeys::Key(key, cipher)
 }
 
-pub(super) fn sealing_of(target: Target, keys: &Keys) -> Sealing<'_> {
-    let Target::Key(choice, cipher) = target else {
+pub(super) fn sealing_of(target: NewStoreKeys, keys: &Keys) -> Sealing<'_> {
+    let NewStoreKeys::Key(choice, cipher) = target else {
         return Sealing::Plain;
     };
     let server = match choice {
@@ -269,12 +269,12 @@ pub(super) fn sealing_of(target: Target, keys: &Keys) -> Sealing<'_> {
 pub(super) fn block_rules(
     meta: &StreamMeta,
     found: &Survey,
-    target: Target,
+    target: NewStoreKeys,
     options: &Options,
 ) -> BlockRules {
     let usual = || {
         let raft_group = is_raft_group(&found.stream.dir);
-        block_size(meta, raft_group, target != Target::Plain)
+        block_size(meta, raft_group, target != NewStoreKeys::Plain)
     };
     BlockRules {
         size: options.block_size.unwrap_or_else(usual),
@@ -288,7 +288,7 @@ fn write_blocks(
     found: &Survey,
     options: &Options,
     wish: &SalvageOptions,
-    target: Target,
+    target: NewStoreKeys,
     writer: &StoreWriter<'_>,
     watch: &Watch<'_>,
 ) -> Result<Vec<u32>, SalvageError> {
@@ -453,7 +453,7 @@ impl RecordSink for Keeper<'_> {
 fn copy_extras(
     fs: &dyn FileSystem,
     found: &Survey,
-    target: Target,
+    target: NewStoreKeys,
     writer: &StoreWriter<'_>,
 ) -> Result<Option<Event>, SalvageError> {
     let source = &found.stream.dir;
@@ -473,9 +473,9 @@ fn copy_extras(
     }
     // Batches are stores of their own, sealed as the stream was.
     let lies = match &found.gathered.evidence.asset_key {
-        Some(opened) => Some(Target::Key(opened.key, opened.cipher)),
+        Some(opened) => Some(NewStoreKeys::Key(opened.key, opened.cipher)),
         None if found.gathered.sealed => None,
-        None => Some(Target::Plain),
+        None => Some(NewStoreKeys::Plain),
     };
     if lies == Some(target) {
         fs.copy_tree(&batches, &writer.dir().join("batches"))?;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::kept::KeptMessage;
+use super::message_cursor::KeptMessage;
 
 /// A digest under way.
 #[derive(Clone, Default)]

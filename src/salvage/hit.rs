@@ -11,8 +11,8 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::kept::Cursor;
 use super::merge::MergeSource;
+use super::message_cursor::Cursor;
 use super::side_files::read as read_side_files;
 use super::survey::{Survey, drop_unsound_index, survey};
 use crate::env::ReadFiles;

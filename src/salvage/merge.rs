@@ -26,7 +26,7 @@
 //!
 //! Memory: a block for each copy, and the sets of sequences. Nothing depends on the size of the store.
 
-mod aside;
+mod conflicts;
 mod relatives;
 mod rules;
 mod target;
@@ -37,16 +37,16 @@ use std::path::{Path, PathBuf};
 use super::consumers;
 use super::copy::{Uncertain, block_rules, sealing_of};
 use super::error::SalvageError;
-use super::kept::{Cursor, KeptMessage};
+use super::finish::{Finished, Promise, settle_as};
+use super::message_cursor::{Cursor, KeptMessage};
 use super::new_blocks::NewBlocks;
-use super::old_values::{self, Copied, Known, OldValues};
+use super::old_values::{self, Copied, KnownMessages, OldValues};
 use super::place::put_together;
-use super::plan::Target;
+use super::plan::NewStoreKeys;
 use super::quarantine::{self, Regained};
 use super::report::{self, SalvageReport};
 use super::sets::{difference, ranges};
 use super::settings::meta_of;
-use super::settle::{Promise, Settled, settle_as};
 use super::survey::{Survey, survey};
 use crate::crypto::ServerKey;
 use crate::env::{Entropy, FileSystem, ReadFiles};
@@ -57,7 +57,7 @@ use crate::report::events::{Event, EventCode};
 use crate::stream::StreamDir;
 use crate::stream::options::{Keys, Options};
 use crate::stream::writer::StoreWriter;
-use aside::Aside;
+use conflicts::Aside;
 use relatives::Relative;
 use rules::{Union, are_one_stream, best, newest_consumers, unite, united};
 use weave::weave;
@@ -118,7 +118,7 @@ struct Copy {
 }
 
 /// Gives messages in sequence order.
-pub(super) trait Source {
+pub(super) trait MessageSource {
     /// Goes to the next one.
     fn advance(&mut self) -> Result<bool, SalvageError>;
     /// The one it is at.
@@ -131,7 +131,7 @@ pub(super) trait Source {
     }
 }
 
-impl Source for Cursor<'_> {
+impl MessageSource for Cursor<'_> {
     fn advance(&mut self) -> Result<bool, SalvageError> {
         Cursor::advance(self)
     }
@@ -340,8 +340,8 @@ impl Merging<'_> {
         &self,
         promise: Promise,
         own: &Options,
-        target: Target,
-    ) -> Result<Settled, SalvageError> {
+        target: NewStoreKeys,
+    ) -> Result<Finished, SalvageError> {
         settle_as(
             self.fs,
             &made_dir(&self.chosen.found, self.out),
@@ -383,7 +383,7 @@ impl Merging<'_> {
                 keys: &copy.options.keys,
             })
             .collect();
-        let known = Known {
+        let known = KnownMessages {
             live: &union.kept,
             held: &union.held,
             lost: &union.lost,
@@ -394,7 +394,7 @@ impl Merging<'_> {
     }
 }
 
-type Sources<'a> = Vec<Box<dyn Source + 'a>>;
+type Sources<'a> = Vec<Box<dyn MessageSource + 'a>>;
 
 /// What gives messages: every copy, and what was regained.
 fn sources_of<'a>(

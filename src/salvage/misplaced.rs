@@ -16,11 +16,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use super::find::{BlockFind, Lifetimes};
-use super::passes::Scanned;
+use super::findings::{BlockFindings, Lifetimes};
 use super::read::{Blocks, Misplaced};
 use super::scan::probe::{Probe, content_of};
 use super::scan::{Hints, Scratch, SubjectWitness};
+use super::scan_blocks::Scanned;
 use super::sets::difference;
 use super::survey::SurveyedBlock;
 use crate::block::content::tail_of;
@@ -103,7 +103,7 @@ pub(super) fn find(
 }
 
 /// Whether a file has bytes of which nothing verified. Blocks that an interrupted purge concerns are what they seem.
-fn is_suspect(block: &SurveyedBlock, find: &BlockFind) -> bool {
+fn is_suspect(block: &SurveyedBlock, find: &BlockFindings) -> bool {
     let is_staged = block
         .key_repair
         .as_ref()
@@ -408,7 +408,7 @@ pub(super) fn put_in_order(scanned: &mut [Scanned]) {
 }
 
 /// The sequences that may be missing from a block for its damage: within its gaps, and behind its end.
-fn lost_by(find: &BlockFind) -> SeqSet {
+fn lost_by(find: &BlockFindings) -> SeqSet {
     let mut lost = SeqSet::new();
     let end = find.last.map_or(0, |edge| edge.seq);
     lost.insert_range(end.saturating_add(1)..=SEQUENCE_MAX);
@@ -435,12 +435,13 @@ fn hints<'a>(number: u32, hash_key: &'a HashKey, subjects: &'a dyn SubjectWitnes
 
 #[cfg(test)]
 mod tests {
-    use super::super::find::{Edge, Gap, GapCause};
+    use super::super::findings::{Gap, GapCause};
     use super::super::sets::ranges;
     use super::*;
+    use crate::state::SeqTime;
 
     fn held(file: u32, number: u32, seqs: &[u64], gap: Option<(u64, u64)>) -> Scanned {
-        let edge = |seq: &u64| Edge {
+        let edge = |seq: &u64| SeqTime {
             seq: *seq,
             timestamp_ns: 0,
         };
@@ -453,7 +454,7 @@ mod tests {
             before: Some(before),
             after: Some(after),
         });
-        let find = BlockFind {
+        let find = BlockFindings {
             number,
             file,
             file_length: 1000,
@@ -461,7 +462,7 @@ mod tests {
             first: seqs.first().map(edge),
             last: seqs.last().map(edge),
             gaps: gap.into_iter().collect(),
-            ..BlockFind::default()
+            ..BlockFindings::default()
         };
         let block = SurveyedBlock {
             key: BlockKey::Plain,
@@ -513,7 +514,7 @@ mod tests {
             block, mut find, ..
         } = held(3, 3, &[], None);
         assert!(is_suspect(&block, &find));
-        find.tombstones.push(Edge::default());
+        find.tombstones.push(SeqTime::default());
         assert!(!is_suspect(&block, &find));
         find.tombstones.clear();
         find.file_length = 0;

@@ -1,11 +1,11 @@
 //! Messages in sequence order into new blocks.
 
 use super::error::SalvageError;
-use super::find::Edge;
-use super::kept::KeptMessage;
+use super::message_cursor::KeptMessage;
 use crate::block::builder::BlockBuilder;
 use crate::block::rules::Fill;
 use crate::format::record::NewRecord;
+use crate::state::SeqTime;
 use crate::stream::writer::StoreWriter;
 
 /// How new blocks are made.
@@ -23,7 +23,7 @@ pub struct NewBlocks<'a, 'w> {
     name: &'w [u8],
     rules: BlockRules,
     block: BlockBuilder,
-    last: Edge,
+    last: SeqTime,
     count: u64,
 }
 
@@ -36,7 +36,7 @@ impl<'a, 'w> NewBlocks<'a, 'w> {
             name,
             rules,
             block: BlockBuilder::new(name, 1),
-            last: Edge::default(),
+            last: SeqTime::default(),
             count: 0,
         }
     }
@@ -55,7 +55,7 @@ impl<'a, 'w> NewBlocks<'a, 'w> {
             self.flush(self.rules.compressed)?;
         }
         self.block.copy(message.record);
-        self.last = Edge {
+        self.last = SeqTime {
             seq: message.seq,
             timestamp_ns: message.timestamp_ns,
         };
@@ -78,7 +78,7 @@ impl<'a, 'w> NewBlocks<'a, 'w> {
     /// # Errors
     ///
     /// Those of writing a block.
-    pub fn finish(mut self, last: Edge) -> Result<u64, SalvageError> {
+    pub fn finish(mut self, last: SeqTime) -> Result<u64, SalvageError> {
         let behind = last.seq > self.last.seq;
         if !self.block.is_empty() {
             self.flush(behind && self.rules.compressed)?;
@@ -103,7 +103,7 @@ pub(super) fn write_last(
     writer: &StoreWriter<'_>,
     name: &[u8],
     number: u32,
-    last: Edge,
+    last: SeqTime,
 ) -> Result<(), SalvageError> {
     let record = NewRecord::Tombstone {
         sequence: last.seq,

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 
 use super::copy::{Uncertain, source_blocks};
 use super::error::SalvageError;
-use super::find::BlockFind;
+use super::findings::BlockFindings;
 use super::quarantine::Regained;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::sets::{intersection, remove_all, within};
@@ -88,7 +88,7 @@ pub(super) struct Copied<'a> {
 
 /// What is known of the messages.
 #[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
+pub(super) struct KnownMessages<'a> {
     /// Kept without this rule.
     pub live: &'a SeqSet,
     /// A record of them lies somewhere, and is believed.
@@ -113,7 +113,7 @@ pub(super) fn keep(
     let trust = &found.trust;
     let mut held = trust.live.clone();
     held.union_with(&trust.deleted);
-    let known = Known {
+    let known = KnownMessages {
         live: &trust.live,
         held: &held,
         lost: &trust.lost,
@@ -138,7 +138,7 @@ pub(super) fn keep(
 pub(super) fn find(
     fs: &dyn ReadFiles,
     copies: &[Copied<'_>],
-    known: &Known<'_>,
+    known: &KnownMessages<'_>,
     meta: &StreamMeta,
     options: &Options,
     watch: &Watch<'_>,
@@ -169,7 +169,7 @@ pub(super) fn find(
 }
 
 /// The messages with a record that were removed for a newer one, below the last lost one.
-fn replaced(copies: &[Copied<'_>], known: &Known<'_>) -> SeqSet {
+fn replaced(copies: &[Copied<'_>], known: &KnownMessages<'_>) -> SeqSet {
     let Some(below) = known.lost.last().and_then(|last| last.checked_sub(1)) else {
         return SeqSet::new();
     };
@@ -262,7 +262,7 @@ struct Candidate {
 struct Search<'a, 'w> {
     fs: &'a dyn ReadFiles,
     copies: &'a [Copied<'a>],
-    known: &'a Known<'a>,
+    known: &'a KnownMessages<'a>,
     rule: Rule,
     replaced: &'a SeqSet,
     watch: &'a Watch<'w>,
@@ -432,7 +432,7 @@ impl Search<'_, '_> {
 
 /// Is told which block the records are of.
 trait Sink: RecordSink {
-    fn begin(&mut self, _find: &BlockFind) {}
+    fn begin(&mut self, _find: &BlockFindings) {}
 }
 
 struct Candidates<'a, 'b, 'w> {
@@ -495,7 +495,7 @@ impl RecordSink for Candidates<'_, '_, '_> {
 }
 
 impl Sink for Candidates<'_, '_, '_> {
-    fn begin(&mut self, find: &BlockFind) {
+    fn begin(&mut self, find: &BlockFindings) {
         self.doubted = find.uncertain.iter().map(|border| border.seq).collect();
     }
 }

@@ -5,17 +5,18 @@
 //! tombstone, no erased record, no tombstone in it that names a live one, no sequence that another block has. Everything else is written
 //! anew under the same number, so that the records' hashes stay what they are.
 
-use super::find::{BlockFind, Edge};
+use super::findings::BlockFindings;
 use super::sets::difference;
 use super::survey::Survey;
 use crate::block::key::BlockKey;
 use crate::crypto::{Cipher, KeyChoice};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::seqset::SeqSet;
+use crate::state::SeqTime;
 
 /// How the new store is encrypted, as far as taking blocks over goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum NewStoreKeys {
     /// Not at all.
     Plain,
     /// Under this of the caller's keys, with this cipher.
@@ -39,7 +40,7 @@ pub enum BlockPlan {
 /// What becomes of all blocks, in their order, and the tombstone to be written behind them, where the last sequence is above
 /// what they say.
 #[must_use]
-pub fn plan(survey: &Survey, target: Target) -> (Vec<BlockPlan>, Option<Edge>) {
+pub fn plan(survey: &Survey, target: NewStoreKeys) -> (Vec<BlockPlan>, Option<SeqTime>) {
     let last_used = last_used(survey);
     let trailing = trailing(survey, last_used);
     let told = told(survey);
@@ -71,9 +72,9 @@ fn kept(survey: &Survey, at: usize) -> SeqSet {
 
 /// Tombstones of a block that stay: all but those that name what lives.
 pub fn tombstones_kept<'a>(
-    find: &'a BlockFind,
+    find: &'a BlockFindings,
     live: &'a SeqSet,
-) -> impl Iterator<Item = Edge> + 'a {
+) -> impl Iterator<Item = SeqTime> + 'a {
     find.tombstones
         .iter()
         .filter(|edge| !live.contains(edge.seq & SEQUENCE_MAX))
@@ -116,7 +117,7 @@ fn last_used(survey: &Survey) -> Option<usize> {
 }
 
 /// A server takes the last sequence from records, and from tombstones only in a block without messages.
-fn trailing(survey: &Survey, last_used: Option<usize>) -> Option<Edge> {
+fn trailing(survey: &Survey, last_used: Option<usize>) -> Option<SeqTime> {
     let trust = &survey.trust;
     let last = trust.last;
     if last.seq == 0 || trust.live.last() == Some(last.seq) {
@@ -136,9 +137,9 @@ fn trailing(survey: &Survey, last_used: Option<usize>) -> Option<Edge> {
 
 fn one(
     survey: &Survey,
-    target: Target,
+    target: NewStoreKeys,
     at: usize,
-    find: &BlockFind,
+    find: &BlockFindings,
     reach: u64,
     is_last: bool,
     told: &SeqSet,
@@ -153,8 +154,8 @@ fn one(
     let key_fits = find.file == find.number
         && block.key_repair.is_none()
         && match (&block.key, target) {
-            (BlockKey::Plain, Target::Plain) => true,
-            (BlockKey::Opened(opened), Target::Key(key, cipher)) => {
+            (BlockKey::Plain, NewStoreKeys::Plain) => true,
+            (BlockKey::Opened(opened), NewStoreKeys::Key(key, cipher)) => {
                 opened.key == key && opened.cipher == cipher
             }
             _ => false,

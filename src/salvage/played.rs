@@ -1,11 +1,11 @@
 //! The records of a stream read once more in file order, and what limits took of them, with what its holes leave open.
 
 use super::account::each_record;
-use super::find::{BlockFind, Gap};
+use super::findings::{BlockFindings, Gap};
+use super::liveness::{MESSAGE_MIN_LENGTH, Trust};
 use super::read::Blocks;
 use super::scan::RecordSink;
 use super::sets::{difference, intersection, within};
-use super::trust::{MESSAGE_MIN_LENGTH, Trust};
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
@@ -18,7 +18,7 @@ use crate::ledger::{
 #[derive(Clone, Copy)]
 pub(super) struct Log<'a> {
     pub blocks: Blocks<'a>,
-    pub finds: &'a [BlockFind],
+    pub finds: &'a [BlockFindings],
     pub found: &'a SeqSet,
     pub trust: &'a Trust,
     pub index: Option<Indexed<'a>>,
@@ -122,7 +122,7 @@ struct Player<'a> {
 
 impl Player<'_> {
     /// Of what stood in a block before the index was written the index speaks.
-    fn begin(&mut self, find: &BlockFind) {
+    fn begin(&mut self, find: &BlockFindings) {
         let is_since = |gap: &&Gap| {
             find.number > self.last_block
                 || find.number == self.last_block
@@ -166,7 +166,7 @@ impl Player<'_> {
         self.reached = self.reached.max(seq);
     }
 
-    fn finish(mut self, finds: &[BlockFind]) -> Replayed {
+    fn finish(mut self, finds: &[BlockFindings]) -> Replayed {
         let behind = match self.reached.checked_add(1) {
             Some(from) => within(&self.missing, from..=u64::MAX),
             None => SeqSet::new(),

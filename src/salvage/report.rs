@@ -1,11 +1,11 @@
 //! What salvage found and did, as values: the totals, the events, and a line per block.
 
 use super::audit::past_untold;
-use super::find::{BlockFind, GapCause, Site};
+use super::findings::{BlockFindings, GapCause, Site};
+use super::finish::Finished;
 use super::quarantine::reason;
 use super::read::Misplaced;
 use super::sets::{difference, intersection, ranges, within};
-use super::settle::Settled;
 use super::survey::Survey;
 use crate::block::key::BlockKey;
 use crate::format::bit_repair::Patch;
@@ -104,7 +104,7 @@ pub fn conclude(report: &mut SalvageReport) {
 }
 
 /// Takes over what a new store was found to be.
-pub fn take_state(report: &mut SalvageReport, settled: Settled) {
+pub fn take_state(report: &mut SalvageReport, settled: Finished) {
     let stream = &mut report.stream;
     stream.source = settled.source;
     stream.state = settled.state;
@@ -200,7 +200,7 @@ fn summaries(found: &Survey) -> Vec<BlockSummary> {
 }
 
 /// The last sequence that belongs to a block: by the index, else by what it and the next one hold.
-fn end_of(found: &Survey, find: &BlockFind, next: &BlockFind) -> u64 {
+fn end_of(found: &Survey, find: &BlockFindings, next: &BlockFindings) -> u64 {
     let own = find.last.map_or(0, |edge| edge.seq);
     if let Some(index) = &found.gathered.evidence.index {
         let entries = &index.state.blocks;
@@ -279,7 +279,7 @@ fn note_blocks(found: &Survey, events: &mut Vec<Event>) {
 }
 
 /// What a file holds that is named after another block, or whose key is.
-fn misplaced(find: &BlockFind, place: &Misplaced) -> Event {
+fn misplaced(find: &BlockFindings, place: &Misplaced) -> Event {
     let key = place.key_file.as_ref();
     let key = key.map_or_else(String::new, |path| format!(", its key is in {path}"));
     let detail = format!("the file holds block {}{key}", place.number);
@@ -290,7 +290,7 @@ fn misplaced(find: &BlockFind, place: &Misplaced) -> Event {
     }
 }
 
-fn out_of_order(find: &BlockFind) -> Event {
+fn out_of_order(find: &BlockFindings) -> Event {
     let strays = find.strays.len() as u64;
     let mut detail = format!(
         "{} records whose sequence does not rise: {strays} that nothing else holds, {} copies",

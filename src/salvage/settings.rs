@@ -1,7 +1,7 @@
 //! The configuration of the new store.
 
 use super::error::SalvageError;
-use super::kept::Cursor;
+use super::message_cursor::Cursor;
 use super::side_files::covering_subjects;
 use super::survey::Survey;
 use crate::env::ReadFiles;

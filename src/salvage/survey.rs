@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use super::account::account;
 use super::error::SalvageError;
-use super::find::BlockFind;
-use super::listed::settle_listed;
+use super::findings::BlockFindings;
+use super::liveness::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
 use super::old_values::OldValues;
-use super::passes::scan_all;
 use super::read::{Blocks, Misplaced};
 use super::scan::{SubjectStanding, SubjectWitness};
+use super::scan_blocks::scan_all;
 use super::side_files::{Evidence, Gathered, IndexEvidence, read as read_side_files};
-use super::trust::{Claim, Facts, LegacyDeletes, Trust, counted_by, decide};
+use super::subject_check::Subjects;
+use super::subject_totals::settle_listed;
 use super::walks::{WalkFor, Walks};
-use super::witness::Subjects;
 use crate::block::key::BlockKey;
 use crate::env::ReadFiles;
 use crate::format::bit_repair::FileRepair;
@@ -62,7 +62,7 @@ pub struct Survey {
     /// The blocks, ascending by number; of several files with one block the one that is taken for it comes first.
     pub blocks: Vec<SurveyedBlock>,
     /// What is in them, in the same order.
-    pub finds: Vec<BlockFind>,
+    pub finds: Vec<BlockFindings>,
     /// The judgement.
     pub trust: Trust,
     /// What became of every message that a witness named.
@@ -203,7 +203,7 @@ pub(super) fn drop_unsound_index(gathered: &mut Gathered) {
 
 /// Whether records stand in their places above the last sequence of an index. A record that only looks like the last, for it was
 /// moved there, does not make an index of an earlier moment one of the last record.
-fn outruns<'a>(mut finds: impl Iterator<Item = &'a BlockFind>, index: &IndexEvidence) -> bool {
+fn outruns<'a>(mut finds: impl Iterator<Item = &'a BlockFindings>, index: &IndexEvidence) -> bool {
     let last = index.state.last_sequence;
     finds.any(|find| find.last.is_some_and(|edge| edge.seq > last))
 }

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::find::Lifetimes;
-use super::passes::WORK_LIMIT;
+use super::findings::Lifetimes;
 use super::read::Blocks;
 use super::scan::{Hints, Scratch, scan_block};
+use super::scan_blocks::WORK_LIMIT;
 use super::survey::Witness;
 use crate::block::key::BlockKey;
 use crate::env::ReadFiles;

@@ -7,14 +7,14 @@ use super::audit;
 use super::copy::Uncertain;
 use super::digest::ContentDigest;
 use super::error::SalvageError;
-use super::find::BlockFind;
-use super::kept::Cursor;
+use super::findings::BlockFindings;
+use super::finish::Promise;
+use super::message_cursor::Cursor;
 use super::old_values;
 use super::report::{self, SalvageReport};
 use super::sets::{missing_in, within};
-use super::settle::Promise;
-use super::sums::{Sums, sum_up};
 use super::survey::{Survey, survey, survey_walking};
+use super::totals::{Sums, sum_up};
 use super::walks::{WalkFor, WalkTotals};
 use crate::env::ReadFiles;
 use crate::recovery::{Flow, Item, Message};
@@ -40,7 +40,7 @@ pub fn check(
     let walk_for = match options.collect {
         collect if collect.digest => WalkFor::Nothing,
         collect if collect.subjects => WalkFor::Everything,
-        _ => WalkFor::Totals,
+        _ => WalkFor::MessagesOf,
     };
     let mut found = survey_walking(fs, stream, options, walk_for, watch)?;
     old_values::keep(fs, &mut found, options, Uncertain::Keep, watch)?;
@@ -180,7 +180,7 @@ fn told_by_index(
     let Some(index) = found.gathered.evidence.index.as_ref() else {
         return Ok(false);
     };
-    let is_undoubted = |find: &BlockFind| find.uncertain.is_empty() && find.strays.is_empty();
+    let is_undoubted = |find: &BlockFindings| find.uncertain.is_empty() && find.strays.is_empty();
     let undoubted = found.finds.iter().all(is_undoubted)
         && trust.blocks.iter().all(|block| block.elsewhere.is_empty());
     if !index.fresh || !trust.lost.is_empty() || !trust.deleted.is_empty() || !undoubted {

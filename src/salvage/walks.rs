@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::find::BlockFind;
+use super::findings::BlockFindings;
 use super::read::{Blocks, Stamp};
 use super::side_files::IndexEvidence;
 use super::survey::Survey;
@@ -19,7 +19,7 @@ pub(super) enum WalkFor {
     /// Not at all.
     Nothing,
     /// What an index would tell, where there is none that knows it.
-    Totals,
+    MessagesOf,
     /// Always.
     Everything,
 }
@@ -29,7 +29,7 @@ impl WalkFor {
     pub fn asks(self, index: Option<&IndexEvidence>) -> bool {
         match self {
             WalkFor::Nothing => false,
-            WalkFor::Totals => index.is_none_or(|index| !index.fresh),
+            WalkFor::MessagesOf => index.is_none_or(|index| !index.fresh),
             WalkFor::Everything => true,
         }
     }
@@ -37,7 +37,7 @@ impl WalkFor {
 
 /// The walk of one block, and what its file was just before it was read.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct BlockWalk {
     stamp: Stamp,
     walked: WalkedBlock,
 }
@@ -62,11 +62,11 @@ impl<'a> Walker<'a> {
     /// `None` where it is not sound through and through.
     pub fn walk(
         &mut self,
-        find: &BlockFind,
+        find: &BlockFindings,
         file: &[u8],
         decoded: &[u8],
         stamp: Stamp,
-    ) -> Option<Walk> {
+    ) -> Option<BlockWalk> {
         let is_sound = find.is_whole()
             && find.uncertain.is_empty()
             && find.erased.is_empty()
@@ -84,20 +84,20 @@ impl<'a> Walker<'a> {
             find.compressed,
             self.subjects,
         )?;
-        Some(Walk { stamp, walked })
+        Some(BlockWalk { stamp, walked })
     }
 }
 
 /// The walks of a stream's blocks.
 #[derive(Debug)]
 pub(super) struct Walks {
-    walks: BTreeMap<u32, Walk>,
+    walks: BTreeMap<u32, BlockWalk>,
     subjects: WalkedSubjects,
 }
 
 impl Walks {
     /// Takes in the walks, each with the number of its block, that filled `subjects`.
-    pub fn new(walks: Vec<(u32, Walk)>, subjects: WalkedSubjects) -> Self {
+    pub fn new(walks: Vec<(u32, BlockWalk)>, subjects: WalkedSubjects) -> Self {
         Walks {
             walks: walks.into_iter().collect(),
             subjects,
@@ -108,7 +108,7 @@ impl Walks {
     /// where not all of them were taken, or the file of one has changed since it was walked: the subjects of all of them
     /// are counted together.
     pub fn of_taken(self, taken: &[u32], source: Blocks<'_>) -> Option<WalkedBlocks> {
-        let is_still = |(number, walk): (&u32, &Walk)| {
+        let is_still = |(number, walk): (&u32, &BlockWalk)| {
             taken.binary_search(number).is_ok() && source.stamp(*number) == Some(walk.stamp)
         };
         if !self.walks.iter().all(is_still) {

@@ -22,7 +22,7 @@ pub fn is_newline(c: char) -> bool {
 }
 
 /// A place in a text without zero bytes.
-pub struct Scanner<'a> {
+pub struct TextScanner<'a> {
     text: &'a str,
     offset: usize,
     line: usize,
@@ -30,7 +30,7 @@ pub struct Scanner<'a> {
     file: Arc<Path>,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> TextScanner<'a> {
     /// Starts at the beginning of `text`; `file` is for errors.
     pub fn new(text: &'a str, file: Arc<Path>) -> Self {
         Self {

@@ -4,7 +4,7 @@
 //! users and clusters may well refer to an environment that is not at hand when a store is examined.
 
 use super::problem::{ConfigError, Problem};
-use super::scan::Scanner;
+use super::scan::TextScanner;
 use super::syntax::Parser;
 use super::value::{Map, Value};
 use std::cell::{Cell, RefCell};
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
     }
 
     fn text(&self, text: &str, file: Arc<Path>) -> Result<Map, ConfigError> {
-        let scanner = Scanner::new(text, file);
+        let scanner = TextScanner::new(text, file);
         // The server takes a zero byte for the end in some places and for text in others.
         if let Some(offset) = text.find('\0') {
             return Err(scanner.error(Problem::NotText { offset }));

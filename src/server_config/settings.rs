@@ -64,7 +64,7 @@ impl fmt::Debug for ServerConfig {
 ///
 /// A setting that concerns the store and is of the wrong type, unknown, or given twice.
 pub fn settings(document: &Map) -> Result<ServerConfig, ConfigError> {
-    let mut found = Found::default();
+    let mut found = FoundSetting::default();
     for (name, entry) in document {
         match name.to_lowercase().as_str() {
             "store_dir" | "storedir" => set(&mut found.store_dir, name, entry)?,
@@ -80,7 +80,7 @@ type Setting<'a> = (&'a str, &'a Entry);
 
 /// The entries that count, before their values are looked at.
 #[derive(Default)]
-struct Found<'a> {
+struct FoundSetting<'a> {
     store_dir: Option<Setting<'a>>,
     key: Option<Setting<'a>>,
     prev_key: Option<Setting<'a>>,
@@ -89,7 +89,7 @@ struct Found<'a> {
     jetstream: JetStream,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundSetting<'a> {
     fn jetstream(&mut self, name: &'a str, entry: &'a Entry) -> Result<(), ConfigError> {
         let map = match &*entry.value {
             Value::Map(map) => map,

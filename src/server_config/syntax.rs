@@ -3,7 +3,7 @@
 //! It accepts what the server accepts, oddities included where they change a value.
 
 use super::problem::{ConfigError, Problem};
-use super::scan::{Scanner, Secret, is_blank, is_newline, is_separator};
+use super::scan::{Secret, TextScanner, is_blank, is_newline, is_separator};
 use super::session::Session;
 use super::value::{Entry, Map, Value};
 use crate::format::duration::parse_instant;
@@ -15,7 +15,7 @@ const BCRYPT_PREFIX: &str = "2a$";
 
 /// A parser of one text.
 pub struct Parser<'a> {
-    scanner: Scanner<'a>,
+    scanner: TextScanner<'a>,
     session: &'a Session<'a>,
     /// The maps around this place, outermost first; variables are looked up in them.
     scopes: Vec<Map>,
@@ -30,7 +30,7 @@ enum Braces {
 }
 
 impl<'a> Parser<'a> {
-    pub fn new(scanner: Scanner<'a>, session: &'a Session<'a>) -> Self {
+    pub fn new(scanner: TextScanner<'a>, session: &'a Session<'a>) -> Self {
         Self {
             scanner,
             session,

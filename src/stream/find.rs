@@ -100,7 +100,7 @@ pub fn find_streams(fs: &dyn ReadFiles, path: &Path) -> Result<Found, WalkError>
     if metadata.kind != FileKind::Dir {
         return Err(WalkError::NotADirectory(path.to_owned()));
     }
-    let mut walk = Walk {
+    let mut walk = DirectoryWalk {
         fs,
         streams: Vec::new(),
         events: Vec::new(),
@@ -115,13 +115,13 @@ pub fn find_streams(fs: &dyn ReadFiles, path: &Path) -> Result<Found, WalkError>
     })
 }
 
-struct Walk<'a> {
+struct DirectoryWalk<'a> {
     fs: &'a dyn ReadFiles,
     streams: Vec<StreamDir>,
     events: Vec<Event>,
 }
 
-impl Walk<'_> {
+impl DirectoryWalk<'_> {
     fn path(&mut self, path: &Path) -> Result<Shape, WalkError> {
         let dirs = self.dirs(path)?;
         let called = |name: &str| named(path).file_name() == Some(OsStr::new(name));

@@ -78,7 +78,7 @@ pub mod svg;
 pub mod sweep;
 pub mod workload;
 
-pub use damage::{Damage, DamageKind, Target};
+pub use damage::{Damage, DamageKind, DamageTarget};
 pub use layout::Layout;
 pub use random::Random;
 pub use recoverers::{Salvage, ServerPolicy};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::damage::{Damage, DamageKind, Target};
+use super::damage::{Damage, DamageKind, DamageTarget};
 use super::layout::Layout;
 use super::random::derive;
 use super::score::{Case, Recoverer, Score, Service, Tally};
@@ -128,7 +128,7 @@ impl Sweep<'_> {
         layout: &Layout,
     ) -> Result<Option<(MemoryFileSystem, Damage)>, String> {
         let files = self.store.files.fork();
-        let target = Target::new(self.store, &files, layout);
+        let target = DamageTarget::new(self.store, &files, layout);
         let seed = derive(self.seed, &[kind as u64, number]);
         let damage = Damage::inflict(kind, seed, &target).map_err(|error| error.to_string())?;
         Ok(damage.map(|damage| (files, damage)))

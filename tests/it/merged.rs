@@ -8,7 +8,7 @@ use jetsam::block::builder::BlockBuilder;
 use jetsam::crypto::Cipher;
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::checksum::{HashKey, hex16};
-use jetsam::keys::rekey::{RekeyOptions, RekeyOutcome, Target, rekey};
+use jetsam::keys::rekey::{RekeyOptions, RekeyOutcome, RekeyTarget, rekey};
 use jetsam::living::Idle;
 use jetsam::recovery::RecoverOptions;
 use jetsam::report::Watch;
@@ -385,14 +385,14 @@ fn a_servers_stream_comes_whole_out_of_copies_under_three_keys() {
         stream: first.clone(),
         key: own.keys.current.clone(),
     }];
-    let sealed = |key: &[u8], cipher| Target::Key {
+    let sealed = |key: &[u8], cipher| RekeyTarget::Key {
         server: server(key),
         cipher: Some(cipher),
     };
     for (at, target) in [
         sealed(KEY_A, Cipher::Aes),
         sealed(KEY_B, Cipher::ChaCha),
-        Target::Plain,
+        RekeyTarget::Plain,
     ]
     .into_iter()
     .enumerate()
@@ -403,8 +403,8 @@ fn a_servers_stream_comes_whole_out_of_copies_under_three_keys() {
         };
         copy_tree(&first.dir, &stream.dir);
         let key = match &target {
-            Target::Key { server, .. } => Some(server.clone()),
-            Target::Plain => None,
+            RekeyTarget::Key { server, .. } => Some(server.clone()),
+            RekeyTarget::Plain => None,
         };
         let wish = RekeyOptions {
             target,

@@ -12,7 +12,7 @@ use jetsam::report::actions::ActionKind;
 use jetsam::report::events::EventCode;
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
-use jetsam::testing::{Damage, DamageKind, Layout, Store, StoreKind, Target, Workload};
+use jetsam::testing::{Damage, DamageKind, DamageTarget, Layout, Store, StoreKind, Workload};
 use serde_json::Value;
 
 use crate::support::{Fixture, damaged};
@@ -34,7 +34,7 @@ fn told(files: &dyn FileSystem, stream: &StreamDir, options: &Options, server: &
 /// Damages the store, and holds what is told against what was touched. Returns how the start comes out.
 fn check(store: &Store, layout: &Layout, kind: DamageKind, seed: u64) -> Start {
     let files = store.files.fork();
-    let target = Target::new(store, &files, layout);
+    let target = DamageTarget::new(store, &files, layout);
     let damage = Damage::inflict(kind, seed, &target).expect("a file system");
     let damage = damage.expect("something to damage");
     // The last release that deletes what it cannot open.

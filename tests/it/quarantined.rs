@@ -10,7 +10,9 @@ use jetsam::crypto::{Cipher, KeyFile, block_context};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::report::Watch;
 use jetsam::report::stream::StreamReport;
-use jetsam::salvage::quarantine::{Entry, EntryKind, Reader, encode_entry, encode_header};
+use jetsam::salvage::quarantine::{
+    EntryKind, QuarantineEntry, Reader, encode_entry, encode_header,
+};
 use jetsam::salvage::{self, MergeSource, SalvageReport};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::{Keys, Options};
@@ -45,7 +47,7 @@ fn at(stream: &StreamDir, dir: &Path) -> StreamDir {
 }
 
 /// The entries of a quarantine file, with the beginning of it.
-fn entries(file: &Path) -> (Vec<u8>, Vec<Entry>) {
+fn entries(file: &Path) -> (Vec<u8>, Vec<QuarantineEntry>) {
     let bytes = fs::read(file).expect("a quarantine file");
     let source = |offset: u64, out: &mut [u8]| {
         let rest = &bytes[(offset as usize).min(bytes.len())..];

@@ -15,7 +15,7 @@ use jetsam::format::subject;
 use jetsam::salvage::scan::{
     Hints, RecordSink, Scratch, SubjectStanding, SubjectWitness, replay_block, scan_block,
 };
-use jetsam::salvage::{BlockFind, Lifetimes};
+use jetsam::salvage::{BlockFindings, Lifetimes};
 
 use crate::support::{Fixture, KEY, golden};
 
@@ -111,7 +111,7 @@ fn scan(
     key: &HashKey,
     subjects: &Subjects,
     scratch: &mut Scratch,
-) -> (BlockFind, Messages) {
+) -> (BlockFindings, Messages) {
     let sequences: RangeInclusive<u64> = 0..=u64::MAX;
     let hints = Hints {
         number: block.number,
@@ -127,7 +127,7 @@ fn scan(
     (find, messages)
 }
 
-fn same_as_walk(path: &Path, bytes: &[u8], key: &HashKey, find: &BlockFind) {
+fn same_as_walk(path: &Path, bytes: &[u8], key: &HashKey, find: &BlockFindings) {
     let mut content = Vec::new();
     if compression::decompress(bytes, &mut content).is_err() {
         return;

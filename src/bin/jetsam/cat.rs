@@ -233,7 +233,7 @@ struct MessageJson<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::sample::Fake;
+    use crate::test_support::Fake;
     use crate::testing::run;
 
     fn fake() -> Fake {
@@ -310,10 +310,10 @@ K: v
     #[test]
     fn several_streams_are_named() {
         let mut fake = fake();
-        let mut other = crate::sample::clean();
+        let mut other = crate::test_support::clean();
         other.name = "OTHER".into();
         other.account = Some("A".into());
-        fake.reports = vec![crate::sample::clean(), other];
+        fake.reports = vec![crate::test_support::clean(), other];
         let out = run("cat D --seq 1", &fake).out;
         assert!(out.starts_with("Stream ORDERS\n\n[1] "), "{out}");
         assert!(out.contains("\nStream OTHER in account A\n\n[1] "), "{out}");

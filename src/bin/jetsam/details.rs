@@ -376,7 +376,7 @@ pub fn ranges(seqs: &[u64]) -> String {
 mod tests {
     use super::*;
     use crate::page::{Show, plain};
-    use crate::sample;
+    use crate::test_support;
     use jetsam::report::Ledger;
 
     fn told(report: &StreamReport, page: &Page) -> String {
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_clean_stream_needs_no_words() {
-        let mut report = sample::clean();
+        let mut report = test_support::clean();
         assert_eq!(told(&report, &plain(80)), "");
         report
             .events
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn an_event_says_what_it_means_and_what_to_do() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report.subjects = None;
         report.ttl = None;
         report.schedules = None;
@@ -436,7 +436,7 @@ Stream ORDERS in account A, /data/A/streams/ORDERS
 
     #[test]
     fn a_code_is_explained_once() {
-        let report = sample::damaged();
+        let report = test_support::damaged();
         let mut details = Details::new(&plain(80));
         let first = details.stream(&report, Tense::Planned, &[]);
         let second = details.stream(&report, Tense::Planned, &[]);
@@ -446,7 +446,7 @@ Stream ORDERS in account A, /data/A/streams/ORDERS
 
     #[test]
     fn with_a_ledger_no_loss_is_told_twice() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report.ledger = Some(Ledger {
             live: (20..=30).collect(),
             lost: [7, 8, 12].into_iter().collect(),
@@ -465,7 +465,7 @@ Stream ORDERS in account A, /data/A/streams/ORDERS
 
     #[test]
     fn many_alike_share_a_line() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report.events.clear();
         for seq in 1..=1023 {
             let event = Event::new(EventCode::RecordUnreadable, "bad").file("msgs/1.blk");
@@ -481,7 +481,7 @@ Stream ORDERS in account A, /data/A/streams/ORDERS
 
     #[test]
     fn long_lists_are_folded() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report.events.clear();
         for block in 1..=30 {
             let event = Event::new(EventCode::BlockOrphanFile, "stray");
@@ -494,7 +494,7 @@ Stream ORDERS in account A, /data/A/streams/ORDERS
 
     #[test]
     fn names_from_disk_cannot_steer_the_terminal() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report
             .events
             .push(Event::new(EventCode::BlockOrphanFile, "x").file("msgs/\x1b[2J"));

@@ -395,7 +395,7 @@ pub fn consumer(consumer: &ConsumerReport) -> ConsumerJson<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use crate::test_support;
 
     fn written(reports: &[StreamReport], collect: Collect) -> String {
         let mut out = Vec::new();
@@ -436,12 +436,15 @@ mod tests {
             \"unknown_seqs\":[],\"returning\":0,\"returning_seqs\":[],\"endangered\":0,\"endangered_seqs\":[]},\
             \"consumers\":[],\
             \"events\":[],\"actions\":[]}\n],\"exit\":4}\n";
-        assert_eq!(written(&[sample::clean()], Collect::default()), want);
+        assert_eq!(written(&[test_support::clean()], Collect::default()), want);
     }
 
     #[test]
     fn a_damaged_stream_tells_everything() {
-        let document = parsed(&[sample::damaged(), sample::clean()], EVERYTHING);
+        let document = parsed(
+            &[test_support::damaged(), test_support::clean()],
+            EVERYTHING,
+        );
         let want = serde_json::json!({
             "account": "A", "name": "ORDERS", "dir": "/data/A/streams/ORDERS",
             "outcome": "damaged", "source": "blocks",
@@ -482,7 +485,7 @@ mod tests {
 
     #[test]
     fn entries_come_only_when_collected() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report.ttl.as_mut().unwrap().entries = None;
         let document = parsed(&[report], Collect::default());
         let stream = &document["streams"][0];

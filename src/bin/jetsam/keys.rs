@@ -8,9 +8,9 @@ use jetsam::env::OsFileSystem;
 use jetsam::keys::survey::{KeyEntry, KeyReport, survey};
 use jetsam::stream::raft_groups;
 
-use crate::each;
 use crate::engine::{EngineError, StreamDir};
 use crate::json::path_text;
+use crate::per_stream;
 use crate::resolve::Command;
 use crate::session::{self, Session};
 use crate::{table, units};
@@ -77,7 +77,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
         Ok(streams) => streams,
         Err(error) => return session::failed(session, command, None, &error),
     };
-    let (results, exit) = each::stream(session.worker.gate, &streams, |stream| {
+    let (results, exit) = per_stream::stream(session.worker.gate, &streams, |stream| {
         let result = survey(&OsFileSystem, stream, &command.options);
         let exit = result.as_ref().map_or(8, KeyReport::exit_code);
         (result.map_err(|error| (stream, error.to_string())), exit)
@@ -98,7 +98,7 @@ fn as_json(
     results: &Results<'_>,
     exit: u8,
 ) -> io::Result<()> {
-    each::document(session, command, results, exit, |result| {
+    per_stream::document(session, command, results, exit, |result| {
         let told = match result {
             Ok(report) => StreamJson {
                 account: report.account.as_deref(),

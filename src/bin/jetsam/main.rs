@@ -11,7 +11,6 @@ mod check;
 mod config;
 mod console;
 mod details;
-mod each;
 mod engine;
 mod events;
 mod flags;
@@ -26,6 +25,7 @@ mod merge;
 mod next;
 mod out;
 mod page;
+mod per_stream;
 mod preflight;
 mod progress;
 mod rebuild_index;
@@ -33,14 +33,14 @@ mod recover;
 mod rekey;
 mod resolve;
 mod salvage;
-#[cfg(test)]
-mod sample;
 mod session;
 mod signals;
 #[cfg(test)]
 mod snapshots;
 mod surroundings;
 mod table;
+#[cfg(test)]
+mod test_support;
 #[cfg(test)]
 mod testing;
 mod undo;

@@ -256,7 +256,7 @@ pub fn after_salvage(change: &Move, again: &str, page: &Page) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{self, Fake};
+    use crate::test_support::{self, Fake};
     use crate::testing::run;
 
     #[test]
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_loss_leads_to_salvage_with_the_same_keys() {
         let fake = Fake {
-            reports: vec![sample::damaged()],
+            reports: vec![test_support::damaged()],
             ..Fake::default()
         };
         let out = run("check D --account A", &fake).out;
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_missing_key_leads_to_the_key() {
         let fake = Fake {
-            reports: vec![sample::refused()],
+            reports: vec![test_support::refused()],
             ..Fake::default()
         };
         let out = run("check D", &fake).out;

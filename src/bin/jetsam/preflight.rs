@@ -529,7 +529,7 @@ impl<'a> ForecastJson<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{self, Fake};
+    use crate::test_support::{self, Fake};
     use crate::testing::{Ran, run};
 
     fn fake(forecasts: Vec<Forecast>) -> Fake {
@@ -543,7 +543,7 @@ mod tests {
         Forecast {
             start_seconds: seconds,
             start_seconds_range: (seconds * 0.6, seconds * 1.6),
-            ..sample::starts(name)
+            ..test_support::starts(name)
         }
     }
 
@@ -555,13 +555,14 @@ mod tests {
             lost: 1_000,
             lost_seqs: vec![(1, 600), (602, 1_001)],
             lost_proven: 999,
-            ..sample::starts("ORDERS")
+            ..test_support::starts("ORDERS")
         }
     }
 
     #[test]
     fn a_clean_store_may_start() {
-        let Ran { exit, out, err } = run("preflight D", &fake(vec![sample::starts("ORDERS")]));
+        let Ran { exit, out, err } =
+            run("preflight D", &fake(vec![test_support::starts("ORDERS")]));
         assert_eq!((exit, err.as_str()), (0, ""));
         assert!(out.starts_with("Foretold the start of server 2.15.3 on 1 stream under D in "));
         assert!(
@@ -574,7 +575,7 @@ mod tests {
 
     #[test]
     fn a_lost_stream_stops_the_gate() {
-        let both = fake(vec![sample::starts("GOOD"), deleted()]);
+        let both = fake(vec![test_support::starts("GOOD"), deleted()]);
         let Ran { exit, out, .. } = run("preflight D --server 2.14.5", &both);
         assert_eq!(exit, 4);
         assert!(
@@ -594,11 +595,11 @@ mod tests {
         let down = Forecast {
             start: Start::ServerDown,
             messages: 0,
-            ..sample::starts("BAD")
+            ..test_support::starts("BAD")
         };
         let Ran { exit, out, err } = run(
             "preflight --json D",
-            &fake(vec![sample::starts("GOOD"), down]),
+            &fake(vec![test_support::starts("GOOD"), down]),
         );
         let document: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(exit, 4);

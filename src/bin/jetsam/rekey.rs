@@ -7,16 +7,16 @@ use std::sync::atomic::AtomicBool;
 use jetsam::crypto::{Cipher, ServerKey};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::keys::rekey::{
-    RekeyError, RekeyOptions, RekeyOutcome, RekeyReport, Target, interrupted, rekey,
+    RekeyError, RekeyOptions, RekeyOutcome, RekeyReport, RekeyTarget, interrupted, rekey,
 };
 use jetsam::living::Idle;
 use jetsam::report::Watch;
 
 use crate::args::{RawArgs, Usage};
-use crate::each;
 use crate::engine::{EngineError, Progress, StreamDir};
 use crate::json::path_text;
 use crate::keys;
+use crate::per_stream;
 use crate::progress::Meter;
 use crate::resolve::{self, Command, Surroundings};
 use crate::session::{self, Session};
@@ -80,8 +80,8 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         .clone()
         .or_else(|| command.options.keys.current.clone());
     let target = match (query.plaintext, new_key) {
-        (true, _) => Target::Plain,
-        (false, Some(server)) => Target::Key {
+        (true, _) => RekeyTarget::Plain,
+        (false, Some(server)) => RekeyTarget::Key {
             server,
             cipher: query.new_cipher,
         },
@@ -104,7 +104,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &Query) -> i
         Ok(idle) => idle,
         Err(exit) => return Ok(exit),
     };
-    let (reports, exit) = each::stream(session.worker.gate, &streams, |stream| {
+    let (reports, exit) = per_stream::stream(session.worker.gate, &streams, |stream| {
         let report = one(session, command, stream, &options, &idle);
         let exit = report.outcome.exit_code();
         (report, exit)
@@ -177,7 +177,7 @@ fn as_json(
     reports: &[RekeyReport],
     exit: u8,
 ) -> io::Result<()> {
-    each::document(session, command, reports, exit, |report| {
+    per_stream::document(session, command, reports, exit, |report| {
         let error = error_of(report).map(ToString::to_string);
         let told = RekeyJson {
             account: report.account.as_deref(),

@@ -431,13 +431,17 @@ mod tests {
     use jetsam::env::OsFileSystem;
     use jetsam::living::{Doubt, ProcessInfo, Sighting, Untold};
 
-    use crate::sample::{self, Fake};
+    use crate::test_support::{self, Fake};
     use crate::testing::{Ran, run};
 
     #[test]
     fn the_worst_stream_decides_the_exit_code() {
         let fake = Fake {
-            reports: vec![sample::clean(), sample::refused(), sample::damaged()],
+            reports: vec![
+                test_support::clean(),
+                test_support::refused(),
+                test_support::damaged(),
+            ],
             ..Fake::default()
         };
         let Ran { exit, out, .. } = run("check D", &fake);
@@ -452,7 +456,7 @@ mod tests {
     #[test]
     fn json_leaves_nothing_else_on_stdout() {
         let fake = Fake {
-            reports: vec![sample::clean(), sample::damaged()],
+            reports: vec![test_support::clean(), test_support::damaged()],
             ..Fake::default()
         };
         let Ran { exit, out, err } = run("check --json D", &fake);
@@ -594,7 +598,7 @@ mod tests {
     #[test]
     fn recover_tells_done_from_planned() {
         let fake = Fake {
-            reports: vec![sample::damaged()],
+            reports: vec![test_support::damaged()],
             ..Fake::default()
         };
         assert!(run("recover D", &fake).out.contains("\n  Done:\n"));

@@ -9,7 +9,7 @@ use jetsam::report::stream::{Outcome, Refusal, SalvageTotals, Source, State, Str
 use jetsam::report::{Ledger, Removal};
 use jetsam::salvage::hit::{Hit, Struck};
 
-use crate::sample::{self, Fake};
+use crate::test_support::{self, Fake};
 use crate::testing::run_at;
 
 fn same(want: &ExpectFile, line: &str, fake: &Fake) {
@@ -61,7 +61,7 @@ fn stream(name: &str, messages: u64) -> StreamReport {
             live: (1..=messages).collect(),
             ..Ledger::default()
         }),
-        ..sample::clean()
+        ..test_support::clean()
     }
 }
 
@@ -85,7 +85,7 @@ fn damaged() -> StreamReport {
             .offset(999_827)
             .seq(612),
     ];
-    report.actions = sample::damaged().actions;
+    report.actions = test_support::damaged().actions;
     let mut ledger = Ledger {
         live: (100..=1_000).collect(),
         lost: (612..=644).collect(),
@@ -215,7 +215,7 @@ fn a_start_is_foretold() {
             )
             .file("msgs/2.blk"),
         ],
-        ..sample::starts("AUDIT")
+        ..test_support::starts("AUDIT")
     };
     let deleted = Forecast {
         ledger: Some(Ledger {
@@ -225,7 +225,9 @@ fn a_start_is_foretold() {
         }),
         ..deleted
     };
-    let mut forecasts: Vec<_> = (0..11).map(|n| sample::starts(&format!("S{n}"))).collect();
+    let mut forecasts: Vec<_> = (0..11)
+        .map(|n| test_support::starts(&format!("S{n}")))
+        .collect();
     forecasts.push(deleted);
     let fake = Fake {
         forecasts,
@@ -259,7 +261,7 @@ fn quiet_is_the_verdict_alone() {
         );
     }
     let fake = Fake {
-        forecasts: vec![sample::starts("S")],
+        forecasts: vec![test_support::starts("S")],
         ..Fake::default()
     };
     let out = run_at(None, "preflight -q /data", &fake).out;

@@ -356,11 +356,15 @@ fn titled(title: &str, table: &str) -> String {
 mod tests {
     use super::*;
     use crate::page::plain;
-    use crate::sample;
+    use crate::test_support;
 
     #[test]
     fn the_summary_looks_like_the_nats_command() {
-        let reports = [sample::damaged(), sample::clean(), sample::refused()];
+        let reports = [
+            test_support::damaged(),
+            test_support::clean(),
+            test_support::refused(),
+        ];
         let want = "\
 ╭──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────╮
 │                                                       Streams                                                        │
@@ -378,7 +382,7 @@ mod tests {
 
     #[test]
     fn columns_give_way_until_the_page_is_wide_enough() {
-        let reports = [sample::damaged(), sample::refused()];
+        let reports = [test_support::damaged(), test_support::refused()];
         for width in [60, 70, 80, 100, 120, 200] {
             let text = summary(&reports, &plain(width));
             for line in text.lines() {
@@ -391,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_and_takes_no_column_away() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         report.name = "N".repeat(200);
         let text = summary(&[report], &plain(80));
         assert!(
@@ -403,11 +407,11 @@ mod tests {
 
     #[test]
     fn clean_streams_beyond_ten_share_a_line() {
-        let many: Vec<_> = (0..11).map(|_| sample::clean()).collect();
+        let many: Vec<_> = (0..11).map(|_| test_support::clean()).collect();
         let want = "11 streams clean: 0 messages, 0 B (--all lists them)\n";
         assert_eq!(summary(&many, &plain(80)), want);
         let mut one_damaged = many.clone();
-        one_damaged.push(sample::damaged());
+        one_damaged.push(test_support::damaged());
         let text = summary(&one_damaged, &plain(80));
         assert!(
             text.contains("ORDERS") && text.ends_with(&format!("and {want}")),
@@ -417,7 +421,7 @@ mod tests {
 
     #[test]
     fn names_from_disk_cannot_break_the_table() {
-        let mut report = sample::clean();
+        let mut report = test_support::clean();
         report.name = "A\nB\x1b[2J\u{4e2d}".into();
         let text = summary(&[report], &plain(120));
         assert_eq!(text.lines().count(), 7);

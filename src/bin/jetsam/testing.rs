@@ -6,9 +6,9 @@ use crate::args::{Invocation, parse};
 use crate::console::{Console, Style};
 use crate::progress::Mode;
 use crate::resolve::{Surroundings, resolve};
-use crate::sample::Fake;
 use crate::session::{Session, Worker};
 use crate::signals::Gate;
+use crate::test_support::Fake;
 
 /// What a run left behind.
 pub struct Ran {

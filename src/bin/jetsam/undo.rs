@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::each;
 use crate::engine::{EngineError, StreamDir, UndoReport};
 use crate::json::path_text;
+use crate::per_stream;
 use crate::resolve::Command;
 use crate::session::{self, Session};
 use crate::units;
@@ -34,7 +34,7 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
         Ok(idle) => idle,
         Err(exit) => return Ok(exit),
     };
-    let (results, exit) = each::stream(worker.gate, &streams, |stream| {
+    let (results, exit) = per_stream::stream(worker.gate, &streams, |stream| {
         worker.gate.begin_writing();
         let result = worker.engine.undo(stream, &idle);
         worker.gate.end_writing();
@@ -65,7 +65,7 @@ fn as_json(
     results: &Results<'_>,
     exit: u8,
 ) -> io::Result<()> {
-    each::document(session, command, results, exit, |(stream, result)| {
+    per_stream::document(session, command, results, exit, |(stream, result)| {
         let report = result.as_ref().ok();
         let error = result.as_ref().err().map(EngineError::message);
         let told = UndoJson {
@@ -130,7 +130,7 @@ fn files(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use crate::engine::UndoReport;
-    use crate::sample::Fake;
+    use crate::test_support::Fake;
     use crate::testing::run;
 
     #[test]

@@ -271,7 +271,7 @@ fn together(reports: &[StreamReport]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use crate::test_support;
     use jetsam::report::events::Event;
 
     fn ledger(live: u64, lost: u64) -> Ledger {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_expires_is_told_however_little_it_is() {
-        let mut report = sample::clean();
+        let mut report = test_support::clean();
         report.ledger = Some(Ledger {
             live: (40_001..=87_996).collect(),
             expired: (1..=40_000).collect(),
@@ -304,17 +304,17 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_sentence() {
-        let mut recovered = sample::clean();
+        let mut recovered = test_support::clean();
         recovered.outcome = Outcome::Recovered;
         recovered.ledger = Some(ledger(3, 0));
         let killed = StreamReport {
             ledger: Some(ledger(3, 0)),
             events: vec![Event::new(EventCode::IndexAbsent, "there is none")],
-            ..sample::clean()
+            ..test_support::clean()
         };
-        let mut told = sample::damaged();
+        let mut told = test_support::damaged();
         told.ledger = Some(ledger(9, 5));
-        let mut consent = sample::damaged();
+        let mut consent = test_support::damaged();
         let asks = Event::new(EventCode::LossNeedsConsent, "");
         consent.events.push(asks);
         let aged = StreamReport {
@@ -323,11 +323,11 @@ mod tests {
                 ..Ledger::default()
             }),
             events: vec![Event::new(EventCode::ExpiryNeedsConsent, "")],
-            ..sample::clean()
+            ..test_support::clean()
         };
         let cases = [
             (
-                sample::clean(),
+                test_support::clean(),
                 Run::Look,
                 "clean: nothing wrong, nothing lost",
             ),
@@ -339,7 +339,7 @@ mod tests {
             (recovered.clone(), Run::Look, "damage found, nothing lost"),
             (recovered, Run::Recover, "recovered, nothing lost"),
             (
-                sample::damaged(),
+                test_support::damaged(),
                 Run::Look,
                 "3 messages lost or unreadable",
             ),
@@ -357,7 +357,7 @@ mod tests {
                  --no-expire keeps them, --accept-expiry lets them go",
             ),
             (
-                sample::refused(),
+                test_support::refused(),
                 Run::Recover,
                 "refused: a key is missing or does not fit: meta.key is present (key-missing)",
             ),
@@ -370,12 +370,12 @@ mod tests {
     #[test]
     fn several_streams_are_counted_and_the_worst_is_named() {
         assert_eq!(line(&[], Run::Look), "no streams here");
-        let clean = [sample::clean(), sample::clean()];
+        let clean = [test_support::clean(), test_support::clean()];
         assert_eq!(
             line(&clean, Run::Look),
             "2 streams, all clean: nothing wrong, nothing lost"
         );
-        let mixed = [sample::clean(), sample::damaged()];
+        let mixed = [test_support::clean(), test_support::damaged()];
         assert_eq!(
             line(&mixed, Run::Look),
             "2 streams: 1 clean, 1 damaged; worst is ORDERS: 3 messages lost or unreadable"
@@ -384,10 +384,10 @@ mod tests {
 
     #[test]
     fn a_loss_is_worse_than_a_refusal_and_a_greater_loss_worse_still() {
-        let mut greater = sample::damaged();
+        let mut greater = test_support::damaged();
         greater.name = "GREATER".into();
         greater.ledger = Some(ledger(0, 500));
-        let mut mended = sample::clean();
+        let mut mended = test_support::clean();
         mended.outcome = Outcome::Recovered;
         let worst = |reports: &[StreamReport]| {
             let text = line(reports, Run::Look);
@@ -396,8 +396,8 @@ mod tests {
         };
         let all = [
             mended.clone(),
-            sample::refused(),
-            sample::damaged(),
+            test_support::refused(),
+            test_support::damaged(),
             greater,
         ];
         assert_eq!(worst(&all), "GREATER");
@@ -411,25 +411,28 @@ mod tests {
         let killed = StreamReport {
             ledger: Some(ledger(3, 0)),
             events: vec![Event::new(EventCode::IndexStaleLastRecord, "")],
-            ..sample::clean()
+            ..test_support::clean()
         };
         let text = line(&[killed.clone(), killed.clone()], Run::Look);
         assert_eq!(
             text,
             "2 streams, all clean: nothing wrong, nothing lost; they were not stopped cleanly"
         );
-        let text = line(&[killed, sample::clean(), sample::clean()], Run::Look);
+        let text = line(
+            &[killed, test_support::clean(), test_support::clean()],
+            Run::Look,
+        );
         assert!(text.ends_with("; 1 was not stopped cleanly"), "{text}");
     }
 
     #[test]
     fn nothing_counts_as_applied_where_consent_is_awaited() {
-        let mut report = sample::damaged();
+        let mut report = test_support::damaged();
         assert!(was_applied(&report, Run::Recover) && !was_applied(&report, Run::Look));
         report
             .events
             .push(Event::new(EventCode::LossNeedsConsent, ""));
         assert!(!was_applied(&report, Run::Recover));
-        assert!(!was_applied(&sample::refused(), Run::Recover));
+        assert!(!was_applied(&test_support::refused(), Run::Recover));
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Place {
 
 /// What was found of an earlier call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(super) enum Swapped {
     /// Nothing, or nothing that matters.
     Nothing,
     /// Its swap was finished.
@@ -90,7 +90,7 @@ impl Place {
         &self,
         fs: &dyn FileSystem,
         is_done: &dyn Fn(&Path) -> Result<bool, RekeyError>,
-    ) -> Result<Settled, RekeyError> {
+    ) -> Result<Swapped, RekeyError> {
         let stream = is_dir(fs, &self.stream)?;
         let staged = is_dir(fs, &self.staged)?;
         let old = is_dir(fs, &self.old)?;
@@ -100,24 +100,24 @@ impl Place {
             }),
             (true, false, true) => {
                 self.dispose(fs, self.keeps_old(fs))?;
-                Ok(Settled::Finished)
+                Ok(Swapped::Finished)
             }
             (false, true, true) if is_done(&self.staged)? => {
                 self.put_in_place(fs)?;
                 self.dispose(fs, self.keeps_old(fs))?;
-                Ok(Settled::Finished)
+                Ok(Swapped::Finished)
             }
             (false, _, true) => {
                 fs.rename(&self.old, &self.stream)?;
                 self.sync_both(fs)?;
                 self.discard(fs)?;
-                Ok(Settled::TakenBack)
+                Ok(Swapped::TakenBack)
             }
             (_, true, false) => {
                 self.discard(fs)?;
-                Ok(Settled::Nothing)
+                Ok(Swapped::Nothing)
             }
-            (_, false, false) => Ok(Settled::Nothing),
+            (_, false, false) => Ok(Swapped::Nothing),
         }
     }
 

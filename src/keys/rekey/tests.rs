@@ -67,8 +67,8 @@ fn options_of(case: &str) -> Options {
 fn to(server: Option<ServerKey>, cipher: Option<Cipher>) -> RekeyOptions {
     RekeyOptions {
         target: match server {
-            Some(server) => Target::Key { server, cipher },
-            None => Target::Plain,
+            Some(server) => RekeyTarget::Key { server, cipher },
+            None => RekeyTarget::Plain,
         },
         keep_old: false,
     }
@@ -97,8 +97,8 @@ fn run(
 
 fn keys_of(target: &RekeyOptions) -> Keys {
     match &target.target {
-        Target::Plain => Keys::default(),
-        Target::Key { server, cipher } => Keys {
+        RekeyTarget::Plain => Keys::default(),
+        RekeyTarget::Key { server, cipher } => Keys {
             current: Some(server.clone()),
             previous: None,
             cipher: *cipher,
@@ -179,8 +179,8 @@ fn every_store_goes_under_every_key_and_loses_nothing() {
             let before = told(&fs, &stream, options_of(case).keys);
             let is_there = |cipher| case.contains(cipher);
             let already = match &target.target {
-                Target::Plain => case.ends_with("none"),
-                Target::Key { cipher, .. } => {
+                RekeyTarget::Plain => case.ends_with("none"),
+                RekeyTarget::Key { cipher, .. } => {
                     keys_same(&target, &options) && *cipher == Some(Cipher::Aes) && is_there("aes")
                 }
             };
@@ -208,7 +208,7 @@ fn every_store_goes_under_every_key_and_loses_nothing() {
 }
 
 fn keys_same(target: &RekeyOptions, options: &Options) -> bool {
-    let (Target::Key { server, .. }, Some(current)) = (&target.target, &options.keys.current)
+    let (RekeyTarget::Key { server, .. }, Some(current)) = (&target.target, &options.keys.current)
     else {
         return false;
     };
@@ -404,7 +404,7 @@ fn the_old_directory_can_be_kept() {
         keys: keys_of(&target),
         ..Options::new(NOW)
     };
-    target.target = Target::Plain;
+    target.target = RekeyTarget::Plain;
     let report = run(&fs, &stream, &options, &target);
     assert_ne!(report.kept.unwrap(), kept);
     assert_eq!(interrupted(&fs, Path::new("/js")).unwrap(), []);

@@ -8,7 +8,7 @@ use super::settings::{ServerSettings, Set};
 use super::{Facts, JETSTREAM, Placement, Surroundings, event};
 use crate::env::ReadFiles;
 use crate::format::meta::StreamMeta;
-use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::report::events::{Event, EventCode};
 use crate::stream::options::{Options, Standing};
 use crate::stream::{StreamDir, find_streams};
@@ -84,7 +84,7 @@ impl Surroundings {
                 of_account.push(Counted { stream, meta });
             }
         }
-        let skips_limits = Behaviour::of(self.server).has(Feature::RecoverySkipsLimits);
+        let skips_limits = ServerBehavior::of(self.server).has(Quirk::RecoverySkipsLimits);
         if skips_limits {
             self.reserved_by_streams(&settings, &accounts);
         }

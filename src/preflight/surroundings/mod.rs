@@ -39,7 +39,7 @@ use self::cluster::Membership;
 use self::tokens::Tokens;
 use crate::env::ReadFiles;
 use crate::format::meta::{ConsumerMeta, StreamMeta};
-use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::report::ServerVersion;
 use crate::report::events::{Event, EventCode};
 use crate::server_config::{ConfigError, Map};
@@ -308,7 +308,7 @@ impl Surroundings {
         meta: &StreamMeta,
         server: ServerVersion,
     ) -> Option<(usize, Event)> {
-        if Behaviour::of(server).has(Feature::RecoverySkipsLimits) {
+        if ServerBehavior::of(server).has(Quirk::RecoverySkipsLimits) {
             return None;
         }
         let settings = self.settings.as_ref();

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::super::simulate::{BlockKey, StreamKeys};
+use super::super::simulate::{KeyVerdict, StreamKeys};
 use super::reader::WindowReader;
 use super::scanner::plain_cipher;
 use crate::block::content::decode;
@@ -73,7 +73,7 @@ pub struct LiveBlock<'a> {
     /// Its number.
     pub number: u32,
     /// Its key.
-    pub key: BlockKey,
+    pub key: KeyVerdict,
     /// Messages before this one are gone.
     pub first: u64,
     /// So are these.
@@ -110,7 +110,7 @@ struct Looker {
 
 impl Again<'_> {
     /// Looks at blocks once more, side by side; `None` for those that no longer walk.
-    pub fn look(&self, blocks: &[(u32, BlockKey)], gone: &SeqSet) -> Vec<Option<Revisited>> {
+    pub fn look(&self, blocks: &[(u32, KeyVerdict)], gone: &SeqSet) -> Vec<Option<Revisited>> {
         self.each(blocks, |(number, key), looker| {
             self.look_at(*number, key, gone, looker)
         })
@@ -147,7 +147,7 @@ impl Again<'_> {
     fn look_at(
         &self,
         number: u32,
-        key: &BlockKey,
+        key: &KeyVerdict,
         gone: &SeqSet,
         looker: &mut Looker,
     ) -> Option<Revisited> {
@@ -179,7 +179,7 @@ impl Again<'_> {
     fn walk<S: Sink>(
         &self,
         number: u32,
-        key: &BlockKey,
+        key: &KeyVerdict,
         looker: &mut Looker,
         new_sink: impl Fn() -> S,
     ) -> Option<(Walked, S)> {

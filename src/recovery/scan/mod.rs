@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 pub use again::{Again, LiveBlock, Revisited};
-use scanner::Scanner;
+use scanner::BlockScanner;
 
 use super::fault::Cause;
-use super::server::Behaviour;
-use super::simulate::{BlockKey, StreamKeys};
+use super::server::ServerBehavior;
+use super::simulate::{KeyVerdict, StreamKeys};
 use super::walked::WalkedBlock;
 use crate::block::scan::{BlockScan, ScanWish, Taken};
 use crate::block::walk::Walked;
@@ -51,7 +51,7 @@ pub struct ScanRules<'a> {
     /// A block that was put under another key while the index was held against it.
     pub converted: Option<u32>,
     /// What the server does.
-    pub server: Behaviour,
+    pub server: ServerBehavior,
     /// Blocks that are not read again, their subjects already in the table.
     pub walked: &'a BTreeMap<u32, WalkedBlock>,
     /// What is kept of messages.
@@ -82,7 +82,7 @@ pub struct ScanFault {
 #[derive(Debug)]
 pub struct ScannedBlock {
     /// Its key.
-    pub key: BlockKey,
+    pub key: KeyVerdict,
     /// Whether it has to be written under a fresh key; `true` where it was plain.
     pub encrypt_anew: Option<bool>,
     /// The walk.
@@ -204,7 +204,7 @@ pub fn scan_blocks(
     // A tombstone lies behind what it takes: from the last block to the first it is known in time.
     let order: Vec<(usize, u32)> = numbers.iter().copied().enumerate().rev().collect();
     let crew = Crew::of(rules.threads).until(cancel).telling(done);
-    let worker = || Scanner::new(rules, &shared);
+    let worker = || BlockScanner::new(rules, &shared);
     let scanned: Result<_, Infallible> = crew.map_with(&order, worker, |scanner, (at, number)| {
         scanner.take(*at, *number);
         Ok(())

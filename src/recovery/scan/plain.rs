@@ -1,14 +1,14 @@
 //! The scan of a plainly sound block, window by window. Whatever is out of the ordinary is for the scan of the whole.
 
-use super::super::simulate::BlockKey;
-use super::scanner::{BlockSink, Scanner, plain_cipher};
+use super::super::simulate::KeyVerdict;
+use super::scanner::{BlockScanner, BlockSink, plain_cipher};
 use super::{ScanRules, ScannedBlock};
 use crate::block::windows::{Unusual, WindowWalk};
 use crate::env::ReadFile;
 use crate::format::checksum::HashKey;
 use crate::format::names::BlockFile;
 
-impl Scanner<'_> {
+impl BlockScanner<'_> {
     /// # Errors
     ///
     /// The block is not plainly sound, or not to be read in windows.
@@ -46,7 +46,7 @@ impl Scanner<'_> {
     }
 
     /// The file of a block and its key, where it may be read in windows.
-    fn open_plain(&self, number: u32) -> Option<(Box<dyn ReadFile>, BlockKey)> {
+    fn open_plain(&self, number: u32) -> Option<(Box<dyn ReadFile>, KeyVerdict)> {
         let ScanRules {
             files,
             msgs,
@@ -69,7 +69,7 @@ impl Scanner<'_> {
                 let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).ok()?
             }
-            None => BlockKey::None,
+            None => KeyVerdict::None,
         };
         Some((file, key))
     }

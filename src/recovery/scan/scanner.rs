@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::super::fault::Cause;
-use super::super::server::Feature;
-use super::super::simulate::BlockKey;
+use super::super::server::Quirk;
+use super::super::simulate::KeyVerdict;
 use super::reader::WindowReader;
 use super::{ScanFault, ScanRules, Scanned, ScannedBlock, Shared};
 use crate::block::lookback::Lookback;
@@ -53,7 +53,7 @@ impl fmt::Display for Reading {
 }
 
 /// One thread of the scan.
-pub(super) struct Scanner<'a> {
+pub(super) struct BlockScanner<'a> {
     pub rules: ScanRules<'a>,
     shared: &'a Shared<'a>,
     pub file: Vec<u8>,
@@ -68,9 +68,9 @@ pub(super) struct Scanner<'a> {
     places: Vec<u32>,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> BlockScanner<'a> {
     pub fn new(rules: ScanRules<'a>, shared: &'a Shared<'a>) -> Self {
-        Scanner {
+        BlockScanner {
             rules,
             shared,
             file: Vec::new(),
@@ -149,7 +149,7 @@ impl<'a> Scanner<'a> {
     fn begin(&mut self) {
         self.subjects.begin();
         let any = self.is_fresh || !self.shared.gone.read().is_empty();
-        let applies = self.rules.server.has(Feature::Tombstones) && !self.rules.careful;
+        let applies = self.rules.server.has(Quirk::Tombstones) && !self.rules.careful;
         self.lookback.begin(any && applies);
         self.is_fresh = false;
     }
@@ -183,10 +183,10 @@ impl<'a> Scanner<'a> {
 }
 
 /// The keystream of a block whose key is as it should be; `None` where the key calls for more than reading.
-pub(super) fn plain_cipher(key: &BlockKey) -> Option<Option<BlockCipher>> {
+pub(super) fn plain_cipher(key: &KeyVerdict) -> Option<Option<BlockCipher>> {
     match key {
-        BlockKey::None => Some(None),
-        BlockKey::Opened(opened) if !opened.converting => Some(Some(opened.block_cipher())),
+        KeyVerdict::None => Some(None),
+        KeyVerdict::Opened(opened) if !opened.converting => Some(Some(opened.block_cipher())),
         _ => None,
     }
 }

@@ -1,9 +1,9 @@
 //! The scan of a block that is read whole: compressed, damaged, to be encrypted anew, or with a legacy index beside it.
 
 use super::super::fault::Cause;
-use super::super::server::Feature;
-use super::super::simulate::{BlockKey, SimBlock, convert_check};
-use super::scanner::{BlockSink, Scanner};
+use super::super::server::Quirk;
+use super::super::simulate::{KeyVerdict, SimBlock, convert_check};
+use super::scanner::{BlockScanner, BlockSink};
 use super::{LegacyVerdict, ScanFault, ScanRules, ScannedBlock};
 use crate::block::content::{self, decode};
 use crate::block::slots;
@@ -22,30 +22,30 @@ use crate::stream::files::FileFault;
 const S2: u8 = 1;
 
 /// A block's bytes, in a mapping or in the scanner's buffer, and its key.
-struct Found {
+struct FoundRecords {
     mapping: Option<Mapping>,
-    key: BlockKey,
+    key: KeyVerdict,
     decoded: Result<content::Decoded, content::ContentFault>,
     tail: [u8; 8],
     file_length: u64,
 }
 
-impl Scanner<'_> {
+impl BlockScanner<'_> {
     pub(super) fn scan_whole(&mut self, number: u32) -> Result<ScannedBlock, ScanFault> {
-        let Found {
+        let FoundRecords {
             mapping,
             key,
             decoded,
             tail,
             file_length,
         } = self.find(number)?;
-        let key_created = matches!(key, BlockKey::Absent);
+        let key_created = matches!(key, KeyVerdict::Absent);
         let failed = |cause| ScanFault { cause, key_created };
         let bytes = mapping.as_deref().unwrap_or(&self.file);
         let hash_key = HashKey::for_block(self.rules.keys.stream, number);
         let encrypt_anew = match &key {
-            BlockKey::Absent => Some(true),
-            BlockKey::Opened(opened) if opened.converting => Some(false),
+            KeyVerdict::Absent => Some(true),
+            KeyVerdict::Opened(opened) if opened.converting => Some(false),
             _ => None,
         };
         // The check walks the block once; its outcome is what the walk proper starts from.
@@ -94,7 +94,7 @@ impl Scanner<'_> {
             reads_differ: None,
         };
         if !accepted {
-            let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);
+            let empty_counts = self.rules.server.has(Quirk::EmptyTimersCounted);
             check_alignment(bytes, &mut block, empty_counts);
         }
         if !tracked || block.misaligned || block.walked.messages == 0 {
@@ -117,7 +117,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a block and its key, and decodes what can be decoded.
-    fn find(&mut self, number: u32) -> Result<Found, ScanFault> {
+    fn find(&mut self, number: u32) -> Result<FoundRecords, ScanFault> {
         let plain = |cause| ScanFault {
             cause,
             key_created: false,
@@ -141,10 +141,10 @@ impl Scanner<'_> {
                 let file = files.read(&BlockFile::Key.path_in(msgs, number));
                 keys.open_block_key(number, file).map_err(plain)?
             }
-            _ => BlockKey::None,
+            _ => KeyVerdict::None,
         };
         let cipher = match &key {
-            BlockKey::Opened(opened) => Some(opened.block_cipher()),
+            KeyVerdict::Opened(opened) => Some(opened.block_cipher()),
             _ => None,
         };
         let file_length = mapping.as_deref().unwrap_or(&self.file).len() as u64;
@@ -158,12 +158,12 @@ impl Scanner<'_> {
         };
         let decoded = match decoded {
             Ok(found) if !found.compressed => Ok(found),
-            known if self.rules.server.has(Feature::Compression) => known,
+            known if self.rules.server.has(Quirk::Compression) => known,
             _ => Ok(self.as_it_lies(number, cipher.as_ref()).map_err(plain)?),
         };
         let bytes = mapping.as_deref().unwrap_or(&self.file);
         if decoded.as_ref().is_ok_and(|decoded| !decoded.compressed)
-            && !self.rules.server.has(Feature::CompressionByteExact)
+            && !self.rules.server.has(Quirk::CompressionByteExact)
             && matches!(bytes, [b'c', b'm', b'p', algorithm, _, ..] if *algorithm > S2)
         {
             let detail = "it is marked as compressed, in a way the server does not know";
@@ -173,7 +173,7 @@ impl Scanner<'_> {
             Ok(decoded) => decoded.tail,
             Err(_) => content::tail_of(&self.file),
         };
-        Ok(Found {
+        Ok(FoundRecords {
             mapping,
             key,
             decoded,
@@ -218,7 +218,7 @@ impl Scanner<'_> {
     fn read_legacy(
         &self,
         number: u32,
-        key: &BlockKey,
+        key: &KeyVerdict,
         file_length: u64,
         tail: [u8; 8],
     ) -> Option<LegacyVerdict> {
@@ -233,12 +233,12 @@ impl Scanner<'_> {
             .ok()?;
         let opened = match key {
             // By the time the server looks, the block has a new key, which the old file is not under.
-            BlockKey::Opened(opened) if opened.converting => return None,
-            BlockKey::Opened(opened) => Some(opened),
+            KeyVerdict::Opened(opened) if opened.converting => return None,
+            KeyVerdict::Opened(opened) => Some(opened),
             _ => None,
         };
         let plain = match opened {
-            None if matches!(key, BlockKey::Absent) => return None,
+            None if matches!(key, KeyVerdict::Absent) => return None,
             None => bytes,
             Some(opened) => {
                 crate::crypto::open_legacy_index(&bytes, &opened.seed, &opened.nonce).ok()?

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{BlockId, BlockKey, SimBlock, Simulation};
+use super::{BlockId, KeyVerdict, SimBlock, Simulation};
 use crate::block::scan::SubjectCounts;
 use crate::recovery::scan::{Again, LiveBlock};
 
@@ -40,7 +40,7 @@ impl Simulation<'_> {
         let live: Option<Vec<LiveBlock<'_>>> = wanted
             .iter()
             .map(|block| {
-                let key: BlockKey = self.overlay.blocks.get(&block.number)?.key.clone()?;
+                let key: KeyVerdict = self.overlay.blocks.get(&block.number)?.key.clone()?;
                 Some(LiveBlock {
                     number: block.number,
                     key,

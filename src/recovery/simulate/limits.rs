@@ -7,7 +7,7 @@ use super::load::Lookup;
 use super::remove::Removal;
 use crate::format::schedule;
 use crate::recovery::fault::{Cause, Fault};
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
 use crate::state::Totals;
@@ -56,7 +56,7 @@ impl Simulation<'_> {
         }
         let before = self.totals.messages;
         while held(&self.totals) > limit {
-            if self.rules.server.has(Feature::WholeBlockTrimming)
+            if self.rules.server.has(Quirk::WholeBlockTrimming)
                 && let Some(first) = self.blocks.first()
                 && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
             {
@@ -77,7 +77,7 @@ impl Simulation<'_> {
             let removed = self.remove_message(self.totals.first.seq);
             match self.pass_over(removed)? {
                 Some(Removal::Removed) => {}
-                Some(Removal::NoBlock) if self.rules.server.has(Feature::LateFaultEnds) => {
+                Some(Removal::NoBlock) if self.rules.server.has(Quirk::LateFaultEnds) => {
                     let seq = self.totals.first.seq;
                     let detail =
                         "no block holds the stream's first message while its limit is exceeded";

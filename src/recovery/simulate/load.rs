@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    BlockId, BlockKey, IndexedBy, LOADED_MAX, Loaded, SimBlock, Simulation, block_path, key_path,
+    BlockId, IndexedBy, KeyVerdict, LOADED_MAX, Loaded, SimBlock, Simulation, block_path, key_path,
 };
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault};
@@ -12,7 +12,7 @@ use crate::format::checksum::HashKey;
 use crate::format::record::{self, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::report::actions::ActionKind;
 use crate::report::events::EventCode;
 use crate::report::stream::Lost;
@@ -41,7 +41,7 @@ impl Simulation<'_> {
     pub fn load(&mut self, at: usize) -> Result<Rc<Loaded>, Fault> {
         let number = self.blocks[at].number;
         self.load_key(at)?;
-        let empty_counts = self.rules.server.has(Feature::EmptyTimersCounted);
+        let empty_counts = self.rules.server.has(Quirk::EmptyTimersCounted);
         for _ in 0..LOAD_TRIES {
             if let Some(loaded) = self.loaded_at_hand(at).or_else(|| self.loaded_again(at)) {
                 return Ok(loaded);
@@ -400,10 +400,10 @@ impl Simulation<'_> {
             .block_key(number)
             .map_err(|cause| Fault::block(number, cause))?;
         match key {
-            BlockKey::None => Ok(()),
-            BlockKey::Opened(opened) if !opened.converting => Ok(()),
-            BlockKey::Opened(_) => self.convert(at, false),
-            BlockKey::Absent => self.convert(at, true),
+            KeyVerdict::None => Ok(()),
+            KeyVerdict::Opened(opened) if !opened.converting => Ok(()),
+            KeyVerdict::Opened(_) => self.convert(at, false),
+            KeyVerdict::Absent => self.convert(at, true),
         }
     }
 

@@ -31,14 +31,14 @@ use crate::state::{BlockState, SeqTime, StreamState, SubjectIndex, Timers, Total
 
 use foretell::Foretold;
 pub use load::{Lookup, convert_check};
-pub use overlay::{BlockFile, BlockKey, Overlay, Pending, StreamKeys};
+pub use overlay::{KeyVerdict, Overlay, Pending, PendingFile, StreamKeys};
 use removal_batch::RemovalBatch;
 pub use remove::on_disk;
 pub use sound::SoundBlock;
 use steps::Surprises;
 
 use super::fault::Fault;
-use super::server::{Behaviour, Feature};
+use super::server::{Quirk, ServerBehavior};
 use crate::report::actions::{Action, ActionKind};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::Lost;
@@ -47,7 +47,7 @@ use crate::report::stream::Lost;
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// What the server does.
-    pub server: Behaviour,
+    pub server: ServerBehavior,
     /// Stream name.
     pub name: Vec<u8>,
     /// Whether subjects are tracked whatever the index says: subjects, a mirror or sources are
@@ -443,7 +443,7 @@ impl<'a> Simulation<'a> {
     pub fn pass_over<T>(&mut self, step: Result<T, Fault>) -> Result<Option<T>, Fault> {
         let fault = match step {
             Ok(found) => return Ok(Some(found)),
-            Err(fault) if self.rules.server.has(Feature::LateFaultEnds) => return Err(fault),
+            Err(fault) if self.rules.server.has(Quirk::LateFaultEnds) => return Err(fault),
             Err(fault) => fault,
         };
         let mut event = Event::new(
@@ -461,9 +461,9 @@ impl<'a> Simulation<'a> {
     pub fn starts_too_low(&self, first_seq: u64) -> bool {
         let configured = self.rules.first_seq;
         configured > 0
-            && self.rules.server.has(Feature::FirstSeq)
+            && self.rules.server.has(Quirk::FirstSeq)
             && (first_seq < configured
-                || first_seq == configured && !self.rules.server.has(Feature::FirstSeqExact))
+                || first_seq == configured && !self.rules.server.has(Quirk::FirstSeqExact))
     }
 
     /// Notes an event.

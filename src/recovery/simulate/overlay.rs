@@ -28,7 +28,7 @@ pub struct StreamKeys<'a> {
 
 /// What a block's key file came to.
 #[derive(Debug, Clone)]
-pub enum BlockKey {
+pub enum KeyVerdict {
     /// No key is configured: blocks are plain.
     None,
     /// The key file opens.
@@ -58,16 +58,16 @@ impl<'a> StreamKeys<'a> {
         &self,
         number: u32,
         file: Result<Vec<u8>, FileFault>,
-    ) -> Result<BlockKey, Cause> {
+    ) -> Result<KeyVerdict, Cause> {
         if self.current.is_none() {
-            return Ok(BlockKey::None);
+            return Ok(KeyVerdict::None);
         }
         let Ok(bytes) = file else {
-            return Ok(BlockKey::Absent);
+            return Ok(KeyVerdict::Absent);
         };
         let context = block_context(self.stream, number);
         match self.ring().open(&bytes, &context) {
-            Ok(opened) => Ok(BlockKey::Opened(opened)),
+            Ok(opened) => Ok(KeyVerdict::Opened(opened)),
             Err(KeyFileError::TooShort { .. }) => Err(Cause::KeySize {
                 found: bytes.len() as u64,
             }),
@@ -78,7 +78,7 @@ impl<'a> StreamKeys<'a> {
 
 /// One block file, as it lies and as it will be.
 #[derive(Debug, Clone, Default)]
-pub struct BlockFile {
+pub struct PendingFile {
     /// Whether its content comes from the file on disk.
     pub on_disk: bool,
     /// Whether there was a file of that name at the start.
@@ -94,7 +94,7 @@ pub struct BlockFile {
     /// It will be removed.
     pub removed: bool,
     /// Its key, once looked at.
-    pub key: Option<BlockKey>,
+    pub key: Option<KeyVerdict>,
     /// The server put a fresh key beside it and failed to encrypt it: from then on it reads noise.
     pub key_in_vain: bool,
     /// It will be written anew under a fresh key; `true`: it was plain.
@@ -103,7 +103,7 @@ pub struct BlockFile {
     pub content_length: u64,
 }
 
-/// What of a [`BlockFile`] decides its content, in brief.
+/// What of a [`PendingFile`] decides its content, in brief.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
     set_length: Option<u64>,
@@ -113,7 +113,7 @@ pub struct Pending {
     key_in_vain: bool,
 }
 
-impl BlockFile {
+impl PendingFile {
     /// What decides its content, to see whether that changed.
     pub fn pending(&self) -> Pending {
         Pending {
@@ -132,7 +132,7 @@ impl BlockFile {
 
     fn cipher(&self) -> Option<BlockCipher> {
         match &self.key {
-            Some(BlockKey::Opened(opened)) => Some(opened.block_cipher()),
+            Some(KeyVerdict::Opened(opened)) => Some(opened.block_cipher()),
             _ => None,
         }
     }
@@ -170,7 +170,7 @@ pub struct Overlay<'a> {
     /// The whole message directory will be replaced by the blocks that are still there.
     pub replaced: bool,
     /// Blocks that were looked at.
-    pub blocks: BTreeMap<u32, BlockFile>,
+    pub blocks: BTreeMap<u32, PendingFile>,
 }
 
 impl<'a> Overlay<'a> {
@@ -219,7 +219,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// The overlay entry of block `number`.
-    pub fn block(&mut self, number: u32) -> &mut BlockFile {
+    pub fn block(&mut self, number: u32) -> &mut PendingFile {
         let Overlay {
             files,
             msgs,
@@ -231,10 +231,10 @@ impl<'a> Overlay<'a> {
                 files.length(&format!("{msgs}/{number}.blk")),
                 Err(FileFault::Missing)
             );
-            BlockFile {
+            PendingFile {
                 on_disk,
                 was_on_disk: on_disk,
-                ..BlockFile::default()
+                ..PendingFile::default()
             }
         })
     }
@@ -244,7 +244,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     ///
     /// [`Cause::KeySize`] and [`Cause::KeyInvalid`].
-    pub fn block_key(&mut self, number: u32) -> Result<BlockKey, Cause> {
+    pub fn block_key(&mut self, number: u32) -> Result<KeyVerdict, Cause> {
         if let Some(key) = &self.block(number).key {
             return Ok(key.clone());
         }
@@ -269,7 +269,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     ///
     /// As [`Disk::content`].
-    pub fn content_of(&self, number: u32, block: &BlockFile) -> Result<Content, Cause> {
+    pub fn content_of(&self, number: u32, block: &PendingFile) -> Result<Content, Cause> {
         let path = self.block_path(number);
         let hash_key = HashKey::for_block(self.keys.stream, number);
         if !block.exists() {

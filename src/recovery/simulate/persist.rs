@@ -1,12 +1,12 @@
 //! From the simulation back to files: the net changes, in an order that survives a crash between any two.
 
-use super::overlay::BlockFile;
-use super::{BlockKey, Simulation, block_path, key_path};
+use super::overlay::PendingFile;
+use super::{KeyVerdict, Simulation, block_path, key_path};
 use crate::crypto::{block_context, stream_context};
 use crate::format::state::StateFile;
 use crate::recovery::fault::Fault;
 use crate::recovery::index::{totals_agree, totals_over};
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::report::actions::{ActionKind, Change, Piece};
 use crate::report::events::{Event, EventCode};
 use crate::state::index_file_of;
@@ -30,7 +30,7 @@ impl Simulation<'_> {
         }
         let mut changes = std::mem::take(&mut self.overlay.staging);
         let index = self.index_changes()?;
-        let files: Vec<(u32, BlockFile)> = self
+        let files: Vec<(u32, PendingFile)> = self
             .overlay
             .blocks
             .iter()
@@ -107,9 +107,9 @@ impl Simulation<'_> {
         changes
     }
 
-    fn block_changes(&self, number: u32, file: &BlockFile, changes: &mut Vec<Change>) {
+    fn block_changes(&self, number: u32, file: &PendingFile, changes: &mut Vec<Change>) {
         let encrypted = self.overlay.keys.current.is_some()
-            && (file.encrypt_anew.is_some() || matches!(file.key, Some(BlockKey::Opened(_))));
+            && (file.encrypt_anew.is_some() || matches!(file.key, Some(KeyVerdict::Opened(_))));
         let pieces = match (&file.pieces, file.cut_compressed, file.encrypt_anew) {
             (Some(pieces), _, _) => Some(pieces.clone()),
             // The server would cut the compressed file at a decoded offset; the records before the
@@ -165,7 +165,7 @@ impl Simulation<'_> {
     }
 
     /// The purge keeps nothing but the blocks made since.
-    fn remove_everything_else(&self, files: &[(u32, BlockFile)], changes: &mut Vec<Change>) {
+    fn remove_everything_else(&self, files: &[(u32, PendingFile)], changes: &mut Vec<Change>) {
         let Ok(entries) = self.overlay.files.list(self.overlay.msgs) else {
             return;
         };
@@ -191,7 +191,7 @@ impl Simulation<'_> {
 
     /// `.idx` and `.fss` of old releases go after every successful open.
     fn legacy_changes(&mut self, changes: &mut Vec<Change>) {
-        if self.overlay.replaced || !self.rules.server.has(Feature::IndexFile) {
+        if self.overlay.replaced || !self.rules.server.has(Quirk::IndexFile) {
             return;
         }
         let Ok(entries) = self.overlay.files.list(self.overlay.msgs) else {
@@ -216,7 +216,7 @@ impl Simulation<'_> {
     /// `index.db` and what is written with it, where anything changed.
     fn index_changes(&mut self) -> Result<Vec<Change>, Fault> {
         let server = self.rules.server;
-        if !self.dirty || !server.has(Feature::IndexFile) || self.is_blocked("msgs/index.db") {
+        if !self.dirty || !server.has(Quirk::IndexFile) || self.is_blocked("msgs/index.db") {
             return Ok(Vec::new());
         }
         let listed = totals_over(&self.blocks);

@@ -7,7 +7,7 @@ use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
 use crate::format::record::{NewRecord, RecordKind, RecordRef, Run, Runs, encode_record};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::report::actions::{ActionKind, Piece};
 use crate::state::SeqTime;
 
@@ -165,7 +165,7 @@ impl Simulation<'_> {
         let Some(at) = self.position(id) else {
             return Ok(());
         };
-        if self.rules.server.has(Feature::PriorTombstonesKept)
+        if self.rules.server.has(Quirk::PriorTombstonesKept)
             && !self.has_no_prior(at)
             && self.prior_tombstones(at) > 0
         {
@@ -271,9 +271,9 @@ impl Simulation<'_> {
         file.set_length = None;
         if block.key_is_fresh {
             file.encrypt_anew = Some(true);
-            file.key = Some(super::BlockKey::Absent);
+            file.key = Some(super::KeyVerdict::Absent);
         } else {
-            file.key = Some(super::BlockKey::None);
+            file.key = Some(super::KeyVerdict::None);
         }
         self.action(
             ActionKind::CreateBlock,

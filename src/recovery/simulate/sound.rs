@@ -5,7 +5,7 @@
 
 use super::{BlockId, SimBlock, Simulation};
 use crate::block::scan::{BlockScan, ScanWish};
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::recovery::timers::TimerRules;
 
 /// What the scan of a plainly sound block told.
@@ -35,7 +35,7 @@ impl Simulation<'_> {
             ttls_from: timers.ttl.then(|| self.reflected("thw.db", timers)),
             schedules_from: timers.schedules.then(|| self.reflected("sched.db", timers)),
             sources: !timers.sources.is_empty() && (timers.ttl || timers.schedules),
-            empty_counts: self.rules.server.has(Feature::EmptyTimersCounted),
+            empty_counts: self.rules.server.has(Quirk::EmptyTimersCounted),
             now_ns: self.rules.now_ns,
         }
     }

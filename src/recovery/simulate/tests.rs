@@ -10,7 +10,7 @@ use crate::format::checksum::HashKey;
 use crate::format::record::{NewRecord, encode_record};
 use crate::recovery::fault::Cause;
 use crate::recovery::open::{StoreSetup, open};
-use crate::recovery::server::Behaviour;
+use crate::recovery::server::ServerBehavior;
 use crate::recovery::timers::TimerRules;
 use crate::recovery::walked::WalkedBlocks;
 use crate::report::Watch;
@@ -61,7 +61,7 @@ fn store(blocks: &[&[u64]], body_length: usize) -> MemoryFileSystem {
 
 fn rules() -> Rules {
     Rules {
-        server: Behaviour::default(),
+        server: ServerBehavior::default(),
         name: NAME.to_vec(),
         tracks_subjects: true,
         discard_old: true,
@@ -100,7 +100,7 @@ fn opened(fs: &MemoryFileSystem, rules: Rules) -> Result<Simulation<'_>, String>
         quick: false,
         digest: false,
         rebuild: false,
-        twins: false,
+        duplicate_names: false,
         new_meta: None,
         walked: WalkedBlocks::default(),
         wants_changes: true,

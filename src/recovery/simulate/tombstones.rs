@@ -16,7 +16,7 @@ use rustc_hash::FxHashSet;
 
 use super::removal_batch::{BATCH_MAX, RemovalBatch};
 use super::remove::{REWRITE_RAW_MIN, Removal};
-use super::{BlockId, BlockKey, SimBlock, Simulation};
+use super::{BlockId, KeyVerdict, SimBlock, Simulation};
 use crate::block::scan::Taken;
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::Fault;
@@ -198,7 +198,7 @@ impl Simulation<'_> {
         if unknown.is_empty() {
             return Some(Vec::new());
         }
-        let blocks: Vec<(u32, BlockKey)> = unknown
+        let blocks: Vec<(u32, KeyVerdict)> = unknown
             .iter()
             .map(|(at, _)| {
                 let number = self.blocks[*at].number;

@@ -6,7 +6,7 @@ use super::TimerRules;
 use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::recovery::fault::Fault;
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::recovery::simulate::{SimBlock, Simulation};
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
@@ -95,7 +95,7 @@ impl Simulation<'_> {
         } else {
             self.scan_forward(rules, &starts)?;
         }
-        self.dirty |= self.rules.server.has(Feature::ScansPersist);
+        self.dirty |= self.rules.server.has(Quirk::ScansPersist);
         Ok(())
     }
 

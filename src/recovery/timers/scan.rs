@@ -12,7 +12,7 @@ use crate::format::headers::{self, StreamSource};
 use crate::format::record::{self, RecordKind, RecordRef};
 use crate::format::{schedule, subject};
 use crate::recovery::fault::Fault;
-use crate::recovery::server::Feature;
+use crate::recovery::server::Quirk;
 use crate::recovery::simulate::{Loaded, Lookup, Simulation};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::SourcePosition;
@@ -114,7 +114,7 @@ impl Simulation<'_> {
             return Ok(());
         }
         self.timers.set_waiting();
-        let ends = self.rules.server.has(Feature::ScanFaultEnds);
+        let ends = self.rules.server.has(Quirk::ScanFaultEnds);
         let loaded = match self.load(at) {
             Ok(loaded) => loaded,
             Err(fault) => {
@@ -240,7 +240,7 @@ impl Simulation<'_> {
             .iter()
             .filter(|source| searched.contains(&source.key))
             .any(|source| source.filters.iter().any(|filter| filter == b">"));
-        let jumps = self.rules.server.has(Feature::SourcesJump) && !takes_all;
+        let jumps = self.rules.server.has(Quirk::SourcesJump) && !takes_all;
         let mut next = Some(newest);
         while let Some(at) = next {
             let loaded = self
@@ -327,7 +327,7 @@ impl Simulation<'_> {
         let block = &self.blocks[at];
         let (first, from) = (block.first.seq, from.min(block.last.seq));
         let by_subject = (known.last_of.len() as u64) < from.wrapping_sub(first)
-            && !self.rules.server.has(Feature::SourcesJump);
+            && !self.rules.server.has(Quirk::SourcesJump);
         let reach = loaded.index.slots.partition_point(|slot| slot.seq <= from);
         for slot in loaded.index.slots.get(..reach)?.iter().rev() {
             let Ok(Lookup::Found(_, record)) = self.lookup(at, loaded, slot.seq) else {

@@ -9,7 +9,7 @@ pub(super) const VERSION: u32 = 1;
 /// What a path was before it was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "was", rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) enum Entry {
+pub(super) enum JournalEntry {
     /// Nothing.
     Absent { path: String },
     /// A file, kept whole in the area under the number `saved`.
@@ -35,15 +35,15 @@ pub(super) enum Entry {
     Renamed { from: String, to: String },
 }
 
-impl Entry {
+impl JournalEntry {
     /// The names in the stream directory that the entry speaks of.
     pub(super) fn paths(&self) -> Vec<&str> {
         match self {
-            Entry::Absent { path }
-            | Entry::File { path, .. }
-            | Entry::Tail { path, .. }
-            | Entry::Tree { path, .. } => vec![path],
-            Entry::Renamed { from, to } => vec![from, to],
+            JournalEntry::Absent { path }
+            | JournalEntry::File { path, .. }
+            | JournalEntry::Tail { path, .. }
+            | JournalEntry::Tree { path, .. } => vec![path],
+            JournalEntry::Renamed { from, to } => vec![from, to],
         }
     }
 }
@@ -78,7 +78,7 @@ impl Left {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Line {
     JetsamUndo(u32),
-    Before(Vec<Entry>),
+    Before(Vec<JournalEntry>),
     Finished(Vec<Left>),
 }
 
@@ -96,7 +96,7 @@ impl Line {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Journal {
     /// What was put aside, oldest first, each with the offset of its line.
-    pub(super) batches: Vec<(u64, Vec<Entry>)>,
+    pub(super) batches: Vec<(u64, Vec<JournalEntry>)>,
     /// Offset and content of the last line of a recovery that came to its end.
     pub(super) finished: Option<(u64, Vec<Left>)>,
     /// Length of the whole lines.
@@ -159,15 +159,15 @@ mod tests {
         vec![
             Line::JetsamUndo(VERSION),
             Line::Before(vec![
-                Entry::Absent {
+                JournalEntry::Absent {
                     path: "a".to_owned(),
                 },
-                Entry::Renamed {
+                JournalEntry::Renamed {
                     from: "b".to_owned(),
                     to: "c".to_owned(),
                 },
             ]),
-            Line::Before(vec![Entry::Tree {
+            Line::Before(vec![JournalEntry::Tree {
                 path: "d".to_owned(),
                 saved: 0,
             }]),

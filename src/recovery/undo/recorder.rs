@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::journal::{Entry, Left, Line, VERSION};
+use super::journal::{JournalEntry, Left, Line, VERSION};
 use super::paths::kind_at;
 use super::{
     AREA, AREA_NEW, AREA_OLD, AreaState, MANIFEST, UndoError, UndoReport, area_at, area_state,
@@ -24,7 +24,7 @@ pub struct Recorder<'a> {
     made: bool,
     /// Whether it goes by its proper name, so that it may describe a store that was changed.
     in_force: bool,
-    pending: Vec<Entry>,
+    pending: Vec<JournalEntry>,
     saved_count: u64,
     touched: BTreeSet<String>,
 }
@@ -62,7 +62,7 @@ impl<'a> Recorder<'a> {
     ) -> Result<(), UndoError> {
         self.make_area()?;
         if kind_at(self.fs, full)?.is_none() {
-            self.note(Entry::Absent {
+            self.note(JournalEntry::Absent {
                 path: path.to_owned(),
             });
             return Ok(());
@@ -91,7 +91,7 @@ impl<'a> Recorder<'a> {
     pub(crate) fn tree_will_be_moved(&mut self, path: &str) -> Result<PathBuf, UndoError> {
         self.make_area()?;
         let saved = self.next_number();
-        self.note(Entry::Tree {
+        self.note(JournalEntry::Tree {
             path: path.to_owned(),
             saved,
         });
@@ -116,7 +116,7 @@ impl<'a> Recorder<'a> {
                 .write_atomically(&saved_path(&self.area, number), &tail, None)?;
             saved = Some(number);
         }
-        self.note(Entry::Tail {
+        self.note(JournalEntry::Tail {
             path: path.to_owned(),
             from,
             saved,
@@ -130,7 +130,7 @@ impl<'a> Recorder<'a> {
     /// Something will be renamed to a name that is free.
     pub(crate) fn will_be_renamed(&mut self, from: &str, to: &str) -> Result<(), UndoError> {
         self.make_area()?;
-        self.note(Entry::Renamed {
+        self.note(JournalEntry::Renamed {
             from: from.to_owned(),
             to: to.to_owned(),
         });
@@ -140,7 +140,7 @@ impl<'a> Recorder<'a> {
     /// The directory will be made.
     pub(crate) fn dir_will_be_made(&mut self, path: &str) -> Result<(), UndoError> {
         self.make_area()?;
-        self.note(Entry::Absent {
+        self.note(JournalEntry::Absent {
             path: path.to_owned(),
         });
         Ok(())
@@ -224,14 +224,18 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    fn whole_file(&mut self, path: &str, full: &Path) -> Result<(Entry, PathBuf), UndoError> {
+    fn whole_file(
+        &mut self,
+        path: &str,
+        full: &Path,
+    ) -> Result<(JournalEntry, PathBuf), UndoError> {
         let metadata = self.fs.metadata(full)?;
         if metadata.kind != FileKind::File {
             let kind = std::io::ErrorKind::IsADirectory;
             return Err(IoError::new(Operation::LinkOrCopy, full, kind).into());
         }
         let saved = self.next_number();
-        let entry = Entry::File {
+        let entry = JournalEntry::File {
             path: path.to_owned(),
             saved,
             length: metadata.length,
@@ -246,7 +250,7 @@ impl<'a> Recorder<'a> {
         self.saved_count - 1
     }
 
-    fn note(&mut self, entry: Entry) {
+    fn note(&mut self, entry: JournalEntry) {
         self.touched
             .extend(entry.paths().into_iter().map(str::to_owned));
         self.pending.push(entry);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::journal::{Entry, Journal};
+use super::journal::{Journal, JournalEntry};
 use super::paths::{Guard, kind_at, parent_of};
 use super::recorder::left_at;
 use super::{AREA, MANIFEST, UndoError, UndoReport, read_manifest, saved_path, staging};
@@ -71,7 +71,7 @@ fn examine(journal: &Journal, guard: &mut Guard<'_>) -> Result<(), UndoError> {
         .batches
         .iter()
         .flat_map(|(_, entries)| entries)
-        .flat_map(Entry::paths);
+        .flat_map(JournalEntry::paths);
     let left = journal
         .finished
         .iter()
@@ -92,7 +92,7 @@ fn discard_staged(
 ) -> Result<(), UndoError> {
     let mut dirs = BTreeSet::from([dir.to_owned(), guard.follow(MESSAGES)?]);
     for (_, entries) in &journal.batches {
-        for path in entries.iter().flat_map(Entry::paths) {
+        for path in entries.iter().flat_map(JournalEntry::paths) {
             dirs.insert(parent_of(&guard.resolve(path)?).to_owned());
         }
     }
@@ -111,10 +111,10 @@ struct Revert<'a> {
 }
 
 impl Revert<'_> {
-    fn entry(&mut self, entry: &Entry) -> Result<(), UndoError> {
+    fn entry(&mut self, entry: &JournalEntry) -> Result<(), UndoError> {
         match entry {
-            Entry::Absent { path } => self.absent(path),
-            Entry::File {
+            JournalEntry::Absent { path } => self.absent(path),
+            JournalEntry::File {
                 path,
                 saved,
                 length,
@@ -124,7 +124,7 @@ impl Revert<'_> {
                 self.file(path, *saved, *length)?;
                 self.attributes(path, *mode, *modified_ns)
             }
-            Entry::Tail {
+            JournalEntry::Tail {
                 path,
                 from,
                 saved,
@@ -135,8 +135,8 @@ impl Revert<'_> {
                 self.tail(path, *from, *saved, *length)?;
                 self.attributes(path, *mode, *modified_ns)
             }
-            Entry::Tree { path, saved } => self.tree(path, *saved),
-            Entry::Renamed { from, to } => self.renamed(from, to),
+            JournalEntry::Tree { path, saved } => self.tree(path, *saved),
+            JournalEntry::Renamed { from, to } => self.renamed(from, to),
         }
     }
 

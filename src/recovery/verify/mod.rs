@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::fault::Cause;
-use super::simulate::{BlockFile, BlockKey, Overlay, SimBlock, Simulation};
+use super::simulate::{KeyVerdict, Overlay, PendingFile, SimBlock, Simulation};
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault, Slot};
 use crate::block::walk::{Known, walk};
@@ -71,16 +71,16 @@ impl<'a, 'b> Verifier<'a, 'b> {
         }
     }
 
-    fn file_of(&self, number: u32) -> BlockFile {
+    fn file_of(&self, number: u32) -> PendingFile {
         let mut file = self
             .overlay
             .blocks
             .get(&number)
             .cloned()
-            .unwrap_or_else(|| BlockFile {
+            .unwrap_or_else(|| PendingFile {
                 on_disk: true,
                 was_on_disk: true,
-                ..BlockFile::default()
+                ..PendingFile::default()
             });
         if file.key.is_none() {
             let bytes = self.overlay.files.read(&self.overlay.key_path(number));
@@ -406,11 +406,11 @@ fn note_index_fault(
 }
 
 /// Whether the server's first read puts the block under another key.
-fn converts(file: &BlockFile) -> bool {
+fn converts(file: &PendingFile) -> bool {
     match &file.key {
-        Some(BlockKey::Absent) => !file.key_in_vain,
-        Some(BlockKey::Opened(opened)) => opened.converting,
-        Some(BlockKey::None) | None => false,
+        Some(KeyVerdict::Absent) => !file.key_in_vain,
+        Some(KeyVerdict::Opened(opened)) => opened.converting,
+        Some(KeyVerdict::None) | None => false,
     }
 }
 

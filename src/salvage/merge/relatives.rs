@@ -14,12 +14,12 @@
 //!   than the next message's of a copy, that one.
 
 use super::super::error::SalvageError;
-use super::super::kept::{Cursor, KeptMessage};
+use super::super::message_cursor::{Cursor, KeptMessage};
 use super::super::sets::{intersection, ranges, remove_all};
 use super::super::survey::survey;
 use super::rules::{Union, united};
 use super::weave::next_seq;
-use super::{Copy, MergeSource, Merging, Source, sources_of};
+use super::{Copy, MergeSource, Merging, MessageSource, sources_of};
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
 use crate::format::headers::identity_of;
@@ -147,7 +147,7 @@ impl Relative {
         &'a self,
         fs: &'a dyn ReadFiles,
         origin: &'a StreamMeta,
-    ) -> Result<Box<dyn Source + 'a>, SalvageError> {
+    ) -> Result<Box<dyn MessageSource + 'a>, SalvageError> {
         Ok(Box::new(self.reader(fs, origin, Some(&self.taken))?))
     }
 
@@ -279,13 +279,13 @@ impl Reader<'_> {
     }
 }
 
-impl Source for Reader<'_> {
+impl MessageSource for Reader<'_> {
     fn advance(&mut self) -> Result<bool, SalvageError> {
         while self.cursor.advance()? {
             if !self.take() {
                 continue;
             }
-            let seq = Source::message(self).map_or(0, |message| message.seq);
+            let seq = MessageSource::message(self).map_or(0, |message| message.seq);
             if self.only.is_none_or(|only| only.contains(seq)) {
                 return Ok(true);
             }
@@ -396,7 +396,7 @@ impl Merging<'_> {
         }
         let mut reader = relative.reader(self.fs, origin, None)?;
         while reader.advance()? {
-            let Some(message) = Source::message(&reader) else {
+            let Some(message) = MessageSource::message(&reader) else {
                 continue;
             };
             let seq = message.seq;

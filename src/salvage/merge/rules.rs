@@ -1,15 +1,15 @@
 //! What of several copies stays, by the rules at the head of `merge`. Pure.
 
 use super::super::error::SalvageError;
-use super::super::find::Edge;
+use super::super::liveness::counted_by;
 use super::super::quarantine::Regained;
 use super::super::sets::{difference, intersection, remove_all, within};
 use super::super::survey::vanishing;
-use super::super::trust::counted_by;
 use super::Copy;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 use crate::report::Ledger;
+use crate::state::SeqTime;
 use crate::stream::metadata::MetaOrigin;
 
 pub(super) fn are_one_stream(copies: &[Copy]) -> Result<(), SalvageError> {
@@ -88,7 +88,7 @@ pub(super) struct Union {
     pub(super) lost: SeqSet,
     pub(super) deleted: SeqSet,
     pub(super) uncertain: SeqSet,
-    pub(super) last: Edge,
+    pub(super) last: SeqTime,
 }
 
 impl Union {
@@ -111,7 +111,7 @@ impl Union {
 pub(super) fn unite(copies: &[Copy], regained: Option<&Regained>, drop_uncertain: bool) -> Union {
     let mut held = SeqSet::new();
     let mut lost = SeqSet::new();
-    let mut last = Edge::default();
+    let mut last = SeqTime::default();
     for Copy { found, .. } in copies {
         held.union_with(&found.trust.live);
         // Deleted in this copy by its index alone, perhaps wrongly.

@@ -1,18 +1,18 @@
 //! The encryption of the store that a merge writes.
 
-use super::super::plan::Target;
+use super::super::plan::NewStoreKeys;
 use super::Copy;
 use crate::crypto::{Cipher, KeyChoice};
 use crate::stream::is_raft_group;
 use crate::stream::options::{Keys, Options};
 
 /// The encryption of the new store, and the options to read it with. It is encrypted where any copy is.
-pub(super) fn of(copies: &[Copy], options: &Options, plaintext: bool) -> (Target, Options) {
+pub(super) fn of(copies: &[Copy], options: &Options, plaintext: bool) -> (NewStoreKeys, Options) {
     let mut own = options.clone();
     let first_sealed = copies.iter().find(|copy| copy.found.gathered.sealed);
     let Some(copy) = first_sealed.filter(|_| !plaintext) else {
         own.keys = Keys::default();
-        return (Target::Plain, own);
+        return (NewStoreKeys::Plain, own);
     };
     let cipher = if is_raft_group(&copy.found.stream.dir) {
         Cipher::ChaCha
@@ -31,5 +31,5 @@ pub(super) fn of(copies: &[Copy], options: &Options, plaintext: bool) -> (Target
         previous: None,
         cipher: Some(cipher),
     };
-    (Target::Key(KeyChoice::Current, cipher), own)
+    (NewStoreKeys::Key(KeyChoice::Current, cipher), own)
 }

@@ -3,20 +3,20 @@
 use std::sync::atomic::Ordering;
 
 use super::super::error::SalvageError;
-use super::super::find::Edge;
-use super::super::kept::KeptMessage;
+use super::super::finish::Promise;
+use super::super::message_cursor::KeptMessage;
 use super::super::new_blocks::NewBlocks;
-use super::super::settle::Promise;
-use super::aside::Aside;
+use super::conflicts::Aside;
 use super::rules::Union;
-use super::{Source, Sources};
+use super::{MessageSource, Sources};
 use crate::format::seqset::SeqSet;
 use crate::report::{Phase, Progress, Watch};
+use crate::state::SeqTime;
 
 /// What was written.
 pub(super) struct Written {
     pub(super) seqs: SeqSet,
-    pub(super) last: Edge,
+    pub(super) last: SeqTime,
 }
 
 impl Written {
@@ -41,7 +41,7 @@ pub(super) fn weave(
 ) -> Result<Written, SalvageError> {
     let mut written = Written {
         seqs: SeqSet::new(),
-        last: Edge::default(),
+        last: SeqTime::default(),
     };
     let mut heads = Vec::with_capacity(sources.len());
     for source in sources.iter_mut() {
@@ -64,7 +64,7 @@ pub(super) fn weave(
                 .filter_map(|(source, _)| source.message());
             if let Some(message) = agreed(holders.collect(), aside)? {
                 builder.push(&message)?;
-                written.last = Edge {
+                written.last = SeqTime {
                     seq,
                     timestamp_ns: message.timestamp_ns,
                 };
@@ -103,7 +103,7 @@ fn order_times(sources: &mut Sources<'_>, heads: &[Option<u64>], seq: u64, earli
 }
 
 /// Goes on to the next message that can be read, and gives its sequence.
-pub(super) fn next_seq(source: &mut (dyn Source + '_)) -> Result<Option<u64>, SalvageError> {
+pub(super) fn next_seq(source: &mut (dyn MessageSource + '_)) -> Result<Option<u64>, SalvageError> {
     while source.advance()? {
         if let Some(message) = source.message() {
             return Ok(Some(message.seq));

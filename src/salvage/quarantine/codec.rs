@@ -35,7 +35,7 @@ pub enum EntryKind {
 
 /// Bytes put aside, and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct QuarantineEntry {
     /// What it holds.
     pub kind: EntryKind,
     /// Whether the bytes are of a compressed block, and then all of it.
@@ -139,7 +139,7 @@ pub fn encode_header(name: &[u8], account: &[u8]) -> Vec<u8> {
 
 /// One entry.
 #[must_use]
-pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+pub fn encode_entry(entry: &QuarantineEntry) -> Vec<u8> {
     let mut payload = Vec::with_capacity(entry.bytes.len() + 256);
     payload.push(match entry.kind {
         EntryKind::Piece => 1,
@@ -221,11 +221,11 @@ pub fn decode_gone(bytes: &[u8]) -> SeqSet {
 }
 
 /// Gives bytes of a file from an offset on.
-pub type Source<'a> = &'a dyn Fn(u64, &mut [u8]) -> Result<usize, String>;
+pub type ReadAt<'a> = &'a dyn Fn(u64, &mut [u8]) -> Result<usize, String>;
 
 /// Reads a file entry by entry. Memory: one entry, and never more than the file has left.
 pub struct Reader<'a> {
-    source: Source<'a>,
+    source: ReadAt<'a>,
     length: u64,
     offset: u64,
     /// Stream name.
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// [`QuarantineFault`].
-    pub fn new(source: Source<'a>, length: u64) -> Result<Self, QuarantineFault> {
+    pub fn new(source: ReadAt<'a>, length: u64) -> Result<Self, QuarantineFault> {
         let room = length.min((MAGIC.len() + 1 + 2 * (TEXT_MAX + 10)) as u64);
         let head = take(source, 0, usize::try_from(room).unwrap_or(0), 0)?;
         let Some(rest) = head.strip_prefix(MAGIC) else {
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// [`QuarantineFault`]: the file cannot be read on.
-    pub fn next_entry(&mut self) -> Result<Option<Entry>, QuarantineFault> {
+    pub fn next_entry(&mut self) -> Result<Option<QuarantineEntry>, QuarantineFault> {
         let offset = self.offset;
         if offset >= self.length {
             return Ok(None);
@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
 }
 
 fn take(
-    source: Source<'_>,
+    source: ReadAt<'_>,
     from: u64,
     length: usize,
     entry: u64,
@@ -322,7 +322,7 @@ fn get_bytes<'b>(bytes: &mut Bytes<'b>, most: usize) -> Option<&'b [u8]> {
     (length <= most).then(|| bytes.bytes(length).ok()).flatten()
 }
 
-fn decode(payload: &[u8]) -> Option<Entry> {
+fn decode(payload: &[u8]) -> Option<QuarantineEntry> {
     let mut bytes = Bytes::new(payload);
     let kind = match bytes.u8().ok()? {
         1 => EntryKind::Piece,
@@ -341,7 +341,7 @@ fn decode(payload: &[u8]) -> Option<Entry> {
     let key = get_bytes(&mut bytes, KEY_MAX)?.to_vec();
     let key_offset = bytes.uvarint().ok()?;
     let content = get_bytes(&mut bytes, PIECE_MAX)?;
-    Some(Entry {
+    Some(QuarantineEntry {
         kind,
         compressed: flags & COMPRESSED != 0,
         shares: flags & SHARES != 0,

@@ -33,28 +33,28 @@
 //! not know that any more, and a record that is read at last must not come back if it was deleted.
 
 mod codec;
-mod regain;
+mod restore;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 use super::error::SalvageError;
-use super::find::{BlockFind, Gap, GapCause};
+use super::findings::{BlockFindings, Gap, GapCause};
+use super::liveness::counted_by;
 use super::read::Blocks;
 use super::sets::{intersection, missing_in, remove_all};
 use super::survey::Survey;
-use super::trust::counted_by;
 use crate::block::key::BlockKey;
 use crate::crypto::{NewKey, ServerKey, block_context};
 use crate::env::FileSystem;
 use crate::format::seqset::SeqSet;
 
 pub use codec::{
-    Entry, EntryKind, PIECE_MAX, QuarantineFault, Reader, decode_gone, encode_entry, encode_gone,
-    encode_header, fuzz_one,
+    EntryKind, PIECE_MAX, QuarantineEntry, QuarantineFault, Reader, decode_gone, encode_entry,
+    encode_gone, encode_header, fuzz_one,
 };
-pub use regain::{Regained, regain};
+pub use restore::{Regained, regain};
 
 /// Name of the file in the new stream's directory.
 pub const QUARANTINE_FILE: &str = "quarantine.jsq";
@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     ///
     /// [`SalvageError::Io`].
-    pub fn push(&mut self, entry: &Entry) -> Result<(), SalvageError> {
+    pub fn push(&mut self, entry: &QuarantineEntry) -> Result<(), SalvageError> {
         if let Some(header) = self.header.take() {
             self.fs.write_in_place(&self.path, &header)?;
         }
@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
     /// [`SalvageError::Io`].
     pub fn finish(self, gone: &Gone) -> Result<u64, SalvageError> {
         if self.count > 0 {
-            let entry = Entry {
+            let entry = QuarantineEntry {
                 kind: EntryKind::Gone,
                 compressed: false,
                 shares: false,
@@ -247,7 +247,7 @@ pub(super) fn put_aside_into(
 
 /// Puts one gap aside; of a compressed block all of the file, unless it `follows` a gap that did.
 fn put_gap(
-    find: &BlockFind,
+    find: &BlockFindings,
     gap: &Gap,
     key: &[u8],
     file: &[u8],
@@ -268,7 +268,7 @@ fn put_gap(
         false => bytes.chunks(PIECE_MAX).collect(),
     };
     for piece in pieces {
-        writer.push(&Entry {
+        writer.push(&QuarantineEntry {
             kind: EntryKind::Piece,
             compressed: find.compressed,
             shares,
@@ -304,7 +304,7 @@ pub fn reason(cause: &GapCause) -> String {
 /// A key file that opens the block's bytes, under `server` in `account`, where one does; else the one that lies beside it.
 fn key_file(
     blocks: &Blocks<'_>,
-    find: &BlockFind,
+    find: &BlockFindings,
     key: &BlockKey,
     server: Option<&ServerKey>,
     account: &[u8],

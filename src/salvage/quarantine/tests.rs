@@ -3,7 +3,7 @@ use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-fn entry() -> impl Strategy<Value = Entry> {
+fn entry() -> impl Strategy<Value = QuarantineEntry> {
     let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u64>());
     let edges = (
         proptest::option::of(any::<u64>()),
@@ -27,7 +27,7 @@ fn entry() -> impl Strategy<Value = Entry> {
                 reason,
                 bytes,
             )| {
-                Entry {
+                QuarantineEntry {
                     kind: match kind {
                         0 => EntryKind::Conflict,
                         1 => EntryKind::Gone,
@@ -50,7 +50,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         )
 }
 
-fn read_all(file: &[u8]) -> (Vec<Entry>, Option<QuarantineFault>) {
+fn read_all(file: &[u8]) -> (Vec<QuarantineEntry>, Option<QuarantineFault>) {
     let source = |offset: u64, out: &mut [u8]| {
         let bytes = &file[(offset as usize).min(file.len())..];
         let count = bytes.len().min(out.len());

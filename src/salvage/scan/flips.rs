@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::work::{HASH_COST, Work};
+use super::budget::{HASH_COST, SearchBudget};
 use crate::format::checksum::{HashKey, RunningHash};
 
 const PACKET: usize = 32;
@@ -64,7 +64,7 @@ pub(super) fn find(
     stored: u64,
     range: &Range<usize>,
     masks: &[u8],
-    work: &mut Work,
+    work: &mut SearchBudget,
 ) -> Option<Flip> {
     let range = range.start..range.end.min(covered.len());
     if range.is_empty() {
@@ -95,7 +95,13 @@ pub(super) fn find(
 }
 
 /// The first packet that can be paid for, going back from `last`.
-fn affordable(length: usize, first: usize, last: usize, masks: usize, work: &Work) -> usize {
+fn affordable(
+    length: usize,
+    first: usize,
+    last: usize,
+    masks: usize,
+    work: &SearchBudget,
+) -> usize {
     let mut left = work.left();
     let mut packet = last;
     while packet > first && last - packet + 1 < STATES_MAX {
@@ -123,7 +129,7 @@ fn find_in_packet(
     stored: u64,
     range: &Range<usize>,
     masks: &[u8],
-    work: &mut Work,
+    work: &mut SearchBudget,
 ) -> Option<Option<Flip>> {
     let start = packet * PACKET;
     let original = packet_of(covered, packet);

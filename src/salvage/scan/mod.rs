@@ -1,30 +1,30 @@
 //! One block's bytes to everything in them that can be proven. Pure: bytes, keys and hints in, a find out.
 
-pub mod border;
+mod bit_repair;
+mod body_prefixes;
+mod budget;
 pub mod chunks;
 mod flips;
-mod mend;
+mod out_of_order;
 pub mod probe;
 mod replay;
 mod resync;
-mod strays;
-mod tally;
+mod stats;
+pub mod subject_length;
 #[cfg(test)]
 mod tests;
-mod usual;
 mod walk;
-mod work;
 
 use std::ops::RangeInclusive;
 
-use super::find::{BlockFind, Lifetimes};
+use super::findings::{BlockFindings, Lifetimes};
 use crate::format::bit_repair::Patch;
 use crate::format::checksum::HashKey;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::{RecordRef, Run, parse_at};
+use bit_repair::Patchable;
 use chunks::Unwrapped;
-use mend::Patchable;
-use walk::Scanner;
+use walk::RecordScanner;
 
 /// What a subject can be, by all that is known of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +79,7 @@ pub struct Hints<'a> {
 }
 
 /// Receives the proven records of a block, messages, erased records and tombstones alike, in file order; where records are
-/// out of order ([`BlockFind::backward_count`]), in that of their sequences, each message once, and tombstones behind the
+/// out of order ([`BlockFindings::backward_count`]), in that of their sequences, each message once, and tombstones behind the
 /// record they followed.
 pub trait RecordSink {
     /// One record; `content` is the decoded, mended content it lies in.
@@ -100,18 +100,22 @@ pub struct Scratch {
 /// `min(bad places, 64) × work_limit + 100 × bytes of the content` (see `work`); of a compressed block,
 /// `7 × work_limit + 70 × bytes of the content` more (see `chunks/work`). Memory is that of the content, some
 /// 3 MiB, some 60 bytes per record where records are out of order, and what the find holds.
-pub fn scan_block(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> BlockFind {
+pub fn scan_block(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> BlockFindings {
     scan_counting(file, hints, scratch).0
 }
 
 /// The find, and the bytes hashed in search of mends and of sound records behind damage.
-fn scan_counting(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> (BlockFind, u64) {
+fn scan_counting(
+    file: &mut Vec<u8>,
+    hints: &Hints<'_>,
+    scratch: &mut Scratch,
+) -> (BlockFindings, u64) {
     let file_length = file.len() as u64;
-    let mut find = BlockFind {
+    let mut find = BlockFindings {
         number: hints.number,
         file: hints.number,
         file_length,
-        ..BlockFind::default()
+        ..BlockFindings::default()
     };
     let unwrapped = if begins_with_record(file, hints.hash_key) {
         Unwrapped::default()
@@ -126,7 +130,7 @@ fn scan_counting(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -
     } else {
         (&mut *file, Patchable::All)
     };
-    let scanner = Scanner::new(content, hints, patchable, &unwrapped.breaks, file_length);
+    let scanner = RecordScanner::new(content, hints, patchable, &unwrapped.breaks, file_length);
     let spent = scanner.run(&mut scratch.run, &mut find);
     if find.compressed {
         apply(file, find.patches());
@@ -175,7 +179,7 @@ fn apply(file: &mut [u8], patches: impl Iterator<Item = Patch>) {
 pub fn replay_block<S: RecordSink>(
     file: &mut Vec<u8>,
     hash_key: &HashKey,
-    find: &BlockFind,
+    find: &BlockFindings,
     scratch: &mut Scratch,
     sink: &mut S,
 ) {
@@ -186,7 +190,7 @@ pub fn replay_block<S: RecordSink>(
 /// from here.
 pub fn replay_unverified<S: RecordSink>(
     file: &mut Vec<u8>,
-    find: &BlockFind,
+    find: &BlockFindings,
     scratch: &mut Scratch,
     sink: &mut S,
 ) {
@@ -196,7 +200,7 @@ pub fn replay_unverified<S: RecordSink>(
 fn replay<S: RecordSink>(
     file: &mut Vec<u8>,
     hash_key: Option<&HashKey>,
-    find: &BlockFind,
+    find: &BlockFindings,
     scratch: &mut Scratch,
     sink: &mut S,
 ) {
@@ -208,7 +212,7 @@ fn replay<S: RecordSink>(
         &*file
     };
     if find.backward_count > 0 {
-        let arrangement = strays::arrange(content, &find.gaps);
+        let arrangement = out_of_order::arrange(content, &find.gaps);
         replay::walk_arranged(content, hash_key, &find.gaps, &arrangement, sink);
     } else {
         replay::walk(content, hash_key, &find.gaps, sink);

@@ -1,8 +1,8 @@
 //! Whether a file's bytes are of a given block: a few of its records, hashed under that block's key. A 64-bit keyed hash that
 //! agrees leaves no doubt.
 
+use super::budget::HASH_COST;
 use super::resync::{is_followed, plausible, verifies};
-use super::work::HASH_COST;
 use super::{Hints, Scratch, chunks};
 use crate::format::checksum::HashKey;
 use crate::format::compression::{self, Framing};

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::super::find::Gap;
+use super::super::findings::Gap;
 use super::RecordSink;
-use super::strays::{Arrangement, Standing, Standings};
+use super::out_of_order::{Arrangement, Standing, Standings};
 use crate::format::checksum::HashKey;
 use crate::format::record::{RecordKind, RecordRef, Run, Runs};
 

@@ -1,11 +1,11 @@
 //! Finding the next sound record behind a bad one.
 //!
 //! Every offset is looked at once; nearly all fail on the length field alone. What passes the cheap tests is hashed, if
-//! the account allows; false records that were made on purpose cannot use it up (see [`Credit::pay`]).
+//! the account allows; false records that were made on purpose cannot use it up (see [`ResyncBudget::pay`]).
 
 use std::collections::VecDeque;
 
-use super::work::Credit;
+use super::budget::ResyncBudget;
 use super::{Hints, SubjectStanding};
 use crate::format::checksum::HashKey;
 use crate::format::limits::{RECORD_HEADER_LENGTH, RECORD_MAX_LENGTH, RECORD_MIN_LENGTH};
@@ -85,7 +85,7 @@ pub(super) fn search(
     from: usize,
     floor: u64,
     hints: &Hints<'_>,
-    credit: &mut Credit,
+    credit: &mut ResyncBudget,
 ) -> Behind {
     let mut behind = Behind::default();
     let mut paid_to = from;

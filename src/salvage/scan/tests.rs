@@ -10,14 +10,15 @@ use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 
-use super::super::find::{Edge, GapCause, Lifetimes, Repair, Site};
-use super::work::{BLOCK_PLACES, BYTES_LIMIT, BYTES_PLACES, RESYNC_RATE};
+use super::super::findings::{GapCause, Lifetimes, Repair, Site};
+use super::budget::{BLOCK_PLACES, BYTES_LIMIT, BYTES_PLACES, RESYNC_RATE};
 use super::*;
 use crate::block::walk;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::record::{NewRecord, RecordKind, encode_record};
 use crate::format::subject;
+use crate::state::SeqTime;
 
 const HEADERS: &[u8] = b"NATS/1.0\r\nNats-Msg-Id: 17\r\nTrace: a-b-c\r\n\r\n";
 const WORK: u64 = 32 * 1024 * 1024;
@@ -98,7 +99,7 @@ impl RecordSink for Collected {
 }
 
 struct Scanned {
-    find: BlockFind,
+    find: BlockFindings,
     spent: u64,
     mended: Vec<u8>,
     records: Vec<(usize, Plain)>,
@@ -148,7 +149,7 @@ fn scan_with(file: &[u8], witness: &Witness, sequences: RangeInclusive<u64>, wor
     }
 }
 
-fn check_find(find: &BlockFind, file: &[u8], collected: &Collected) {
+fn check_find(find: &BlockFindings, file: &[u8], collected: &Collected) {
     assert_eq!(find.file_length, file.len() as u64);
     let mut end = None;
     for gap in &find.gaps {
@@ -275,7 +276,7 @@ fn an_undamaged_block_is_what_the_walk_says() {
     assert_eq!(find.erased.iter().collect::<Vec<_>>(), [14, 20]);
     assert_eq!(
         find.tombstones,
-        [Edge {
+        [SeqTime {
             seq: 5,
             timestamp_ns: 99
         }]

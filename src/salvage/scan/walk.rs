@@ -1,13 +1,13 @@
 //! The scan of one block's decoded content: sound records in runs, and what to do at each bad place.
 
-use super::super::find::{BlockFind, Gap, GapCause, Repair, Site, Timed, UncertainBorder};
+use super::super::findings::{BlockFindings, Gap, GapCause, Repair, Site, Timed, UncertainBorder};
 use super::Hints;
-use super::border::{Borders, SUBJECT_LENGTH_AT, lengths_by_others};
+use super::bit_repair::{Fits, Mended, Mender, Patchable};
+use super::budget::SearchBudget;
 use super::chunks::Break;
-use super::mend::{Fits, Mended, Mender, Patchable};
 use super::resync::{self, Behind};
-use super::tally::{Tally, by_chain};
-use super::work::Work;
+use super::stats::{Tally, by_chain};
+use super::subject_length::{Borders, SUBJECT_LENGTH_AT, lengths_by_others};
 use crate::format::bit_repair::Patch;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
 
@@ -16,7 +16,7 @@ use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse
 pub(super) const WARY_RECORDS: usize = 64;
 
 /// The scan of one content.
-pub(super) struct Scanner<'a, 'h> {
+pub(super) struct RecordScanner<'a, 'h> {
     content: &'a mut [u8],
     hints: &'a Hints<'h>,
     patchable: Patchable,
@@ -27,7 +27,7 @@ pub(super) struct Scanner<'a, 'h> {
     file_length: u64,
     /// How many records are still to be taken singly.
     wary: usize,
-    work: Work,
+    work: SearchBudget,
     tally: Tally,
     borders: Borders,
     repairs: Vec<Repair>,
@@ -38,7 +38,7 @@ pub(super) struct Scanner<'a, 'h> {
     timed: Timed,
 }
 
-impl<'a, 'h> Scanner<'a, 'h> {
+impl<'a, 'h> RecordScanner<'a, 'h> {
     /// A scan of `content`, of a file of `file_length` bytes.
     pub fn new(
         content: &'a mut [u8],
@@ -55,7 +55,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
             breaks_seen: 0,
             file_length,
             wary: 0,
-            work: Work::new(hints.work_limit),
+            work: SearchBudget::new(hints.work_limit),
             tally: Tally::default(),
             borders: Borders::default(),
             repairs: Vec::new(),
@@ -68,7 +68,7 @@ impl<'a, 'h> Scanner<'a, 'h> {
 
     /// Scans everything and puts what was found in `find`; repairs behind those already there. Returns the bytes hashed
     /// in search of mends and sound records.
-    pub fn run(mut self, run: &mut Run, find: &mut BlockFind) -> u64 {
+    pub fn run(mut self, run: &mut Run, find: &mut BlockFindings) -> u64 {
         let mut offset = 0;
         while offset < self.content.len() {
             let (end, fault) = self.sound_from(offset, run);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::super::scan::{SubjectStanding, SubjectWitness};
-use super::super::witness::Subjects;
+use super::super::subject_check::Subjects;
 use super::read as read_side_files;
 use super::*;
 use crate::block::key::BlockKey;

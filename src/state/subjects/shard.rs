@@ -114,7 +114,7 @@ pub(super) fn shard_of(hash: u64) -> usize {
 
 /// A subject and its totals.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct ShardEntry {
     words: Words,
     pub totals: SubjectTotals,
     /// The block that counted it last.
@@ -129,7 +129,7 @@ pub(super) const BY_NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     slots: Vec<u64>,
-    entries: Vec<Entry>,
+    entries: Vec<ShardEntry>,
     bytes: Vec<u8>,
     /// Bytes of long subjects that are gone.
     free_bytes: usize,
@@ -145,7 +145,7 @@ impl Shard {
         &mut self.live_count
     }
 
-    pub fn entry_mut(&mut self, at: u32) -> Option<&mut Entry> {
+    pub fn entry_mut(&mut self, at: u32) -> Option<&mut ShardEntry> {
         self.entries.get_mut(at as usize)
     }
 
@@ -183,7 +183,7 @@ impl Shard {
     }
 
     #[inline]
-    fn probe(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<u32> {
+    fn probe(&self, hash: u64, is_it: impl Fn(&ShardEntry) -> bool) -> Option<u32> {
         let tag = hash as u32;
         let mask = self.slots.len().wrapping_sub(1);
         let mut at = tag as usize & mask;
@@ -202,7 +202,7 @@ impl Shard {
         }
     }
 
-    fn long_text(&self, entry: &Entry) -> &[u8] {
+    fn long_text(&self, entry: &ShardEntry) -> &[u8] {
         let [start, ..] = entry.words;
         let start = start as usize;
         let text = self.bytes.get(start..start + usize::from(entry.length));
@@ -213,7 +213,7 @@ impl Shard {
     pub fn stage(&mut self, hash: u64, subject: &[u8], totals: SubjectTotals) {
         let words = words_of(subject);
         if let Some(entry) = self.entry_of(hash, &words, subject) {
-            self.entries.push(Entry { totals, ..entry });
+            self.entries.push(ShardEntry { totals, ..entry });
         }
     }
 
@@ -243,7 +243,7 @@ impl Shard {
     }
 
     /// An entry for a subject, without messages; a long one's bytes are kept.
-    fn entry_of(&mut self, hash: u64, words: &Words, subject: &[u8]) -> Option<Entry> {
+    fn entry_of(&mut self, hash: u64, words: &Words, subject: &[u8]) -> Option<ShardEntry> {
         let length = u16::try_from(subject.len()).ok()?;
         let words = match subject.len() <= INLINE_MAX {
             true => *words,
@@ -253,7 +253,7 @@ impl Shard {
                 [start, hash, 0, 0]
             }
         };
-        Some(Entry {
+        Some(ShardEntry {
             words,
             totals: SubjectTotals::default(),
             counted_by: BY_NONE,
@@ -299,7 +299,7 @@ impl Shard {
         self.slots = slots;
     }
 
-    fn find_or_push(&mut self, hash: u64, subject: &[u8]) -> Option<(bool, &mut Entry)> {
+    fn find_or_push(&mut self, hash: u64, subject: &[u8]) -> Option<(bool, &mut ShardEntry)> {
         let words = words_of(subject);
         let found = self.find(hash, &words, subject);
         let at = match found {
@@ -382,7 +382,7 @@ impl Shard {
     }
 
     /// Where the slot is that leads to the entry at `place`.
-    fn slot_of(&self, entry: &Entry, place: u32) -> Option<usize> {
+    fn slot_of(&self, entry: &ShardEntry, place: u32) -> Option<usize> {
         let tag = entry_hash(entry) as u32;
         let wanted = u64::from(tag) << 32 | u64::from(place.wrapping_add(1));
         let mask = self.slots.len().wrapping_sub(1);
@@ -451,7 +451,7 @@ impl Shard {
         }
     }
 
-    fn with_text<T>(&self, entry: &Entry, visit: impl FnOnce(&[u8]) -> T) -> T {
+    fn with_text<T>(&self, entry: &ShardEntry, visit: impl FnOnce(&[u8]) -> T) -> T {
         let length = usize::from(entry.length);
         if length > INLINE_MAX {
             return visit(self.long_text(entry));
@@ -474,7 +474,7 @@ impl Shard {
     }
 }
 
-fn entry_hash(entry: &Entry) -> u64 {
+fn entry_hash(entry: &ShardEntry) -> u64 {
     let length = usize::from(entry.length);
     let [_, hash, ..] = entry.words;
     match length <= INLINE_MAX {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Change, FileChange, Target};
+use super::{Change, DamageTarget, FileChange};
 use crate::env::{DEFAULT_DIR_MODE, FileKind, IoError};
 use crate::format::seqset::SeqSet;
 use crate::testing::layout::FILE_MAX;
@@ -12,7 +12,7 @@ use crate::testing::random::Random;
 /// Planned changes over a store's files.
 pub struct Draft<'a> {
     /// The store.
-    pub target: &'a Target<'a>,
+    pub target: &'a DamageTarget<'a>,
     /// The choices.
     pub random: Random,
     /// Messages that a purge has given up.
@@ -30,7 +30,7 @@ struct Planned {
 
 impl<'a> Draft<'a> {
     /// Nothing planned yet.
-    pub fn new(target: &'a Target<'a>, seed: u64) -> Result<Self, IoError> {
+    pub fn new(target: &'a DamageTarget<'a>, seed: u64) -> Result<Self, IoError> {
         let mut listed = BTreeMap::new();
         list(target, "", &mut listed)?;
         Ok(Self {
@@ -172,7 +172,7 @@ impl<'a> Draft<'a> {
 }
 
 fn list(
-    target: &Target<'_>,
+    target: &DamageTarget<'_>,
     below: &str,
     found: &mut BTreeMap<String, u64>,
 ) -> Result<(), IoError> {

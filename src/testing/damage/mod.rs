@@ -26,7 +26,7 @@ const TRIES_MAX: u32 = 20;
 
 /// What damage is done to.
 #[derive(Clone, Copy)]
-pub struct Target<'a> {
+pub struct DamageTarget<'a> {
     /// The files.
     pub files: &'a dyn FileSystem,
     /// The stream in them.
@@ -41,7 +41,7 @@ pub struct Target<'a> {
     pub live: &'a SeqSet,
 }
 
-impl<'a> Target<'a> {
+impl<'a> DamageTarget<'a> {
     /// A generated store, or a copy of its files.
     #[must_use]
     pub fn new(store: &'a Store, files: &'a dyn FileSystem, layout: &'a Layout) -> Self {
@@ -117,7 +117,7 @@ impl Damage {
     pub fn inflict(
         kind: DamageKind,
         seed: u64,
-        target: &Target<'_>,
+        target: &DamageTarget<'_>,
     ) -> Result<Option<Self>, IoError> {
         for attempt in 0..TRIES_MAX {
             let mut draft = Draft::new(target, derive(seed, &[u64::from(attempt)]))?;
@@ -142,7 +142,7 @@ impl Damage {
         seed: u64,
         summary: String,
         files: Vec<FileChange>,
-        target: &Target<'_>,
+        target: &DamageTarget<'_>,
     ) -> Self {
         let mut touched = Touched::default();
         let mut keys = Touched::default();

@@ -15,7 +15,7 @@ fn inflict(store: StoreKind, kind: DamageKind, seed: u64) -> Option<Done> {
     let store = small(store);
     let layout = Layout::read(&store.files, &store.stream, &store.access).expect("a layout");
     let files = store.files.fork();
-    let target = Target::new(&store, &files, &layout);
+    let target = DamageTarget::new(&store, &files, &layout);
     let damage = Damage::inflict(kind, seed, &target).expect("files")?;
     Some(Done {
         layout,

@@ -12,7 +12,7 @@ use crate::env::IoError;
 use crate::env::memory::MemoryFileSystem;
 use crate::format::seqset::SeqSet;
 use crate::report::Ledger;
-use crate::testing::damage::{Damage, DamageKind, Target};
+use crate::testing::damage::{Damage, DamageKind, DamageTarget};
 use crate::testing::random::{Random, derive};
 use crate::testing::score::write_tree;
 use crate::testing::sweep::{SweepError, run_cases};
@@ -178,7 +178,7 @@ impl HistoryRun<'_> {
             let Some(kind) = random.pick(self.damages).copied().filter(|_| !spared) else {
                 break;
             };
-            let target = Target::new(&lived.store, &files, &lived.layout);
+            let target = DamageTarget::new(&lived.store, &files, &lived.layout);
             let seed = derive(self.seed, &[number, 2, u64::from(attempt)]);
             damage = Damage::inflict(kind, seed, &target).map_err(|error| error.to_string())?;
             if damage.is_some() {

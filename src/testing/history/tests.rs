@@ -7,7 +7,7 @@ use crate::report::Watch;
 use crate::report::stream::{Outcome, Source, StreamReport};
 use crate::report::{Ledger, Removal};
 use crate::stream::options::Collect;
-use crate::testing::damage::{Damage, DamageKind, Target};
+use crate::testing::damage::{Damage, DamageKind, DamageTarget};
 use crate::testing::reference::Reference;
 
 fn histories(last_day: LastDay) -> impl Iterator<Item = History> {
@@ -179,7 +179,7 @@ fn the_truth_is_right_and_every_mistake_is_noticed() {
 fn what_a_damage_took_may_be_lost_and_must_be_told() {
     let lived = lived(HistoryKind::Append, LastDay::Stopped);
     let files = lived.store.files.fork();
-    let target = Target::new(&lived.store, &files, &lived.layout);
+    let target = DamageTarget::new(&lived.store, &files, &lived.layout);
     let damage = Damage::inflict(DamageKind::CutTail, 4, &target).expect("no error");
     let damage = damage.expect("a cut");
     let mut cut = damage.touched.messages.clone();

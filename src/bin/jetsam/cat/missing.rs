@@ -138,7 +138,7 @@ fn removed(removal: Removal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{self, Fake};
+    use crate::test_support::{self, Fake};
     use crate::testing::run;
     use jetsam::report::Ledger;
 
@@ -151,7 +151,7 @@ mod tests {
             ..Ledger::default()
         };
         ledger.remove(Removal::Tombstone, &[4].into_iter().collect());
-        let mut report = sample::clean();
+        let mut report = test_support::clean();
         report.ledger = Some(ledger);
         report.state = Some(State {
             messages: 3,

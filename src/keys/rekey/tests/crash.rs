@@ -26,8 +26,8 @@ fn is_old_or_new(
         )
         .unwrap();
         match target.target {
-            Target::Plain => work.keys.is_empty(),
-            Target::Key { .. } => work.exit_code() == 0 && !work.keys.is_empty(),
+            RekeyTarget::Plain => work.keys.is_empty(),
+            RekeyTarget::Key { .. } => work.exit_code() == 0 && !work.keys.is_empty(),
         }
     };
     let keys = match is_new {

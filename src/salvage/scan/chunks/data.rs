@@ -7,17 +7,17 @@
 //! chunk, or where there is more damage behind, by the record's own hash.
 
 use super::super::Hints;
+use super::budget::{ChunkBudgets, DecodeBudget};
 use super::framing::Frame;
 use super::records::RecordWalk;
-use super::sums::Sums;
+use super::suffix_lengths::Sums;
 use super::trial::Bench;
-use super::work::{Purses, Work};
 use super::{BIT_PAIRS, SINGLE_BITS, apply};
 use crate::format::bit_repair::Patch;
 use crate::format::compression::{CRC_LENGTH, decode_leniently, decoded_length, mask_crc};
 use crate::format::limits::RECORD_HEADER_LENGTH;
 use crate::format::record::{RecordFault, parse_at};
-use crate::salvage::find::{Repair, Site};
+use crate::salvage::findings::{Repair, Site};
 
 /// Damaged places mended in one chunk before it is given up.
 const MENDS_MAX: usize = 64;
@@ -32,7 +32,7 @@ pub(super) fn mend(
     hints: &Hints<'_>,
     records: &RecordWalk,
     out: &mut Vec<u8>,
-    purses: &mut Purses,
+    purses: &mut ChunkBudgets,
 ) -> Vec<Repair> {
     let start = out.len();
     let mut repairs = Vec::new();
@@ -104,7 +104,7 @@ pub(super) struct Search<'a, 'h> {
     /// The records of the content as far as they verify.
     pub records: RecordWalk,
     /// What may still be spent.
-    pub work: &'a mut Work,
+    pub work: &'a mut DecodeBudget,
     /// Where the first record begins that does not verify.
     pub bad: Option<usize>,
     /// What each decoded byte does to the checksum; empty until that is computed.

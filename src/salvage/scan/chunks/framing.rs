@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BIT_PAIRS, SINGLE_BITS, Work, apply, overwrite, read_sound};
+use super::{BIT_PAIRS, DecodeBudget, SINGLE_BITS, apply, overwrite, read_sound};
 use crate::format::bit_repair::Patch;
 use crate::format::compression::{
     CHUNK_HEADER_LENGTH, CRC_LENGTH, DATA_BODY_MAX, TYPE_COMPRESSED, TYPE_STORED,
@@ -102,7 +102,13 @@ pub(super) fn may_be_cut(file: &[u8], offset: usize, end: usize) -> bool {
 }
 
 /// Whether the chunk at `offset` is sound. `out` holds the content before it and is left so.
-fn is_sound(file: &[u8], offset: usize, end: usize, out: &mut Vec<u8>, work: &mut Work) -> bool {
+fn is_sound(
+    file: &[u8],
+    offset: usize,
+    end: usize,
+    out: &mut Vec<u8>,
+    work: &mut DecodeBudget,
+) -> bool {
     let Some(frame) = frame(file, offset, end) else {
         return false;
     };
@@ -126,7 +132,7 @@ pub(super) fn mend_header(
     offset: usize,
     end: usize,
     out: &mut Vec<u8>,
-    work: &mut Work,
+    work: &mut DecodeBudget,
 ) -> Option<Patch> {
     for mask in SINGLE_BITS.into_iter().chain(BIT_PAIRS) {
         for position in 0..CHUNK_HEADER_LENGTH {
@@ -151,7 +157,7 @@ pub(super) fn next_chunk(
     from: usize,
     end: usize,
     out: &mut Vec<u8>,
-    work: &mut Work,
+    work: &mut DecodeBudget,
 ) -> Option<usize> {
     (from..end).find(|&offset| {
         let kind = file.get(offset).copied().unwrap_or(u8::MAX);
@@ -181,7 +187,7 @@ pub(super) fn rebuild_header(
     offset: usize,
     next: usize,
     out: &mut Vec<u8>,
-    work: &mut Work,
+    work: &mut DecodeBudget,
 ) -> Vec<Patch> {
     let Some(body_length) = next
         .checked_sub(offset + CHUNK_HEADER_LENGTH)

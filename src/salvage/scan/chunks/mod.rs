@@ -17,26 +17,26 @@
 //! at most 4 MiB decoded, some thirty bytes per byte.
 
 mod arithmetic;
+mod budget;
 mod data;
 mod framing;
 mod reading;
 mod records;
 mod search;
-mod sums;
+mod suffix_lengths;
 mod syndrome;
 #[cfg(test)]
 mod tests;
 mod trial;
-mod work;
 mod wrapper;
 
 use super::Hints;
 use crate::format::bit_repair::Patch;
 use crate::format::compression::{Chunks, CompressionFault};
 use crate::format::limits::{CHECKSUM_LENGTH, DECODED_BLOCK_MAX};
-use crate::salvage::find::{Repair, Site};
+use crate::salvage::findings::{Repair, Site};
+use budget::{ChunkBudgets, DecodeBudget};
 use records::RecordWalk;
-use work::{Purses, Work};
 
 /// Decoded bytes that are suspect or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub struct Unwrapped {
 pub fn unwrap(file: &mut [u8], hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrapped {
     out.clear();
     let mut unwrapped = Unwrapped::default();
-    let mut work = Work {
+    let mut work = DecodeBudget {
         left: hints.work_limit,
     };
     let Some(first) = wrapper::recognise(file, hints, &mut work, &mut unwrapped.repairs) else {
@@ -82,7 +82,7 @@ pub fn unwrap(file: &mut [u8], hints: &Hints<'_>, out: &mut Vec<u8>) -> Unwrappe
         hints,
         stream_end: file.len().saturating_sub(CHECKSUM_LENGTH).max(first),
         records: RecordWalk::default(),
-        purses: Purses::new(hints.work_limit),
+        purses: ChunkBudgets::new(hints.work_limit),
         repairs: &mut unwrapped.repairs,
     };
     let mut offset = first;
@@ -196,7 +196,7 @@ struct Mender<'a> {
     hints: &'a Hints<'a>,
     stream_end: usize,
     records: RecordWalk,
-    purses: Purses,
+    purses: ChunkBudgets,
     repairs: &'a mut Vec<Repair>,
 }
 

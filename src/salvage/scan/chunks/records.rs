@@ -1,7 +1,7 @@
 //! The records of the content so far: which is the first that does not verify?
 
 use super::super::{Hints, SubjectStanding};
-use super::work::Work;
+use super::budget::DecodeBudget;
 use crate::block::content::verifies;
 use crate::format::record::{RecordKind, RecordRef, Run, Runs, parse_at};
 
@@ -27,7 +27,7 @@ impl RecordWalk {
 
     /// Takes in content that is as good as it gets, so that no later walk begins before its end. All calls together take
     /// time in the content's length, but for the records hashed in vain behind damage.
-    pub fn catch_up(&mut self, content: &[u8], hints: &Hints<'_>, work: &mut Work) {
+    pub fn catch_up(&mut self, content: &[u8], hints: &Hints<'_>, work: &mut DecodeBudget) {
         self.walk(content, hints);
         while self.lost && self.offset < content.len() {
             let Some(found) = self.find(content, hints, work) else {
@@ -47,7 +47,7 @@ impl RecordWalk {
         content: &[u8],
         start: usize,
         hints: &Hints<'_>,
-        work: &mut Work,
+        work: &mut DecodeBudget,
     ) -> Option<usize> {
         self.walk(content, hints);
         while self.lost && self.offset < start {
@@ -70,7 +70,7 @@ impl RecordWalk {
         self.offset
     }
 
-    fn find(&self, content: &[u8], hints: &Hints<'_>, work: &mut Work) -> Option<usize> {
+    fn find(&self, content: &[u8], hints: &Hints<'_>, work: &mut DecodeBudget) -> Option<usize> {
         let from = self.searched.saturating_sub(STRADDLING_LENGTH);
         find_record(content, from.max(self.offset + 1), hints, work)
     }
@@ -85,7 +85,12 @@ impl RecordWalk {
 }
 
 /// Where the first record from `from` on begins that verifies.
-fn find_record(content: &[u8], from: usize, hints: &Hints<'_>, work: &mut Work) -> Option<usize> {
+fn find_record(
+    content: &[u8],
+    from: usize,
+    hints: &Hints<'_>,
+    work: &mut DecodeBudget,
+) -> Option<usize> {
     (from..content.len()).find(|&offset| {
         parse_at(content, offset).is_ok_and(|record| {
             is_likely(&record, content, hints)

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::SINGLE_BITS;
 use super::data::{BadRecord, Best, Flip, Search};
-use super::sums::Sums;
+use super::suffix_lengths::Sums;
 use super::trial::Judge;
 use crate::format::compression::{Cursor, decode_leniently};
 use crate::format::record::{RecordFault, parse_at};

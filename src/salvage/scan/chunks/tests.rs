@@ -4,7 +4,7 @@ use super::*;
 use crate::format::checksum::HashKey;
 use crate::format::compression::compress;
 use crate::format::record::{NewRecord, encode_record, parse_at};
-use crate::salvage::find::Lifetimes;
+use crate::salvage::findings::Lifetimes;
 use crate::salvage::scan::{SubjectStanding, SubjectWitness};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! A chunk on the bench: decoded with a trace, and decoded again in part with a bit flipped.
 
 use super::super::Hints;
+use super::budget::DecodeBudget;
 use super::framing::Frame;
 use super::syndrome::Copied;
-use super::work::Work;
 use crate::format::compression::{
     CRC_LENGTH, Cursor, Lenient, SPILL, Shape, TYPE_STORED, decode_leniently, decoded_length,
     element_shape, unmask_crc,
@@ -167,7 +167,7 @@ impl Bench {
         (at, mask): (usize, u8),
         judge: Judge,
         hints: &Hints<'_>,
-        work: &mut Work,
+        work: &mut DecodeBudget,
     ) -> bool {
         self.flip(at, mask);
         let mut behind = cursor;

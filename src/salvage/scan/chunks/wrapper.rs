@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::super::Hints;
-use super::{Work, bits_off, framing, overwrite};
+use super::{DecodeBudget, bits_off, framing, overwrite};
 use crate::block::content::verifies;
 use crate::format::bit_repair::Patch;
 use crate::format::compression::{Framing, IDENTIFIER_CHUNK, MARK, detect};
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::record::parse_at;
-use crate::salvage::find::{Repair, Site};
+use crate::salvage::findings::{Repair, Site};
 
 /// What a stream may also call itself.
 const IDENTIFIER_CHUNK_SNAPPY: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";
@@ -41,7 +41,7 @@ pub(super) fn first_chunk(file: &[u8]) -> Option<usize> {
 pub(super) fn recognise(
     file: &mut [u8],
     hints: &Hints<'_>,
-    work: &mut Work,
+    work: &mut DecodeBudget,
     repairs: &mut Vec<Repair>,
 ) -> Option<usize> {
     if let Some(first) = first_chunk(file) {

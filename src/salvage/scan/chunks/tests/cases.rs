@@ -101,9 +101,9 @@ fn a_lost_sector_is_not_searched() {
     damaged[at..at + 4096].fill(0);
     let (key, sequences) = (key(), 1..=10_000_000);
     let frame = framing::frame(&damaged, first.start, damaged.len() - 8).unwrap();
-    let mut purses = Purses::new(WORK_LIMIT);
+    let mut purses = ChunkBudgets::new(WORK_LIMIT);
     let full = purses.open(0).work.left;
-    let mut purses = Purses::new(WORK_LIMIT);
+    let mut purses = ChunkBudgets::new(WORK_LIMIT);
     let found = data::mend(
         &mut damaged,
         &frame,

@@ -12,9 +12,9 @@ use std::hash::BuildHasher as _;
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
-use super::super::find::Gap;
-use super::border::BorderFlip;
+use super::super::findings::Gap;
 use super::replay::each_record;
+use super::subject_length::BorderFlip;
 use crate::format::limits::RECORD_HEADER_LENGTH;
 use crate::format::record::{RecordKind, RecordRef};
 
@@ -49,7 +49,7 @@ impl Starts {
 
 /// A subject, its hash, and how its messages begin.
 #[derive(Debug)]
-struct Known<'c> {
+struct KnownSubjects<'c> {
     hash: u64,
     subject: &'c [u8],
     starts: Starts,
@@ -58,7 +58,7 @@ struct Known<'c> {
 /// How the messages of each subject of a block begin. Memory for each subject of it, borrowed from the content.
 #[derive(Debug, Default)]
 pub(super) struct Usual<'c> {
-    subjects: HashTable<Known<'c>>,
+    subjects: HashTable<KnownSubjects<'c>>,
     /// Messages of the subject that has most.
     most: u32,
     /// Messages of the subject that has fewest.
@@ -70,7 +70,7 @@ pub(super) struct Usual<'c> {
 impl<'c> Usual<'c> {
     /// Looks at every message of `content` between `gaps`, without hashing.
     pub fn of(content: &'c [u8], gaps: &[Gap]) -> Self {
-        let mut subjects: HashTable<Known<'c>> = HashTable::new();
+        let mut subjects: HashTable<KnownSubjects<'c>> = HashTable::new();
         each_record(content, gaps, |record| {
             if record.kind() != RecordKind::Message {
                 return;
@@ -82,7 +82,7 @@ impl<'c> Usual<'c> {
                 |known| known.hash == hash && known.subject == subject,
                 |known| known.hash,
             );
-            let known = entry.or_insert_with(|| Known {
+            let known = entry.or_insert_with(|| KnownSubjects {
                 hash,
                 subject,
                 starts: Starts::default(),
@@ -114,7 +114,7 @@ impl<'c> Usual<'c> {
 
     fn starts(&self, subject: &[u8]) -> Option<&Starts> {
         let hash = FxBuildHasher.hash_one(subject);
-        let is_it = |known: &Known<'_>| known.hash == hash && known.subject == subject;
+        let is_it = |known: &KnownSubjects<'_>| known.hash == hash && known.subject == subject;
         self.subjects.find(hash, is_it).map(|known| &known.starts)
     }
 

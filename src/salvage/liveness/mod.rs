@@ -8,12 +8,12 @@
 //! 2. Without a fresh index a tombstone deletes what it names. Above the index's last sequence messages are live unless
 //!    a tombstone names them.
 //! 3. Where there is no index, what a block's `N.idx` (servers up to 2.9) holds deleted is deleted.
-//! 4. A message that was gone when its block was written last ([`BlockFind::outdated`]) is an old copy, and deleted, unless a
+//! 4. A message that was gone when its block was written last ([`BlockFindings::outdated`]) is an old copy, and deleted, unless a
 //!    fresh index counts it, or another record of it is none.
 //! 5. Where two blocks hold one sequence, the block that the index lists for it has it, else the lower one, in which a
 //!    server looks first; of two files with one block the one that is taken for it.
 //!
-//! A record out of its place ([`BlockFind::strays`]) is as true as any. But where its sequence lies above the last of a fresh
+//! A record out of its place ([`BlockFindings::strays`]) is as true as any. But where its sequence lies above the last of a fresh
 //! index, or so far above all that is proven that it would double the stream's span, nothing speaks for it: it is left out,
 //! as a claim that is not believed.
 //!
@@ -32,7 +32,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::find::{BlockFind, Edge};
+use super::findings::BlockFindings;
 use super::sets::{difference, intersection, remove_all, within};
 use super::side_files::IndexEvidence;
 use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
@@ -40,6 +40,7 @@ use crate::format::names::BlockFile;
 use crate::format::seqset::SeqSet;
 use crate::format::state::StateFile;
 use crate::ledger::Holes;
+use crate::state::SeqTime;
 
 /// A message takes at least this: a record of nothing but a subject of one byte.
 pub(super) const MESSAGE_MIN_LENGTH: u64 = RECORD_MIN_LENGTH as u64 + 1;
@@ -58,7 +59,7 @@ pub struct LegacyDeletes {
     /// These are.
     pub deleted: SeqSet,
     /// The last sequence of the block by its account, where that is sound in itself.
-    pub last: Option<Edge>,
+    pub last: Option<SeqTime>,
 }
 
 /// A file without a checksum speaks of a sequence: it was used.
@@ -75,7 +76,7 @@ pub struct Claim {
 pub struct Facts<'a> {
     /// What was found in each block, ascending by number, of several files with one block first the one that is taken for it;
     /// a block that cannot be opened is one gap.
-    pub finds: &'a [BlockFind],
+    pub finds: &'a [BlockFindings],
     /// The index, where there is one.
     pub index: Option<&'a IndexEvidence>,
     /// What legacy indexes say.
@@ -123,7 +124,7 @@ pub struct Trust {
     /// Every tombstone.
     pub tombstones: SeqSet,
     /// The highest sequence that was ever used, and its time.
-    pub last: Edge,
+    pub last: SeqTime,
     /// Claims that were not believed.
     pub doubted: Vec<Claim>,
 }
@@ -162,7 +163,7 @@ impl Trust {
     }
 
     /// Keeps `seqs` after all, each from the first of `finds` that holds it, old copies last.
-    pub fn take_back(&mut self, seqs: &SeqSet, finds: &[BlockFind]) {
+    pub fn take_back(&mut self, seqs: &SeqSet, finds: &[BlockFindings]) {
         let mut left = intersection(&self.deleted, seqs);
         remove_all(&mut self.deleted, &left);
         self.live.union_with(&left);
@@ -271,7 +272,7 @@ fn deleted_of(
 }
 
 /// Messages of which there are none but outdated records.
-fn outdated_in(finds: &[BlockFind]) -> SeqSet {
+fn outdated_in(finds: &[BlockFindings]) -> SeqSet {
     let mut outdated = SeqSet::new();
     for find in finds {
         outdated.union_with(&find.outdated);
@@ -287,7 +288,7 @@ fn outdated_in(finds: &[BlockFind]) -> SeqSet {
 
 /// Takes out of `found` the strays that nothing speaks for; raises `last` to the highest of the others. Returns what was
 /// taken out.
-fn doubt_strays(facts: &Facts<'_>, last: &mut Edge, found: &mut SeqSet) -> Vec<Claim> {
+fn doubt_strays(facts: &Facts<'_>, last: &mut SeqTime, found: &mut SeqSet) -> Vec<Claim> {
     let mut doubted = Vec::new();
     let strays = facts.finds.iter().filter(|find| !find.strays.is_empty());
     let most = match facts.index.filter(|index| index.fresh) {
@@ -366,15 +367,15 @@ fn owners(facts: &Facts<'_>, live: &SeqSet) -> Vec<BlockVerdict> {
 }
 
 /// The highest sequence that records, tombstones and the index prove.
-fn proven_last(facts: &Facts<'_>) -> Edge {
-    let mut last = Edge::default();
-    let mut see = |edge: Edge| {
+fn proven_last(facts: &Facts<'_>) -> SeqTime {
+    let mut last = SeqTime::default();
+    let mut see = |edge: SeqTime| {
         if edge.seq > last.seq {
             last = edge;
         }
     };
     if let Some(index) = facts.index {
-        see(Edge {
+        see(SeqTime {
             seq: index.state.last_sequence,
             timestamp_ns: index.state.last_time_ns,
         });
@@ -382,7 +383,7 @@ fn proven_last(facts: &Facts<'_>) -> Edge {
     for find in facts.finds {
         find.last.into_iter().for_each(&mut see);
         for tombstone in &find.tombstones {
-            see(Edge {
+            see(SeqTime {
                 seq: tombstone.seq & SEQUENCE_MAX,
                 ..*tombstone
             });

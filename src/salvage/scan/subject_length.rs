@@ -23,9 +23,9 @@ use std::hash::Hasher as _;
 
 use rustc_hash::FxHasher;
 
-use super::super::find::{Gap, Site, UncertainBorder};
+use super::super::findings::{Gap, Site, UncertainBorder};
+use super::body_prefixes::{AGAIN, Usual};
 use super::replay::each_record;
-use super::usual::{AGAIN, Usual};
 use super::{SubjectStanding, SubjectWitness};
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
 use crate::format::record::{RecordKind, RecordRef};

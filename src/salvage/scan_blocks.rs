@@ -5,14 +5,14 @@ use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
 use super::error::SalvageError;
-use super::find::{BlockFind, Edge, Gap, GapCause, Lifetimes};
+use super::findings::{BlockFindings, Gap, GapCause, Lifetimes};
+use super::liveness::LegacyDeletes;
 use super::misplaced;
 use super::read::{Blocks, Misplaced};
 use super::scan::{Hints, Scratch, SubjectWitness, scan_block};
 use super::side_files::Gathered;
 use super::survey::{SIDE_FILE_MAX, SurveyedBlock, Witness};
-use super::trust::LegacyDeletes;
-use super::walks::{Walk, Walker};
+use super::walks::{BlockWalk, Walker};
 use crate::block::key::BlockKey;
 use crate::block::read::ReadBlock;
 use crate::crypto::open_legacy_index;
@@ -23,9 +23,10 @@ use crate::format::legacy::idx::{self, IdxOutcome};
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::{BlockFile, STAGED_MESSAGES as STAGED};
 use crate::parallel::Crew;
-use crate::recovery::server::{Behaviour, Feature};
+use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::recovery::walked::WalkedSubjects;
 use crate::report::{Phase, Progress, Watch};
+use crate::state::SeqTime;
 use crate::stream::StreamDir;
 use crate::stream::options::Options;
 
@@ -41,8 +42,8 @@ const SECOND_WORK_TOTAL: u64 = 72 << 30;
 /// A block, what was found in it, and what recovery wants to know of it.
 pub(super) struct Scanned {
     pub block: SurveyedBlock,
-    pub find: BlockFind,
-    pub walk: Option<Walk>,
+    pub find: BlockFindings,
+    pub walk: Option<BlockWalk>,
 }
 
 /// Scans all block files, each as the block it holds; returns them in the order of the blocks, and those that are misplaced.
@@ -98,11 +99,11 @@ fn scan_again(
     options: &Options,
     watch: &Watch<'_>,
 ) -> Result<(), SalvageError> {
-    let open = |find: &BlockFind| {
+    let open = |find: &BlockFindings| {
         let open = find.gaps.iter();
         open.filter(|gap| gap.cause == GapCause::WorkLimit).count() as u64
     };
-    let is_misplaced = |find: &BlockFind| blocks.misplaced.contains_key(&find.file);
+    let is_misplaced = |find: &BlockFindings| blocks.misplaced.contains_key(&find.file);
     let mut finds = scanned.iter().map(|one| &one.find);
     if !finds.any(|find| is_misplaced(find) || open(find) > 0) {
         return Ok(());
@@ -140,7 +141,7 @@ fn lifetimes(gathered: &Gathered, options: &Options) -> Lifetimes {
     if !options.expire {
         return Lifetimes::default();
     }
-    let has_ttl = meta.allow_msg_ttl && Behaviour::of(options.server).has(Feature::MessageTtl);
+    let has_ttl = meta.allow_msg_ttl && ServerBehavior::of(options.server).has(Quirk::MessageTtl);
     Lifetimes {
         ttl_at_ns: has_ttl.then_some(options.now_ns),
         has_age: meta.max_age_ns > 0,
@@ -153,7 +154,7 @@ impl Pass<'_> {
         &self,
         scanned: &mut [Scanned],
         work_limit: u64,
-        chosen: impl Fn(&BlockFind) -> bool,
+        chosen: impl Fn(&BlockFindings) -> bool,
     ) -> Result<(), SalvageError> {
         let slots: Vec<&mut Scanned> = scanned.iter_mut().filter(|one| chosen(&one.find)).collect();
         if slots.is_empty() {
@@ -168,7 +169,7 @@ impl Pass<'_> {
 
     /// Threads take files off a shared counter; results are put in the order of `files`.
     fn scan(&self, files: &[u32], work_limit: u64) -> Result<Vec<Scanned>, SalvageError> {
-        let worker = || Scanner {
+        let worker = || PassWorker {
             blocks: self.blocks,
             subjects: self.subjects,
             work_limit,
@@ -198,7 +199,7 @@ impl Pass<'_> {
     }
 }
 
-struct Scanner<'a> {
+struct PassWorker<'a> {
     blocks: Blocks<'a>,
     subjects: &'a dyn SubjectWitness,
     work_limit: u64,
@@ -208,7 +209,7 @@ struct Scanner<'a> {
     walker: Option<Walker<'a>>,
 }
 
-impl Scanner<'_> {
+impl PassWorker<'_> {
     fn scan(&mut self, file: u32) -> Scanned {
         let number = self.blocks.number_in(file);
         let stamp = self.walker.as_ref().and_then(|_| self.blocks.stamp(file));
@@ -257,7 +258,7 @@ impl Scanner<'_> {
         repair.is_some_and(staged)
     }
 
-    fn scan_open(&mut self, number: u32, cut: Option<String>) -> BlockFind {
+    fn scan_open(&mut self, number: u32, cut: Option<String>) -> BlockFindings {
         let name = self.blocks.gathered.evidence.name.as_bytes();
         let hints = Hints {
             number,
@@ -324,7 +325,7 @@ impl Scanner<'_> {
         };
         Some(LegacyDeletes {
             number,
-            last: is_sound.then_some(Edge {
+            last: is_sound.then_some(SeqTime {
                 seq: fields.last_sequence,
                 timestamp_ns: fields.last_time_ns,
             }),
@@ -335,13 +336,13 @@ impl Scanner<'_> {
 }
 
 /// A block nothing can be made of: all of it is one gap.
-fn closed(number: u32, file: &[u8], cut: Option<&String>, reason: &str) -> BlockFind {
+fn closed(number: u32, file: &[u8], cut: Option<&String>, reason: &str) -> BlockFindings {
     let length = file.len() as u64;
     let cause = match cut {
         Some(detail) => GapCause::Unreadable(detail.clone()),
         None => GapCause::NoKey(reason.to_owned()),
     };
-    BlockFind {
+    BlockFindings {
         number,
         file_length: length,
         content_length: length,
@@ -354,6 +355,6 @@ fn closed(number: u32, file: &[u8], cut: Option<&String>, reason: &str) -> Block
             before: None,
             after: None,
         }],
-        ..BlockFind::default()
+        ..BlockFindings::default()
     }
 }

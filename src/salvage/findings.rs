@@ -8,6 +8,7 @@ use crate::format::compression::CompressionFault;
 use crate::format::headers;
 use crate::format::record::{RecordFault, RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
+use crate::state::SeqTime;
 
 /// What a flipped bit had hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,15 +48,6 @@ pub struct Repair {
     pub patches: Vec<Patch>,
     /// The sequence of the (first) record it made readable, where there is one.
     pub seq: Option<u64>,
-}
-
-/// A sequence and its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Edge {
-    /// Sequence.
-    pub seq: u64,
-    /// Nanoseconds since the Unix epoch.
-    pub timestamp_ns: i64,
 }
 
 /// Why bytes could not be proven.
@@ -106,7 +98,7 @@ pub struct UncertainBorder {
 
 /// Everything found in one block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BlockFind {
+pub struct BlockFindings {
     /// Block number: what its records are hashed under.
     pub number: u32,
     /// The number in the name of the file it was found in: another where files were swapped, or one was copied over another.
@@ -129,11 +121,11 @@ pub struct BlockFind {
     /// Sequences of erased and skip records.
     pub erased: SeqSet,
     /// Tombstones in file order: the sequence that is gone, and the time of what was there.
-    pub tombstones: Vec<Edge>,
+    pub tombstones: Vec<SeqTime>,
     /// First message or erased record of the chain.
-    pub first: Option<Edge>,
+    pub first: Option<SeqTime>,
     /// Last message or erased record of the chain.
-    pub last: Option<Edge>,
+    pub last: Option<SeqTime>,
     /// What was mended, in file order.
     pub repairs: Vec<Repair>,
     /// What could not be proven, in order, none touching the next.
@@ -144,7 +136,7 @@ pub struct BlockFind {
     /// same.
     pub backward_count: u64,
     /// Messages outside that chain whose sequence nothing in it has, by sequence.
-    pub strays: Vec<Edge>,
+    pub strays: Vec<SeqTime>,
     /// Messages whose own time to live is over, at the time that the [`Lifetimes`] of the scan tell.
     pub timed_out: SeqSet,
     /// Messages that no age removes.
@@ -202,7 +194,7 @@ pub(super) struct Timed {
     pub never_expire: SeqSet,
 }
 
-impl BlockFind {
+impl BlockFindings {
     /// Whether the file can be copied as it is: nothing to mend, nothing missing.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use super::super::copy::source_blocks;
 use super::super::error::SalvageError;
-use super::super::kept::KeptMessage;
-use super::super::quarantine::{self, Entry, EntryKind};
+use super::super::message_cursor::KeptMessage;
+use super::super::quarantine::{self, EntryKind, QuarantineEntry};
 use super::super::sets::remove_all;
 use super::Copy;
 use super::rules::Union;
@@ -52,7 +52,7 @@ impl Aside<'_> {
         for voice in voices {
             let mut bytes = voice.record.to_vec();
             let key = self.seal(voice.number, &mut bytes)?;
-            self.writer.push(&Entry {
+            self.writer.push(&QuarantineEntry {
                 kind: EntryKind::Conflict,
                 compressed: false,
                 shares: false,

@@ -1,10 +1,10 @@
 //! Mending one record: the flip that makes its hash verify; after all bits, the byte that does.
 
-use super::super::find::Site;
-use super::border::{flips_of, pick_subject_length};
+use super::super::findings::Site;
+use super::budget::SearchBudget;
 use super::flips::{self, Flip, PAIRS, SINGLE};
 use super::resync::{hash_of, is_followed, verifies};
-use super::work::Work;
+use super::subject_length::{flips_of, pick_subject_length};
 use super::{Hints, SubjectStanding};
 use crate::format::bit_repair::Patch;
 use crate::format::limits::{CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_HEADER_LENGTH};
@@ -93,7 +93,7 @@ pub(super) struct Mender<'a, 'h> {
     pub content: &'a mut [u8],
     pub hints: &'a Hints<'h>,
     pub patchable: Patchable,
-    pub work: &'a mut Work,
+    pub work: &'a mut SearchBudget,
 }
 
 impl Mender<'_, '_> {

@@ -2,10 +2,10 @@ use super::super::sets::ranges;
 use super::*;
 use crate::format::record::RecordFault;
 use crate::format::state::{BlockEntry, SubjectTable};
-use crate::salvage::find::{Gap, GapCause};
+use crate::salvage::findings::{Gap, GapCause};
 
-fn edge(seq: u64) -> Edge {
-    Edge {
+fn edge(seq: u64) -> SeqTime {
+    SeqTime {
         seq,
         timestamp_ns: seq as i64,
     }
@@ -15,16 +15,16 @@ fn set(seqs: impl IntoIterator<Item = u64>) -> SeqSet {
     seqs.into_iter().collect()
 }
 
-fn block(number: u32, seqs: impl IntoIterator<Item = u64>, tombstones: &[u64]) -> BlockFind {
+fn block(number: u32, seqs: impl IntoIterator<Item = u64>, tombstones: &[u64]) -> BlockFindings {
     let messages = set(seqs);
-    BlockFind {
+    BlockFindings {
         number,
         first: messages.first().map(edge),
         last: messages.last().map(edge),
         message_bytes: messages.len() * 100,
         messages,
         tombstones: tombstones.iter().copied().map(edge).collect(),
-        ..BlockFind::default()
+        ..BlockFindings::default()
     }
 }
 
@@ -75,7 +75,7 @@ fn index(fresh: bool, blocks: &[(u32, u64, u64, &[u64])]) -> IndexEvidence {
     }
 }
 
-fn facts<'a>(finds: &'a [BlockFind], index: Option<&'a IndexEvidence>) -> Facts<'a> {
+fn facts<'a>(finds: &'a [BlockFindings], index: Option<&'a IndexEvidence>) -> Facts<'a> {
     Facts {
         finds,
         index,
@@ -229,7 +229,7 @@ fn a_block_that_is_gone_may_have_held_skipped_sequences_alone_where_there_are_an
 /// The server takes the file away with the last message of a block that is deleted, and writes no tombstone then.
 #[test]
 fn one_message_missing_with_its_block_may_have_been_deleted() {
-    let unknown = |finds: &[BlockFind], deletable| {
+    let unknown = |finds: &[BlockFindings], deletable| {
         let facts = Facts {
             deletable,
             ..facts(finds, None)
@@ -282,7 +282,7 @@ fn the_bytes_left_of_a_cut_block_do_not_bound_what_was_in_it() {
 fn records_of_elsewhere_in_a_gap_hide_how_much_stood_there() {
     let mut overwritten = block(1, (1..=50).chain(80..=90), &[]);
     overwritten.gaps = vec![gap(Some(50), Some(80), 60)];
-    let vanishing = |find: &BlockFind| {
+    let vanishing = |find: &BlockFindings| {
         let finds = std::slice::from_ref(find);
         let facts = Facts {
             vanishing: true,
@@ -348,7 +348,7 @@ fn what_only_a_consumer_names_is_unknown_and_what_nobody_can_have_stored_is_not(
             seq,
         }]
     };
-    let unknown = |finds: &[BlockFind], claims: &[Claim]| {
+    let unknown = |finds: &[BlockFindings], claims: &[Claim]| {
         let trust = decide(&Facts {
             claims,
             ..facts(finds, None)
@@ -517,14 +517,14 @@ fn sequences_from_hostile_records_cost_nothing() {
 
 /// A block with messages besides its chain.
 fn with_strays(
-    find: BlockFind,
+    find: BlockFindings,
     strays: impl IntoIterator<Item = u64>,
     outdated: impl IntoIterator<Item = u64>,
-) -> BlockFind {
-    let strays: Vec<Edge> = strays.into_iter().map(edge).collect();
+) -> BlockFindings {
+    let strays: Vec<SeqTime> = strays.into_iter().map(edge).collect();
     let mut messages = find.messages.clone();
     messages.extend(strays.iter().map(|edge| edge.seq));
-    BlockFind {
+    BlockFindings {
         messages,
         strays,
         outdated: set(outdated),
@@ -587,7 +587,7 @@ fn of_two_files_with_one_block_the_first_has_what_both_have() {
     taken.gaps = vec![gap(Some(3), Some(7), 300)];
     let finds = [
         taken,
-        BlockFind {
+        BlockFindings {
             file: 9,
             ..block(3, 1..=6, &[])
         },

@@ -1,7 +1,7 @@
 //! Damages the blocks of a stream in place, the same way for the same seed.
 //!
 //! ```sh
-//! cargo run --release --example wound -- STREAM_DIR flips|overwrites|sectors COUNT [SEED]
+//! cargo run --release --example flip_bits -- STREAM_DIR flips|overwrites|sectors COUNT [SEED]
 //! ```
 //!
 //! `flips` flips single bits, `overwrites` writes 200 random bytes, `sectors` zeroes 4 KiB sectors. Places are drawn
@@ -23,10 +23,10 @@ use jetsam::testing::Random;
 
 const OVERWRITE_LENGTH: u64 = 200;
 const SECTOR_LENGTH: u64 = 4096;
-const USAGE: &str = "usage: wound STREAM_DIR flips|overwrites|sectors COUNT [SEED]";
+const USAGE: &str = "usage: flip_bits STREAM_DIR flips|overwrites|sectors COUNT [SEED]";
 
 #[derive(Clone, Copy)]
-enum Wound {
+enum Kind {
     Flip,
     Overwrite,
     Sector,
@@ -51,23 +51,23 @@ fn blocks(stream: &str) -> io::Result<Vec<Block>> {
     Ok(blocks)
 }
 
-fn wound(block: &Block, at: u64, wound: Wound, random: &mut Random) -> io::Result<(u64, u64)> {
+fn flip(block: &Block, at: u64, kind: Kind, random: &mut Random) -> io::Result<(u64, u64)> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(&block.path)?;
-    let (start, bytes) = match wound {
-        Wound::Flip => {
+    let (start, bytes) = match kind {
+        Kind::Flip => {
             let mut byte = [0];
             file.read_exact_at(&mut byte, at)?;
             byte[0] ^= 1 << random.below(8);
             (at, byte.to_vec())
         }
-        Wound::Overwrite => {
+        Kind::Overwrite => {
             let length = OVERWRITE_LENGTH.min(block.length - at);
             (at, random.bytes(length as usize))
         }
-        Wound::Sector => {
+        Kind::Sector => {
             let start = at - at % SECTOR_LENGTH;
             let length = SECTOR_LENGTH.min(block.length - start);
             (start, vec![0; length as usize])
@@ -77,7 +77,7 @@ fn wound(block: &Block, at: u64, wound: Wound, random: &mut Random) -> io::Resul
     Ok((start, bytes.len() as u64))
 }
 
-fn run(stream: &str, kind: Wound, count: u64, seed: u64) -> io::Result<()> {
+fn run(stream: &str, kind: Kind, count: u64, seed: u64) -> io::Result<()> {
     let blocks = blocks(stream)?;
     let total: u64 = blocks.iter().map(|block| block.length).sum();
     let mut random = Random::new(seed);
@@ -85,7 +85,7 @@ fn run(stream: &str, kind: Wound, count: u64, seed: u64) -> io::Result<()> {
         let mut at = random.below(total);
         for block in &blocks {
             if at < block.length {
-                let (start, length) = wound(block, at, kind, &mut random)?;
+                let (start, length) = flip(block, at, kind, &mut random)?;
                 println!("{} {start} {length}", block.path.display());
                 break;
             }
@@ -102,9 +102,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let kind = match kind.as_str() {
-        "flips" => Wound::Flip,
-        "overwrites" => Wound::Overwrite,
-        "sectors" => Wound::Sector,
+        "flips" => Kind::Flip,
+        "overwrites" => Kind::Overwrite,
+        "sectors" => Kind::Sector,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
     match run(stream, kind, count, seed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wound: {error}");
+            eprintln!("flip_bits: {error}");
             ExitCode::FAILURE
         }
     }

@@ -32,7 +32,7 @@ pub const RESYNC_RATE: u64 = 64;
 
 /// The accounts of one block.
 #[derive(Debug)]
-pub struct Work {
+pub struct SearchBudget {
     place_limit: u64,
     block_left: u64,
     place_left: u64,
@@ -43,7 +43,7 @@ pub struct Work {
     bytes_left: u64,
 }
 
-impl Work {
+impl SearchBudget {
     /// Accounts for one block, `place_limit` for each place.
     pub fn new(place_limit: u64) -> Self {
         let bytes_limit = place_limit.min(BYTES_LIMIT);
@@ -67,8 +67,8 @@ impl Work {
     }
 
     /// The account for trying whole bytes at this place.
-    pub fn for_bytes(&self) -> Work {
-        Work {
+    pub fn for_bytes(&self) -> SearchBudget {
+        SearchBudget {
             place_limit: self.bytes_left,
             block_left: self.bytes_left,
             place_left: self.bytes_left,
@@ -81,7 +81,7 @@ impl Work {
     }
 
     /// Books what was spent of it.
-    pub fn settle_bytes(&mut self, used: &Work) {
+    pub fn settle_bytes(&mut self, used: &SearchBudget) {
         self.bytes_left = self.bytes_left.saturating_sub(used.spent);
         self.bytes_block_left = self.bytes_block_left.saturating_sub(used.spent);
         self.spent += used.spent;
@@ -107,12 +107,12 @@ impl Work {
         self.place_left
     }
 
-    /// Moves half of what is left for this place to an account for [`Credit`].
-    pub fn credit(&mut self) -> Credit {
+    /// Moves half of what is left for this place to an account for [`ResyncBudget`].
+    pub fn credit(&mut self) -> ResyncBudget {
         let half = self.place_left / 2;
         self.place_left -= half;
         self.block_left = self.block_left.saturating_sub(half);
-        Credit {
+        ResyncBudget {
             moved: half,
             left: half,
             spent: 0,
@@ -120,7 +120,7 @@ impl Work {
     }
 
     /// Takes back what a search for the next record did not use of what was moved.
-    pub fn settle(&mut self, credit: &Credit) {
+    pub fn settle(&mut self, credit: &ResyncBudget) {
         let back = credit.left.min(credit.moved);
         self.place_left += back;
         self.block_left += back;
@@ -145,13 +145,13 @@ impl Work {
 
 /// The account of a search for the next sound record.
 #[derive(Debug)]
-pub struct Credit {
+pub struct ResyncBudget {
     moved: u64,
     left: u64,
     spent: u64,
 }
 
-impl Credit {
+impl ResyncBudget {
     /// Adds what a byte passed over is worth.
     #[inline]
     pub fn pass(&mut self, bytes: u64) {

@@ -7,7 +7,7 @@
 //! and where no more messages are missing than block files: the last message of a block that is deleted by hand takes the
 //! file with it and leaves no tombstone. Elsewhere it is lost.
 
-use super::super::find::{BlockFind, Gap, GapCause};
+use super::super::findings::{BlockFindings, Gap, GapCause};
 use super::super::sets::missing_in;
 use super::{Facts, MESSAGE_MIN_LENGTH};
 use crate::format::limits::{RECORD_MIN_LENGTH, SEQUENCE_MAX};
@@ -66,9 +66,9 @@ impl Place {
 }
 
 /// All places, in file order. Of several files with one block only the first counts.
-pub fn of(finds: &[BlockFind]) -> Vec<Place> {
+pub fn of(finds: &[BlockFindings]) -> Vec<Place> {
     let chunks = finds.chunk_by(|a, b| a.number == b.number);
-    let finds: Vec<&BlockFind> = chunks.filter_map(<[BlockFind]>::first).collect();
+    let finds: Vec<&BlockFindings> = chunks.filter_map(<[BlockFindings]>::first).collect();
     let mut places: Vec<Place> = Vec::new();
     let mut seen: Option<u64> = None;
     // Unreadable bytes with nothing behind them so far.
@@ -134,7 +134,7 @@ pub fn of(finds: &[BlockFind]) -> Vec<Place> {
 
 /// Whether what lies at the end of the last block was never stored whole: a record cut short by a crash, or the zeros that a
 /// power cut leaves.
-fn is_torn(gap: &Gap, find: &BlockFind) -> bool {
+fn is_torn(gap: &Gap, find: &BlockFindings) -> bool {
     let cut = matches!(
         gap.cause,
         GapCause::Record(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
@@ -238,7 +238,7 @@ impl Judged<'_> {
     /// Whether a block behind begins below `after`: then that record does not stand where the stream had come to, and it says
     /// nothing of what was stored before it.
     fn is_ahead(&self, place: Place, after: u64) -> bool {
-        let behind = |find: &&BlockFind| find.number > place.number;
+        let behind = |find: &&BlockFindings| find.number > place.number;
         let mut firsts = self.facts.finds.iter().filter(behind);
         firsts.any(|find| find.first.is_some_and(|first| first.seq < after))
     }

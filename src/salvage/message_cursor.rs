@@ -218,11 +218,11 @@ impl<'a> Cursor<'a> {
 #[derive(Debug, Default)]
 struct Collected {
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    items: Vec<WaitingBlock>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Item {
+struct WaitingBlock {
     seq: u64,
     start: usize,
 }
@@ -245,7 +245,7 @@ impl RecordSink for Collector<'_> {
         if let Some(bytes) = record.bytes(content) {
             let start = self.collected.bytes.len();
             self.collected.bytes.extend_from_slice(bytes);
-            self.collected.items.push(Item { seq, start });
+            self.collected.items.push(WaitingBlock { seq, start });
         }
     }
 }

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use super::super::error::SalvageError;
 
-use super::super::find::Lifetimes;
-use super::super::kept::KeptMessage;
-use super::super::merge::Source;
-use super::super::passes::WORK_LIMIT;
+use super::super::findings::Lifetimes;
+use super::super::merge::MessageSource;
+use super::super::message_cursor::KeptMessage;
 use super::super::scan::{Hints, RecordSink, Scratch, replay_block, scan_block};
+use super::super::scan_blocks::WORK_LIMIT;
 use super::super::sets::remove_all;
+use super::super::subject_check::Subjects;
 use super::super::survey::Survey;
-use super::super::witness::Subjects;
 use super::Gone;
-use super::codec::{Entry, EntryKind, QuarantineFault, Reader, decode_gone};
+use super::codec::{EntryKind, QuarantineEntry, QuarantineFault, Reader, decode_gone};
 use crate::crypto::{KeyRing, OpenedKey, block_context};
 use crate::env::ReadFiles;
 use crate::format::checksum::HashKey;
@@ -39,7 +39,7 @@ pub struct Regained {
     /// Whether the file tells what was known to be deleted when it was written. If not, it was cut short.
     pub knows_deletes: bool,
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    items: Vec<FoundMessage>,
     place: Option<usize>,
 }
 
@@ -56,7 +56,7 @@ impl Regained {
 
 /// A message found: where its record lies in the bytes.
 #[derive(Debug, Clone, Copy)]
-struct Item {
+struct FoundMessage {
     seq: u64,
     start: usize,
     number: u32,
@@ -149,19 +149,19 @@ impl Regained {
 
 /// Bytes put aside in one or several entries, and the sequences that are missing there.
 struct Piece {
-    begun: Entry,
+    begun: QuarantineEntry,
     missing: SeqSet,
 }
 
 impl Piece {
-    fn new(begun: Entry) -> Self {
+    fn new(begun: QuarantineEntry) -> Self {
         let mut missing = SeqSet::new();
         missing.insert_range(missing_at(&begun));
         Piece { begun, missing }
     }
 
     /// Whether `entry` goes on where this ends, or names another place in it.
-    fn belongs(&self, entry: &Entry) -> bool {
+    fn belongs(&self, entry: &QuarantineEntry) -> bool {
         let begun = &self.begun;
         let whole = begun.bytes.len() + entry.bytes.len();
         entry.kind == EntryKind::Piece
@@ -173,7 +173,7 @@ impl Piece {
                     && whole <= WHOLE_MAX)
     }
 
-    fn with(mut self, mut entry: Entry) -> Self {
+    fn with(mut self, mut entry: QuarantineEntry) -> Self {
         if entry.shares {
             self.missing.insert_range(missing_at(&entry));
         } else {
@@ -185,7 +185,7 @@ impl Piece {
 
 /// The sequences between the neighbours of an entry: what else is read in its bytes was there when they were put aside, and
 /// was judged. Neighbours that make no sense bound nothing; where both are one, it is that message.
-fn missing_at(entry: &Entry) -> RangeInclusive<u64> {
+fn missing_at(entry: &QuarantineEntry) -> RangeInclusive<u64> {
     match (entry.before, entry.after) {
         (Some(before), Some(after)) if before == after => before..=after,
         (Some(before), Some(after)) if before > after => 0..=SEQUENCE_MAX,
@@ -275,7 +275,7 @@ impl RecordSink for Taker<'_> {
         {
             let start = self.regained.bytes.len();
             self.regained.bytes.extend_from_slice(bytes);
-            self.regained.items.push(Item {
+            self.regained.items.push(FoundMessage {
                 seq,
                 start,
                 number: self.number,
@@ -285,7 +285,7 @@ impl RecordSink for Taker<'_> {
     }
 }
 
-impl Source for Regained {
+impl MessageSource for Regained {
     fn advance(&mut self) -> Result<bool, SalvageError> {
         let next = self.place.map_or(0, |place| place + 1);
         self.place = Some(next);

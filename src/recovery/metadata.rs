@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::server::{Behaviour, Feature};
+use super::server::{Quirk, ServerBehavior};
 use crate::crypto::{Cipher, MetaKeyFault, OpenedMeta, Seed, stream_context};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::former::former_names;
@@ -314,8 +314,8 @@ impl Judge<'_> {
 
     /// Whether values that do not fit cost their fields alone. Who only looks makes do with what is left, too.
     fn leaves_out_misfits(&self) -> bool {
-        let server = Behaviour::of(self.context.server);
-        self.context.policy == Policy::Evidence || server.has(Feature::UnknownValuesOffline)
+        let server = ServerBehavior::of(self.context.server);
+        self.context.policy == Policy::Evidence || server.has(Quirk::UnknownValuesOffline)
     }
 
     /// Mends what older servers let through.

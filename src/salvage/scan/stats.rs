@@ -8,11 +8,12 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::find::{BlockFind, Edge, Gap};
+use super::super::findings::{BlockFindings, Gap};
+use super::out_of_order::{Standing, Standings, arrange};
 use super::replay::each_record;
-use super::strays::{Standing, Standings, arrange};
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
+use crate::state::SeqTime;
 
 /// A set that is filled mostly in order: neighbours are gathered and put in together.
 #[derive(Debug, Default)]
@@ -50,11 +51,11 @@ pub(super) struct Tally {
     messages: Gathered,
     message_bytes: u64,
     erased: Gathered,
-    tombstones: Vec<Edge>,
-    first: Option<Edge>,
-    last: Option<Edge>,
+    tombstones: Vec<SeqTime>,
+    first: Option<SeqTime>,
+    last: Option<SeqTime>,
     backward_count: u64,
-    strays: Vec<Edge>,
+    strays: Vec<SeqTime>,
     outdated: SeqSet,
     rivals: SeqSet,
 }
@@ -73,7 +74,7 @@ impl Tally {
     /// Takes in one record. Returns its sequence where it is a message or erased record of the chain.
     #[inline]
     pub fn record(&mut self, record: &RecordRef) -> Option<u64> {
-        let edge = Edge {
+        let edge = SeqTime {
             seq: record.sequence(),
             timestamp_ns: record.timestamp_ns(),
         };
@@ -113,14 +114,14 @@ impl Tally {
         }
         self.messages.insert(record.sequence());
         self.message_bytes += record.length() as u64;
-        self.strays.push(Edge {
+        self.strays.push(SeqTime {
             seq: record.sequence(),
             timestamp_ns: record.timestamp_ns(),
         });
     }
 
     /// Puts the sums in `find`.
-    pub fn finish(self, find: &mut BlockFind) {
+    pub fn finish(self, find: &mut BlockFindings) {
         find.messages = self.messages.finish();
         find.message_bytes = self.message_bytes;
         find.erased = self.erased.finish();

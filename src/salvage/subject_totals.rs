@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 
-use super::border::{Collector, Differences, OpenBorder, Totals, enter, settle};
-use super::find::{BlockFind, UncertainBorder};
+use super::findings::{BlockFindings, UncertainBorder};
+use super::liveness::counted_by;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
+use super::settled_lengths::{Collector, Differences, MessagesOf, OpenBorder, enter, settle};
 use super::side_files::IndexEvidence;
-use super::trust::counted_by;
 use crate::format::record::{RecordKind, RecordRef};
 use crate::format::seqset::SeqSet;
 use crate::format::state::SubjectTable;
@@ -25,7 +25,7 @@ const SUBJECTS_MAX: usize = 1 << 18;
 pub(super) fn settle_listed(
     blocks: Blocks<'_>,
     index: &IndexEvidence,
-    finds: &mut [BlockFind],
+    finds: &mut [BlockFindings],
     threads: usize,
 ) {
     if !index.fresh {
@@ -57,15 +57,15 @@ pub(super) fn settle_listed(
 
 fn place<'a>(
     open: &'a [OpenBorder],
-    finds: &'a mut [BlockFind],
+    finds: &'a mut [BlockFindings],
     at: usize,
-) -> Option<(&'a OpenBorder, &'a mut BlockFind)> {
+) -> Option<(&'a OpenBorder, &'a mut BlockFindings)> {
     let message = open.get(at)?;
     let find = finds.iter_mut().find(|find| find.file == message.block)?;
     Some((message, find))
 }
 
-fn doubt(find: &mut BlockFind, message: &OpenBorder) {
+fn doubt(find: &mut BlockFindings, message: &OpenBorder) {
     if find.uncertain.iter().any(|doubt| doubt.seq == message.seq) {
         return;
     }
@@ -82,15 +82,15 @@ fn doubt(find: &mut BlockFind, message: &OpenBorder) {
 }
 
 /// The listed subjects of which another listed one is a flip of the length away, with their totals.
-fn one_flip_apart(table: &SubjectTable) -> Totals {
+fn one_flip_apart(table: &SubjectTable) -> MessagesOf {
     if table.len() > SUBJECTS_MAX {
-        return Totals::new();
+        return MessagesOf::new();
     }
     let totals: HashMap<&[u8], u64> = table
         .iter()
         .map(|entry| (entry.subject, entry.total))
         .collect();
-    let mut apart = Totals::new();
+    let mut apart = MessagesOf::new();
     for (subject, total) in &totals {
         // A flip that makes a subject longer is one that makes the longer subject shorter.
         let shorter = (0..u16::BITS)
@@ -108,11 +108,11 @@ fn one_flip_apart(table: &SubjectTable) -> Totals {
 /// How many live messages there are of the subjects in `listed`.
 fn count(
     blocks: Blocks<'_>,
-    finds: &[BlockFind],
-    listed: &Totals,
+    finds: &[BlockFindings],
+    listed: &MessagesOf,
     live: &SeqSet,
     threads: usize,
-) -> Totals {
+) -> MessagesOf {
     let worker = || {
         let counting = Counting {
             listed,
@@ -129,7 +129,7 @@ fn count(
         Ok::<(), Infallible>(())
     });
     let Ok((_, workers)) = counted;
-    let mut total = Totals::new();
+    let mut total = MessagesOf::new();
     for (subject, count) in workers
         .into_iter()
         .flat_map(|(_, _, counting)| counting.found)
@@ -140,7 +140,7 @@ fn count(
 }
 
 struct Counting<'a> {
-    listed: &'a Totals,
+    listed: &'a MessagesOf,
     live: &'a SeqSet,
     found: HashMap<Vec<u8>, u64>,
 }
@@ -160,7 +160,11 @@ impl RecordSink for Counting<'_> {
 }
 
 /// The messages that flips could move between the subjects that differ.
-fn collect(blocks: Blocks<'_>, finds: &[BlockFind], differences: &Differences) -> Vec<OpenBorder> {
+fn collect(
+    blocks: Blocks<'_>,
+    finds: &[BlockFindings],
+    differences: &Differences,
+) -> Vec<OpenBorder> {
     let mut collector = Collector::new(differences);
     let (mut file, mut scratch) = (Vec::new(), Scratch::default());
     for find in finds.iter().filter(|find| !find.compressed) {

@@ -8,14 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use super::find::{BlockFind, Repair, Site};
+use super::findings::{BlockFindings, Repair, Site};
 use super::scan::RecordSink;
-use super::scan::border::{BorderFlip, candidates};
+use super::scan::subject_length::{BorderFlip, candidates};
 use crate::format::bit_repair::Patch;
 use crate::format::record::{RecordKind, RecordRef};
 
 /// Messages per subject, of the subjects whose totals differ.
-pub type Totals = BTreeMap<Vec<u8>, u64>;
+pub type MessagesOf = BTreeMap<Vec<u8>, u64>;
 
 /// Messages kept in mind at most; with more, the totals differ for other reasons.
 pub const OPEN_MAX: usize = 100_000;
@@ -36,17 +36,18 @@ pub struct OpenBorder {
 /// How far each differing subject is off: messages too many, or too few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
-    too_many: Totals,
-    too_few: Totals,
+    too_many: MessagesOf,
+    too_few: MessagesOf,
 }
 
 impl Differences {
     /// Compares the index's totals with those found; subjects that agree may be left out of both.
     #[must_use]
-    pub fn between(index: &Totals, found: &Totals) -> Self {
+    pub fn between(index: &MessagesOf, found: &MessagesOf) -> Self {
         let mut differences = Self::default();
-        let total =
-            |totals: &Totals, subject: &Vec<u8>| totals.get(subject).copied().unwrap_or_default();
+        let total = |totals: &MessagesOf, subject: &Vec<u8>| {
+            totals.get(subject).copied().unwrap_or_default()
+        };
         for subject in index.keys().chain(found.keys()) {
             let (listed, there) = (total(index, subject), total(found, subject));
             if there > listed {
@@ -139,7 +140,7 @@ impl RecordSink for Collector<'_> {
 
 /// What [`settle`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct SettledBorders {
     /// Flips that must have happened: position in the list given, and the patch.
     pub certain: Vec<(usize, Patch)>,
     /// Messages of which some must have a flipped border, and which cannot be told.
@@ -154,12 +155,12 @@ pub struct Settled {
 /// among more messages than that stays uncertain. Time: the number of messages times the number of choices made, which
 /// is at most the sum of the differences.
 #[must_use]
-pub fn settle(differences: &Differences, open: &[OpenBorder]) -> Settled {
+pub fn settle(differences: &Differences, open: &[OpenBorder]) -> SettledBorders {
     let Differences {
         mut too_many,
         mut too_few,
     } = differences.clone();
-    let mut settled = Settled::default();
+    let mut settled = SettledBorders::default();
     let mut undecided: Vec<usize> = (0..open.len()).collect();
     loop {
         let mut waiting: BTreeMap<&[u8], u64> = BTreeMap::new();
@@ -203,7 +204,7 @@ pub fn settle(differences: &Differences, open: &[OpenBorder]) -> Settled {
 
 fn destinations<'a>(
     message: &'a OpenBorder,
-    too_few: &Totals,
+    too_few: &MessagesOf,
 ) -> impl Iterator<Item = &'a (Vec<u8>, Patch)> {
     message
         .flips
@@ -211,12 +212,15 @@ fn destinations<'a>(
         .filter(|(subject, _)| too_few.contains_key(subject))
 }
 
-fn only_destination<'a>(message: &'a OpenBorder, too_few: &Totals) -> Option<&'a (Vec<u8>, Patch)> {
+fn only_destination<'a>(
+    message: &'a OpenBorder,
+    too_few: &MessagesOf,
+) -> Option<&'a (Vec<u8>, Patch)> {
     let mut to = destinations(message, too_few);
     to.next().filter(|_| to.next().is_none())
 }
 
-fn take_one(totals: &mut Totals, subject: &[u8]) {
+fn take_one(totals: &mut MessagesOf, subject: &[u8]) {
     if let Some(count) = totals.get_mut(subject) {
         *count -= 1;
         if *count == 0 {
@@ -226,7 +230,7 @@ fn take_one(totals: &mut Totals, subject: &[u8]) {
 }
 
 /// Enters a settled flip in what was found of its block; the records found stay the same.
-pub fn enter(find: &mut BlockFind, message: &OpenBorder, patch: Patch) {
+pub fn enter(find: &mut BlockFindings, message: &OpenBorder, patch: Patch) {
     find.uncertain.retain(|doubt| doubt.seq != message.seq);
     find.repairs.push(Repair {
         site: Site::SubjectLength,
@@ -241,7 +245,7 @@ pub fn enter(find: &mut BlockFind, message: &OpenBorder, patch: Patch) {
 mod tests {
     use super::*;
 
-    fn totals(pairs: &[(&str, u64)]) -> Totals {
+    fn totals(pairs: &[(&str, u64)]) -> MessagesOf {
         pairs
             .iter()
             .map(|(subject, count)| (subject.as_bytes().to_vec(), *count))
@@ -266,7 +270,7 @@ mod tests {
         }
     }
 
-    fn sequences(open: &[OpenBorder], settled: &Settled) -> Vec<u64> {
+    fn sequences(open: &[OpenBorder], settled: &SettledBorders) -> Vec<u64> {
         settled
             .certain
             .iter()
@@ -319,7 +323,7 @@ mod tests {
         assert!(!differences.may_be_borders());
         assert_eq!(
             settle(&differences, &[open(1, "b", &["a"])]),
-            Settled::default()
+            SettledBorders::default()
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::copy::sealing_of;
 use super::error::SalvageError;
-use super::plan::Target;
+use super::plan::NewStoreKeys;
 use super::survey::Survey;
 use crate::env::{Entropy, FileSystem};
 use crate::format::names::STATE_PATH;
@@ -17,7 +17,7 @@ use crate::stream::options::{Collect, Keys, Options, Policy};
 use crate::stream::writer::Sealing;
 
 /// What a new store was found to be.
-pub type Settled = StreamReport;
+pub type Finished = StreamReport;
 
 /// What the new store has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,11 @@ pub(super) fn settle_as(
     promise: Promise,
     account: &[u8],
     options: &Options,
-    target: Target,
+    target: NewStoreKeys,
     walked: WalkedBlocks,
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
-) -> Result<Settled, SalvageError> {
+) -> Result<Finished, SalvageError> {
     let quietly = Watch {
         progress: &|progress: Progress| {
             if progress.phase != Phase::Apply {
@@ -116,7 +116,7 @@ pub(super) fn settle_as(
     Ok(again)
 }
 
-fn own_options(options: &Options, account: &[u8], target: Target) -> Options {
+fn own_options(options: &Options, account: &[u8], target: NewStoreKeys) -> Options {
     let mut own = Options::new(options.now_ns);
     own.policy = Policy::Evidence;
     own.expire = false;

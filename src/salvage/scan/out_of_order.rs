@@ -13,7 +13,7 @@
 
 use std::cmp::Reverse;
 
-use super::super::find::Gap;
+use super::super::findings::Gap;
 use super::super::sets::intersection;
 use super::replay::{between, each_record};
 use crate::format::record::{RecordKind, RecordRef, parse_at};
@@ -24,7 +24,7 @@ const SECTOR: usize = 512;
 
 /// A message or erased record.
 #[derive(Debug, Clone, Copy)]
-struct Item {
+struct StrayRecord {
     offset: usize,
     seq: u64,
     is_erased: bool,
@@ -45,10 +45,10 @@ pub(super) struct Arrangement {
 
 /// Arranges the records of `content` between `gaps`.
 pub(super) fn arrange(content: &[u8], gaps: &[Gap]) -> Arrangement {
-    let mut items: Vec<Item> = Vec::new();
+    let mut items: Vec<StrayRecord> = Vec::new();
     each_record(content, gaps, |record| {
         if record.kind() != RecordKind::Tombstone && record.sequence() != 0 {
-            items.push(Item {
+            items.push(StrayRecord {
                 offset: record.offset(),
                 seq: record.sequence(),
                 is_erased: record.kind() == RecordKind::Erased,
@@ -57,7 +57,7 @@ pub(super) fn arrange(content: &[u8], gaps: &[Gap]) -> Arrangement {
     });
     let on_chain = longest_chain(&items);
     // For each sequence the one that stands for it comes first: that of the chain; else one that says it is erased.
-    let mut by_seq: Vec<(Item, bool)> = items.iter().copied().zip(on_chain).collect();
+    let mut by_seq: Vec<(StrayRecord, bool)> = items.iter().copied().zip(on_chain).collect();
     by_seq.sort_by_key(|(item, is_chain)| {
         (item.seq, Reverse((*is_chain, item.is_erased)), item.offset)
     });
@@ -90,12 +90,12 @@ pub(super) fn arrange(content: &[u8], gaps: &[Gap]) -> Arrangement {
     made
 }
 
-fn bytes_at<'c>(content: &'c [u8], item: &Item) -> Option<&'c [u8]> {
+fn bytes_at<'c>(content: &'c [u8], item: &StrayRecord) -> Option<&'c [u8]> {
     parse_at(content, item.offset).ok()?.bytes(content)
 }
 
 /// Which of the items are of the longest rising chain. Of chains of equal length it is the one whose records end lowest.
-fn longest_chain(items: &[Item]) -> Vec<bool> {
+fn longest_chain(items: &[StrayRecord]) -> Vec<bool> {
     // `ends` has, for each length, the item that ends a chain of that length lowest; `before` its predecessor.
     let mut ends: Vec<usize> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::with_capacity(items.len());

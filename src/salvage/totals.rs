@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::copy::source_blocks;
 use super::error::SalvageError;
-use super::kept::refuse_tangles;
+use super::message_cursor::refuse_tangles;
 use super::read::Blocks;
 use super::scan::{RecordSink, Scratch, replay_unverified};
 use super::survey::Survey;

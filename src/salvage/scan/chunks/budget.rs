@@ -41,12 +41,12 @@ pub(super) fn chunk_limit(work_limit: u64) -> u64 {
 
 /// Bytes that may still be decoded or hashed in search of a mend.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Work {
+pub(super) struct DecodeBudget {
     /// How many.
     pub left: u64,
 }
 
-impl Work {
+impl DecodeBudget {
     /// Takes a try over `bytes` bytes of it; false when it is used up.
     pub fn take(&mut self, bytes: usize) -> bool {
         // Every try costs something beside its bytes.
@@ -77,26 +77,26 @@ impl Work {
 
 /// The purses of one block.
 #[derive(Debug)]
-pub(super) struct Purses {
+pub(super) struct ChunkBudgets {
     limit: u64,
     data: u64,
     /// For chunk headers.
-    pub framing: Work,
+    pub framing: DecodeBudget,
     /// For finding sound records behind what was given up.
-    pub records: Work,
+    pub records: DecodeBudget,
 }
 
-impl Purses {
+impl ChunkBudgets {
     /// Full purses, by the limit for one place.
     pub fn new(work_limit: u64) -> Self {
         let limit = chunk_limit(work_limit);
         Self {
             limit,
             data: limit.saturating_mul(PURSE_LIMITS),
-            framing: Work {
+            framing: DecodeBudget {
                 left: limit.saturating_mul(FRAMING_LIMITS),
             },
-            records: Work { left: limit },
+            records: DecodeBudget { left: limit },
         }
     }
 
@@ -107,7 +107,7 @@ impl Purses {
         let own = (length as u64).saturating_mul(OWN_RATE);
         ChunkWork {
             drawn,
-            work: Work {
+            work: DecodeBudget {
                 left: own.saturating_add(drawn),
             },
         }
@@ -124,7 +124,7 @@ impl Purses {
 pub(super) struct ChunkWork {
     drawn: u64,
     /// What is left of it.
-    pub work: Work,
+    pub work: DecodeBudget,
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
     fn a_block_full_of_damage_costs_no_more_than_its_bounds() {
         const LIMIT: u64 = 1 << 20;
         const LENGTH: usize = 100;
-        let mut purses = Purses::new(LIMIT);
+        let mut purses = ChunkBudgets::new(LIMIT);
         let mut spent = 0;
         for _ in 0..1000 {
             let mut chunk = purses.open(LENGTH);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_a_chunk_did_not_need_is_there_for_the_next() {
-        let mut purses = Purses::new(1000);
+        let mut purses = ChunkBudgets::new(1000);
         for _ in 0..100 {
             let chunk = purses.open(10);
             assert_eq!(chunk.work.left, 750 + OWN_RATE * 10);
