@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::load::Lookup;
 use super::remove::Removal;
 use super::{Model, Totals};
+use crate::block::rules::goes_whole;
 use crate::format::schedule;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
@@ -52,7 +53,7 @@ impl Model<'_> {
         while held(&self.totals) > limit {
             if self.rules.server.has(Feature::WholeBlockTrimming)
                 && let Some(first) = self.blocks.first()
-                && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
+                && goes_whole(held(&self.totals), held_by_block(first), limit)
             {
                 let (excess, blocks) = (held(&self.totals), self.blocks.len());
                 let mut left = excess;

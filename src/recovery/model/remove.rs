@@ -3,15 +3,15 @@
 use super::agenda::Doomed;
 use super::load::Lookup;
 use super::{Block, Edge, Loaded, Model, block_path, key_path};
+use crate::block::rules::{
+    Fill, KeptTombstones, PriorTombstones, Survivors, next_first, tombstone_moves_bounds,
+};
 use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
 use crate::format::record::{NewRecord, RecordKind, RecordRef, Run, Runs, encode_record};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Feature;
 use crate::report::actions::{ActionKind, Piece};
-
-/// A block is rewritten on the spot only above this raw size.
-pub(super) const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
 
 /// What removing one message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +107,9 @@ impl Model<'_> {
     }
 
     fn wants_rewrite(&self, at: usize) -> bool {
-        self.blocks.get(at).is_some_and(|block| {
-            block.raw_bytes > REWRITE_RAW_MIN
-                && block.bytes * 2 < block.raw_bytes
-                && (block.rewritten_bytes == 0 || block.bytes * 2 < block.rewritten_bytes)
-        })
+        self.blocks
+            .get(at)
+            .is_some_and(|block| fill_of(block).is_rewritten_on_removal())
     }
 
     /// Moves a block's first sequence past what is deleted and reads the time of the new first.
@@ -120,12 +118,7 @@ impl Model<'_> {
             return;
         };
         let last = block.last.seq;
-        let mut next = block.first.seq.wrapping_add(1);
-        if next <= last && block.deleted.contains(next) {
-            let end = block.deleted.span_end(next).unwrap_or(next).min(last);
-            block.deleted.remove_range(next..=end);
-            next = end.wrapping_add(1);
-        }
+        let next = next_first(block.first.seq, last, &mut block.deleted);
         block.first = Edge { seq: next, ts: 0 };
         if next > last {
             return;
@@ -224,26 +217,22 @@ impl Model<'_> {
     /// Tombstones in a block for messages before it that the stream still has to know about.
     fn prior_tombstones(&mut self, at: usize) -> u64 {
         let Ok(loaded) = self.load(at) else { return 0 };
-        let stream_first = self.totals.first.seq;
-        let (mut first, mut count) = (0_u64, 0_u64);
+        let mut prior = PriorTombstones::new(self.totals.first.seq);
         let mut runs = Runs::unverified(&loaded.content);
         let mut run = Run::new();
         while runs.next_run(&mut run) {
             for record in &run.records {
-                match record.kind() {
-                    RecordKind::Tombstone => {
-                        let seq = tombstone_target(record);
-                        count += u64::from(seq >= stream_first && (first == 0 || seq < first));
-                    }
-                    RecordKind::Message if first == 0 => first = record.sequence(),
-                    _ => {}
-                }
+                let seq = match record.kind() {
+                    RecordKind::Tombstone => tombstone_target(record),
+                    RecordKind::Message | RecordKind::Erased => record.sequence(),
+                };
+                prior.take(record.kind(), seq);
             }
             if run.fault.is_some() {
                 break;
             }
         }
-        count
+        prior.count()
     }
 
     /// Finds the stream's first message after blocks or messages went, dropping leading empty blocks.
@@ -304,8 +293,7 @@ impl Model<'_> {
         let full = active
             .and_then(|at| self.blocks.get(at))
             .is_none_or(|block| {
-                block.compressed
-                    || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
+                block.compressed || fill_of(block).is_full(length, self.rules.block_size)
             });
         if full {
             self.roll();
@@ -352,7 +340,7 @@ impl Model<'_> {
         };
         block.checksum = checksum;
         block.raw_bytes += record.len() as u64;
-        if block.messages == 0 && marked.seq > block.last.seq {
+        if tombstone_moves_bounds(block.messages, block.last.seq, marked.seq) {
             block.last = marked;
             block.first = Edge {
                 seq: marked.seq.wrapping_add(1),
@@ -425,31 +413,31 @@ impl Model<'_> {
 
     fn kept_ranges(&self, at: usize, loaded: &Loaded) -> Option<Kept> {
         let block = self.blocks.get(at)?;
+        let survivors = Survivors {
+            first: block.first.seq,
+            deleted: &block.deleted,
+            tombstones: KeptTombstones::All,
+        };
         let mut kept = Kept::default();
         let mut runs = Runs::unverified(&loaded.content);
         let mut run = Run::new();
         while runs.next_run(&mut run) {
             for record in &run.records {
                 let bits = record.sequence_bits();
-                match record.kind() {
-                    RecordKind::Erased => {}
-                    RecordKind::Tombstone => {
-                        let seq = tombstone_target(record);
-                        if bits >> 63 == 0 && seq < block.first.seq {
-                            kept.keep(record);
-                        }
+                let kind = record.kind();
+                if kind == RecordKind::Tombstone {
+                    let is_kept = survivors.keep(kind, tombstone_target(record));
+                    if bits >> 63 == 0 && is_kept {
+                        kept.keep(record);
                     }
-                    RecordKind::Message => {
-                        if bits >= block.first.seq && !block.deleted.contains(bits) {
-                            kept.keep(record);
-                            kept.first.get_or_insert(bits);
-                            if kept.last.is_none_or(|last| bits >= last.seq) {
-                                kept.last = Some(Edge {
-                                    seq: bits,
-                                    ts: record.timestamp_ns(),
-                                });
-                            }
-                        }
+                } else if survivors.keep(kind, bits) {
+                    kept.keep(record);
+                    kept.first.get_or_insert(bits);
+                    if kept.last.is_none_or(|last| bits >= last.seq) {
+                        kept.last = Some(Edge {
+                            seq: bits,
+                            ts: record.timestamp_ns(),
+                        });
                     }
                 }
             }
@@ -483,6 +471,15 @@ impl Model<'_> {
             .collect();
         file.pieces = Some(pieces);
         file.appended.clear();
+    }
+}
+
+/// What of a block the rules go by.
+fn fill_of(block: &Block) -> Fill {
+    Fill {
+        live_bytes: block.bytes,
+        raw_bytes: block.raw_bytes,
+        rewritten_bytes: block.rewritten_bytes,
     }
 }
 

@@ -15,8 +15,9 @@
 use rustc_hash::FxHashSet;
 
 use super::agenda::{AGENDA_MAX, Agenda};
-use super::remove::{REWRITE_RAW_MIN, Removal};
+use super::remove::Removal;
 use super::{Block, BlockKey, Edge, Model};
+use crate::block::rules::Fill;
 use crate::block::scan::Taken;
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::Fault;
@@ -266,9 +267,12 @@ impl Model<'_> {
         let (Some(block), Some(sound)) = (self.blocks.get(set.at), self.sound.get(&set.id)) else {
             return true;
         };
-        let raw_bytes = sound.file_length.max(block.raw_bytes);
-        let left = block.bytes.saturating_sub(set.taken.bytes);
-        raw_bytes > REWRITE_RAW_MIN && left.saturating_mul(2) < raw_bytes
+        let fill = Fill {
+            live_bytes: block.bytes.saturating_sub(set.taken.bytes),
+            raw_bytes: sound.file_length.max(block.raw_bytes),
+            rewritten_bytes: 0,
+        };
+        fill.is_rewritten_on_removal()
     }
 
     /// Takes everything out of a block that goes of it.
