@@ -102,6 +102,13 @@ impl BlockFile {
         format!("{number}.{}", String::from_utf8_lossy(self.suffix()))
     }
 
+    /// The block whose file of this kind bears the name, in its one canonical form.
+    #[must_use]
+    pub fn number_in(self, name: &[u8]) -> Option<u32> {
+        let (number, file) = Self::parse(name)?;
+        (file == self).then_some(number)
+    }
+
     /// Its path in the directory `dir`.
     #[must_use]
     pub fn path_in(self, dir: &str, number: u32) -> String {
@@ -393,7 +400,12 @@ mod tests {
     proptest! {
         #[test]
         fn names_round_trip(number: u32, file in prop::sample::select(BlockFile::ALL.to_vec())) {
-            prop_assert_eq!(BlockFile::parse(file.name(number).as_bytes()), Some((number, file)));
+            let name = file.name(number);
+            prop_assert_eq!(BlockFile::parse(name.as_bytes()), Some((number, file)));
+            for other in BlockFile::ALL {
+                let found = other.number_in(name.as_bytes());
+                prop_assert_eq!(found, (other == file).then_some(number));
+            }
             prop_assert_eq!(BlockFile::parse_path(&file.path(number)), Some((number, file)));
         }
 

@@ -239,8 +239,7 @@ impl Survey<'_> {
         let names = entries.iter().map(|entry| entry.name.as_encoded_bytes());
         let blocks: BTreeSet<u32> = names.clone().filter_map(block_number).collect();
         let key_files: BTreeSet<u32> = names
-            .filter_map(BlockFile::parse)
-            .filter_map(|(number, file)| (file == BlockFile::Key).then_some(number))
+            .filter_map(|name| BlockFile::Key.number_in(name))
             .collect();
         for number in blocks.union(&key_files).copied() {
             let file = BlockFile::Key.path(number);

@@ -72,8 +72,7 @@ fn by_block_keys(
     let entries = fs.list(&messages).ok()?;
     let numbers = entries
         .iter()
-        .filter_map(|entry| BlockFile::parse(entry.name.as_encoded_bytes()))
-        .filter_map(|(number, file)| (file == BlockFile::Key).then_some(number));
+        .filter_map(|entry| BlockFile::Key.number_in(entry.name.as_encoded_bytes()));
     let keys: Vec<(u32, Vec<u8>)> = numbers
         .take(BLOCK_KEYS)
         .filter_map(|number| {

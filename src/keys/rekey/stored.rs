@@ -93,10 +93,8 @@ fn key_files(fs: &dyn ReadFiles, stream: &StreamDir) -> Result<Vec<u32>, RekeyEr
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let files = entries
-        .iter()
-        .filter_map(|entry| BlockFile::parse(entry.name.as_encoded_bytes()));
-    Ok(files
-        .filter_map(|(number, file)| (file == BlockFile::Key).then_some(number))
+    let names = entries.iter().map(|entry| entry.name.as_encoded_bytes());
+    Ok(names
+        .filter_map(|name| BlockFile::Key.number_in(name))
         .collect())
 }

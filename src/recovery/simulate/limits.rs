@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::Simulation;
 use super::load::Lookup;
 use super::remove::Removal;
+use crate::block::rules::goes_whole;
 use crate::format::schedule;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Quirk;
@@ -58,7 +59,7 @@ impl Simulation<'_> {
         while held(&self.totals) > limit {
             if self.rules.server.has(Quirk::WholeBlockTrimming)
                 && let Some(first) = self.blocks.first()
-                && held(&self.totals).wrapping_sub(held_by_block(first)) > limit
+                && goes_whole(held(&self.totals), held_by_block(first), limit)
             {
                 let (excess, blocks) = (held(&self.totals), self.blocks.len());
                 let mut left = excess;

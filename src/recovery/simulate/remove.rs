@@ -3,16 +3,16 @@
 use super::load::Lookup;
 use super::removal_batch::RemovedMessage;
 use super::{Loaded, SimBlock, Simulation, block_path, key_path};
+use crate::block::rules::{
+    Fill, KeptTombstones, PriorTombstones, Survivors, next_first, tombstone_moves_bounds,
+};
 use crate::format::limits::{RECORD_MIN_LENGTH, ZERO_TIME_NS};
 use crate::format::record::{NewRecord, RecordKind, RecordRef, Run, Runs, encode_record};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Quirk;
 use crate::report::actions::{ActionKind, Piece};
-use crate::state::SeqTime;
-
-/// A block is rewritten on the spot only above this raw size.
-pub(super) const REWRITE_RAW_MIN: u64 = 2 * 1024 * 1024;
+use crate::state::{BlockState, SeqTime};
 
 /// What removing one message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,23 +99,14 @@ impl Simulation<'_> {
     }
 
     fn wants_rewrite(&self, at: usize) -> bool {
-        let block = &self.blocks[at];
-        block.raw_bytes > REWRITE_RAW_MIN
-            && block.live_bytes * 2 < block.raw_bytes
-            && (block.live_bytes_at_rewrite == 0
-                || block.live_bytes * 2 < block.live_bytes_at_rewrite)
+        fill_of(&self.blocks[at]).is_rewritten_on_removal()
     }
 
     /// Moves a block's first sequence past what is deleted and reads the time of the new first.
     pub fn move_block_first(&mut self, at: usize) {
         let block = &mut self.blocks[at];
         let last = block.last.seq;
-        let mut next = block.first.seq.wrapping_add(1);
-        if next <= last && block.deleted.contains(next) {
-            let end = block.deleted.span_end(next).unwrap_or(next).min(last);
-            block.deleted.remove_range(next..=end);
-            next = end.wrapping_add(1);
-        }
+        let next = next_first(block.first.seq, last, &mut block.deleted);
         block.first = SeqTime {
             seq: next,
             timestamp_ns: 0,
@@ -211,26 +202,22 @@ impl Simulation<'_> {
     /// Tombstones in a block for messages before it that the stream still has to know about.
     fn prior_tombstones(&mut self, at: usize) -> u64 {
         let Ok(loaded) = self.load(at) else { return 0 };
-        let stream_first = self.totals.first.seq;
-        let (mut first, mut count) = (0_u64, 0_u64);
+        let mut prior = PriorTombstones::new(self.totals.first.seq);
         let mut runs = Runs::unverified(&loaded.content);
         let mut run = Run::new();
         while runs.next_run(&mut run) {
             for record in &run.records {
-                match record.kind() {
-                    RecordKind::Tombstone => {
-                        let seq = tombstone_target(record);
-                        count += u64::from(seq >= stream_first && (first == 0 || seq < first));
-                    }
-                    RecordKind::Message if first == 0 => first = record.sequence(),
-                    _ => {}
-                }
+                let seq = match record.kind() {
+                    RecordKind::Tombstone => tombstone_target(record),
+                    RecordKind::Message | RecordKind::Erased => record.sequence(),
+                };
+                prior.take(record.kind(), seq);
             }
             if run.fault.is_some() {
                 break;
             }
         }
-        count
+        prior.count()
     }
 
     /// Finds the stream's first message after blocks or messages went, dropping leading empty blocks.
@@ -293,8 +280,7 @@ impl Simulation<'_> {
         let length = RECORD_MIN_LENGTH as u64;
         let active = self.active.and_then(|(id, _)| self.position(id));
         let full = active.map(|at| &self.blocks[at]).is_none_or(|block| {
-            block.compressed
-                || block.raw_bytes > 0 && block.raw_bytes + length > self.rules.block_size
+            block.compressed || fill_of(block).is_full(length, self.rules.block_size)
         });
         if full {
             self.roll();
@@ -337,7 +323,7 @@ impl Simulation<'_> {
         let block = &mut self.blocks[at];
         block.last_record_hash = checksum;
         block.raw_bytes += record.len() as u64;
-        if block.message_count == 0 && marked.seq > block.last.seq {
+        if tombstone_moves_bounds(block.message_count, block.last.seq, marked.seq) {
             block.last = marked;
             block.first = SeqTime {
                 seq: marked.seq.wrapping_add(1),
@@ -407,31 +393,31 @@ impl Simulation<'_> {
 
     fn kept_ranges(&self, at: usize, loaded: &Loaded) -> Option<Kept> {
         let block = &self.blocks[at];
+        let survivors = Survivors {
+            first: block.first.seq,
+            deleted: &block.deleted,
+            tombstones: KeptTombstones::All,
+        };
         let mut kept = Kept::default();
         let mut runs = Runs::unverified(&loaded.content);
         let mut run = Run::new();
         while runs.next_run(&mut run) {
             for record in &run.records {
                 let bits = record.sequence_bits();
-                match record.kind() {
-                    RecordKind::Erased => {}
-                    RecordKind::Tombstone => {
-                        let seq = tombstone_target(record);
-                        if bits >> 63 == 0 && seq < block.first.seq {
-                            kept.keep(record);
-                        }
+                let kind = record.kind();
+                if kind == RecordKind::Tombstone {
+                    let is_kept = survivors.keep(kind, tombstone_target(record));
+                    if bits >> 63 == 0 && is_kept {
+                        kept.keep(record);
                     }
-                    RecordKind::Message => {
-                        if bits >= block.first.seq && !block.deleted.contains(bits) {
-                            kept.keep(record);
-                            kept.first.get_or_insert(bits);
-                            if kept.last.is_none_or(|last| bits >= last.seq) {
-                                kept.last = Some(SeqTime {
-                                    seq: bits,
-                                    timestamp_ns: record.timestamp_ns(),
-                                });
-                            }
-                        }
+                } else if survivors.keep(kind, bits) {
+                    kept.keep(record);
+                    kept.first.get_or_insert(bits);
+                    if kept.last.is_none_or(|last| bits >= last.seq) {
+                        kept.last = Some(SeqTime {
+                            seq: bits,
+                            timestamp_ns: record.timestamp_ns(),
+                        });
                     }
                 }
             }
@@ -465,6 +451,15 @@ impl Simulation<'_> {
             .collect();
         file.pieces = Some(pieces);
         file.appended.clear();
+    }
+}
+
+/// What of a block the rules go by.
+fn fill_of(block: &BlockState) -> Fill {
+    Fill {
+        live_bytes: block.live_bytes,
+        raw_bytes: block.raw_bytes,
+        rewritten_bytes: block.live_bytes_at_rewrite,
     }
 }
 

@@ -15,8 +15,9 @@
 use rustc_hash::FxHashSet;
 
 use super::removal_batch::{BATCH_MAX, RemovalBatch};
-use super::remove::{REWRITE_RAW_MIN, Removal};
+use super::remove::Removal;
 use super::{BlockId, KeyVerdict, SimBlock, Simulation};
+use crate::block::rules::Fill;
 use crate::block::scan::Taken;
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::Fault;
@@ -265,9 +266,12 @@ impl Simulation<'_> {
         let Some(sound) = self.sound.get(&set.id) else {
             return true;
         };
-        let raw_bytes = sound.file_length.max(block.raw_bytes);
-        let left = block.live_bytes.saturating_sub(set.taken.bytes);
-        raw_bytes > REWRITE_RAW_MIN && left.saturating_mul(2) < raw_bytes
+        let fill = Fill {
+            live_bytes: block.live_bytes.saturating_sub(set.taken.bytes),
+            raw_bytes: sound.file_length.max(block.raw_bytes),
+            rewritten_bytes: 0,
+        };
+        fill.is_rewritten_on_removal()
     }
 
     /// Takes everything out of a block that goes of it.

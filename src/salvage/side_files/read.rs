@@ -72,8 +72,7 @@ pub fn read(
     let blocks = block_list(&entries, messages_dir, &mut events);
     let key_files: Vec<u32> = entries
         .iter()
-        .filter_map(|entry| BlockFile::parse(entry.name.as_encoded_bytes()))
-        .filter_map(|(number, file)| (file == BlockFile::Key).then_some(number))
+        .filter_map(|entry| BlockFile::Key.number_in(entry.name.as_encoded_bytes()))
         .collect();
     own.insist_on_key(fs, stream, messages_dir, &key_files, ring)?;
     let (meta, meta_origin) = own.configuration(&options.configurations, &mut events);
