@@ -1,5 +1,6 @@
 //! From a judged stream to one that somebody owns: the state that recovery found, once it is what the disk holds.
 
+use crate::format::names::MESSAGES;
 use std::fmt;
 
 use super::recover::{RecoverOptions, Recovered, recover_for};
@@ -101,7 +102,7 @@ impl Unapplied {
     ) -> Result<StreamState, Unsettled> {
         let mut state = self.state;
         state.check().map_err(Unsettled::Unsound)?;
-        let listed = StreamFiles::new(fs, &stream.dir).list("msgs");
+        let listed = StreamFiles::new(fs, &stream.dir).list(MESSAGES);
         let listed = listed.map_err(|fault| Unsettled::Io(fault.to_string()))?;
         for block in &mut state.blocks {
             let file = listed.iter().find(|entry| {

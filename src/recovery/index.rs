@@ -4,6 +4,7 @@
 //! up to [`IndexVerdict::TailMissing`] judge the file alone and live in [`judge_file`]; rows D12 to D18 hold it against the
 //! blocks and live in [`Simulation::recover_from_index`].
 
+use crate::format::names::{BlockFile, MESSAGES, STATE_PATH};
 use std::collections::BTreeSet;
 
 use super::fault::{Cause, Fault};
@@ -281,7 +282,7 @@ impl Simulation<'_> {
                 self.give_index_up(verdict, detail.clone());
                 if would_panic {
                     let detail = format!("the server crashes while it decodes index.db: {detail}");
-                    self.event(Event::new(EventCode::OpenWouldCrash, detail).file("msgs/index.db"));
+                    self.event(Event::new(EventCode::OpenWouldCrash, detail).file(STATE_PATH));
                     return Err(Fault::general(Cause::Other(
                         "index.db ends inside a number the server does not check".into(),
                     )));
@@ -303,11 +304,11 @@ impl Simulation<'_> {
 
     fn give_index_up(&mut self, verdict: IndexVerdict, detail: String) {
         if let Some(code) = verdict.code() {
-            self.event(Event::new(code, detail.clone()).file("msgs/index.db"));
+            self.event(Event::new(code, detail.clone()).file(STATE_PATH));
         }
         if verdict.deletes_file() {
-            self.action(ActionKind::RemoveIndex, "msgs/index.db", None, detail);
-            self.overlay.removed_files.push("msgs/index.db".to_owned());
+            self.action(ActionKind::RemoveIndex, STATE_PATH, None, detail);
+            self.overlay.removed_files.push(STATE_PATH.to_owned());
         }
     }
 
@@ -416,7 +417,7 @@ impl Simulation<'_> {
         let mut on_disk = match self.listed_numbers() {
             Ok(numbers) => numbers,
             Err(detail) => {
-                self.event(Event::new(EventCode::IoError, detail).file("msgs"));
+                self.event(Event::new(EventCode::IoError, detail).file(MESSAGES));
                 Vec::new()
             }
         };
@@ -435,7 +436,7 @@ impl Simulation<'_> {
                 self.lose_block(at)?;
                 let detail = format!("block {number} is listed in the index and not there");
                 let event = Event::new(EventCode::IndexBlockMissing, detail);
-                self.event(event.file(format!("msgs/{number}.blk")));
+                self.event(event.file(BlockFile::Block.path(number)));
             }
         }
         if !missing {

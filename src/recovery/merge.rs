@@ -6,6 +6,7 @@ use super::server::Quirk;
 use super::simulate::{KeyVerdict, SimBlock, Simulation, SoundBlock, block_path, key_path};
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names;
+use crate::format::names::BlockFile;
 use crate::format::record::RecordFault;
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode, Severity};
@@ -299,7 +300,7 @@ impl Simulation<'_> {
     }
 
     fn note_legacy(&mut self, number: u32, legacy: &super::scan::LegacyVerdict) {
-        let file = format!("msgs/{number}.idx");
+        let file = BlockFile::LegacyIndex.path(number);
         let event = if legacy.accepted {
             Event::new(EventCode::LegacyIdxUsed, "it stands for its block")
         } else {

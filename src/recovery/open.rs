@@ -27,6 +27,7 @@ use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
+use crate::format::names::{BlockFile, MESSAGES, PURGED_MESSAGES, STAGED_MESSAGES, STATE_FILE};
 use crate::report::actions::{Action, ActionKind, Change};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::{Refusal, Source};
@@ -196,7 +197,7 @@ impl Steps<'_> {
         } else {
             sim.overlay
                 .files
-                .read(&format!("{}/index.db", sim.overlay.msgs))
+                .read(&format!("{}/{STATE_FILE}", sim.overlay.msgs))
         };
         let hash_key = HashKey::for_stream(&sim.rules.name);
         let asset_key = self
@@ -353,7 +354,7 @@ fn refuse(mut sim: Simulation<'_>, refusal: Refusal, fault: Fault) -> Box<Refuse
 fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
     let files = sim.overlay.files;
     let stages = sim.rules.server.has(Quirk::PurgeStaging);
-    let staged = match files.list("__new_msgs__") {
+    let staged = match files.list(STAGED_MESSAGES) {
         _ if !stages => None,
         Ok(staged) => Some(staged),
         Err(FileFault::Missing) => None,
@@ -370,27 +371,27 @@ fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
                 .any(|entry| entry.name.as_encoded_bytes().ends_with(b".blk")) =>
         {
             let detail = "a purge had staged its marker block: the old messages go, the marker takes their place";
-            sim.event(Event::new(EventCode::PurgeCompleted, detail).file("__new_msgs__"));
-            sim.action(ActionKind::CompletePurge, "msgs", None, detail);
+            sim.event(Event::new(EventCode::PurgeCompleted, detail).file(STAGED_MESSAGES));
+            sim.action(ActionKind::CompletePurge, MESSAGES, None, detail);
             sim.lossy |= staged_marker_is_doubtful(sim, &staged);
-            changes.push(remove("msgs"));
+            changes.push(remove(MESSAGES));
             changes.push(Change::Rename {
-                from: "__new_msgs__".into(),
-                to: "msgs".into(),
+                from: STAGED_MESSAGES.into(),
+                to: MESSAGES.into(),
             });
-            sim.overlay.msgs = "__new_msgs__";
+            sim.overlay.msgs = STAGED_MESSAGES;
         }
         Some(staged) => {
             let detail =
                 "a purge had not got as far as its marker block: what it began is taken back";
-            sim.event(Event::new(EventCode::PurgeRolledBack, detail).file("__new_msgs__"));
-            sim.action(ActionKind::RollBackPurge, "__new_msgs__", None, detail);
+            sim.event(Event::new(EventCode::PurgeRolledBack, detail).file(STAGED_MESSAGES));
+            sim.action(ActionKind::RollBackPurge, STAGED_MESSAGES, None, detail);
             for entry in &staged {
                 if let Some(number) = names::lax_key_number(entry.name.as_encoded_bytes()) {
                     sim.overlay.block(number).removed = true;
                 }
             }
-            changes.push(remove("__new_msgs__"));
+            changes.push(remove(STAGED_MESSAGES));
             sim.overlay.staging = changes;
             make_messages_directory(sim);
             return Ok(());
@@ -405,7 +406,7 @@ fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
 
 /// Old messages that a finished purge was still deleting go.
 fn remove_purged(sim: &mut Simulation<'_>) {
-    let path = "__msgs__";
+    let path = PURGED_MESSAGES;
     let change = Change::RemoveTree { path: path.into() };
     let there = matches!(sim.overlay.files.exists(path), Ok(true));
     if there && !sim.overlay.staging.contains(&change) {
@@ -433,7 +434,7 @@ fn staged_marker_is_doubtful(sim: &Simulation<'_>, staged: &[crate::stream::file
     let sound = staged.iter().any(|entry| {
         names::block_number(entry.name.as_encoded_bytes()).is_some_and(|number| {
             let hash_key = HashKey::for_block(&sim.rules.name, number);
-            let path = format!("__new_msgs__/{number}.blk");
+            let path = BlockFile::Block.path_in(STAGED_MESSAGES, number);
             sim.overlay.keys.current.is_some()
                 || sim.overlay.files.read(&path).is_ok_and(|bytes| {
                     crate::format::record::parse_at(&bytes, 0).is_ok_and(|record| {

@@ -211,7 +211,7 @@ const MAY_WRITE: &[&str] = &[
     "salvage/merge.rs",
     "salvage/place.rs",
     "salvage/quarantine/",
-    "salvage/settle.rs",
+    "salvage/finish.rs",
     "stream/writer.rs",
     "testing/",
     "bin/",
@@ -242,4 +242,153 @@ fn only_what_changes_files_is_given_the_means() {
     }
     assert!(wrong.is_empty(), "{wrong:?} could write");
     assert!(writing > 10);
+}
+
+/// What reads arguments; a verb is handed what they mean.
+const MAY_PARSE: &[&str] = &[
+    "main.rs",
+    "args.rs",
+    "flags.rs",
+    "help.rs",
+    "config.rs",
+    "testing.rs",
+    "resolve/",
+];
+
+#[test]
+fn a_verb_never_imports_the_parser() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/jetsam");
+    let mut wrong = Vec::new();
+    let mut parsing = 0;
+    for (path, text) in all_sources("src/bin/jetsam") {
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        if !["args::", "lexopt"]
+            .iter()
+            .any(|word| text[..tests].contains(word))
+        {
+            continue;
+        }
+        parsing += 1;
+        let within = path
+            .strip_prefix(&root)
+            .expect("below the command")
+            .to_string_lossy();
+        if !MAY_PARSE.iter().any(|file| within.starts_with(file)) {
+            wrong.push(within.into_owned());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} read arguments themselves");
+    assert!(parsing > 5);
+}
+
+/// File names are built and parsed in `format/names.rs`.
+#[test]
+fn block_files_are_named_in_one_place() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources("src") {
+        if path.ends_with("format/names.rs") {
+            continue;
+        }
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (number, line) in text[..tests].lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let is_built = [
+                ".blk\")", ".key\")", ".idx\")", ".fss\")", ".blk\",", ".key\",",
+            ];
+            if code.contains("format!(") && is_built.iter().any(|end| code.contains(end)) {
+                wrong.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Names that stood for more than one thing, or that one had to ask about, with what is said instead.
+const FORMER_NAMES: &[(&str, &str)] = &[
+    ("Model", "Simulation"),
+    ("Disk", "Overlay"),
+    ("How", "JudgeOptions"),
+    ("Agenda", "RemovalBatch"),
+    ("Doomed", "RemovedMessage"),
+    ("Held", "Holder"),
+    ("Foreseen", "Judgement"),
+    ("Behaviour", "ServerBehavior"),
+    ("Feature", "Quirk"),
+    ("BlockFind", "BlockFindings"),
+    ("Purses", "ChunkBudgets"),
+    ("Credit", "ResyncBudget"),
+    ("Work", "SearchBudget"),
+    ("Edge", "SeqTime"),
+];
+
+/// These mean one thing each.
+const ONE_MEANING: &[&str] = &[
+    "Item",
+    "Target",
+    "Scanner",
+    "Entry",
+    "Known",
+    "Settled",
+    "Source",
+    "Walk",
+    "BlockKey",
+    "BlockFile",
+    "SubjectTable",
+    "ConsumerFile",
+    "Totals",
+    "BlockScan",
+];
+
+/// The types that the library's files define before their tests.
+fn types_defined(text: &str) -> Vec<&str> {
+    let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+    let lines = text[..tests].lines();
+    let defined = lines.filter_map(|line| {
+        let line = match line.strip_prefix("pub") {
+            Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+            Some(rest) => rest.trim_start(),
+            None => line,
+        };
+        let kinds = ["struct ", "enum ", "trait ", "type "];
+        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+        let end = rest
+            .find(|letter: char| !letter.is_alphanumeric())
+            .unwrap_or(rest.len());
+        Some(&rest[..end])
+    });
+    defined.collect()
+}
+
+#[test]
+fn one_name_has_one_meaning() {
+    let mut wrong = Vec::new();
+    let mut places: std::collections::BTreeMap<String, Vec<String>> =
+        std::collections::BTreeMap::new();
+    for (path, text) in all_sources("src") {
+        if path.components().any(|part| part.as_os_str() == "bin") {
+            continue;
+        }
+        for name in types_defined(&text) {
+            places
+                .entry(name.to_owned())
+                .or_default()
+                .push(path.display().to_string());
+        }
+    }
+    assert!(places.len() > 300, "only {} types found", places.len());
+    for (name, instead) in FORMER_NAMES {
+        if let Some(found) = places.get(*name) {
+            wrong.push(format!("{name}, say {instead}: {}", found.join(", ")));
+        }
+    }
+    for name in ONE_MEANING {
+        if let Some(found) = places.get(*name).filter(|found| found.len() > 1) {
+            wrong.push(format!(
+                "{name} is {} things: {}",
+                found.len(),
+                found.join(", ")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -14,7 +14,7 @@ use jetsam::format::seqset::SeqSet;
 use jetsam::format::subject;
 
 use crate::console::Sink;
-use crate::engine::{EngineError, Item, Message, StreamDir, Want};
+use crate::engine::{EngineError, Flow, Item, Message, StreamDir};
 use crate::resolve::{CatFormat, CatQuery, Command};
 use crate::session::{self, Session};
 use crate::signals::INTERRUPTED;
@@ -58,11 +58,12 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command, query: &CatQuery) -
             unreadable: false,
             failed: None,
         };
-        let result = worker
-            .engine
-            .messages(stream, &command.options, query.range, &mut |item| {
-                printer.visit(item)
-            });
+        let result =
+            worker
+                .engine
+                .messages(stream, &command.options, query.range.clone(), &mut |item| {
+                    printer.visit(item)
+                });
         left = printer.left;
         let seen = std::mem::take(&mut printer.seen);
         if let Some(error) = printer.failed {
@@ -107,20 +108,23 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn visit(&mut self, item: Item<'_>) -> Want {
+    fn visit(&mut self, item: Item<'_>) -> Flow {
         let message = match item {
             Item::Message(message) => message,
-            Item::Unreadable { seq, detail } => {
+            Item::Unreadable(seq) => {
                 self.unreadable = true;
                 self.see(seq);
-                let text = format!("{}: sequence {seq}: {detail}", self.stream.name);
+                let text = format!(
+                    "{}: sequence {seq}: its record does not verify; `jetsam check` says where",
+                    self.stream.name
+                );
                 let _ = writeln!(self.err, "jetsam: {}", units::printable(&text));
-                return Want::More;
+                return Flow::Continue;
             }
         };
         self.see(message.seq);
         if !self.wanted(&message) {
-            return Want::More;
+            return Flow::Continue;
         }
         let result = match self.query.format {
             CatFormat::Text => self.name().and_then(|()| self.text(&message)),
@@ -129,13 +133,13 @@ impl Printer<'_> {
         };
         if let Err(error) = result {
             self.failed = Some(error);
-            return Want::Stop;
+            return Flow::Stop;
         }
         self.left = self.left.saturating_sub(1);
         if self.left == 0 || self.out.closed() {
-            Want::Stop
+            Flow::Stop
         } else {
-            Want::More
+            Flow::Continue
         }
     }
 
@@ -304,7 +308,10 @@ K: v
         fake.messages.push((6, b"", b""));
         let ran = run("cat D --json", &fake);
         assert_eq!((ran.exit, ran.out.lines().count()), (4, 3));
-        assert_eq!(ran.err, "jetsam: S: sequence 6: msgs/1.blk at offset 5\n");
+        assert_eq!(
+            ran.err,
+            "jetsam: S: sequence 6: its record does not verify; `jetsam check` says where\n"
+        );
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! What the command asks of the library, as one seam: the verbs are tested against a stand-in.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-pub use jetsam::recovery::RecoverOptions;
+pub use jetsam::recovery::{Flow, Item, Message, RecoverOptions, UndoReport};
 pub use jetsam::report::{Phase, Progress};
-pub use jetsam::stream::{Shape, StreamDir};
+pub use jetsam::stream::{Found, Shape, StreamDir};
 
 use jetsam::living::{Idle, Pulse, Sighting};
 use jetsam::preflight::{Forecast, PreflightOptions};
 use jetsam::report::Ledger;
 use jetsam::report::ServerVersion;
-use jetsam::report::events::Event;
 use jetsam::report::stream::StreamReport;
 use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{MergeSource, SalvageError, SalvageReport, Sorted};
@@ -37,80 +37,11 @@ impl EngineError {
     }
 }
 
-/// What lies below a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What the path is.
-    pub shape: Shape,
-    /// The streams, in a stable order.
-    pub streams: Vec<StreamDir>,
-    /// What was passed over on the way.
-    pub events: Vec<Event>,
-}
-
 /// What a salvage of one stream gives.
 pub type Salvaged = Result<SalvageReport, SalvageError>;
 
 /// How progress is told; called from any thread.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
-
-/// What `undo` did to one stream.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UndoReport {
-    /// Whether there was anything put aside.
-    pub found: bool,
-    /// Files brought back, relative to the stream directory.
-    pub restored: Vec<String>,
-    /// Files removed that the recovery had made.
-    pub removed: Vec<String>,
-}
-
-/// Sequences to read, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeqRange {
-    /// First sequence.
-    pub first: u64,
-    /// Last sequence.
-    pub last: u64,
-}
-
-/// One live message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// Sequence.
-    pub seq: u64,
-    /// Nanoseconds since the Unix epoch.
-    pub timestamp_ns: i64,
-    /// Subject.
-    pub subject: &'a [u8],
-    /// Header block; empty where there is none.
-    pub headers: &'a [u8],
-    /// Body.
-    pub body: &'a [u8],
-}
-
-/// What reading a stream yields, in sequence order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// A message that verifies.
-    Message(Message<'a>),
-    /// A sequence that is counted but whose record does not verify.
-    Unreadable {
-        /// The sequence.
-        seq: u64,
-        /// Where and why.
-        detail: String,
-    },
-}
-
-/// Whether a reader wants more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
-    /// Go on.
-    More,
-    /// Enough.
-    Stop,
-}
 
 /// The library, as the command sees it.
 pub trait Engine: Sync {
@@ -172,8 +103,8 @@ pub trait Engine: Sync {
         on_progress: OnProgress<'_>,
     ) -> StreamReport;
 
-    /// Brings back what the last recovery put aside.
-    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError>;
+    /// Brings back what the last recovery put aside; `None` where nothing was.
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<Option<UndoReport>, EngineError>;
 
     /// Whether the new store can go to `out`, apart from `sources`; else why not.
     fn check_out(&self, sources: &[PathBuf], out: &Path, resume: bool) -> Result<(), String>;
@@ -207,7 +138,7 @@ pub trait Engine: Sync {
         &self,
         stream: &StreamDir,
         options: &Options,
-        range: SeqRange,
-        visit: &mut dyn FnMut(Item<'_>) -> Want,
+        range: RangeInclusive<u64>,
+        visit: &mut dyn FnMut(Item<'_>) -> Flow,
     ) -> Result<(), EngineError>;
 }

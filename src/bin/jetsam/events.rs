@@ -4,40 +4,34 @@ use std::fmt::Write as _;
 
 use jetsam::report::events::EventCode;
 
-use crate::args::{RawArgs, Usage};
 use crate::console::Style;
-use crate::flags;
 use crate::page::{Page, Show};
 
-/// The table of all codes, one of them in full, or the page of documentation.
-pub fn text(raw: &RawArgs, width: Option<usize>) -> Result<String, Usage> {
-    let page = Page::new(width, Style::PLAIN, Show::default());
-    let wanted = match raw.operands.as_slice() {
-        [] => None,
-        [code] => Some(find(&code.to_string_lossy())?),
-        _ => return Err(Usage("`jetsam events` takes one CODE, or none".into())),
-    };
-    let codes = wanted.as_ref().map_or(EventCode::ALL, std::slice::from_ref);
-    if raw.has("json") {
-        let codes: Vec<_> = codes.iter().map(|code| json(*code)).collect();
-        return Ok(format!("{}\n", serde_json::json!({ "events": codes })));
-    }
-    Ok(match wanted {
-        Some(code) => in_full(code, &page),
-        None if raw.has("markdown") => markdown(),
-        None => table(&page),
-    })
+/// What this verb is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// One code; all without it.
+    pub code: Option<EventCode>,
+    /// As JSON.
+    pub json: bool,
+    /// As the page of documentation.
+    pub markdown: bool,
 }
 
-fn find(name: &str) -> Result<EventCode, Usage> {
-    let known = || EventCode::ALL.iter().map(|code| code.as_str());
-    let found = EventCode::ALL.iter().find(|code| code.as_str() == name);
-    found.copied().ok_or_else(|| {
-        Usage(match flags::nearest(name, known()) {
-            Some(near) => format!("no event is called {name:?}; did you mean {near}?"),
-            None => format!("no event is called {name:?}; `jetsam events` lists them"),
-        })
-    })
+/// The table of all codes, one of them in full, or the page of documentation.
+pub fn text(query: &Query, width: Option<usize>) -> String {
+    let page = Page::new(width, Style::PLAIN, Show::default());
+    let wanted = &query.code;
+    let codes = wanted.as_ref().map_or(EventCode::ALL, std::slice::from_ref);
+    if query.json {
+        let codes: Vec<_> = codes.iter().map(|code| json(*code)).collect();
+        return format!("{}\n", serde_json::json!({ "events": codes }));
+    }
+    match wanted {
+        Some(code) => in_full(*code, &page),
+        None if query.markdown => markdown(),
+        None => table(&page),
+    }
 }
 
 fn json(code: EventCode) -> serde_json::Value {
@@ -115,7 +109,8 @@ mod tests {
         let Ok(Invocation::Work(raw)) = parse(args) else {
             panic!("{line:?} is no work")
         };
-        text(&raw, Some(width)).map_err(|usage| usage.0)
+        let query = crate::resolve::events::query(&raw).map_err(|usage| usage.0)?;
+        Ok(text(&query, Some(width)))
     }
 
     #[test]

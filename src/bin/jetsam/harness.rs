@@ -1,6 +1,6 @@
 //! `jetsam harness`: damage stores and count what survives.
 
-mod histories;
+pub mod histories;
 mod meter;
 mod output;
 mod server;
@@ -14,8 +14,7 @@ use jetsam::testing::{
     StoreResults, Sweep, SweepError, Workload, breaches,
 };
 
-use crate::args::{RawArgs, Usage};
-use crate::resolve::{Command, usage};
+use crate::resolve::Command;
 use crate::session::Session;
 use crate::signals::INTERRUPTED;
 use crate::units;
@@ -45,16 +44,19 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 2] = [Self::Stopped, Self::Killed];
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stopped, Self::Killed];
 
-    fn name(self) -> &'static str {
+    /// As the flag and the tables call it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
             Self::Killed => "killed",
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    /// By that name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|end| end.name() == name)
     }
 }
@@ -75,109 +77,17 @@ impl Subject {
 /// What only this verb is asked.
 #[derive(Debug)]
 pub struct Query {
-    seed: u64,
-    count: u64,
-    first: u64,
-    messages: u64,
-    stores: Vec<StoreKind>,
-    ends: Vec<End>,
-    damages: Vec<DamageKind>,
-    out: Option<PathBuf>,
-    server_command: Option<String>,
-    expect_no_loss: bool,
-    histories: Option<histories::Asked>,
-}
-
-/// Reads it.
-pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    let case = number(raw, "case", 0, 0)?;
-    let has_case = raw.has("case");
-    if has_case && raw.has("count") {
-        return usage("--case runs one case of each kind; --count runs many");
-    }
-    let out = raw.get("out").map(PathBuf::from);
-    if out.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
-        return usage("--out is empty");
-    }
-    let server_command = match raw.get("server-command").map(|value| value.to_str()) {
-        None => None,
-        Some(Some(text)) if !text.trim().is_empty() => Some(text.to_owned()),
-        Some(_) => return usage("--server-command is a program and its arguments"),
-    };
-    Ok(Query {
-        seed: number(raw, "seed", 1, 0)?,
-        count: if has_case {
-            1
-        } else {
-            number(raw, "count", 100, 1)?
-        },
-        first: case,
-        messages: number(raw, "messages", 10_000, 1)?,
-        stores: list(
-            raw,
-            "stores",
-            &StoreKind::ALL,
-            StoreKind::from_name,
-            StoreKind::name,
-        )?,
-        ends: list(raw, "ends", &End::ALL, End::from_name, End::name)?,
-        damages: list(
-            raw,
-            "damage",
-            &DamageKind::ALL,
-            DamageKind::from_name,
-            DamageKind::name,
-        )?,
-        out,
-        server_command,
-        expect_no_loss: raw.has("expect-no-loss"),
-        histories: histories::asked(raw)?,
-    })
-}
-
-fn number(raw: &RawArgs, flag: &str, default: u64, least: u64) -> Result<u64, Usage> {
-    /// Beyond this a run does not end, or a store does not fit into memory.
-    const MOST: u64 = 100_000_000;
-    match raw.get(flag).map(|value| value.to_str().map(str::parse)) {
-        None => Ok(default),
-        Some(Some(Ok(number))) if number >= least && (flag == "seed" || number <= MOST) => {
-            Ok(number)
-        }
-        Some(_) => usage(format!("--{flag} is a number from {least}")),
-    }
-}
-
-fn list<T: Copy + PartialEq>(
-    raw: &RawArgs,
-    flag: &str,
-    all: &[T],
-    from_name: fn(&str) -> Option<T>,
-    name: fn(T) -> &'static str,
-) -> Result<Vec<T>, Usage> {
-    let Some(text) = raw.get(flag) else {
-        return Ok(all.to_vec());
-    };
-    let text = text.to_string_lossy();
-    let mut chosen = Vec::new();
-    for word in text
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-    {
-        match from_name(word) {
-            Some(one) if chosen.contains(&one) => {}
-            Some(one) => chosen.push(one),
-            None => {
-                let known: Vec<&str> = all.iter().map(|one| name(*one)).collect();
-                let known = known.join(", ");
-                return usage(format!("--{flag} takes {known}, not {word:?}"));
-            }
-        }
-    }
-    if chosen.is_empty() {
-        return usage(format!("--{flag} is empty"));
-    }
-    Ok(chosen)
+    pub seed: u64,
+    pub count: u64,
+    pub first: u64,
+    pub messages: u64,
+    pub stores: Vec<StoreKind>,
+    pub ends: Vec<End>,
+    pub damages: Vec<DamageKind>,
+    pub out: Option<PathBuf>,
+    pub server_command: Option<String>,
+    pub expect_no_loss: bool,
+    pub histories: Option<histories::Asked>,
 }
 
 /// Does it; returns the exit code.
@@ -378,7 +288,7 @@ mod tests {
         let Invocation::Work(raw) = parse(args).map_err(|usage| usage.0)? else {
             panic!("{line:?} is no work")
         };
-        query(&raw).map_err(|usage| usage.0)
+        crate::resolve::harness::query(&raw).map_err(|usage| usage.0)
     }
 
     #[test]

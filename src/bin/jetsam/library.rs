@@ -1,6 +1,7 @@
 //! The engine of the command: the library itself.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -8,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use jetsam::env::{OsClock, OsEntropy, OsFileSystem};
 use jetsam::living::{self, Idle, Pulse, Sighting};
 use jetsam::preflight::{self, Forecast, PreflightOptions};
-use jetsam::recovery::{self, Flow};
+use jetsam::recovery;
 use jetsam::report::Ledger;
 use jetsam::report::ServerVersion;
 use jetsam::report::Watch;
@@ -19,8 +20,8 @@ use jetsam::stream::WalkError;
 use jetsam::stream::options::{Options, Policy, Standing};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, Message, OnProgress, RecoverOptions, Salvaged, SeqRange,
-    StreamDir, UndoReport, Want,
+    Engine, EngineError, Flow, Found, Item, OnProgress, RecoverOptions, Salvaged, StreamDir,
+    UndoReport,
 };
 use crate::{merge, out, salvage, writing};
 
@@ -59,15 +60,9 @@ fn watch(on_progress: OnProgress<'_>) -> Watch<'_> {
 
 impl Engine for Library {
     fn find_streams(&self, path: &Path) -> Result<Found, EngineError> {
-        let found =
-            jetsam::stream::find_streams(&OsFileSystem, path).map_err(|error| match &error {
-                WalkError::Io(_) => EngineError::Unreadable(error.to_string()),
-                _ => EngineError::NotAStore(error.to_string()),
-            })?;
-        Ok(Found {
-            shape: found.shape,
-            streams: found.streams,
-            events: found.events,
+        jetsam::stream::find_streams(&OsFileSystem, path).map_err(|error| match &error {
+            WalkError::Io(_) => EngineError::Unreadable(error.to_string()),
+            _ => EngineError::NotAStore(error.to_string()),
         })
     }
 
@@ -162,16 +157,9 @@ impl Engine for Library {
         )
     }
 
-    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<UndoReport, EngineError> {
-        match recovery::undo(&OsFileSystem, idle, stream) {
-            Ok(Some(report)) => Ok(UndoReport {
-                found: true,
-                restored: report.restored,
-                removed: report.removed,
-            }),
-            Ok(None) => Ok(UndoReport::default()),
-            Err(error) => Err(EngineError::Unreadable(error.to_string())),
-        }
+    fn undo(&self, stream: &StreamDir, idle: &Idle) -> Result<Option<UndoReport>, EngineError> {
+        recovery::undo(&OsFileSystem, idle, stream)
+            .map_err(|error| EngineError::Unreadable(error.to_string()))
     }
 
     fn check_out(&self, sources: &[PathBuf], place: &Path, resume: bool) -> Result<(), String> {
@@ -211,41 +199,21 @@ impl Engine for Library {
         &self,
         stream: &StreamDir,
         options: &Options,
-        range: SeqRange,
-        visit: &mut dyn FnMut(Item<'_>) -> Want,
+        range: RangeInclusive<u64>,
+        visit: &mut dyn FnMut(Item<'_>) -> Flow,
     ) -> Result<(), EngineError> {
         let options = &self.options_for(stream, options);
-        let mut visit = |item: recovery::Item<'_>| {
-            let item = match item {
-                recovery::Item::Message(message) => Item::Message(Message {
-                    seq: message.seq,
-                    timestamp_ns: message.timestamp_ns,
-                    subject: message.subject,
-                    headers: message.headers,
-                    body: message.body,
-                }),
-                recovery::Item::Unreadable(seq) => Item::Unreadable {
-                    seq,
-                    detail: "its record does not verify; `jetsam check` says where".into(),
-                },
-            };
-            match visit(item) {
-                Want::More => Flow::Continue,
-                Want::Stop => Flow::Stop,
-            }
-        };
         if options.policy == Policy::Evidence {
-            let range = range.first..=range.last;
             let quiet = watch(&|_| {});
-            return saving::messages(&OsFileSystem, stream, options, range, &mut visit, &quiet)
+            return saving::messages(&OsFileSystem, stream, options, range, visit, &quiet)
                 .map_err(|error| EngineError::Unreadable(error.to_string()));
         }
         recovery::messages(
             &OsFileSystem,
             stream,
             options,
-            range.first..=range.last,
-            &mut visit,
+            range,
+            visit,
             &watch(&|_| {}),
         )
         .map_err(|(_, detail)| EngineError::Unreadable(detail))

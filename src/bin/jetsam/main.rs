@@ -139,7 +139,7 @@ fn understand(
             )));
         }
         Invocation::Work(raw) if raw.verb == Verb::Events => {
-            let text = events::text(&raw, page::width(variable))?;
+            let text = events::text(&resolve::events::query(&raw)?, page::width(variable));
             return Ok(Understood::Print(text));
         }
         Invocation::Work(raw) => raw,

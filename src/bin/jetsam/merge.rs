@@ -9,11 +9,9 @@ use jetsam::crypto::ServerKey;
 use jetsam::report::ServerVersion;
 use jetsam::salvage::{MergeSource, SalvageError, Uncertain};
 
-use crate::args::{RawArgs, Usage};
 use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
-use crate::out;
 use crate::progress::Meter;
-use crate::resolve::{self, Command, Surroundings};
+use crate::resolve::Command;
 use crate::salvage;
 use crate::session::{self, Session};
 use crate::signals::INTERRUPTED;
@@ -43,52 +41,6 @@ pub struct Query {
     pub also_from: Vec<PathBuf>,
     /// The same, found.
     pub relatives: Vec<MergeSource>,
-}
-
-/// Reads it.
-pub fn query(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Query, Usage> {
-    Ok(Query {
-        out: out::directory(raw)?,
-        plaintext: raw.has("plaintext"),
-        uncertain: out::uncertain(raw)?,
-        force: raw.has("force"),
-        replicas: out::replicas(raw)?,
-        resume: raw.has("resume"),
-        server: crate::preflight::server(raw)?,
-        source_keys: source_keys(raw, surroundings)?,
-        also_from: raw
-            .all(&["also-from"])
-            .map(|(_, path)| PathBuf::from(path))
-            .collect(),
-        copies: raw.operands.len(),
-        relatives: Vec::new(),
-    })
-}
-
-/// `--source-key-env` and `--source-key-file`: one for each PATH, with those of `--also-from` behind the others or without them, or
-/// none at all. Which key is whose goes by place, so a
-/// count that differs is refused rather than guessed at.
-fn source_keys(
-    raw: &RawArgs,
-    surroundings: &Surroundings<'_>,
-) -> Result<Vec<Option<ServerKey>>, Usage> {
-    let mut keys = Vec::new();
-    for (flag, value) in raw.all(&["source-key-env", "source-key-file"]) {
-        keys.push(match flag {
-            _ if value == "-" => None,
-            "source-key-env" => Some(resolve::key_in_variable(flag, value, surroundings)?),
-            _ => Some(resolve::key_in_file(flag, value)?),
-        });
-    }
-    let (given, wanted) = (keys.len(), raw.operands.len());
-    let also = raw.all(&["also-from"]).count();
-    if given == 0 || given == wanted || given == wanted + also {
-        return Ok(keys);
-    }
-    resolve::usage(format!(
-        "{wanted} copies and {given} keys: give --source-key-env or --source-key-file once for each PATH, in their order, \
-         with - for a copy that has no key of its own"
-    ))
 }
 
 /// Copies of one stream, and where their merge goes.

@@ -7,31 +7,10 @@ use std::path::{Path, PathBuf};
 use jetsam::report::events::EventCode;
 use jetsam::report::stream::{Outcome, Refusal, StreamReport};
 
-use crate::args::RawArgs;
 use crate::engine::Shape;
 use crate::page::Page;
 use crate::resolve::Command;
 use crate::verdict::{self, Run};
-
-/// Flags without which the next command would not find its keys.
-const REPEATED: [&str; 7] = [
-    "config",
-    "key-env",
-    "key-file",
-    "prev-key-env",
-    "prev-key-file",
-    "account",
-    "cipher",
-];
-
-/// Those that were given, each with a blank before it.
-pub fn flags_to_repeat(raw: &RawArgs) -> String {
-    let mut text = String::new();
-    for (flag, value) in raw.all(&REPEATED) {
-        let _ = write!(text, " --{flag} {}", quoted(&value.to_string_lossy()));
-    }
-    text
-}
 
 /// A word as a shell takes it.
 pub fn quoted(word: &str) -> String {

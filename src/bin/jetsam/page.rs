@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
-use crate::args::RawArgs;
 use crate::console::Style;
 
 /// No line is laid out narrower than this.
@@ -24,18 +23,6 @@ pub struct Show {
     pub verbose: bool,
     /// The verdict alone.
     pub quiet: bool,
-}
-
-impl Show {
-    /// Reads it.
-    pub fn of(raw: &RawArgs) -> Show {
-        let last = raw.last_of("verbose", "quiet");
-        Show {
-            all: raw.has("all"),
-            verbose: last == Some(true),
-            quiet: last == Some(false),
-        }
-    }
 }
 
 /// Where text is laid out.

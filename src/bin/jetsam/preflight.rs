@@ -4,14 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jetsam::format::duration::parse_duration;
 use jetsam::preflight::{Forecast, PreflightOptions, Reading, Start, Surroundings};
 use jetsam::report::ServerVersion;
 use jetsam::report::events::{Event, Severity};
 use jetsam::salvage::hit::Hit;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::args::{RawArgs, Usage};
 use crate::details::{self, Details, Heading, Tense};
 use crate::engine::{Found, Shape, StreamDir};
 use crate::ledger::Counts;
@@ -31,39 +29,6 @@ pub struct Query {
     pub probe: Option<Duration>,
     /// The configuration it starts with.
     pub configured: Configured,
-}
-
-/// Reads it.
-pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    let probe = match raw.get("probe") {
-        None => None,
-        Some(text) => Some(probe(&text.to_string_lossy())?),
-    };
-    Ok(Query {
-        server: server(raw)?,
-        probe,
-        configured: Configured::Not,
-    })
-}
-
-/// The server a verb is asked about.
-pub fn server(raw: &RawArgs) -> Result<ServerVersion, Usage> {
-    match raw.get("server") {
-        None => Ok(ServerVersion::default()),
-        Some(text) => text
-            .to_string_lossy()
-            .parse()
-            .map_err(|error| Usage(format!("--server: {error}"))),
-    }
-}
-
-fn probe(text: &str) -> Result<Duration, Usage> {
-    let nanoseconds = parse_duration(text)
-        .map_err(|error| Usage(format!("--probe takes a duration such as 15m: {error}")))?;
-    match u64::try_from(nanoseconds) {
-        Ok(positive) if positive > 0 => Ok(Duration::from_nanos(positive)),
-        _ => Err(Usage(format!("--probe: {text} is no time to wait"))),
-    }
 }
 
 /// Does it; returns the exit code.
@@ -645,7 +610,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_wrong_usage() {
-        use crate::args::{Invocation, parse};
+        use crate::args::{Invocation, Usage, parse};
         for (line, want) in [
             ("preflight D --server 2.8", "nothing is known of server 2.8"),
             ("preflight D --server new", "no server version"),
@@ -656,7 +621,7 @@ mod tests {
             let Ok(Invocation::Work(raw)) = parse(args) else {
                 panic!("{line}")
             };
-            let Err(Usage(message)) = query(&raw) else {
+            let Err(Usage(message)) = crate::resolve::preflight::query(&raw) else {
                 panic!("{line} is understood")
             };
             assert!(message.contains(want), "{message}");

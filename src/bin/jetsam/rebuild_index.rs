@@ -4,7 +4,6 @@ use std::io;
 
 use jetsam::report::ServerVersion;
 
-use crate::args::{RawArgs, Usage};
 use crate::resolve::Command;
 use crate::session::{self, Session};
 use crate::verdict::Run;
@@ -14,13 +13,6 @@ use crate::verdict::Run;
 pub struct Query {
     /// The server that is to read them.
     pub server: ServerVersion,
-}
-
-/// Reads it.
-pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    Ok(Query {
-        server: crate::preflight::server(raw)?,
-    })
 }
 
 /// Does it; returns the exit code.

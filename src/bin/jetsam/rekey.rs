@@ -12,13 +12,12 @@ use jetsam::keys::rekey::{
 use jetsam::living::Idle;
 use jetsam::report::Watch;
 
-use crate::args::{RawArgs, Usage};
 use crate::engine::{EngineError, Progress, StreamDir};
 use crate::json::path_text;
 use crate::keys;
 use crate::per_stream;
 use crate::progress::Meter;
-use crate::resolve::{self, Command, Surroundings};
+use crate::resolve::Command;
 use crate::session::{self, Session};
 use crate::units;
 
@@ -26,32 +25,13 @@ use crate::units;
 #[derive(Debug, Default)]
 pub struct Query {
     /// The new key; without one, the current.
-    new_key: Option<ServerKey>,
-    new_cipher: Option<Cipher>,
-    plaintext: bool,
-    keep_old: bool,
-}
-
-/// Reads it.
-pub fn query(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Query, Usage> {
-    let new_key = resolve::key(raw, "new-key-env", "new-key-file", surroundings)?;
-    let new_cipher = match raw.get("new-cipher").map(|name| name.to_string_lossy()) {
-        None => None,
-        Some(name) => match Cipher::from_name(&name) {
-            Some(cipher) => Some(cipher),
-            None => return resolve::usage(format!("--new-cipher is chacha or aes, not {name:?}")),
-        },
-    };
-    let plaintext = raw.has("plaintext");
-    if plaintext && (new_key.is_some() || new_cipher.is_some()) {
-        return resolve::usage("--plaintext and a new key or cipher exclude each other");
-    }
-    Ok(Query {
-        new_key,
-        new_cipher,
-        plaintext,
-        keep_old: raw.has("keep-old"),
-    })
+    pub new_key: Option<ServerKey>,
+    /// The new cipher; without one, the current.
+    pub new_cipher: Option<Cipher>,
+    /// No key at all.
+    pub plaintext: bool,
+    /// The store under the old key is put aside.
+    pub keep_old: bool,
 }
 
 /// One stream of the JSON document.

@@ -13,7 +13,6 @@ use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{SalvageReport, Sorted, Uncertain};
 use jetsam::stream::options::Policy;
 
-use crate::args::{RawArgs, Usage};
 use crate::details::{Details, Tense};
 use crate::engine::{EngineError, Salvaged, Shape, StreamDir};
 use crate::json::{Document, Stream};
@@ -43,20 +42,6 @@ pub struct Query {
     pub resume: bool,
     /// The server that is to start on the new store.
     pub server: ServerVersion,
-}
-
-/// Reads it.
-pub fn query(raw: &RawArgs) -> Result<Query, Usage> {
-    Ok(Query {
-        out: out::directory(raw)?,
-        plaintext: raw.has("plaintext"),
-        uncertain: out::uncertain(raw)?,
-        link: raw.has("link"),
-        from_quarantine: raw.get("from-quarantine").map(PathBuf::from),
-        replicas: out::replicas(raw)?,
-        resume: raw.has("resume"),
-        server: crate::preflight::server(raw)?,
-    })
 }
 
 /// Does it; returns the exit code.

@@ -271,11 +271,10 @@ fn quiet_is_the_verdict_alone() {
 #[test]
 fn quiet_leaves_the_verdict_of_verbs_with_results_of_their_own() {
     let fake = Fake {
-        undo: crate::engine::UndoReport {
-            found: true,
+        undo: Some(crate::engine::UndoReport {
             restored: vec!["msgs/1.blk".into()],
             removed: Vec::new(),
-        },
+        }),
         ..Fake::default()
     };
     let nothing = Fake::default();

@@ -1,6 +1,7 @@
 //! Reports and a stand-in engine for the tests of the command.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -21,8 +22,8 @@ use jetsam::salvage::hit::Hit;
 use jetsam::salvage::{SalvageReport, Sorted};
 
 use crate::engine::{
-    Engine, EngineError, Found, Item, OnProgress, Phase, Progress, RecoverOptions, Salvaged,
-    SeqRange, Shape, StreamDir, UndoReport, Want,
+    Engine, EngineError, Flow, Found, Item, OnProgress, Phase, Progress, RecoverOptions, Salvaged,
+    Shape, StreamDir, UndoReport,
 };
 
 /// A stream that starts, and loses nothing.
@@ -182,7 +183,7 @@ pub struct Fake {
     /// Messages: sequence, subject, body; an empty subject is an unreadable one.
     pub messages: Vec<(u64, &'static [u8], &'static [u8])>,
     /// What undo answers.
-    pub undo: UndoReport,
+    pub undo: Option<UndoReport>,
     /// What was hit, where a ledger holds a loss.
     pub hits: Vec<Hit>,
     /// Who uses the store.
@@ -316,7 +317,7 @@ impl Engine for Fake {
         self.report(stream)
     }
 
-    fn undo(&self, _stream: &StreamDir, _idle: &Idle) -> Result<UndoReport, EngineError> {
+    fn undo(&self, _stream: &StreamDir, _idle: &Idle) -> Result<Option<UndoReport>, EngineError> {
         Ok(self.undo.clone())
     }
 
@@ -369,18 +370,15 @@ impl Engine for Fake {
         &self,
         _stream: &StreamDir,
         _options: &Options,
-        range: SeqRange,
-        visit: &mut dyn FnMut(Item<'_>) -> Want,
+        range: RangeInclusive<u64>,
+        visit: &mut dyn FnMut(Item<'_>) -> Flow,
     ) -> Result<(), EngineError> {
         for &(seq, subject, body) in &self.messages {
-            if seq < range.first || seq > range.last {
+            if !range.contains(&seq) {
                 continue;
             }
             let item = if subject.is_empty() {
-                Item::Unreadable {
-                    seq,
-                    detail: "msgs/1.blk at offset 5".into(),
-                }
+                Item::Unreadable(seq)
             } else {
                 Item::Message(crate::engine::Message {
                     seq,
@@ -394,7 +392,7 @@ impl Engine for Fake {
                     body,
                 })
             };
-            if visit(item) == Want::Stop {
+            if visit(item) == Flow::Stop {
                 break;
             }
         }

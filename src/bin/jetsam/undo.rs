@@ -49,11 +49,11 @@ pub fn run(session: &mut Session<'_, '_>, command: &Command) -> io::Result<u8> {
     Ok(exit)
 }
 
-type Results<'a> = [(&'a StreamDir, Result<UndoReport, EngineError>)];
+type Results<'a> = [(&'a StreamDir, Result<Option<UndoReport>, EngineError>)];
 
-fn outcome(result: &Result<UndoReport, EngineError>) -> &'static str {
+fn outcome(result: &Result<Option<UndoReport>, EngineError>) -> &'static str {
     match result {
-        Ok(report) if report.found => "undone",
+        Ok(Some(_)) => "undone",
         Ok(_) => "nothing",
         Err(_) => "failed",
     }
@@ -66,7 +66,7 @@ fn as_json(
     exit: u8,
 ) -> io::Result<()> {
     per_stream::document(session, command, results, exit, |(stream, result)| {
-        let report = result.as_ref().ok();
+        let report = result.as_ref().ok().and_then(Option::as_ref);
         let error = result.as_ref().err().map(EngineError::message);
         let told = UndoJson {
             account: stream.account.as_deref(),
@@ -91,7 +91,7 @@ fn as_text(
     for (stream, result) in results {
         let name = units::printable(&stream.name);
         match result {
-            Ok(report) if report.found => {
+            Ok(Some(report)) => {
                 undone += 1;
                 if quiet {
                     continue;
@@ -136,12 +136,11 @@ mod tests {
     #[test]
     fn undo_tells_what_it_brought_back() {
         let undo = UndoReport {
-            found: true,
             restored: vec!["msgs/1.blk".into()],
             removed: vec!["msgs/2.blk".into(), "msgs/2.key".into()],
         };
         let fake = Fake {
-            undo,
+            undo: Some(undo),
             ..Fake::default()
         };
         let ran = run("undo D", &fake);

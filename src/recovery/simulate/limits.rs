@@ -1,5 +1,6 @@
 //! Limits at open: messages, bytes, messages per subject.
 
+use crate::format::names::MESSAGES;
 use rustc_hash::FxHashMap;
 
 use super::Simulation;
@@ -329,7 +330,7 @@ impl Simulation<'_> {
         );
         self.lossy |= self.totals.messages > 0;
         self.event(Event::new(EventCode::FirstSeqPurged, detail.clone()));
-        self.action(ActionKind::ReplaceMessages, "msgs", None, detail);
+        self.action(ActionKind::ReplaceMessages, MESSAGES, None, detail);
         self.replace_messages()
     }
 }

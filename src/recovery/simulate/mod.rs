@@ -18,6 +18,7 @@ mod sound;
 mod steps;
 mod tombstones;
 
+use crate::format::names::BlockFile;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -503,12 +504,12 @@ impl<'a> Simulation<'a> {
 
 /// `msgs/N.blk`.
 pub fn block_path(number: u32) -> String {
-    format!("msgs/{number}.blk")
+    BlockFile::Block.path(number)
 }
 
 /// `msgs/N.key`.
 pub fn key_path(number: u32) -> String {
-    format!("msgs/{number}.key")
+    BlockFile::Key.path(number)
 }
 
 #[cfg(test)]

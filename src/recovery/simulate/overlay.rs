@@ -1,5 +1,6 @@
 //! The overlay: block files as they will be, while they still lie as they were.
 
+use crate::format::names::{BlockFile, MESSAGES};
 use std::collections::BTreeMap;
 
 use crate::block::content::{self, ContentFault};
@@ -179,7 +180,7 @@ impl<'a> Overlay<'a> {
         Overlay {
             files,
             keys,
-            msgs: "msgs",
+            msgs: MESSAGES,
             new_meta: None,
             staging: Vec::new(),
             removed_files: Vec::new(),
@@ -190,12 +191,12 @@ impl<'a> Overlay<'a> {
 
     /// Path of block `number` as it lies.
     pub fn block_path(&self, number: u32) -> String {
-        format!("{}/{number}.blk", self.msgs)
+        BlockFile::Block.path_in(self.msgs, number)
     }
 
     /// Path of its key file as it lies.
     pub fn key_path(&self, number: u32) -> String {
-        format!("{}/{number}.key", self.msgs)
+        BlockFile::Key.path_in(self.msgs, number)
     }
 
     /// Whether the file of block `number` is already as good as gone.
@@ -228,7 +229,7 @@ impl<'a> Overlay<'a> {
         } = self;
         blocks.entry(number).or_insert_with(|| {
             let on_disk = !matches!(
-                files.length(&format!("{msgs}/{number}.blk")),
+                files.length(&BlockFile::Block.path_in(msgs, number)),
                 Err(FileFault::Missing)
             );
             PendingFile {

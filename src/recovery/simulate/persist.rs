@@ -3,6 +3,7 @@
 use super::overlay::PendingFile;
 use super::{KeyVerdict, Simulation, block_path, key_path};
 use crate::crypto::{block_context, stream_context};
+use crate::format::names::{EXPIRIES_PATH, META, META_KEY, SCHEDULES_PATH, SOURCES, STATE_PATH};
 use crate::format::state::StateFile;
 use crate::recovery::fault::Fault;
 use crate::recovery::index::{totals_agree, totals_over};
@@ -80,7 +81,7 @@ impl Simulation<'_> {
     pub fn write_meta(&mut self, json: Vec<u8>) {
         self.action(
             ActionKind::WriteMeta,
-            "meta.inf",
+            META,
             None,
             "the stream's metadata is absent, plain or under an old key",
         );
@@ -98,7 +99,7 @@ impl Simulation<'_> {
         let mut changes = Vec::new();
         if sealed {
             changes.push(Change::NewKey {
-                path: "meta.key".to_owned(),
+                path: META_KEY.to_owned(),
                 context: stream_context(keys.stream),
                 cipher: keys.cipher,
             });
@@ -216,7 +217,7 @@ impl Simulation<'_> {
     /// `index.db` and what is written with it, where anything changed.
     fn index_changes(&mut self) -> Result<Vec<Change>, Fault> {
         let server = self.rules.server;
-        if !self.dirty || !server.has(Quirk::IndexFile) || self.is_blocked("msgs/index.db") {
+        if !self.dirty || !server.has(Quirk::IndexFile) || self.is_blocked(STATE_PATH) {
             return Ok(Vec::new());
         }
         let listed = totals_over(&self.blocks);
@@ -249,9 +250,9 @@ impl Simulation<'_> {
             false => self.timers.encode(self.totals.last.seq.wrapping_add(1)),
         };
         let files = [
-            ("msgs/thw.db", timers.ttl),
-            ("msgs/sched.db", timers.schedules),
-            ("sources.db", timers.sources),
+            (EXPIRIES_PATH, timers.ttl),
+            (SCHEDULES_PATH, timers.schedules),
+            (SOURCES, timers.sources),
         ];
         for (path, bytes) in files {
             if let Some(bytes) = bytes.filter(|_| !self.is_blocked(path)) {
@@ -269,13 +270,13 @@ impl Simulation<'_> {
         }
         self.action(
             ActionKind::WriteIndex,
-            "msgs/index.db",
+            STATE_PATH,
             None,
             "so that the next start takes the fast path",
         );
         let sealed = self.overlay.keys.current.is_some();
         changes.push(Change::WriteSealed {
-            path: "msgs/index.db".to_owned(),
+            path: STATE_PATH.to_owned(),
             bytes,
             sealed,
             hashed: true,

@@ -1,5 +1,6 @@
 //! From where each of the three has to be caught up: their files, and what the files are worth.
 
+use crate::format::names::{EXPIRIES_PATH, SCHEDULES_PATH, SOURCES};
 use std::collections::BTreeMap;
 
 use super::TimerRules;
@@ -78,9 +79,9 @@ impl Simulation<'_> {
             ..Starts::default()
         };
         if rules.sources.is_empty() {
-            if matches!(self.overlay.files.exists("sources.db"), Ok(true)) {
+            if matches!(self.overlay.files.exists(SOURCES), Ok(true)) {
                 let detail = "the stream has no sources; the file is left as it is";
-                self.event(Event::new(EventCode::SourcesUnconfigured, detail).file("sources.db"));
+                self.event(Event::new(EventCode::SourcesUnconfigured, detail).file(SOURCES));
             }
         } else {
             starts.sources = Some(self.recover_source_state(rules, &mut starts.searched));
@@ -102,9 +103,9 @@ impl Simulation<'_> {
     fn note_outdated(&mut self, starts: &Starts) {
         let last = self.totals.last.seq;
         let files = [
-            (starts.ttl, "msgs/thw.db", TTL_CODES.outdated),
-            (starts.schedules, "msgs/sched.db", SCHEDULE_CODES.outdated),
-            (starts.sources, "sources.db", SOURCES_CODES.outdated),
+            (starts.ttl, EXPIRIES_PATH, TTL_CODES.outdated),
+            (starts.schedules, SCHEDULES_PATH, SCHEDULE_CODES.outdated),
+            (starts.sources, SOURCES, SOURCES_CODES.outdated),
         ];
         for (start, file, code) in files {
             if let Some(start) = start.filter(|start| *start <= last) {
@@ -123,7 +124,7 @@ impl Simulation<'_> {
         codes: &Codes,
         decode: impl Fn(&[u8]) -> Result<T, E>,
     ) -> Option<T> {
-        let alone = rules.anew && path == "msgs/thw.db";
+        let alone = rules.anew && path == EXPIRIES_PATH;
         if rules.ignore_files || alone {
             return None;
         }
@@ -160,7 +161,7 @@ impl Simulation<'_> {
         let on_disk = format!("{}/thw.db", self.overlay.msgs);
         let file = self.read_timer_file(
             rules,
-            "msgs/thw.db",
+            EXPIRIES_PATH,
             &on_disk,
             &TTL_CODES,
             ExpiryFile::decode,
@@ -168,7 +169,7 @@ impl Simulation<'_> {
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         let entries = file.as_ref().map(|file| file.entries.as_slice());
         self.timers.set_wheel(entries.unwrap_or_default());
-        self.note_ahead(EventCode::TtlAhead, stamp, "msgs/thw.db");
+        self.note_ahead(EventCode::TtlAhead, stamp, EXPIRIES_PATH);
         stamp.max(self.totals.first.seq)
     }
 
@@ -183,7 +184,7 @@ impl Simulation<'_> {
         let on_disk = format!("{}/sched.db", self.overlay.msgs);
         let file = self.read_timer_file(
             rules,
-            "msgs/sched.db",
+            SCHEDULES_PATH,
             &on_disk,
             &SCHEDULE_CODES,
             ScheduleFile::decode,
@@ -193,18 +194,13 @@ impl Simulation<'_> {
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
         let entries = file.as_ref().map(|file| file.entries.as_slice());
         self.timers.set_schedules(entries.unwrap_or_default());
-        self.note_ahead(EventCode::SchedAhead, stamp, "msgs/sched.db");
+        self.note_ahead(EventCode::SchedAhead, stamp, SCHEDULES_PATH);
         stamp.max(self.totals.first.seq)
     }
 
     fn recover_source_state(&mut self, rules: &TimerRules, searched: &mut Vec<Vec<u8>>) -> u64 {
-        let file = self.read_timer_file(
-            rules,
-            "sources.db",
-            "sources.db",
-            &SOURCES_CODES,
-            SourcesFile::decode,
-        );
+        let file =
+            self.read_timer_file(rules, SOURCES, SOURCES, &SOURCES_CODES, SourcesFile::decode);
         let beyond = self.totals.last.seq.saturating_add(1);
         let file = file.filter(|file| !rules.anew || file.stamp <= beyond);
         let stamp = file.as_ref().map_or(0, |file| file.stamp);
@@ -213,7 +209,7 @@ impl Simulation<'_> {
         if start <= last {
             searched.extend(rules.sources.iter().map(|source| source.key.clone()));
         } else {
-            self.note_ahead(EventCode::SourcesAhead, stamp, "sources.db");
+            self.note_ahead(EventCode::SourcesAhead, stamp, SOURCES);
         }
         let mut known = file.map(|file| file.entries).unwrap_or_default();
         let mut positions = BTreeMap::new();

@@ -27,7 +27,7 @@ pub fn tell(
     query: &CatQuery,
     seen: &SeqSet,
 ) -> u8 {
-    let (first, last) = (query.range.first, query.range.last);
+    let (first, last) = (*query.range.start(), *query.range.end());
     let asked = last.saturating_sub(first).saturating_add(1);
     if query.limit.is_some() && !seen.is_empty() || asked == seen.len() {
         return 0;

@@ -11,50 +11,21 @@ use jetsam::testing::history::{
 use serde::Serialize;
 
 use super::meter::Meter;
-use super::{LOSS, Query, list, output};
-use crate::args::{RawArgs, Usage};
+use super::{LOSS, Query, output};
 use crate::console::Console;
-use crate::resolve::{Command, usage};
+use crate::resolve::Command;
 use crate::session::Session;
 use crate::units;
 
 /// Cases told one by one; the rest are counted.
 const TOLD: usize = 20;
-/// What only the damages to one store take.
-const NOT_TAKEN: [&str; 4] = ["messages", "ends", "server-command", "expect-no-loss"];
-
 /// What is asked of the histories.
 #[derive(Debug)]
 pub struct Asked {
-    kinds: Vec<HistoryKind>,
-    expect_no_invention: bool,
-}
-
-/// Reads it; `None` where histories are not asked for.
-pub fn asked(raw: &RawArgs) -> Result<Option<Asked>, Usage> {
-    if !raw.has("histories") {
-        for flag in ["kinds", "expect-no-invention"] {
-            if raw.has(flag) {
-                return usage(format!("--{flag} goes with --histories"));
-            }
-        }
-        return Ok(None);
-    }
-    for flag in NOT_TAKEN {
-        if raw.has(flag) {
-            return usage(format!("--histories takes no --{flag}"));
-        }
-    }
-    Ok(Some(Asked {
-        kinds: list(
-            raw,
-            "kinds",
-            &HistoryKind::ALL,
-            HistoryKind::from_name,
-            HistoryKind::name,
-        )?,
-        expect_no_invention: raw.has("expect-no-invention"),
-    }))
+    /// Of which kinds.
+    pub kinds: Vec<HistoryKind>,
+    /// Whether an account that is wrong fails the run.
+    pub expect_no_invention: bool,
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,17 @@
 //! From what was typed to what is meant: values read, keys fetched, contradictions refused.
 
+pub mod events;
+pub mod harness;
+mod merge;
+mod out;
+pub mod preflight;
+mod rebuild_index;
+mod rekey;
+mod salvage;
+
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use jetsam::crypto::{Cipher, ServerKey};
@@ -9,7 +20,7 @@ use jiff::Timestamp;
 
 use crate::args::{RawArgs, Usage};
 use crate::config;
-use crate::engine::{RecoverOptions, SeqRange};
+use crate::engine::RecoverOptions;
 use crate::flags::Verb;
 use crate::next;
 use crate::page::Show;
@@ -75,7 +86,7 @@ pub enum Task {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatQuery {
     /// Sequences.
-    pub range: SeqRange,
+    pub range: RangeInclusive<u64>,
     /// Whether these very sequences were asked for: then those that are not there are told, with the reason.
     pub by_sequence: bool,
     /// Earliest time, nanoseconds since the Unix epoch.
@@ -147,13 +158,43 @@ pub fn resolve(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Command
         path: paths.first().cloned().unwrap_or_default(),
         paths,
         json: raw.has("json"),
-        show: Show::of(raw),
-        again: next::flags_to_repeat(raw),
+        show: show(raw),
+        again: flags_to_repeat(raw),
         store_is_idle: raw.has("store-is-idle"),
         progress: raw.last_of("progress", "no-progress"),
         options,
         task,
     })
+}
+
+/// How much is to be told.
+fn show(raw: &RawArgs) -> Show {
+    let last = raw.last_of("verbose", "quiet");
+    Show {
+        all: raw.has("all"),
+        verbose: last == Some(true),
+        quiet: last == Some(false),
+    }
+}
+
+/// Flags without which the next command would not find its keys.
+const REPEATED: [&str; 7] = [
+    "config",
+    "key-env",
+    "key-file",
+    "prev-key-env",
+    "prev-key-file",
+    "account",
+    "cipher",
+];
+
+/// Those that were given, each with a blank before it.
+fn flags_to_repeat(raw: &RawArgs) -> String {
+    let mut text = String::new();
+    for (flag, value) in raw.all(&REPEATED) {
+        let _ = write!(text, " --{flag} {}", next::quoted(&value.to_string_lossy()));
+    }
+    text
 }
 
 pub fn usage<T>(message: impl Into<String>) -> Result<T, Usage> {
@@ -226,7 +267,7 @@ fn options(
         return usage("--account is empty");
     }
     options.keys = keys(raw, config, surroundings)?;
-    options.configurations = crate::out::configurations(raw)?;
+    options.configurations = out::configurations(raw)?;
     options.collect = Collect {
         deleted: raw.has("deleted"),
         subjects: raw.has("subjects"),
@@ -323,13 +364,13 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
         })),
         Verb::Undo => Task::Undo,
         Verb::Cat => Task::Cat(cat_query(raw)?),
-        Verb::Salvage => Task::Salvage(crate::salvage::query(raw)?),
-        Verb::Merge => Task::Merge(crate::merge::query(raw, surroundings)?),
-        Verb::Preflight => Task::Preflight(crate::preflight::query(raw)?),
-        Verb::RebuildIndex => Task::RebuildIndex(crate::rebuild_index::query(raw)?),
+        Verb::Salvage => Task::Salvage(salvage::query(raw)?),
+        Verb::Merge => Task::Merge(merge::query(raw, surroundings)?),
+        Verb::Preflight => Task::Preflight(preflight::query(raw)?),
+        Verb::RebuildIndex => Task::RebuildIndex(rebuild_index::query(raw)?),
         Verb::Keys => Task::Keys,
-        Verb::Rekey => Task::Rekey(crate::rekey::query(raw, surroundings)?),
-        Verb::Harness => Task::Harness(crate::harness::query(raw)?),
+        Verb::Rekey => Task::Rekey(rekey::query(raw, surroundings)?),
+        Verb::Harness => Task::Harness(harness::query(raw)?),
         Verb::Check => Task::Check,
         Verb::Events => return usage("`jetsam events` looks at no store"),
     })
@@ -337,10 +378,7 @@ fn task(raw: &RawArgs, surroundings: &Surroundings<'_>) -> Result<Task, Usage> {
 
 fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
     let mut query = CatQuery {
-        range: SeqRange {
-            first: 0,
-            last: u64::MAX,
-        },
+        range: 0..=u64::MAX,
         by_sequence: raw.has("seq"),
         from_ns: None,
         to_ns: None,
@@ -374,13 +412,13 @@ fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
     }
     if let Some(from) = text(raw, "from")? {
         match from.parse() {
-            Ok(seq) => query.range.first = seq,
+            Ok(seq) => query.range = seq..=*query.range.end(),
             Err(_) => query.from_ns = Some(parse_time("from", from)?),
         }
     }
     if let Some(to) = text(raw, "to")? {
         match to.parse() {
-            Ok(seq) => query.range.last = seq,
+            Ok(seq) => query.range = *query.range.start()..=seq,
             Err(_) => query.to_ns = Some(parse_time("to", to)?),
         }
     }
@@ -394,7 +432,7 @@ fn cat_query(raw: &RawArgs) -> Result<CatQuery, Usage> {
 }
 
 /// `5`, `5-9`, `5-`.
-fn parse_range(text: &str) -> Option<SeqRange> {
+fn parse_range(text: &str) -> Option<RangeInclusive<u64>> {
     let (first, last) = match text.split_once('-') {
         None => {
             let seq = text.parse().ok()?;
@@ -403,7 +441,7 @@ fn parse_range(text: &str) -> Option<SeqRange> {
         Some((first, "")) => (first.parse().ok()?, u64::MAX),
         Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
     };
-    (first <= last).then_some(SeqRange { first, last })
+    (first <= last).then_some(first..=last)
 }
 
 fn parse_time(flag: &str, text: &str) -> Result<i64, Usage> {
@@ -526,7 +564,7 @@ mod tests {
 
     #[test]
     fn cat_takes_sequences_and_times() {
-        let range = |first, last| SeqRange { first, last };
+        let range = |first, last| first..=last;
         assert_eq!(cat("cat D").range, range(0, u64::MAX));
         assert_eq!(cat("cat D --seq 5").range, range(5, 5));
         assert_eq!(cat("cat D --seq 5-9").range, range(5, 9));
