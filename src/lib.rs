@@ -9,18 +9,25 @@
 //! * [`stream::find_streams`] finds the streams below a path, [`recovery::examine`] judges one without
 //!   writing, [`recovery::recover`] also applies the judgement, [`recovery::undo`] takes that back.
 //! * [`preflight::forecast`] tells what a server of any line since 2.10 would do to a stream when it starts.
+//! * [`recovery::judge`] also gives what a stream *is*, as a [`state::StreamState`]; [`recovery::hand_over`] recovers a stream and
+//!   hands that over, with the lock under which it is true: where an engine begins.
 //! * [`format`](mod@format) turns bytes into values and back, for every file of a store: no I/O, no clock, no keys.
 //! * [`crypto`] has the keys and ciphers of encrypted stores.
 //! * [`env`](mod@env) is the one seam through which files, clock and randomness are reached; its in-memory twin
 //!   makes recovery testable without a disk.
 //!
+//! What is not in this documentation and yet public is for the tests, fuzz targets and tools of the repository, and changes without
+//! notice.
+//!
 //! The library starts no threads of its own except while a scan runs, and no timers.
 
+#[doc(hidden)]
 pub mod block;
 pub mod crypto;
 pub mod env;
 pub mod format;
 pub mod keys;
+#[doc(hidden)]
 pub mod ledger;
 pub mod living;
 #[doc(hidden)]

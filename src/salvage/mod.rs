@@ -23,14 +23,17 @@ mod copies;
 mod copy;
 mod digest;
 mod error;
+#[doc(hidden)]
 pub mod findings;
 mod finish;
 pub mod hit;
+#[doc(hidden)]
 pub mod liveness;
 mod merge;
 mod message_cursor;
 mod misplaced;
 mod new_blocks;
+#[doc(hidden)]
 pub mod old_values;
 mod place;
 mod plan;
@@ -38,11 +41,15 @@ mod played;
 pub mod quarantine;
 mod read;
 pub mod report;
+#[doc(hidden)]
 pub mod scan;
 mod scan_blocks;
 mod settings;
+#[doc(hidden)]
 pub mod settled_lengths;
+#[doc(hidden)]
 pub mod side_files;
+#[doc(hidden)]
 pub mod subject_check;
 mod subject_totals;
 mod survey;
