@@ -3,6 +3,7 @@
 use crate::format::names::MESSAGES;
 use std::fmt;
 
+use super::judge::judge;
 use super::recover::{RecoverOptions, Recovered, recover_for};
 use crate::env::{Entropy, FileSystem, LockGuard, ReadFiles};
 use crate::format::names;
@@ -57,6 +58,8 @@ pub struct Unapplied {
 pub enum Unsettled {
     /// It does not agree with itself: the server would go on with it, and be wrong.
     Unsound(Unsound),
+    /// The next start would find another state, for the server's bookkeeping does not survive its own files; what differs.
+    Unstable(String),
     /// The directory is not what the state says of it.
     Block {
         /// The block whose file is not there.
@@ -70,6 +73,9 @@ impl fmt::Display for Unsettled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unsettled::Unsound(unsound) => unsound.fmt(f),
+            Unsettled::Unstable(difference) => {
+                write!(f, "the next start would find another state: {difference}")
+            }
             Unsettled::Block { number } => write!(f, "msgs/{number}.blk is not there after all"),
             Unsettled::Io(detail) => f.write_str(detail),
         }
@@ -121,6 +127,32 @@ impl Unapplied {
     }
 }
 
+/// Holds a state against what the directory is judged to be now: what was lost is kept in no file.
+fn stays(
+    fs: &dyn FileSystem,
+    stream: &StreamDir,
+    options: &Options,
+    watch: &Watch<'_>,
+    state: StreamState,
+) -> Result<StreamState, Unsettled> {
+    // Age and limits have been seen to; a start that came to them another way would take more now.
+    let options = Options {
+        quick: true,
+        expire: false,
+        limits: false,
+        ..options.clone()
+    };
+    let again = judge(fs, stream, &options, watch);
+    let difference = match &again.state {
+        None => Some("it does not open".to_owned()),
+        Some(unapplied) => unapplied.preview().difference_but_losses(&state),
+    };
+    match difference {
+        None => Ok(state),
+        Some(difference) => Err(Unsettled::Unstable(difference)),
+    }
+}
+
 /// A recovered stream with its owner's rights.
 #[derive(Debug)]
 pub struct HandedOver {
@@ -151,7 +183,10 @@ pub fn hand_over(
             state: None,
         };
     };
-    let state = match unapplied.settle(applied, fs, stream) {
+    let settled = unapplied
+        .settle(applied, fs, stream)
+        .and_then(|state| stays(fs, stream, options, watch, state));
+    let state = match settled {
         Ok(state) => Some((state, lock)),
         Err(unsettled) => {
             let detail = format!("nobody should write on to the stream: {unsettled}");

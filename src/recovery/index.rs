@@ -294,6 +294,8 @@ impl Simulation<'_> {
         let listed = self.install_index(&state);
         let (verdict, detail) = self.hold_against_blocks(&state, listed)?;
         if verdict == IndexVerdict::Sound {
+            let last = self.blocks.last().map(|block| block.id);
+            self.index_tail = last.map(|id| (id, state.last_record_hash));
             return Ok(verdict);
         }
         if verdict != IndexVerdict::BlockMissing {

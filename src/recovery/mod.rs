@@ -25,7 +25,7 @@ mod verify;
 pub(crate) mod walked;
 
 pub use apply::{ApplyCause, ApplyError, RollBack};
-pub use hand_over::{HandedOver, Plan, Unapplied, hand_over};
+pub use hand_over::{Applied, HandedOver, Plan, Unapplied, Unsettled, hand_over};
 pub use judge::{Judgement, examine, judge};
 pub(crate) use judge::{examine_readable, judge_for_forecast, setup_of};
 pub use messages::{Flow, Item, Message, messages};

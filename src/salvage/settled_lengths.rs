@@ -1,7 +1,7 @@
 //! Borders that only the whole stream can settle: two subjects that `index.db` both lists, one a flipped bit of a subject
 //! length away from the other.
 //!
-//! Such a flip verifies and raises no doubt within its block ([`super::scan::border`]). But the totals per subject then
+//! Such a flip verifies and raises no doubt within its block ([`super::scan`]). But the totals per subject then
 //! disagree with those of the index: one subject has a message more than it lists, another one less. The caller counts
 //! its live messages per subject, keeps the subjects that differ, and walks the blocks once more with [`Collector`]; the
 //! flips that [`settle`] chooses are those that no other choice could replace.

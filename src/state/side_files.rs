@@ -129,6 +129,10 @@ impl StreamState {
     #[must_use]
     pub fn index_file(&self, version: u8) -> Option<StateFile> {
         let last = match self.blocks.last() {
+            // A file without a byte ends in no hash.
+            Some(block) if block.raw_bytes == 0 => {
+                (block.number, block.last_record_hash.unwrap_or_default())
+            }
             Some(block) => (block.number, block.last_record_hash?),
             None => (0, [0; 8]),
         };

@@ -56,11 +56,17 @@ impl StreamState {
     /// wider ones.
     #[must_use]
     pub fn difference(&self, other: &StreamState) -> Option<String> {
-        if self.totals != other.totals {
-            return Some(format!("totals {:?} and {:?}", self.totals, other.totals));
-        }
         if self.lost != other.lost {
             return Some(format!("lost {:?} and {:?}", self.lost, other.lost));
+        }
+        self.difference_but_losses(other)
+    }
+
+    /// As [`StreamState::difference`], whatever either has lost: no file keeps that.
+    #[must_use]
+    pub fn difference_but_losses(&self, other: &StreamState) -> Option<String> {
+        if self.totals != other.totals {
+            return Some(format!("totals {:?} and {:?}", self.totals, other.totals));
         }
         let live = |state: &StreamState| -> Vec<BlockState> {
             let live = state.blocks.iter().filter(|block| block.message_count > 0);

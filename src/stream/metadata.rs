@@ -38,7 +38,7 @@ pub enum MetaOrigin {
     /// of the stream's own can be read.
     Given,
     /// Made from the directory's name and the subjects in `index.db`, since nothing of it can be read. Without an index it
-    /// has no subjects, and whoever finds the messages fills them in ([`covering_subjects`]).
+    /// has no subjects, and whoever finds the messages fills them in (salvage does).
     Made,
 }
 

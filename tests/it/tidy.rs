@@ -28,12 +28,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "parallel",
         ],
     ),
-    ("salvage/scan", &["salvage", "block", "format", "crypto"]),
+    (
+        "salvage/scan",
+        &["salvage", "state", "block", "format", "crypto"],
+    ),
     (
         "salvage",
         &[
-            "stream", "salvage", "recovery", "living", "ledger", "report", "block", "format",
-            "crypto", "env", "parallel",
+            "stream", "salvage", "recovery", "living", "ledger", "state", "report", "block",
+            "format", "crypto", "env", "parallel",
         ],
     ),
     (

@@ -225,6 +225,8 @@ pub struct Simulation<'a> {
     /// Rebuilds the server does on the side while it opens; they count once the open is through.
     late_rebuilds: Vec<Option<Lost>>,
     surprises: Surprises,
+    /// The last block of a sound index, and the hash that its file ends in.
+    pub index_tail: Option<(BlockId, [u8; 8])>,
 }
 
 impl<'a> Simulation<'a> {
@@ -258,6 +260,7 @@ impl<'a> Simulation<'a> {
             removals: RemovalBatch::default(),
             late_rebuilds: Vec::new(),
             surprises: Surprises::default(),
+            index_tail: None,
         }
     }
 
@@ -408,7 +411,14 @@ impl<'a> Simulation<'a> {
     }
 
     /// What the stream is by now.
-    pub fn into_state(self) -> StreamState {
+    pub fn into_state(mut self) -> StreamState {
+        if let Some((id, hash)) = self.index_tail
+            && let Some(last) = self.blocks.last_mut().filter(|block| block.id == id)
+            && last.last_record_hash.is_none()
+            && !self.overlay.changes(last.number)
+        {
+            last.last_record_hash = Some(hash);
+        }
         StreamState {
             last_block_number: self.active.map_or(0, |(_, number)| number),
             blocks: self.blocks.into_iter().map(|block| block.state).collect(),

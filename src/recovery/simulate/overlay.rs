@@ -204,6 +204,16 @@ impl<'a> Overlay<'a> {
         self.blocks.get(&number).is_some_and(|file| file.removed)
     }
 
+    /// Whether anything of the block's content is about to change.
+    pub fn changes(&self, number: u32) -> bool {
+        self.blocks.get(&number).is_some_and(|file| {
+            file.removed
+                || file.set_length.is_some()
+                || file.pieces.is_some()
+                || !file.appended.is_empty()
+        })
+    }
+
     /// The block that the server can only read as noise, if there is one.
     pub fn noise(&self) -> Option<u32> {
         let found = self.blocks.iter().find(|(_, file)| file.key_in_vain);

@@ -8,7 +8,7 @@
 //! - a header block begins with `NATS/1.0` and ends with the first empty line. Where the one found does not, and one flip
 //!   of the header length makes it so, that was the flip;
 //! - a subject that `index.db` lists is taken for right. (Two listed subjects, one a flip away from the other, are for the
-//!   totals to decide: [`super::super::border`].)
+//!   totals to decide: [`super::super::settled_lengths`].)
 //! - a subject the stream takes and the index does not list is right in a message that was deleted or came after the
 //!   index was written. If a flip away is one that it lists, then this is decided where the index is known to hold the
 //!   message for live ([`SubjectWitness::is_live`]): a fresh index lists the subjects of all live messages. Else the
