@@ -1,6 +1,7 @@
 //! A stream: its blocks, and what is kept over all of them.
 
 use super::{BlockState, SeqTime, SubjectIndex, Timers};
+use crate::format::limits::ZERO_TIME_NS;
 use crate::report::stream::Lost;
 
 /// Totals of a stream.
@@ -65,7 +66,7 @@ impl StreamState {
     /// As [`StreamState::difference`], whatever either has lost: no file keeps that.
     #[must_use]
     pub fn difference_but_losses(&self, other: &StreamState) -> Option<String> {
-        if self.totals != other.totals {
+        if self.totals.timed() != other.totals.timed() {
             return Some(format!("totals {:?} and {:?}", self.totals, other.totals));
         }
         let live = |state: &StreamState| -> Vec<BlockState> {
@@ -92,9 +93,34 @@ impl StreamState {
     }
 }
 
+impl SeqTime {
+    /// A record has no 0 for "no time", and what was read from one differs from what never was.
+    fn timed(self) -> Self {
+        SeqTime {
+            timestamp_ns: match self.timestamp_ns {
+                ZERO_TIME_NS => 0,
+                timestamp_ns => timestamp_ns,
+            },
+            ..self
+        }
+    }
+}
+
+impl Totals {
+    fn timed(self) -> Self {
+        Totals {
+            first: self.first.timed(),
+            last: self.last.timed(),
+            ..self
+        }
+    }
+}
+
 fn is_same(one: &BlockState, other: &BlockState) -> bool {
     let hash = one.last_record_hash.or(other.last_record_hash);
     let with = |block: &BlockState| BlockState {
+        first: block.first.timed(),
+        last: block.last.timed(),
         last_record_hash: block.last_record_hash.or(hash),
         raw_bytes: 0,
         live_bytes_at_rewrite: 0,

@@ -219,6 +219,11 @@ fn a_state_goes_through_its_side_files_unchanged() {
     );
     let mut unknown = sound();
     unknown.blocks[2].last_record_hash = None;
+    assert!(
+        unknown.index_file(4).is_some(),
+        "a file without a byte ends in no hash"
+    );
+    unknown.blocks[2].raw_bytes = 34;
     assert!(unknown.index_file(4).is_none());
 }
 

@@ -8,7 +8,7 @@ use crate::crypto::block_context;
 use crate::env::memory::MemoryFileSystem;
 use crate::format::checksum::HashKey;
 use crate::format::meta;
-use crate::format::names::BlockFile;
+use crate::format::names::{BlockFile, META, META_KEY, META_SUM};
 use crate::stream::StreamDir;
 use crate::testing::WorkloadError;
 use crate::testing::random::{Random, derive};
@@ -105,10 +105,10 @@ impl Place {
         let mut random = Random::new(derive(self.seed, &[3, dir.len() as u64]));
         let inf = sealed(keys, json, &mut random)?;
         let sum = meta::meta_sum_text(label.hash64(&[&inf]));
-        files.seed_file(self.path(&format!("{dir}meta.inf")), inf);
-        files.seed_file(self.path(&format!("{dir}meta.sum")), sum);
+        files.seed_file(self.path(&format!("{dir}{META}")), inf);
+        files.seed_file(self.path(&format!("{dir}{META_SUM}")), sum);
         if let Some(keys) = keys {
-            files.seed_file(self.path(&format!("{dir}meta.key")), keys.file.clone());
+            files.seed_file(self.path(&format!("{dir}{META_KEY}")), keys.file.clone());
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod blocks;
 mod content;
 mod keys;
 
+use crate::format::names::{META, META_KEY, META_SUM};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -333,10 +334,10 @@ impl Workload {
         let mut random = self.random(Part::Seals, &[0, dir.len() as u64]);
         let inf = keys::sealed(keys, json.to_vec(), &mut random)?;
         let sum = meta::meta_sum_text(label.hash64(&[&inf]));
-        files.seed_file(path(&format!("{dir}meta.inf")), inf);
-        files.seed_file(path(&format!("{dir}meta.sum")), sum);
+        files.seed_file(path(&format!("{dir}{META}")), inf);
+        files.seed_file(path(&format!("{dir}{META_SUM}")), sum);
         if let Some(keys) = keys {
-            files.seed_file(path(&format!("{dir}meta.key")), keys.file.clone());
+            files.seed_file(path(&format!("{dir}{META_KEY}")), keys.file.clone());
         }
         Ok(())
     }
