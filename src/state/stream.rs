@@ -52,7 +52,8 @@ impl StreamState {
 
     /// The first thing in which two states differ, in words; `None` where they are the same stream.
     ///
-    /// What one of them does not know is not compared: the hash of a last record, how long a file is, whether it is compressed.
+    /// What one of them does not know is not compared: the hash of a last record, how long a file is, whether it is compressed, and
+    /// how many of a block's records carry a TTL or a schedule, for those that are gone count or not, as it happened.
     /// Neither are the blocks between which a subject's messages lie: these are bounds, and a state that was worked on has
     /// wider ones.
     #[must_use]
@@ -122,6 +123,8 @@ fn is_same(one: &BlockState, other: &BlockState) -> bool {
         first: block.first.timed(),
         last: block.last.timed(),
         last_record_hash: block.last_record_hash.or(hash),
+        ttl_count: 0,
+        schedule_count: 0,
         raw_bytes: 0,
         live_bytes_at_rewrite: 0,
         compressed: false,

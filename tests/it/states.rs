@@ -60,6 +60,18 @@ fn comes_back(by_index: &StreamState, by_blocks: &StreamState) -> bool {
     live.all(|seq| by_blocks.holds(seq)) && by_blocks.totals.messages > totals.messages
 }
 
+/// Sequences of the schedules whose message is there.
+fn live_schedules(state: &StreamState) -> Vec<u64> {
+    let schedules = state.timers.schedules().into_iter();
+    let seqs = schedules.flat_map(|schedules| schedules.iter().map(|(_, seq, _)| seq));
+    seqs.filter(|seq| state.holds(*seq)).collect()
+}
+
+fn schedule_count(state: &StreamState) -> usize {
+    let schedules = state.timers.schedules();
+    schedules.map_or(0, |schedules| schedules.iter().count())
+}
+
 /// What is wrong with the state of one golden store, by each way to it; what its blocks alone leave back goes into `odd`.
 fn compare_ways(fixture: &Fixture, odd: &mut BTreeSet<String>, wrong: &mut Vec<String>) {
     let place = fixture.dir.display().to_string();
@@ -111,7 +123,11 @@ fn compare_ways(fixture: &Fixture, odd: &mut BTreeSet<String>, wrong: &mut Vec<S
     let again = judged(&stream, &options);
     assert_eq!(again.report.source, Some(Source::Index), "{place}");
     hold("written anew", unsound(state(&again)));
-    hold("written anew", one.difference(state(&again)));
+    match live_schedules(one) == live_schedules(state(&again)) {
+        // A schedule whose message is gone is not written.
+        true if live_schedules(one).len() < schedule_count(one) => {}
+        _ => hold("written anew", one.difference(state(&again))),
+    }
 }
 
 #[test]
