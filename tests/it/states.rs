@@ -91,7 +91,6 @@ fn compare_ways(fixture: &Fixture, odd: &mut BTreeSet<String>, wrong: &mut Vec<S
     let by_blocks = judged(&stream, &options);
     options.no_index = false;
     match by_blocks.state.as_ref().map(|state| state.preview()) {
-        // No server gets along without the index there.
         None => _ = odd.insert(format!("{} does not open", fixture.name)),
         Some(other) => {
             hold("by its blocks", unsound(other));
@@ -145,7 +144,14 @@ fn a_golden_store_is_the_same_by_its_index_by_its_blocks_and_by_side_files_writt
         wrong.join("\n")
     );
     let odd: Vec<&str> = odd.iter().map(String::as_str).collect();
-    assert_eq!(odd, ["COMPACTED comes back"]);
+    let expected = [
+        "COMPACTED comes back",
+        "HISTORY comes back",
+        "LIMITS comes back",
+        // A server of 2.10 erased a message of a compressed block, and with it the block.
+        "ORDERS does not open",
+    ];
+    assert_eq!(odd, expected);
 }
 
 #[test]
