@@ -288,10 +288,15 @@ fn fill(
     }
     let unreachable = unreachable(&sim, &spans, deleted_count);
     if let [first, ..] = unreachable.as_slice() {
-        let detail = format!(
-            "{} messages are counted and not found: the blocks are out of order, and the server looks in the wrong one",
-            unreachable.len()
-        );
+        let count = unreachable.len();
+        let detail = match sim.totals.messages {
+            0 => format!(
+                "{count} sequences are neither deleted nor found: the server counts no message and so looks for none"
+            ),
+            _ => format!(
+                "{count} messages are counted and not found: the blocks are out of order, and the server looks in the wrong one"
+            ),
+        };
         sim.event(Event::new(EventCode::RecordUnreadable, detail).seq(*first));
     }
     report.events.append(&mut sim.events);

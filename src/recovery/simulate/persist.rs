@@ -3,7 +3,9 @@
 use super::overlay::PendingFile;
 use super::{KeyVerdict, Simulation, block_path, key_path};
 use crate::crypto::{block_context, stream_context};
-use crate::format::names::{EXPIRIES_PATH, META, META_KEY, SCHEDULES_PATH, SOURCES, STATE_PATH};
+use crate::format::names::{
+    EXPIRIES_PATH, MESSAGES, META, META_KEY, SCHEDULES_PATH, SOURCES, STATE_PATH,
+};
 use crate::format::state::StateFile;
 use crate::recovery::fault::Fault;
 use crate::recovery::index::{totals_agree, totals_over};
@@ -299,8 +301,10 @@ impl Simulation<'_> {
     /// Whether a directory stands where a file is to be written. The server's write fails and is passed
     /// over; so is ours.
     fn is_blocked(&mut self, path: &str) -> bool {
+        // A purge leaves none of what lay among the messages.
+        let goes = self.overlay.replaced && path.starts_with(MESSAGES);
         let on_disk = path.replace("msgs/", &format!("{}/", self.overlay.msgs));
-        let blocked = self.overlay.files.is_dir(&on_disk);
+        let blocked = !goes && self.overlay.files.is_dir(&on_disk);
         if blocked {
             let detail = "a directory stands in its place: it is not written";
             self.event(Event::new(EventCode::LeftOverFile, detail).file(path));

@@ -16,7 +16,7 @@ const LOOKED_UP_MAX: u64 = 1 << 22;
 /// `deleted` is what the state calls deleted, `deleted_count` how many those are.
 pub fn unreachable(sim: &Simulation<'_>, deleted: &[(u64, u64)], deleted_count: u64) -> Vec<u64> {
     let (first, last) = (sim.totals.first.seq.max(1), sim.totals.last.seq);
-    if sim.totals.messages == 0 || first > last {
+    if first > last {
         return Vec::new();
     }
     let in_order = |pair: &[SimBlock]| matches!(pair, [one, next] if one.last.seq < next.first.seq);
