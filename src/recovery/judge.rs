@@ -294,7 +294,7 @@ fn fill(
                 "{count} sequences are neither deleted nor found: the server counts no message and so looks for none"
             ),
             _ => format!(
-                "{count} messages are counted and not found: the blocks are out of order, and the server looks in the wrong one"
+                "{count} messages are counted and not found: no block holds them where the server looks"
             ),
         };
         sim.event(Event::new(EventCode::RecordUnreadable, detail).seq(*first));
