@@ -458,6 +458,8 @@ impl Simulation<'_> {
             Err(cause) => return Err(Fault::block(number, cause)),
         };
         let hash_key = self.hash_key(number);
+        // The block is from now on what this walk makes of it.
+        self.surprises.note();
         let block = &mut self.blocks[at];
         convert_check(block, &content.bytes, &hash_key)
             .map_err(|cause| Fault::block(number, cause))?;

@@ -12,6 +12,7 @@ use crate::recovery::fault::Cause;
 use crate::recovery::open::{StoreSetup, open};
 use crate::recovery::server::ServerBehavior;
 use crate::recovery::timers::TimerRules;
+use crate::recovery::verify::unreachable;
 use crate::recovery::walked::WalkedBlocks;
 use crate::report::Watch;
 use crate::report::actions::ActionKind;
@@ -365,6 +366,37 @@ fn a_message_that_does_not_verify_is_not_taken_away() {
     let fault = sim.remove_message(2).expect_err("its hash is wrong");
     assert!(matches!(fault.cause, Cause::BadMessage { .. }), "{fault}");
     assert_eq!(seqs_of(&sim), (1, 5, 5));
+}
+
+#[test]
+fn what_the_totals_count_and_no_block_holds_is_not_found() {
+    let fs = store(&[&[1, 2], &[3]], 3);
+    let mut sim = plain(&fs);
+    assert_eq!(unreachable(&sim, &[], 0), [0_u64; 0]);
+    sim.totals.last.seq = 5;
+    sim.totals.messages = 5;
+    assert_eq!(unreachable(&sim, &[], 0), [4, 5], "no block reaches so far");
+    sim.totals.messages = 0;
+    assert_eq!(
+        unreachable(&sim, &[], 0),
+        [1, 2, 3, 4, 5],
+        "nothing is looked for"
+    );
+}
+
+#[test]
+fn a_directory_where_the_index_was_goes_with_a_purge_and_only_then_keeps_it_from_being_written() {
+    let fs = store(&[&[1, 2]], 3);
+    fs.seed_dir("/s/msgs/index.db");
+    let sim = plain(&fs);
+    assert_eq!(planned(&sim, ActionKind::WriteIndex), 0);
+    let rules = Rules {
+        first_seq: 10,
+        ..rules()
+    };
+    let sim = opened(&fs, rules).expect("opens");
+    assert_eq!(seqs_of(&sim), (10, 9, 0));
+    assert_eq!(planned(&sim, ActionKind::WriteIndex), 1);
 }
 
 #[test]
