@@ -1,12 +1,12 @@
 //! From a judged stream to one that somebody owns: the state that recovery found, once it is what the disk holds.
 
-use crate::format::names::MESSAGES;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::judge::judge;
 use super::recover::{RecoverOptions, Recovered, recover_for};
 use crate::env::{Entropy, FileSystem, LockGuard, ReadFiles};
-use crate::format::names;
+use crate::format::names::{self, MESSAGES};
 use crate::living::Idle;
 use crate::report::Watch;
 use crate::report::actions::Change;
@@ -110,17 +110,18 @@ impl Unapplied {
         state.check().map_err(Unsettled::Unsound)?;
         let listed = StreamFiles::new(fs, &stream.dir).list(MESSAGES);
         let listed = listed.map_err(|fault| Unsettled::Io(fault.to_string()))?;
+        let lengths: BTreeMap<u32, u64> = listed
+            .iter()
+            .filter_map(|entry| {
+                let number = names::block_number(entry.name.as_encoded_bytes())?;
+                Some((number, entry.length))
+            })
+            .collect();
         for block in &mut state.blocks {
-            let file = listed.iter().find(|entry| {
-                names::block_number(entry.name.as_encoded_bytes()) == Some(block.number)
-            });
-            let Some(file) = file else {
-                return Err(Unsettled::Block {
-                    number: block.number,
-                });
-            };
+            let number = block.number;
+            let length = *lengths.get(&number).ok_or(Unsettled::Block { number })?;
             if !block.compressed {
-                block.raw_bytes = file.length;
+                block.raw_bytes = length;
             }
         }
         Ok(state)
@@ -164,8 +165,8 @@ pub struct HandedOver {
 
 /// Recovers a stream as [`super::recover`] does and hands over what it is, under the lock that was held all the while.
 ///
-/// No state is handed over where nothing was changed for want of consent, where the server's open would fail, and where the state
-/// does not agree with itself; the report has an event for each.
+/// No state is handed over where nothing was changed for want of consent, where the server's open would fail, where the state does
+/// not agree with itself, and where the next start would find another; the report has an event for each.
 pub fn hand_over(
     fs: &dyn FileSystem,
     idle: &Idle,

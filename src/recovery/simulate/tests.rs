@@ -376,6 +376,14 @@ fn what_the_totals_count_and_no_block_holds_is_not_found() {
     sim.totals.last.seq = 5;
     sim.totals.messages = 5;
     assert_eq!(unreachable(&sim, &[], 0), [4, 5], "no block reaches so far");
+    let gap = store(&[&[1, 2], &[4]], 3);
+    let mut begins_later = plain(&gap);
+    begins_later.totals.first.seq = 2;
+    assert_eq!(
+        unreachable(&begins_later, &[], 0),
+        [3],
+        "as many are missing as come before"
+    );
     sim.totals.messages = 0;
     assert_eq!(
         unreachable(&sim, &[], 0),

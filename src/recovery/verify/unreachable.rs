@@ -23,7 +23,10 @@ pub fn unreachable(sim: &Simulation<'_>, deleted: &[(u64, u64)], deleted_count: 
     let missing = (last - first + 1).wrapping_sub(sim.totals.messages);
     let held = sim.blocks.iter().map(|block| block.message_count);
     let all_held = held.fold(0, u64::wrapping_add) == sim.totals.messages;
-    if missing == deleted_count && all_held && sim.blocks.windows(2).all(in_order) {
+    let mut held = sim.blocks.iter().filter(|block| block.message_count > 0);
+    let begins_with_them = held.next().is_none_or(|block| block.first.seq >= first);
+    let is_whole = missing == deleted_count && all_held && begins_with_them;
+    if is_whole && sim.blocks.windows(2).all(in_order) {
         return Vec::new();
     }
     let mut claimed = SeqSet::new();
