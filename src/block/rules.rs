@@ -16,7 +16,7 @@ pub struct Fill {
     /// Bytes that count for the block's size: of its records while it is written, of its file once that was rewritten.
     pub raw_bytes: u64,
     /// Bytes of live messages when it was last rewritten; 0 for never.
-    pub rewritten_bytes: u64,
+    pub live_bytes_at_rewrite: u64,
 }
 
 impl Fill {
@@ -38,8 +38,8 @@ impl Fill {
     pub const fn is_rewritten_on_removal(&self) -> bool {
         self.raw_bytes > REWRITE_RAW_MIN
             && self.is_mostly_dead()
-            && (self.rewritten_bytes == 0
-                || self.live_bytes.saturating_mul(2) < self.rewritten_bytes)
+            && (self.live_bytes_at_rewrite == 0
+                || self.live_bytes.saturating_mul(2) < self.live_bytes_at_rewrite)
     }
 }
 
@@ -156,11 +156,11 @@ pub const fn goes_whole(held: u64, held_by_block: u64, limit: u64) -> bool {
 mod tests {
     use super::*;
 
-    fn fill(live_bytes: u64, raw_bytes: u64, rewritten_bytes: u64) -> Fill {
+    fn fill(live_bytes: u64, raw_bytes: u64, live_bytes_at_rewrite: u64) -> Fill {
         Fill {
             live_bytes,
             raw_bytes,
-            rewritten_bytes,
+            live_bytes_at_rewrite,
         }
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::judge::judge;
-use super::recover::{RecoverOptions, Recovered, recover_for};
+use super::judge::{JudgeOptions, judge_as};
+use super::recover::{RecoverOptions, Recovered, Recovery, asks_for_losses};
+use super::walked::WalkedBlocks;
 use crate::env::{Entropy, FileSystem, LockGuard, ReadFiles};
 use crate::format::names::{self, MESSAGES};
 use crate::living::Idle;
@@ -41,12 +42,6 @@ impl Plan {
     }
 }
 
-/// That a plan was carried out, or that there was nothing to do. Only `recover` makes one.
-#[derive(Debug)]
-pub struct Applied {
-    pub(super) _private: (),
-}
-
 /// What a stream is once its plan is carried out.
 #[derive(Debug)]
 pub struct Unapplied {
@@ -54,8 +49,8 @@ pub struct Unapplied {
 }
 
 /// Why a state is not handed over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unsettled {
+#[derive(Debug)]
+enum Unsettled {
     /// It does not agree with itself: the server would go on with it, and be wrong.
     Unsound(Unsound),
     /// The next start would find another state, for the server's bookkeeping does not survive its own files; what differs.
@@ -82,8 +77,6 @@ impl fmt::Display for Unsettled {
     }
 }
 
-impl std::error::Error for Unsettled {}
-
 impl Unapplied {
     pub(super) fn of(state: StreamState) -> Self {
         Unapplied { state }
@@ -95,17 +88,8 @@ impl Unapplied {
         &self.state
     }
 
-    /// The state, once its plan was carried out: held against itself and against the files.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsettled`].
-    pub fn settle(
-        self,
-        _applied: Applied,
-        fs: &dyn ReadFiles,
-        stream: &StreamDir,
-    ) -> Result<StreamState, Unsettled> {
+    /// The state, for whoever has carried out its plan: held against itself and against the files.
+    fn settle(self, fs: &dyn ReadFiles, stream: &StreamDir) -> Result<StreamState, Unsettled> {
         let mut state = self.state;
         state.check().map_err(Unsettled::Unsound)?;
         let listed = StreamFiles::new(fs, &stream.dir).list(MESSAGES);
@@ -143,7 +127,7 @@ fn stays(
         limits: false,
         ..options.clone()
     };
-    let again = judge(fs, stream, &options, watch);
+    let again = judge_as(fs, stream, &options, watch, JudgeOptions::default());
     let difference = match &again.state {
         None => Some("it does not open".to_owned()),
         Some(unapplied) => unapplied.preview().difference_but_losses(&state),
@@ -176,16 +160,25 @@ pub fn hand_over(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> HandedOver {
-    let Recovered { mut report, state } =
-        recover_for(fs, idle, stream, options, recover, entropy, watch);
-    let Some((unapplied, applied, lock)) = state else {
+    let recovery = Recovery {
+        fs,
+        idle,
+        stream,
+        options,
+        keep_undo: recover.undo,
+        entropy,
+        watch,
+    };
+    let mut ask = asks_for_losses(recover);
+    let Recovered { mut report, state } = recovery.run(WalkedBlocks::default(), &mut ask);
+    let Some((unapplied, lock)) = state else {
         return HandedOver {
             report,
             state: None,
         };
     };
     let settled = unapplied
-        .settle(applied, fs, stream)
+        .settle(fs, stream)
         .and_then(|state| stays(fs, stream, options, watch, state));
     let state = match settled {
         Ok(state) => Some((state, lock)),

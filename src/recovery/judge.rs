@@ -69,24 +69,28 @@ impl Judgement {
 
 /// Scans and judges one stream: what is said of it, what would have to change, and what it then is. Nothing on disk changes.
 ///
-/// The plan holds nothing unless it is to be carried out, which [`super::hand_over`] does; a judgement alone is a report and a state.
+/// To have it carried out is for [`super::recover`] and [`super::hand_over`], which judge once more under the directory's lock.
 pub fn judge(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
 ) -> Judgement {
-    judge_as(fs, stream, options, watch, JudgeOptions::default())
+    let how = JudgeOptions {
+        wants_changes: true,
+        ..JudgeOptions::default()
+    };
+    judge_as(fs, stream, options, watch, how)
 }
 
-/// The report of [`judge`].
+/// The report of [`judge`], without putting a plan together.
 pub fn examine(
     fs: &dyn ReadFiles,
     stream: &StreamDir,
     options: &Options,
     watch: &Watch<'_>,
 ) -> StreamReport {
-    judge(fs, stream, options, watch).report
+    judge_as(fs, stream, options, watch, JudgeOptions::default()).report
 }
 
 /// Judges a stream for a forecast, which may go where a recovery had better not, with the sequences that the server would have and

@@ -247,14 +247,7 @@ impl Simulation<'_> {
     }
 
     /// Loads a block and adds its live messages to the subject index.
-    fn populate_subjects(&mut self, at: usize) -> Result<(), Fault> {
-        if self
-            .blocks
-            .get(at)
-            .is_none_or(|block| block.message_count == 0 || block.untracked)
-        {
-            return Ok(());
-        }
+    pub(super) fn populate_subjects(&mut self, at: usize) -> Result<(), Fault> {
         let Some((loaded, counts)) = self.block_subjects(at)? else {
             return Ok(());
         };

@@ -25,14 +25,14 @@ mod verify;
 pub(crate) mod walked;
 
 pub use apply::{ApplyCause, ApplyError, RollBack};
-pub use hand_over::{Applied, HandedOver, Plan, Unapplied, Unsettled, hand_over};
+pub use hand_over::{HandedOver, Plan, Unapplied, hand_over};
 pub use judge::{Judgement, examine, judge};
 pub(crate) use judge::{examine_readable, judge_for_forecast, setup_of};
 pub use messages::{Flow, Item, Message, messages};
 pub(crate) use metadata::MetaFiles;
 pub use rebuild::rebuild_index;
+pub(crate) use recover::Recovery;
 pub use recover::{RecoverOptions, UndoFailure, recover, undo};
-pub(crate) use recover::{recover_asking, recover_walked};
 pub use settings::block_size;
 pub(crate) use simulate::{KeyVerdict, StreamKeys};
 pub use undo::{AREA as UNDO_AREA, AreaState, UndoError, UndoReport, area_state};

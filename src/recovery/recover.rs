@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::apply::{self, ApplyKeys, Interrupted};
-use super::hand_over::{Applied, Unapplied};
+use super::hand_over::Unapplied;
 use super::judge::{JudgeOptions, Judgement, judge_as};
 use super::simulate::StreamKeys;
 use super::undo::{self, Recorder, UndoError, UndoReport};
@@ -24,7 +24,7 @@ use crate::stream::options::Options;
 pub struct RecoverOptions {
     /// Go on where messages would be lost.
     pub accept_loss: bool,
-    /// Go on where messages would go by their age and none stays.
+    /// Go on where messages would go by their age and none stays. Only who draws up the account of all messages asks for it.
     pub accept_expiry: bool,
     /// Put everything aside before it is changed, so that [`undo`] can bring it back.
     pub undo: bool,
@@ -46,6 +46,9 @@ impl Default for RecoverOptions {
 /// file changes between two looks nothing is done either. Where the server's open would fail or crash, and where messages would be lost
 /// without [`RecoverOptions::accept_loss`], nothing is changed; the report says so. An error in the
 /// middle takes back what was done, if it was put aside.
+///
+/// A loss, here, is what the server's open takes away. What an index or a consumer proves to be gone already is told by the account of
+/// all messages alone: the command's `recover`, which is `salvage::audit::recover`, draws it up and asks by it.
 pub fn recover(
     fs: &dyn FileSystem,
     idle: &Idle,
@@ -55,43 +58,7 @@ pub fn recover(
     entropy: &dyn Entropy,
     watch: &Watch<'_>,
 ) -> StreamReport {
-    let walked = WalkedBlocks::default();
-    recover_walked(fs, idle, stream, options, recover, entropy, watch, walked)
-}
-
-/// Looks at a judgement, with the sequences that the server would have and could read, before it is applied. What it returns
-/// keeps that from happening, and goes into the report.
-pub(crate) type Ask<'a> = &'a mut dyn FnMut(&mut StreamReport, &SeqSet) -> Option<Event>;
-
-/// A recovery of one stream: on what, and within which bounds.
-struct Run<'a> {
-    fs: &'a dyn FileSystem,
-    idle: &'a Idle,
-    stream: &'a StreamDir,
-    options: &'a Options,
-    keep_undo: bool,
-    entropy: &'a dyn Entropy,
-    watch: &'a Watch<'a>,
-}
-
-/// How a recovery came out.
-pub(super) struct Recovered {
-    pub report: StreamReport,
-    /// What the stream is by now, with the right to it.
-    pub state: Option<(Unapplied, Applied, LockGuard)>,
-}
-
-/// As [`recover`], with what the stream is afterwards.
-pub(super) fn recover_for(
-    fs: &dyn FileSystem,
-    idle: &Idle,
-    stream: &StreamDir,
-    options: &Options,
-    recover: &RecoverOptions,
-    entropy: &dyn Entropy,
-    watch: &Watch<'_>,
-) -> Recovered {
-    let run = Run {
+    let recovery = Recovery {
         fs,
         idle,
         stream,
@@ -100,11 +67,34 @@ pub(super) fn recover_for(
         entropy,
         watch,
     };
-    run.recover(WalkedBlocks::default(), &mut asks_for_losses(recover))
+    let mut ask = asks_for_losses(recover);
+    recovery.run(WalkedBlocks::default(), &mut ask).report
+}
+
+/// Looks at a judgement, with the sequences that the server would have and could read, before it is applied. What it returns
+/// keeps that from happening, and goes into the report.
+pub(crate) type Ask<'a> = &'a mut dyn FnMut(&mut StreamReport, &SeqSet) -> Option<Event>;
+
+/// A recovery of one stream: on what, and within which bounds.
+pub(crate) struct Recovery<'a> {
+    pub fs: &'a dyn FileSystem,
+    pub idle: &'a Idle,
+    pub stream: &'a StreamDir,
+    pub options: &'a Options,
+    pub keep_undo: bool,
+    pub entropy: &'a dyn Entropy,
+    pub watch: &'a Watch<'a>,
+}
+
+/// How a recovery came out.
+pub(crate) struct Recovered {
+    pub report: StreamReport,
+    /// What the stream is by now, with the right to it.
+    pub(super) state: Option<(Unapplied, LockGuard)>,
 }
 
 /// Wants [`RecoverOptions::accept_loss`] where messages would be lost.
-fn asks_for_losses(
+pub(super) fn asks_for_losses(
     recover: &RecoverOptions,
 ) -> impl FnMut(&mut StreamReport, &SeqSet) -> Option<Event> {
     let accepts = recover.accept_loss;
@@ -116,58 +106,11 @@ fn asks_for_losses(
     }
 }
 
-/// As [`recover`], without reading again the blocks in `walked`, where the state is rebuilt from the blocks.
-#[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
-pub(crate) fn recover_walked(
-    fs: &dyn FileSystem,
-    idle: &Idle,
-    stream: &StreamDir,
-    options: &Options,
-    recover: &RecoverOptions,
-    entropy: &dyn Entropy,
-    watch: &Watch<'_>,
-    walked: WalkedBlocks,
-) -> StreamReport {
-    let run = Run {
-        fs,
-        idle,
-        stream,
-        options,
-        keep_undo: recover.undo,
-        entropy,
-        watch,
-    };
-    run.recover(walked, &mut asks_for_losses(recover)).report
-}
-
-/// As [`recover_walked`], where somebody else decides whether to go on.
-#[expect(clippy::too_many_arguments, reason = "nothing to group them by")]
-pub(crate) fn recover_asking(
-    fs: &dyn FileSystem,
-    idle: &Idle,
-    stream: &StreamDir,
-    options: &Options,
-    keep_undo: bool,
-    entropy: &dyn Entropy,
-    watch: &Watch<'_>,
-    walked: WalkedBlocks,
-    ask: Ask<'_>,
-) -> StreamReport {
-    let run = Run {
-        fs,
-        idle,
-        stream,
-        options,
-        keep_undo,
-        entropy,
-        watch,
-    };
-    run.recover(walked, ask).report
-}
-
-impl Run<'_> {
-    fn recover(&self, walked: WalkedBlocks, ask: Ask<'_>) -> Recovered {
-        let Run {
+impl Recovery<'_> {
+    /// Does it, without reading again the blocks in `walked` where the state is rebuilt from the blocks, and unless `ask` has
+    /// something against it.
+    pub(crate) fn run(&self, walked: WalkedBlocks, ask: Ask<'_>) -> Recovered {
+        let Recovery {
             fs, idle, stream, ..
         } = *self;
         let lock = match own(fs, idle, stream) {
@@ -197,9 +140,9 @@ impl Run<'_> {
             return Recovered::without(refused(judged.report, refusal, event));
         }
         match self.apply(&judged) {
-            Ok(applied) => Recovered {
+            Ok(()) => Recovered {
                 report: judged.report,
-                state: judged.state.map(|state| (state, applied, lock)),
+                state: judged.state.map(|state| (state, lock)),
             },
             Err(event) => Recovered::without(refused(judged.report, Refusal::Io, event)),
         }
@@ -233,7 +176,7 @@ impl Run<'_> {
         }
     }
 
-    fn apply(&self, judged: &Judgement) -> Result<Applied, Event> {
+    fn apply(&self, judged: &Judgement) -> Result<(), Event> {
         let changes = judged.plan.changes();
         if let Some(setup) = &judged.setup
             && !changes.is_empty()
@@ -253,7 +196,7 @@ impl Run<'_> {
                 self.entropy,
             )?;
         }
-        Ok(Applied { _private: () })
+        Ok(())
     }
 }
 

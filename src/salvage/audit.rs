@@ -18,7 +18,7 @@ use crate::ledger::{acknowledged, all_is_well};
 use crate::living::Idle;
 use crate::recovery::server::{Quirk, ServerBehavior};
 use crate::recovery::walked::WalkedBlocks;
-use crate::recovery::{RecoverOptions, examine_readable, recover_asking};
+use crate::recovery::{RecoverOptions, Recovery, examine_readable};
 use crate::report::Ledger;
 use crate::report::Watch;
 use crate::report::events::{Event, EventCode, Severity};
@@ -61,18 +61,16 @@ pub fn recover(
         conclude(report);
         consent(report, recover)
     };
-    let walked = WalkedBlocks::default();
-    let mut report = recover_asking(
+    let recovery = Recovery {
         fs,
         idle,
         stream,
         options,
-        recover.undo,
+        keep_undo: recover.undo,
         entropy,
         watch,
-        walked,
-        &mut ask,
-    );
+    };
+    let mut report = recovery.run(WalkedBlocks::default(), &mut ask).report;
     if report.ledger.is_none() && report.refusal != Some(Refusal::Busy) {
         report.ledger = ledger_of(fs, stream, options, &report, &SeqSet::new(), watch);
         conclude(&mut report);

@@ -8,7 +8,7 @@ use crate::env::{Entropy, FileSystem};
 use crate::format::names::STATE_PATH;
 use crate::living::Idle;
 use crate::recovery::walked::WalkedBlocks;
-use crate::recovery::{RecoverOptions, examine, recover_walked};
+use crate::recovery::{Recovery, examine};
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::{Source, State, StreamReport};
 use crate::report::{Phase, Progress, Watch};
@@ -68,15 +68,19 @@ pub(super) fn settle_as(
         cancel: watch.cancel,
     };
     let mut own = own_options(options, account, target);
-    let what = RecoverOptions {
-        accept_loss: true,
-        accept_expiry: true,
-        undo: false,
-    };
     own.no_index = true;
     // Nobody else knows of the new store yet.
     let idle = Idle::declared();
-    let report = recover_walked(fs, &idle, made, &own, &what, entropy, &quietly, walked);
+    let recovery = Recovery {
+        fs,
+        idle: &idle,
+        stream: made,
+        options: &own,
+        keep_undo: false,
+        entropy,
+        watch: &quietly,
+    };
+    let report = recovery.run(walked, &mut |_, _| None).report;
     let mismatch = |detail: String| SalvageError::Mismatch {
         dir: made.dir.clone(),
         detail,

@@ -27,6 +27,15 @@ pub enum Unsound {
         /// First and last sequence.
         range: (u64, u64),
     },
+    /// A block that counts no message has bytes or deleted sequences all the same.
+    Emptied {
+        /// The block.
+        number: u32,
+        /// Bytes of live records it counts.
+        live_bytes: u64,
+        /// Deleted sequences it lists.
+        deleted_count: u64,
+    },
     /// A block lists deleted sequences outside its range.
     DeletedOutside {
         /// The block.
@@ -69,6 +78,14 @@ impl fmt::Display for Unsound {
             } => write!(
                 f,
                 "block {number} counts {message_count} messages and {deleted_count} deleted in {first}..{last}"
+            ),
+            Unsound::Emptied {
+                number,
+                live_bytes,
+                deleted_count,
+            } => write!(
+                f,
+                "block {number} counts no message, and {live_bytes} bytes and {deleted_count} deleted"
             ),
             Unsound::DeletedOutside {
                 number,
@@ -189,9 +206,10 @@ fn check_counts(block: &BlockState) -> Result<(), Unsound> {
     if block.message_count == 0 {
         return match block.live_bytes == 0 && block.deleted.is_empty() {
             true => Ok(()),
-            false => Err(Unsound::DeletedOutside {
+            false => Err(Unsound::Emptied {
                 number: block.number,
-                range,
+                live_bytes: block.live_bytes,
+                deleted_count: block.deleted.len(),
             }),
         };
     }

@@ -14,6 +14,7 @@ use jetsam::state::{SideFiles, StreamState};
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::Options;
 
+use crate::recover::{Snapshot, snapshot};
 use crate::support::{Fixture, damaged, golden};
 
 fn judged(stream: &StreamDir, options: &Options) -> Judgement {
@@ -31,6 +32,12 @@ fn taken_over(stream: &StreamDir, options: &Options, recover: &RecoverOptions) -
     let idle = Idle::declared();
     let (fs, watch) = (&OsFileSystem, Watch::none());
     hand_over(fs, &idle, stream, options, recover, &OsEntropy, &watch)
+}
+
+/// What is in the files, whenever it was written.
+fn contents(snapshot: &Snapshot) -> Vec<(&String, &Vec<u8>)> {
+    let files = snapshot.iter();
+    files.map(|(name, (content, _))| (name, content)).collect()
 }
 
 /// The state that the side files which a state makes describe.
@@ -166,7 +173,15 @@ fn what_is_handed_over_is_what_the_directory_then_holds() {
         let place = fixture.dir.display().to_string();
         let (_temp, stream) = fixture.scratch();
         let options = fixture.options();
+        let plan = judged(&stream, &options).plan;
+        let before = snapshot(&stream.dir);
         let handed = taken_over(&stream, &options, &recover);
+        let is_changed = contents(&before) != contents(&snapshot(&stream.dir));
+        assert_eq!(
+            is_changed,
+            !plan.is_empty() && handed.report.refusal.is_none(),
+            "{place}"
+        );
         let Some((state_then, lock)) = handed.state else {
             let is_told = handed.report.refusal.is_some()
                 || handed

@@ -13,7 +13,7 @@ use crate::recovery::server::Quirk;
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
 use crate::state::Totals;
-use crate::state::subjects::{BlockSubjects, SubjectTotals};
+use crate::state::subjects::BlockSubjects;
 
 impl Simulation<'_> {
     /// Drops the oldest messages beyond the limit on messages.
@@ -302,21 +302,8 @@ impl Simulation<'_> {
             if let Some(lost) = self.pass_over(rebuilt)?.flatten() {
                 self.add_lost(lost);
             }
-            let counts = self.block_subjects(at);
-            let Some((loaded, counts)) = self.pass_over(counts)?.flatten() else {
-                continue;
-            };
-            let number = self.blocks[at].number;
-            counts.for_each(&loaded.content, |subject, total| {
-                self.subjects.add(
-                    subject,
-                    SubjectTotals {
-                        total,
-                        first_block: number,
-                        last_block: number,
-                    },
-                );
-            });
+            let populated = self.populate_subjects(at);
+            self.pass_over(populated)?;
         }
         self.recompute_totals();
         Ok(())

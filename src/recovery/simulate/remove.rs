@@ -459,7 +459,7 @@ fn fill_of(block: &BlockState) -> Fill {
     Fill {
         live_bytes: block.live_bytes,
         raw_bytes: block.raw_bytes,
-        rewritten_bytes: block.live_bytes_at_rewrite,
+        live_bytes_at_rewrite: block.live_bytes_at_rewrite,
     }
 }
 

@@ -269,7 +269,7 @@ impl Simulation<'_> {
         let fill = Fill {
             live_bytes: block.live_bytes.saturating_sub(set.taken.bytes),
             raw_bytes: sound.file_length.max(block.raw_bytes),
-            rewritten_bytes: 0,
+            live_bytes_at_rewrite: 0,
         };
         fill.is_rewritten_on_removal()
     }

@@ -184,7 +184,7 @@ impl Block {
         Fill {
             live_bytes: self.bytes,
             raw_bytes: self.raw_bytes,
-            rewritten_bytes: 0,
+            live_bytes_at_rewrite: 0,
         }
     }
 

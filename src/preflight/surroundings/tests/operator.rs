@@ -1,73 +1,15 @@
 //! Accounts that come from an operator's tokens.
 
+mod made;
+mod resolvers;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::server_config::token::{AccountClaims, OperatorClaims, TokenProblem};
-
-const OPERATOR: &str = "OCFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVYOCS";
-const SECOND: &str = "OCATS5YOVB6ROX2WUNKGNQ2MP3GMXDMKSG2O4N5CLX3A6W4PZGZZI5WX";
-const A: &str = "ACFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVYYOU";
-const B: &str = "ACATS5YOVB6ROX2WUNKGNQ2MP3GMXDMKSG2O4N5CLX3A6W4PZGZZIL2R";
-const SYS: &str = "ADWUSKGGFDI4FRXK5EBTRECZSVQSSWJHHJOGH6JWG3AUMFFMQ435D6HD";
-
-fn token(body: &Value) -> String {
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let head = json!({"typ": "JWT", "alg": "ed25519-nkey"});
-    format!("{}.{}.{}", part(&head), part(body), "c2ln")
-}
-
-fn merged(base: &Value, more: &Value) -> Value {
-    let mut merged = base.clone();
-    for (field, value) in more.as_object().into_iter().flatten() {
-        merged[field] = value.clone();
-    }
-    merged
-}
-
-/// An operator's token with these further fields of its own.
-fn operator(more: &Value) -> String {
-    let nats = json!({"type": "operator", "version": 2, "system_account": SYS});
-    let nats = merged(&nats, more);
-    token(&json!({"sub": OPERATOR, "iss": OPERATOR, "name": "O", "nats": nats}))
-}
-
-/// An account's token with these limits and further fields.
-fn account(key: &str, limits: &Value, more: &Value) -> String {
-    let nats = json!({"type": "account", "version": 2, "limits": limits});
-    let body =
-        json!({"sub": key, "iss": OPERATOR, "name": "orders", "jti": "1", "iat": 10, "nats": nats});
-    token(&merged(&body, more))
-}
-
-fn unlimited() -> Value {
-    json!({"disk_storage": -1, "mem_storage": -1})
-}
-
-fn system() -> String {
-    account(SYS, &json!({}), &json!({}))
-}
-
-/// A configuration: JetStream in line 1, the operator in line 2, the resolver in line 3, the preloaded in line 4.
-fn config(jetstream: &str, operator: &str, resolver: &str, preload: &[(&str, &str)]) -> String {
-    let preload: Vec<String> = preload
-        .iter()
-        .map(|(key, token)| format!("{key}: {token:?}"))
-        .collect();
-    format!(
-        "jetstream {{ store_dir: /data{jetstream} }}\noperator: {operator:?}\nresolver: {resolver}\nresolver_preload {{ {} }}\n",
-        preload.join(", ")
-    )
-}
-
-/// With a resolver in memory, the system account and this token of A.
-fn with(token: &str) -> String {
-    let system = system();
-    let preload = [(SYS, system.as_str()), (A, token)];
-    config("", &operator(&json!({})), "MEMORY", &preload)
-}
+use made::*;
 
 /// A store whose accounts are called by their keys: the streams S (4,000) and T (2,000) of A and B.
 fn keyed() -> Case {
@@ -489,99 +431,6 @@ fn an_operator_may_lie_in_a_file() {
         let around = case.of(&config("", "/etc/operator.jwt", "MEMORY", &preload));
         assert!(around.starts() && around.events().is_empty());
         assert_eq!(around.before_its_files(&stream(A, "S")), None);
-    }
-}
-
-/// A directory of tokens, and these preloaded.
-fn from_directory(files: &[(&str, &str)], preload: &[(&str, &str)]) -> Surroundings {
-    let case = keyed();
-    for (key, token) in files {
-        let path = Path::new("/jwt").join(format!("{key}.jwt"));
-        case.fs.seed_file(path, token.as_bytes());
-    }
-    case.of(&config(
-        "",
-        &operator(&json!({})),
-        "{ type: full, dir: /jwt }",
-        preload,
-    ))
-}
-
-#[test]
-fn tokens_come_from_a_directory() {
-    let (on, off) = (unlimited(), json!({}));
-    let token = |limits: &Value, id: &str, issued: i64| {
-        account(A, limits, &json!({"jti": id, "iat": issued}))
-    };
-    let away = |around: &Surroundings| {
-        assert!(
-            around.starts() && around.events().is_empty(),
-            "{:?}",
-            around.events()
-        );
-        let found = around.before_its_files(&stream(A, "S"));
-        found.map(|event| (event.code.as_str(), event.file.unwrap_or_default()))
-    };
-    let in_file = |code| Some((code, format!("/jwt/{A}.jwt")));
-    let without = "account-without-jetstream";
-    let old = token(&on, "old", 10);
-    assert_eq!(away(&from_directory(&[(A, &old)], &[])), None);
-    assert_eq!(
-        away(&from_directory(&[(A, &format!("{old}\n"))], &[])),
-        None
-    );
-    let old_off = token(&off, "old", 10);
-    assert_eq!(
-        away(&from_directory(&[(A, &old_off)], &[])),
-        in_file(without)
-    );
-    let broken = from_directory(&[(A, "nothing")], &[]);
-    assert_eq!(away(&broken), in_file("account-token-refused"));
-    let missing = from_directory(&[(B, &old)], &[]);
-    assert_eq!(away(&missing), Some(at("account-unknown", ":3:1")));
-    // The newer of the two counts; of equally old ones, the preloaded.
-    for (issued, id, is_up) in [
-        (11, "new", true),
-        (10, "new", true),
-        (9, "new", false),
-        (11, "old", false),
-    ] {
-        let preloaded = token(&on, id, issued);
-        let around = from_directory(&[(A, &old_off)], &[(A, &preloaded)]);
-        assert_eq!(away(&around).is_none(), is_up, "{issued} {id}");
-    }
-    let preloaded = token(&on, "new", 1);
-    assert_eq!(
-        away(&from_directory(&[(A, "nothing")], &[(A, &preloaded)])),
-        None
-    );
-    assert_eq!(away(&from_directory(&[], &[(A, &preloaded)])), None);
-}
-
-#[test]
-fn tokens_from_elsewhere_are_taken_for_granted() {
-    let plain = operator(&json!({}));
-    let by_url = operator(&json!({"account_server_url": "http://h/jwt"}));
-    let full = config("", &plain, "{ type: full, dir: /jwt }", &[]);
-    let member = "server_name: n1\ncluster { name: C, listen: 6222, routes: [a] }\n";
-    for (text, place) in [
-        (config("", &plain, "URL(http://h/)", &[]), ":3:1"),
-        (
-            config("", &by_url, "MEM", &[]).replace("resolver: MEM", ""),
-            ":2:1",
-        ),
-        (format!("{full}{member}"), ":3:1"),
-    ] {
-        let around = keyed().of(&text);
-        assert!(around.starts(), "{:?}", around.events());
-        assert_eq!(around.before_its_files(&stream(A, "S")), None);
-        assert_eq!(
-            said(around.events().first().cloned()),
-            at("surroundings-untold", place),
-            "{text}"
-        );
-        // What no token could bring up stays away.
-        assert!(around.before_its_files(&stream("ORDERS", "S")).is_some());
     }
 }
 
