@@ -98,6 +98,11 @@ impl BlockBuilder {
         }
     }
 
+    /// Takes over the content of this very block as it is.
+    pub fn copy_all(&mut self, content: &[u8]) {
+        self.content.extend_from_slice(content);
+    }
+
     /// The records, of which the block is made.
     #[must_use]
     pub fn into_content(self) -> Vec<u8> {

@@ -88,6 +88,12 @@ impl Unapplied {
         &self.state
     }
 
+    /// The same, for whoever only compares.
+    #[must_use]
+    pub fn into_preview(self) -> StreamState {
+        self.state
+    }
+
     /// The state, for whoever has carried out its plan: held against itself and against the files.
     fn settle(self, fs: &dyn ReadFiles, stream: &StreamDir) -> Result<StreamState, Unsettled> {
         let mut state = self.state;

@@ -182,6 +182,71 @@ impl Timers {
         }
     }
 
+    /// When the next of them is due, nanoseconds since the Unix epoch.
+    pub(crate) fn next_due_ns(&self) -> Option<i64> {
+        let expiries = self.wheel.iter().flatten().map(|(_, expiry_ns)| *expiry_ns);
+        let schedules = self.schedules.iter().flat_map(Schedules::iter);
+        expiries.chain(schedules.map(|(_, _, ns)| ns)).min()
+    }
+
+    /// Forgets when a message that is gone was to go.
+    pub(crate) fn drop_expiries_of(&mut self, seq: u64) {
+        if let Some(wheel) = &mut self.wheel {
+            wheel.retain(|(_, listed), _| *listed != seq);
+        }
+    }
+
+    /// A subject's schedule, in place of one it had.
+    pub(crate) fn set_schedule(&mut self, seq: u64, subject: &[u8], fires_ns: i64) {
+        if let Some(schedules) = &mut self.schedules {
+            schedules.set(seq, subject, fires_ns);
+        }
+    }
+
+    /// When a subject's schedule fires next, where it has one.
+    pub(crate) fn move_schedule(&mut self, subject: &[u8], fires_ns: i64) {
+        if let Some(schedules) = &mut self.schedules
+            && let Some((_, fires)) = schedules.by_subject.get_mut(subject)
+        {
+            *fires = fires_ns;
+        }
+    }
+
+    /// A subject has no schedule any more.
+    pub(crate) fn drop_schedule_of(&mut self, subject: &[u8]) {
+        if let Some(schedules) = &mut self.schedules
+            && let Some((seq, _)) = schedules.by_subject.remove(subject)
+        {
+            schedules.by_seq.remove(&seq);
+        }
+    }
+
+    /// Schedules that are due, as sequence and time, by sequence.
+    pub(crate) fn due_schedules(&self, now_ns: i64) -> Vec<(u64, i64)> {
+        let schedules = self.schedules.iter().flat_map(Schedules::iter);
+        let due = schedules.filter(|(_, _, fires_ns)| *fires_ns <= now_ns);
+        let mut due: Vec<(u64, i64)> = due.map(|(_, seq, fires_ns)| (seq, fires_ns)).collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// How far a source was read.
+    pub(crate) fn set_source(&mut self, key: Vec<u8>, position: SourcePosition) {
+        if let Some(sources) = &mut self.sources {
+            sources.insert(key, position);
+        }
+    }
+
+    /// Forgets what hangs on messages, for none is left.
+    pub(crate) fn clear_messages(&mut self) {
+        if let Some(wheel) = &mut self.wheel {
+            wheel.clear();
+        }
+        if let Some(schedules) = &mut self.schedules {
+            *schedules = Schedules::default();
+        }
+    }
+
     /// The first thing in which these and other timers differ, in words.
     pub(crate) fn difference(&self, other: &Timers) -> Option<String> {
         let (ours, theirs) = (self.ttl_entries(), other.ttl_entries());

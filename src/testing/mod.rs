@@ -67,6 +67,7 @@
 //! ```
 
 pub mod damage;
+pub mod engine;
 pub mod history;
 pub mod layout;
 mod random;

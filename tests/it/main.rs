@@ -11,6 +11,7 @@ mod cli;
 mod corpus;
 mod damaged;
 mod downgrade;
+mod engine;
 mod expiry;
 mod flipped;
 mod golden;

@@ -1,0 +1,486 @@
+//! Adding messages and using up sequences.
+
+use super::core::Live;
+use super::error::{AppendError, LimitKind, WriterFault};
+use super::message::NewMessage;
+use super::remove::expiry_of;
+use super::writer::Writer;
+use crate::block::slots::timer_headers;
+use crate::format::duration::parse_rfc3339;
+use crate::format::headers::{self, StreamSource};
+use crate::format::limits::{RECORD_MAX_LENGTH, SEQUENCE_MAX};
+use crate::format::record::{NewRecord, record_length};
+use crate::format::schedule;
+use crate::format::subject;
+use crate::report::stream::SourcePosition;
+use crate::state::{SeqTime, SubjectTotals};
+
+/// Header under which a roll-up is asked for. One with a value is let in where its subject has its fill.
+const ROLLUP: &[u8] = b"Nats-Rollup";
+/// Header of messages that a schedule sent.
+pub(super) const SCHEDULER: &[u8] = b"Nats-Scheduler";
+/// Header that says when that schedule sends the next.
+const SCHEDULE_NEXT: &[u8] = b"Nats-Schedule-Next";
+
+/// What appending came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The message's sequence.
+    pub seq: u64,
+    /// Its time, nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    /// How many messages went by limits for it; it may be among them itself.
+    pub evicted_count: u64,
+}
+
+/// What an appender takes for granted about the store, and wants to hold in the moment of appending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expected {
+    /// The stream's last sequence.
+    pub last_seq: Option<u64>,
+    /// The last sequence of the message's subject; 0 for no message.
+    pub last_subject_seq: Option<u64>,
+}
+
+/// Whose limits a message is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    /// It came from a client: it may be refused.
+    Here,
+    /// It was let in elsewhere.
+    Elsewhere,
+}
+
+impl Writer {
+    /// Appends a message under the next sequence with the time `now_ns`.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`].
+    pub fn append(
+        &mut self,
+        message: &NewMessage<'_>,
+        now_ns: i64,
+    ) -> Result<Appended, AppendError> {
+        self.append_expecting(message, now_ns, Expected::default())
+    }
+
+    /// Appends a message where the store is as the caller takes it to be.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::LastSequence`] where it is not, else as [`Writer::append`].
+    pub fn append_expecting(
+        &mut self,
+        message: &NewMessage<'_>,
+        now_ns: i64,
+        expected: Expected,
+    ) -> Result<Appended, AppendError> {
+        self.check()?;
+        if let Some(expected) = expected.last_seq {
+            let found = self.shared.live.read().state.totals.last.seq;
+            if found != expected {
+                return Err(AppendError::LastSequence { expected, found });
+            }
+        }
+        if let Some(expected) = expected.last_subject_seq {
+            let reader = super::Reader::of(self.shared.clone());
+            let found = reader.last_seq_of(message.subject);
+            let found = found.map_err(WriterFault::from)?.unwrap_or(0);
+            if found != expected {
+                return Err(AppendError::LastSequence { expected, found });
+            }
+        }
+        self.store(message, None, now_ns, Judged::Here)
+    }
+
+    /// Appends a message that was let in elsewhere: with a time of its own and, where given, the sequence that must be next. Limits
+    /// that refuse new messages are not asked; those that drop old ones are.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`].
+    pub fn append_at(
+        &mut self,
+        message: &NewMessage<'_>,
+        seq: Option<u64>,
+        timestamp_ns: i64,
+    ) -> Result<Appended, AppendError> {
+        self.check()?;
+        self.store(message, seq, timestamp_ns, Judged::Elsewhere)
+    }
+
+    fn store(
+        &mut self,
+        message: &NewMessage<'_>,
+        seq: Option<u64>,
+        timestamp_ns: i64,
+        judged: Judged,
+    ) -> Result<Appended, AppendError> {
+        let length = fitting(message, timestamp_ns)?;
+        let next = {
+            let live = self.shared.live.read();
+            if judged == Judged::Here {
+                live.lets_in(message)?;
+            }
+            live.state.totals.last.seq.wrapping_add(1).max(1)
+        };
+        if judged == Judged::Here {
+            self.asks_for_room(message, length)?;
+        }
+        expect_next(next, seq)?;
+        self.begin()?;
+        let record = NewRecord::Message {
+            sequence: next,
+            timestamp_ns,
+            subject: message.subject,
+            headers: message.headers,
+            body: message.body,
+        };
+        self.emit(&record, |live, block, length| {
+            let stored = SeqTime {
+                seq: next,
+                timestamp_ns,
+            };
+            live.take_in(message, stored, block, length);
+        })?;
+        let evicted_count = self.enforce_behind(message.subject)?;
+        self.settle()?;
+        Ok(Appended {
+            seq: next,
+            timestamp_ns,
+            evicted_count,
+        })
+    }
+
+    /// Where the stream refuses what exceeds its bytes, a message may take the place of its subject's oldest, if that is as large.
+    fn asks_for_room(&self, message: &NewMessage<'_>, length: u64) -> Result<(), AppendError> {
+        let (limit, would_be, replaces) = {
+            let live = self.shared.live.read();
+            if !live.settings.refuses_new {
+                return Ok(());
+            }
+            let would_be = live.state.totals.bytes.saturating_add(length);
+            let replaces = live.replaces_oldest(message.subject);
+            (live.settings.max_bytes, would_be, replaces)
+        };
+        if limit == 0 || would_be <= limit {
+            return Ok(());
+        }
+        let reader = super::Reader::of(self.shared.clone());
+        let oldest = match replaces {
+            true => reader.oldest_length(message.subject),
+            false => Ok(None),
+        };
+        match oldest.map_err(WriterFault::from)? {
+            Some(oldest) if oldest >= length => Ok(()),
+            _ => Err(AppendError::Limit {
+                kind: LimitKind::Bytes,
+                limit,
+                would_be,
+            }),
+        }
+    }
+
+    /// Uses up the next sequence without a message.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`].
+    pub fn skip(&mut self, seq: Option<u64>, now_ns: i64) -> Result<u64, AppendError> {
+        self.skip_many(seq, 1, now_ns)
+    }
+
+    /// Uses up so many sequences, from `seq` on where given, which must be the next one; the last of them. One record stands for all.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`].
+    pub fn skip_many(
+        &mut self,
+        seq: Option<u64>,
+        count: u64,
+        now_ns: i64,
+    ) -> Result<u64, AppendError> {
+        self.check()?;
+        let totals = self.shared.live.read().state.totals;
+        let next = totals.last.seq.wrapping_add(1).max(1);
+        expect_next(next, seq)?;
+        let last = count.checked_sub(1).and_then(|more| next.checked_add(more));
+        let last = last.filter(|last| *last <= SEQUENCE_MAX);
+        let last = last.ok_or(AppendError::Exhausted)?;
+        self.begin()?;
+        let timestamp_ns = match totals.last.timestamp_ns {
+            0 => now_ns,
+            known => known,
+        };
+        let record = NewRecord::Skip {
+            sequence: last,
+            timestamp_ns,
+        };
+        self.emit(&record, |live, _, _| {
+            live.skip_to(SeqTime {
+                seq: last,
+                timestamp_ns,
+            });
+        })?;
+        self.settle()?;
+        Ok(last)
+    }
+
+    /// Drops what the limits have no room for, behind a message on `subject`; how many.
+    pub(super) fn enforce_behind(&mut self, subject: &[u8]) -> Result<u64, WriterFault> {
+        let mut evicted_count = 0;
+        loop {
+            let most = {
+                let live = self.shared.live.read();
+                let most = live.settings.max_messages_per_subject;
+                let held = live
+                    .state
+                    .subjects
+                    .get(subject)
+                    .map_or(0, |held| held.total);
+                if most == 0 || held <= most { 0 } else { most }
+            };
+            if most == 0 {
+                break;
+            }
+            let reader = super::Reader::of(self.shared.clone());
+            let Some(oldest) = reader.first_seq_of(subject)? else {
+                break;
+            };
+            self.take_message(oldest)?;
+            evicted_count += 1;
+        }
+        Ok(evicted_count + self.enforce_totals()?)
+    }
+
+    /// Drops the stream's oldest messages while it holds more than its limits; how many.
+    pub(super) fn enforce_totals(&mut self) -> Result<u64, WriterFault> {
+        let mut evicted_count = 0;
+        loop {
+            let (first, whole) = {
+                let live = self.shared.live.read();
+                let (settings, totals) = (&live.settings, &live.state.totals);
+                if settings.refuses_new || !live.is_over(totals.messages, totals.bytes) {
+                    return Ok(evicted_count);
+                }
+                let mut blocks = live.state.blocks.iter();
+                let block = blocks.find(|block| block.message_count > 0);
+                let Some(block) = block else {
+                    return Ok(evicted_count);
+                };
+                let rest = (
+                    totals.messages.saturating_sub(block.message_count),
+                    totals.bytes.saturating_sub(block.live_bytes),
+                );
+                let goes_whole = live.is_over(rest.0, rest.1)
+                    && live.tail_number() != Some(block.number)
+                    && block.message_count > 1;
+                (totals.first.seq, goes_whole.then_some(block.number))
+            };
+            evicted_count += match whole {
+                Some(number) => self.drop_block(number)?,
+                None => self.take_message(first).map(|_| 1)?,
+            };
+        }
+    }
+}
+
+/// Whether a message can be stored at all; the length of its record.
+fn fitting(message: &NewMessage<'_>, timestamp_ns: i64) -> Result<u64, AppendError> {
+    let length = message.subject.len();
+    // The server's subject index cannot hold the byte it marks its own nodes with.
+    let is_sound = length <= usize::from(u16::MAX)
+        && subject::is_valid(message.subject)
+        && subject::is_literal(message.subject)
+        && !message.subject.contains(&0x7F);
+    if !is_sound {
+        return Err(AppendError::Subject { length });
+    }
+    if timestamp_ns == 0 {
+        return Err(AppendError::Time);
+    }
+    let length = message.headers.len();
+    if length > usize::from(u16::MAX) {
+        return Err(AppendError::Headers { length });
+    }
+    let length = record_length(
+        message.subject.len(),
+        message.headers.len(),
+        message.body.len(),
+    );
+    match length > RECORD_MAX_LENGTH {
+        true => Err(AppendError::TooLarge {
+            length: length as u64,
+            most: RECORD_MAX_LENGTH as u64,
+        }),
+        false => Ok(length as u64),
+    }
+}
+
+fn expect_next(next: u64, given: Option<u64>) -> Result<(), AppendError> {
+    match given {
+        Some(given) if given != next => Err(AppendError::Sequence {
+            expected: next,
+            given,
+        }),
+        _ if next > SEQUENCE_MAX => Err(AppendError::Exhausted),
+        _ => Ok(()),
+    }
+}
+
+impl Live {
+    /// Whether a client may add this message, but for the stream's bytes.
+    fn lets_in(&self, message: &NewMessage<'_>) -> Result<(), AppendError> {
+        let settings = &self.settings;
+        let sent = (message.headers.len() + message.body.len()) as u64;
+        if settings.max_message_bytes > 0 && sent > settings.max_message_bytes {
+            return Err(AppendError::TooLarge {
+                length: sent,
+                most: settings.max_message_bytes,
+            });
+        }
+        if !settings.refuses_new {
+            return Ok(());
+        }
+        let replaces = self.replaces_oldest(message.subject);
+        let held = self.state.subjects.get(message.subject);
+        if replaces && settings.refuses_new_per_subject {
+            let rolls_up = headers::find(message.headers, ROLLUP);
+            if rolls_up.is_none_or(<[u8]>::is_empty) {
+                return Err(AppendError::Limit {
+                    kind: LimitKind::MessagesPerSubject,
+                    limit: settings.max_messages_per_subject,
+                    would_be: held.map_or(1, |held| held.total + 1),
+                });
+            }
+            return self.has_room(false);
+        }
+        self.has_room(replaces)
+    }
+
+    fn has_room(&self, replaces: bool) -> Result<(), AppendError> {
+        let (limit, held) = (self.settings.max_messages, self.state.totals.messages);
+        match limit > 0 && held >= limit && !replaces {
+            true => Err(AppendError::Limit {
+                kind: LimitKind::Messages,
+                limit,
+                would_be: held + 1,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether one more message on a subject costs it its oldest.
+    fn replaces_oldest(&self, subject: &[u8]) -> bool {
+        let most = self.settings.max_messages_per_subject;
+        let held = self.state.subjects.get(subject);
+        most > 0 && held.map_or(0, |held| held.total) >= most
+    }
+
+    /// Whether so many messages and bytes are more than the stream may hold.
+    pub(super) fn is_over(&self, messages: u64, bytes: u64) -> bool {
+        let over = |held: u64, most: u64| most > 0 && held > most;
+        over(messages, self.settings.max_messages) || over(bytes, self.settings.max_bytes)
+    }
+
+    /// Takes a new message into every account.
+    fn take_in(&mut self, message: &NewMessage<'_>, stored: SeqTime, number: u32, length: u64) {
+        let state = &mut self.state;
+        if let Some(block) = state.blocks.last_mut() {
+            if block.message_count == 0 {
+                block.first = stored;
+            }
+            block.message_count += 1;
+            block.live_bytes += length;
+            block.last = stored;
+            if !message.headers.is_empty() {
+                let (ttl, schedule) = timer_headers(message.headers, true);
+                block.ttl_count += u64::from(ttl);
+                block.schedule_count += u64::from(schedule);
+            }
+        }
+        let totals = &mut state.totals;
+        if totals.messages == 0 {
+            totals.first = stored;
+        }
+        totals.messages += 1;
+        totals.bytes += length;
+        totals.last = stored;
+        if state.tracks_subjects {
+            let one = SubjectTotals {
+                total: 1,
+                first_block: number,
+                last_block: number,
+            };
+            state.subjects.add(message.subject, one);
+        }
+        self.take_timers(message, stored);
+    }
+
+    fn take_timers(&mut self, message: &NewMessage<'_>, stored: SeqTime) {
+        let SeqTime { seq, timestamp_ns } = stored;
+        let timers = &mut self.state.timers;
+        if self.settings.has_ttls
+            && let Some(expiry_ns) = expiry_of(message.headers, timestamp_ns)
+        {
+            timers.set_ttl(seq, expiry_ns);
+        }
+        if self.settings.has_schedules {
+            let fires = schedule::next_fire(message.headers, timestamp_ns, timestamp_ns);
+            let sender = headers::find(message.headers, SCHEDULER);
+            let next = headers::find(message.headers, SCHEDULE_NEXT);
+            let next = next.and_then(|next| parse_rfc3339(&String::from_utf8_lossy(next)).ok());
+            match (fires, sender, next) {
+                (Some(fires_ns), _, _) => timers.set_schedule(seq, message.subject, fires_ns),
+                (None, Some(sender), Some(next_ns)) => timers.move_schedule(sender, next_ns),
+                (None, Some(_), None) => {}
+                (None, None, _) => timers.drop_schedule_of(message.subject),
+            }
+        }
+        if self.settings.sources.is_empty() {
+            return;
+        }
+        if let StreamSource::Keyed {
+            key,
+            sequence,
+            identity,
+        } = headers::stream_source(message.headers)
+            && self.settings.sources.contains(&key)
+        {
+            let identity = identity.to_vec();
+            let position = SourcePosition {
+                seq: sequence,
+                identity,
+            };
+            timers.set_source(key, position);
+        }
+    }
+
+    fn skip_to(&mut self, last: SeqTime) {
+        let state = &mut self.state;
+        let next = state.totals.last.seq.wrapping_add(1).max(1);
+        if let Some(block) = state.blocks.last_mut() {
+            block.last.seq = last.seq;
+            block.last.timestamp_ns = last.timestamp_ns;
+            match block.message_count {
+                0 => {
+                    block.first = SeqTime {
+                        seq: last.seq + 1,
+                        timestamp_ns: 0,
+                    };
+                }
+                _ => block.deleted.insert_range(next..=last.seq),
+            }
+        }
+        let totals = &mut state.totals;
+        totals.last = last;
+        if totals.messages == 0 {
+            totals.first = SeqTime {
+                seq: last.seq + 1,
+                timestamp_ns: 0,
+            };
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Blocks that were read, kept as long as there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use super::core::Shared;
+use super::error::ReadError;
+use super::resident::Resident;
+use crate::block::content;
+use crate::block::key::{BlockFiles, BlockKey};
+use crate::format::names::{BlockFile, MESSAGES};
+
+/// Content of blocks by their numbers, up to so many bytes; the block that was not looked at for longest goes first.
+#[derive(Debug)]
+pub(super) struct BlockCache {
+    most_bytes: usize,
+    blocks: RwLock<FxHashMap<u32, CachedBlock>>,
+    looks: AtomicU64,
+}
+
+#[derive(Debug)]
+struct CachedBlock {
+    content: Arc<Resident>,
+    looked_at: AtomicU64,
+}
+
+impl BlockCache {
+    /// An empty one that keeps about so many bytes.
+    pub fn new(most_bytes: usize) -> Self {
+        BlockCache {
+            most_bytes,
+            blocks: RwLock::default(),
+            looks: AtomicU64::new(0),
+        }
+    }
+
+    /// A block, if it is there.
+    pub fn get(&self, block: u32) -> Option<Arc<Resident>> {
+        let blocks = self.blocks.read();
+        let cached = blocks.get(&block)?;
+        let now = self.looks.fetch_add(1, Ordering::Relaxed);
+        cached.looked_at.store(now, Ordering::Relaxed);
+        Some(cached.content.clone())
+    }
+
+    /// Keeps a block, and lets others go that there is no more room for.
+    pub fn put(&self, block: u32, content: Arc<Resident>) {
+        let now = self.looks.fetch_add(1, Ordering::Relaxed);
+        let looked_at = AtomicU64::new(now);
+        let mut blocks = self.blocks.write();
+        blocks.insert(block, CachedBlock { content, looked_at });
+        let sizes = blocks.values().map(|cached| cached.content.memory_bytes());
+        let mut bytes: usize = sizes.sum();
+        while bytes > self.most_bytes && blocks.len() > 1 {
+            let others = blocks.iter().filter(|(number, _)| **number != block);
+            let oldest = others.min_by_key(|(_, cached)| cached.looked_at.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(number, _)| *number) else {
+                break;
+            };
+            if let Some(gone) = blocks.remove(&oldest) {
+                bytes -= gone.content.memory_bytes();
+            }
+        }
+    }
+
+    /// Forgets a block whose files changed.
+    pub fn forget(&self, block: u32) {
+        self.blocks.write().remove(&block);
+    }
+
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.blocks.write().clear();
+    }
+
+    /// Bytes that the blocks in it take.
+    pub fn memory_bytes(&self) -> usize {
+        let blocks = self.blocks.read();
+        blocks
+            .values()
+            .map(|cached| cached.content.memory_bytes())
+            .sum()
+    }
+
+    /// Reads a block from its files and keeps it.
+    pub fn load(&self, shared: &Shared, block: u32) -> Result<Arc<Resident>, ReadError> {
+        let content = Arc::new(read(shared, block)?);
+        self.put(block, content.clone());
+        Ok(content)
+    }
+}
+
+/// Reads a block from its files.
+pub(super) fn read(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
+    let failed = |reason: String| ReadError::Block { block, reason };
+    let files = BlockFiles {
+        fs: &*shared.fs,
+        dir: &shared.dir,
+        messages: MESSAGES,
+        name: &shared.name,
+        ring: shared.keys.ring(&shared.account),
+        sealed: shared.stream_key.is_some(),
+    };
+    let mut bytes = Vec::new();
+    let path = BlockFile::Block.path(block);
+    let read = files
+        .read_with(&path, &mut bytes, |first| files.key(block, first))
+        .map_err(|error| failed(error.to_string()))?;
+    if let BlockKey::Closed(reason) = &read.key {
+        return Err(failed(reason.clone()));
+    }
+    let hash_key = shared.hash_key(block);
+    // What the device does not give of it is missing from the slots, and told message by message.
+    let decoded = content::decode(&mut bytes, &mut Vec::new(), None, &hash_key)
+        .map_err(|fault| failed(fault.to_string()))?;
+    Ok(Resident::index(bytes, &hash_key).read_from(decoded.compressed))
+}

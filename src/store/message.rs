@@ -1,0 +1,106 @@
+//! A message that was read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::resident::Resident;
+use crate::format::limits::RECORD_HEADER_LENGTH;
+use crate::format::record::RecordRef;
+
+/// A message to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NewMessage<'a> {
+    /// Its subject: tokens with dots between them, no wildcard, no white space.
+    pub subject: &'a [u8],
+    /// Its header block as a client sends it, `NATS/1.0` and all; empty for none.
+    pub headers: &'a [u8],
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// A message that was read. It holds on to its bytes: it stays what it is however the store goes on.
+#[derive(Clone)]
+pub struct StoredMessage {
+    bytes: MessageBytes,
+    /// Sequence.
+    pub seq: u64,
+    /// Time it was stored, nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    start: usize,
+    subject_length: usize,
+    headers: Range<usize>,
+    body: Range<usize>,
+}
+
+#[derive(Clone)]
+enum MessageBytes {
+    Own(Arc<[u8]>),
+    Block(Arc<Resident>),
+}
+
+impl std::fmt::Debug for StoredMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredMessage")
+            .field("seq", &self.seq)
+            .field("timestamp_ns", &self.timestamp_ns)
+            .field("subject", &String::from_utf8_lossy(self.subject()))
+            .field("body_length", &self.body().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoredMessage {
+    /// One whose bytes are copied out of the block that is being written.
+    pub(super) fn copied(record: &RecordRef, content: &[u8]) -> Option<Self> {
+        let bytes: Arc<[u8]> = record.bytes(content)?.into();
+        Self::of(record, content, MessageBytes::Own(bytes), record.offset())
+    }
+
+    /// One whose bytes stay where they are.
+    pub(super) fn borrowed(record: &RecordRef, block: &Arc<Resident>) -> Option<Self> {
+        Self::of(record, block.bytes(), MessageBytes::Block(block.clone()), 0)
+    }
+
+    /// `origin` is where the bytes that are kept begin in `content`.
+    fn of(record: &RecordRef, content: &[u8], bytes: MessageBytes, origin: usize) -> Option<Self> {
+        let (headers, body) = record.headers_and_body(content).ok()?;
+        let body_end = record.checksum_offset().checked_sub(origin)?;
+        let body_start = body_end.checked_sub(body.len())?;
+        let headers_start = body_start.checked_sub(headers.len())?;
+        Some(StoredMessage {
+            bytes,
+            seq: record.sequence(),
+            timestamp_ns: record.timestamp_ns(),
+            start: record.offset().checked_sub(origin)? + RECORD_HEADER_LENGTH,
+            subject_length: record.subject_length(),
+            headers: headers_start..body_start,
+            body: body_start..body_end,
+        })
+    }
+
+    fn part(&self, range: Range<usize>) -> &[u8] {
+        let bytes = match &self.bytes {
+            MessageBytes::Own(bytes) => bytes,
+            MessageBytes::Block(block) => block.bytes(),
+        };
+        bytes.get(range).unwrap_or_default()
+    }
+
+    /// The subject.
+    #[must_use]
+    pub fn subject(&self) -> &[u8] {
+        self.part(self.start..self.start + self.subject_length)
+    }
+
+    /// The header block; empty where there is none.
+    #[must_use]
+    pub fn headers(&self) -> &[u8] {
+        self.part(self.headers.clone())
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.part(self.body.clone())
+    }
+}

@@ -1,0 +1,339 @@
+//! Opening a store, and closing it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::cache::BlockCache;
+use super::core::{Live, Shared, StreamKey};
+use super::error::{OpenError, WriterFault};
+use super::level::Level;
+use super::reader::Reader;
+use super::settings::{Settings, tracks_subjects};
+use super::writer::Writer;
+use crate::crypto::Cipher;
+use crate::env::{Entropy, FileSystem, LockGuard};
+use crate::format::checksum::HashKey;
+use crate::format::duration::Instant;
+use crate::format::meta::StreamMeta;
+use crate::format::names::{META, is_valid_asset_name};
+use crate::living::Idle;
+use crate::recovery::{RecoverOptions, block_size, hand_over};
+use crate::report::Watch;
+use crate::report::stream::StreamReport;
+use crate::state::StreamState;
+use crate::stream::StreamDir;
+use crate::stream::metadata::Asset;
+use crate::stream::options::{Keys, Options};
+use crate::stream::writer::{Sealing, StoreWriter, WriteError};
+
+/// Bytes of blocks kept in memory for readers, unless the caller says otherwise.
+const CACHE_BYTES: usize = 128 * 1024 * 1024;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The stream's configuration. It makes a new store; one that is there keeps its own, and has to have this name.
+    pub config: StreamMeta,
+    /// Whether a store is made where there is none.
+    pub create: bool,
+    /// The time: limits by age are applied as of it, and it is a new store's time of creation. Nanoseconds since the Unix epoch.
+    pub now_ns: i64,
+    /// Keys of an encrypted store. A new store is encrypted where there is a current one.
+    pub keys: Keys,
+    /// Account in the derivation of keys; `None` takes the directory above `streams`.
+    pub account: Option<Vec<u8>>,
+    /// Bytes a block may grow to; `None` for the server's rule.
+    pub block_size: Option<u64>,
+    /// What writes wait for, until [`Writer::set_level`].
+    pub level: Level,
+    /// Bytes of blocks kept in memory for readers, the one being written not counted.
+    pub cache_bytes: usize,
+    /// Whether a damaged stream is opened where messages are lost by it.
+    pub accept_loss: bool,
+    /// Threads that recovery may use.
+    pub threads: usize,
+}
+
+impl StoreOptions {
+    /// Options for a stream of this configuration, made where there is none, with what everybody gets who does not choose.
+    #[must_use]
+    pub fn new(config: StreamMeta, now_ns: i64) -> Self {
+        StoreOptions {
+            config,
+            create: true,
+            now_ns,
+            keys: Keys::default(),
+            account: None,
+            block_size: None,
+            level: Level::default(),
+            cache_bytes: CACHE_BYTES,
+            accept_loss: false,
+            threads: Options::new(now_ns).threads,
+        }
+    }
+}
+
+/// An open store: one stream, in a directory of its own, which nobody else opens meanwhile.
+///
+/// It hands out any number of readers and its one writer. Dropping it leaves the directory as a killed process would; [`Store::close`]
+/// makes everything durable and writes what spares the next start a scan.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<Writer>>,
+    report: StreamReport,
+    lock: Option<LockGuard>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shared({})", self.dir.display())
+    }
+}
+
+impl Store {
+    /// Opens the stream in `dir`, or makes it. The stream is recovered: what nats-server's start would do to it is done.
+    ///
+    /// `idle` says that no server uses the store; other owners of ours are kept out by a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]. With [`OpenError::Refused`] nothing was changed, or what was begun was taken back; the report says which.
+    pub fn open(
+        fs: Arc<dyn FileSystem>,
+        entropy: Arc<dyn Entropy>,
+        idle: &Idle,
+        dir: &Path,
+        options: &StoreOptions,
+    ) -> Result<Self, OpenError> {
+        let name = options.config.name.clone();
+        if !is_valid_asset_name(name.as_bytes()) {
+            return Err(OpenError::Config(format!(
+                "{name:?} is no name for a stream"
+            )));
+        }
+        let stream = StreamDir {
+            account: account_above(dir),
+            name: name.clone(),
+            dir: dir.to_owned(),
+        };
+        let recover = recovery_options(options);
+        let account = crate::stream::account_of(&stream, &recover);
+        if fs.metadata(&dir.join(META)).is_err() {
+            if !options.create {
+                return Err(OpenError::Missing(dir.to_owned()));
+            }
+            create(&*fs, &*entropy, dir, &account, options)?;
+        }
+        super::side_files::finish_exchange(&*fs, dir, &name)?;
+        let how = RecoverOptions {
+            accept_loss: options.accept_loss,
+            accept_expiry: true,
+            undo: false,
+        };
+        let handed = hand_over(
+            &*fs,
+            idle,
+            &stream,
+            &recover,
+            &how,
+            &*entropy,
+            &Watch::none(),
+        );
+        let Some((state, lock)) = handed.state else {
+            return Err(OpenError::Refused(Box::new(handed.report)));
+        };
+        let (meta, stream_key) = read_meta(&*fs, dir, &name, options, &account)?;
+        let shared = share(fs, entropy, dir, account, meta, stream_key, state, options);
+        let shared = Arc::new(shared);
+        let mut writer = Writer::new(shared.clone(), options.level);
+        writer.enforce_at_open(options.now_ns)?;
+        Ok(Store {
+            writer: Mutex::new(Some(writer)),
+            shared,
+            report: handed.report,
+            lock: Some(lock),
+        })
+    }
+
+    /// What was found and done when the store was opened.
+    #[must_use]
+    pub fn report(&self) -> &StreamReport {
+        &self.report
+    }
+
+    /// The writer, for whoever asks first.
+    #[must_use]
+    pub fn writer(&self) -> Option<Writer> {
+        self.writer.lock().take()
+    }
+
+    /// A reader.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::of(self.shared.clone())
+    }
+
+    /// The stream's configuration.
+    #[must_use]
+    pub fn config(&self) -> StreamMeta {
+        self.shared.live.read().meta.clone()
+    }
+
+    /// Lets the caller look at the state as it is at one moment. The writer waits as long.
+    pub fn with_state<T>(&self, look: impl FnOnce(&StreamState) -> T) -> T {
+        look(&self.shared.live.read().state)
+    }
+
+    /// Bytes that the cache of blocks takes.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.shared.cache.memory_bytes()
+    }
+
+    /// Makes everything durable, writes what spares the next start a scan, and gives the directory back. `writer` is the store's.
+    ///
+    /// # Errors
+    ///
+    /// [`WriterFault`]: what the writer was latched with, or what kept the end from being written. The store is closed all the same.
+    pub fn close(mut self, mut writer: Writer) -> Result<(), WriterFault> {
+        debug_assert!(
+            Arc::ptr_eq(&self.shared, &writer.shared),
+            "another store's writer"
+        );
+        let written = writer.sync().and_then(|_| writer.write_side_files());
+        self.shared.live.write().is_closed = true;
+        self.lock = None;
+        written
+    }
+}
+
+/// The account that the path shows: `…/ACCOUNT/streams/NAME`.
+fn account_above(dir: &Path) -> Option<String> {
+    let streams = dir.parent()?;
+    if streams.file_name()? != "streams" {
+        return None;
+    }
+    Some(streams.parent()?.file_name()?.to_str()?.to_owned())
+}
+
+fn recovery_options(options: &StoreOptions) -> Options {
+    Options {
+        quick: true,
+        // The engine takes what limits and ages have no room for, and leaves evidence of it, which the server does not.
+        expire: false,
+        limits: false,
+        keys: options.keys.clone(),
+        account: options.account.clone(),
+        block_size: options.block_size,
+        threads: options.threads.max(1),
+        ..Options::new(options.now_ns)
+    }
+}
+
+fn create(
+    fs: &dyn FileSystem,
+    entropy: &dyn Entropy,
+    dir: &Path,
+    account: &[u8],
+    options: &StoreOptions,
+) -> Result<(), OpenError> {
+    let sealing = match &options.keys.current {
+        None => Sealing::Plain,
+        Some(server) => Sealing::Key {
+            server,
+            cipher: options.keys.cipher.unwrap_or(Cipher::ChaCha),
+        },
+    };
+    let created = Instant::from_unix_ns(options.now_ns);
+    let config = options.config.with_created(created);
+    let name = config.name.clone();
+    let config = config
+        .settings()
+        .map_err(|error| OpenError::Config(error.to_string()))?;
+    let failed = |error: WriteError| match error {
+        WriteError::Io(error) => OpenError::Io(error),
+        other => OpenError::Config(other.to_string()),
+    };
+    let writer = StoreWriter::create(fs, dir, name.as_bytes(), account, sealing, entropy);
+    let writer = writer.map_err(failed)?;
+    writer.meta(&config.encode()).map_err(failed)?;
+    writer.finish().map_err(failed)
+}
+
+fn read_meta(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    name: &str,
+    options: &StoreOptions,
+    account: &[u8],
+) -> Result<(StreamMeta, Option<StreamKey>), OpenError> {
+    let asset = Asset::stream(name, options.keys.ring(account));
+    let found = asset.read(fs, dir)?;
+    let Some((plain, _)) = found.plain else {
+        return Err(OpenError::Config(
+            "its configuration cannot be read".to_owned(),
+        ));
+    };
+    let meta = StreamMeta::parse(&plain).map_err(|error| OpenError::Config(error.to_string()))?;
+    if meta.name != name {
+        return Err(OpenError::OtherStream {
+            found: meta.name,
+            expected: name.to_owned(),
+        });
+    }
+    let key = found.key.map(|key| StreamKey {
+        seed: key.seed,
+        cipher: key.cipher,
+    });
+    Ok((meta, key))
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one value, named where they come from"
+)]
+fn share(
+    fs: Arc<dyn FileSystem>,
+    entropy: Arc<dyn Entropy>,
+    dir: &Path,
+    account: Vec<u8>,
+    meta: StreamMeta,
+    stream_key: Option<StreamKey>,
+    mut state: StreamState,
+    options: &StoreOptions,
+) -> Shared {
+    let settings = Settings::of(&meta);
+    state.tracks_subjects |= tracks_subjects(&meta);
+    let by_rule = block_size(&meta, false, stream_key.is_some());
+    Shared {
+        fs,
+        entropy,
+        dir: PathBuf::from(dir),
+        name: meta.name.clone().into_bytes(),
+        account,
+        keys: options.keys.clone(),
+        stream_key,
+        block_size: options
+            .block_size
+            .filter(|size| *size > 0)
+            .unwrap_or(by_rule),
+        cache: BlockCache::new(options.cache_bytes),
+        live: RwLock::new(Live {
+            state,
+            meta,
+            settings,
+            tail: None,
+            is_closed: false,
+        }),
+    }
+}
+
+impl Shared {
+    /// Key of the hashes of the stream's own files.
+    pub fn stream_hash_key(&self) -> HashKey {
+        HashKey::for_stream(&self.name)
+    }
+}

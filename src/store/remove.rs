@@ -1,0 +1,355 @@
+//! Removing messages: the evidence of it first, or together with it.
+//!
+//! A removal leaves a tombstone behind all records, or takes the whole file of a block away. Limits do so too, unlike the server's:
+//! whoever opens the directory, and after whatever end, finds what the store held.
+
+use super::core::Live;
+use super::error::{ReadError, RemoveError, WriterFault};
+use super::resident::Resident;
+use super::writer::Writer;
+use crate::block::rules;
+use crate::format::headers;
+use crate::format::names::BlockFile;
+use crate::format::record::{NewRecord, RecordRef};
+use crate::state::SeqTime;
+
+/// A live message that is about to go.
+#[derive(Debug, Default)]
+pub(super) struct LeavingMessage {
+    pub seq: u64,
+    pub timestamp_ns: i64,
+    pub length: u64,
+    pub subject: Vec<u8>,
+    /// When its time to live ends.
+    pub expiry_ns: Option<i64>,
+    /// The block's next message, where this is its first.
+    next: Option<SeqTime>,
+}
+
+/// When a message's time to live ends, by its headers.
+pub(super) fn expiry_of(headers: &[u8], timestamp_ns: i64) -> Option<i64> {
+    let ttl = headers::message_ttl(headers).ok().filter(|ttl| *ttl > 0)?;
+    Some(headers::expiry_ns(timestamp_ns, ttl))
+}
+
+impl Live {
+    /// What has to be known of a live message before it goes. `content` is that of its block.
+    fn leaving(&self, seq: u64, content: &Resident) -> Option<LeavingMessage> {
+        let block = self.block_of(seq)?;
+        let record = content.record(content.slot_of(seq)?)?;
+        let next = (seq == block.first.seq).then(|| {
+            let next = self.first_live_from(block, seq + 1);
+            next.map(|seq| SeqTime {
+                seq,
+                timestamp_ns: time_of(content, seq),
+            })
+        });
+        let (headers, _) = record.headers_and_body(content.bytes()).ok()?;
+        Some(LeavingMessage {
+            seq,
+            timestamp_ns: record.timestamp_ns(),
+            length: record.length() as u64,
+            subject: record.subject(content.bytes()).to_vec(),
+            expiry_ns: expiry_of(headers, record.timestamp_ns()),
+            next: next.flatten(),
+        })
+    }
+
+    /// Takes a message out of every account; the number of its block where that holds none any more.
+    fn take_away(&mut self, gone: &LeavingMessage) -> Option<u32> {
+        let place = self.place_from(gone.seq);
+        let block = self.state.blocks.get_mut(place)?;
+        block.message_count = block.message_count.saturating_sub(1);
+        block.live_bytes = block.live_bytes.saturating_sub(gone.length);
+        let is_emptied = block.message_count == 0;
+        if is_emptied {
+            block.deleted = Default::default();
+            block.live_bytes = 0;
+            block.first = SeqTime {
+                seq: block.last.seq.wrapping_add(1),
+                timestamp_ns: 0,
+            };
+        } else if gone.seq == block.first.seq {
+            block.first.seq =
+                rules::next_first(block.first.seq, block.last.seq, &mut block.deleted);
+            block.first.timestamp_ns = gone.next.map_or(0, |next| next.timestamp_ns);
+        } else {
+            block.deleted.insert(gone.seq);
+        }
+        let number = block.number;
+        let totals = &mut self.state.totals;
+        totals.messages = totals.messages.saturating_sub(1);
+        totals.bytes = totals.bytes.saturating_sub(gone.length);
+        if gone.seq == totals.first.seq || totals.messages == 0 {
+            self.settle_first();
+        }
+        if self.state.tracks_subjects {
+            self.state.subjects.remove_one(&gone.subject);
+        }
+        if let Some(expiry_ns) = gone.expiry_ns {
+            self.state.timers.forget_ttls(&[(gone.seq, expiry_ns)]);
+        }
+        self.state.timers.forget_schedule(gone.seq);
+        is_emptied.then_some(number)
+    }
+}
+
+/// Time of a message in a block's content; 0 where it does not verify.
+pub(super) fn time_of(content: &Resident, seq: u64) -> i64 {
+    let record = content.slot_of(seq).and_then(|slot| content.record(slot));
+    record.as_ref().map_or(0, RecordRef::timestamp_ns)
+}
+
+impl Writer {
+    /// Removes one message. False where it was gone before, within the stream's range.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError`].
+    pub fn remove(&mut self, seq: u64) -> Result<bool, RemoveError> {
+        self.check()?;
+        if !self.may_remove(seq)? {
+            return Ok(false);
+        }
+        self.begin()?;
+        self.take_message(seq)?;
+        self.settle()?;
+        Ok(true)
+    }
+
+    /// Whether `seq` is live; where it cannot be, an error says why.
+    pub(super) fn may_remove(&self, seq: u64) -> Result<bool, RemoveError> {
+        let live = self.shared.live.read();
+        let totals = &live.state.totals;
+        if seq > totals.last.seq {
+            let last_seq = totals.last.seq;
+            return Err(RemoveError::Beyond { seq, last_seq });
+        }
+        if seq == 0 || seq < totals.first.seq {
+            return Err(RemoveError::NotFound { seq });
+        }
+        Ok(live.state.holds(seq))
+    }
+
+    /// What has to be known of a live message before it goes.
+    pub(super) fn leaving(&mut self, seq: u64) -> Result<LeavingMessage, WriterFault> {
+        let (number, in_tail) = {
+            let live = self.shared.live.read();
+            let block = live.block_of(seq).map(|block| block.number);
+            let number = block.ok_or(WriterFault::Read(ReadError::NotFound))?;
+            let in_tail = live.tail_number() == Some(number);
+            if in_tail && let Some(tail) = &live.tail {
+                let leaving = live.leaving(seq, tail);
+                return leaving.ok_or_else(|| unreadable(seq, number, tail).into());
+            }
+            (number, in_tail)
+        };
+        if in_tail {
+            // The writer comes upon the last block before anybody has read it.
+            let content = super::cache::read(&self.shared, number)?;
+            let mut live = self.shared.live.write();
+            live.tail = Some(content);
+            drop(live);
+            return self.leaving(seq);
+        }
+        let content = self.shared.resident(number)?;
+        let leaving = self.shared.live.read().leaving(seq, &content);
+        leaving.ok_or_else(|| unreadable(seq, number, &content).into())
+    }
+
+    /// Removes a live message, with a tombstone.
+    pub(super) fn take_message(&mut self, seq: u64) -> Result<LeavingMessage, WriterFault> {
+        let leaving = self.leaving(seq)?;
+        let tombstone = NewRecord::Tombstone {
+            sequence: seq,
+            timestamp_ns: leaving.timestamp_ns,
+        };
+        let mut emptied = None;
+        self.emit(&tombstone, |live, tail, _| {
+            emptied = live.take_away(&leaving).filter(|number| *number != tail);
+        })?;
+        self.emptied.extend(emptied);
+        Ok(leaving)
+    }
+
+    /// Removes a live message whose record is no longer in its file, or is about to leave with it.
+    pub(super) fn take_unproven(&mut self, leaving: &LeavingMessage) {
+        let mut live = self.shared.live.write();
+        let tail = live.tail_number();
+        let emptied = live
+            .take_away(leaving)
+            .filter(|number| Some(*number) != tail);
+        self.emptied.extend(emptied);
+    }
+
+    /// Takes away the files of blocks without a message, with what they alone prove written again first.
+    pub(super) fn drop_emptied(&mut self) -> Result<(), WriterFault> {
+        let mut numbers = std::mem::take(&mut self.emptied);
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            let content = self.shared.resident(number)?;
+            let needed = self.needed_tombstones(number, &content);
+            let needed_bytes = needed.len() * crate::format::limits::RECORD_MIN_LENGTH;
+            // One that holds little else would only be written once more.
+            let is_mostly_needed = needed_bytes * 2 > content.bytes().len();
+            if is_mostly_needed && content.slot_count() == 0 {
+                continue;
+            }
+            self.unlink_block(number, &needed)?;
+        }
+        Ok(())
+    }
+
+    /// The tombstones of a block whose messages' records still lie in another one.
+    pub(super) fn needed_tombstones(&self, number: u32, content: &Resident) -> Vec<SeqTime> {
+        let live = self.shared.live.read();
+        let stands_elsewhere = |seq: u64| {
+            let block = live.state.blocks.get(live.place_from(seq));
+            block.is_some_and(|block| block.number != number) && !live.state.holds(seq)
+        };
+        let mut needed: Vec<SeqTime> = content.tombstones().to_vec();
+        needed.retain(|gone| stands_elsewhere(gone.seq));
+        needed.sort_unstable_by_key(|gone| gone.seq);
+        needed.dedup_by_key(|gone| gone.seq);
+        needed
+    }
+
+    /// Writes tombstones, each behind all records.
+    pub(super) fn emit_tombstones(&mut self, gone: &[SeqTime]) -> Result<(), WriterFault> {
+        for gone in gone {
+            let record = NewRecord::Tombstone {
+                sequence: gone.seq,
+                timestamp_ns: gone.timestamp_ns,
+            };
+            self.emit(&record, |_, _, _| {})?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the file of a block without a message. What it alone proves is durable elsewhere before.
+    pub(super) fn unlink_block(
+        &mut self,
+        number: u32,
+        needed: &[SeqTime],
+    ) -> Result<(), WriterFault> {
+        let (last, block_last, ends_stream) = {
+            let live = self.shared.live.read();
+            let block = live
+                .state
+                .blocks
+                .iter()
+                .find(|block| block.number == number);
+            let Some(block) = block else { return Ok(()) };
+            debug_assert_eq!(block.message_count, 0, "a block with messages is dropped");
+            let totals = &live.state.totals;
+            let ends_stream = block.last.seq >= totals.last.seq && totals.last.seq > 0;
+            (totals.last, block.last.seq, ends_stream)
+        };
+        self.emit_tombstones(needed)?;
+        if ends_stream {
+            // Else the last sequence would be handed out again.
+            self.emit_tombstones(&[last])?;
+        }
+        // Something behind the block has to be durable: were all that lost with it, its sequences would be handed out again.
+        if block_last >= self.watermark.synced_seq || !needed.is_empty() {
+            self.sync()?;
+        }
+        self.remove_block_files(number)
+    }
+
+    /// Takes away a block with its files.
+    pub(super) fn remove_block_files(&mut self, number: u32) -> Result<(), WriterFault> {
+        self.begin_exchange()?;
+        let path = self.shared.dir.join(BlockFile::Block.path(number));
+        match self.shared.fs.remove_file(&path) {
+            Err(error) if error.is_not_found() => {}
+            removed => self.told(removed)?,
+        }
+        self.names_changed = true;
+        if self.shared.stream_key.is_some() {
+            // A block without its key is noise: the key goes once the block is gone for good.
+            self.orphaned_keys.push(number);
+        }
+        let mut live = self.shared.live.write();
+        live.state.blocks.retain(|block| block.number != number);
+        drop(live);
+        self.shared.cache.forget(number);
+        self.emptied.retain(|emptied| *emptied != number);
+        self.uncompressed.retain(|waiting| *waiting != number);
+        Ok(())
+    }
+
+    /// Removes every message of a block that is not the last one by taking its file away; how many there were.
+    pub(super) fn drop_block(&mut self, number: u32) -> Result<u64, WriterFault> {
+        let content = self.shared.resident(number)?;
+        let gone = {
+            let mut live = self.shared.live.write();
+            live.empty_block(number, &content)
+        };
+        let needed = self.needed_tombstones(number, &content);
+        self.unlink_block(number, &needed)?;
+        Ok(gone)
+    }
+}
+
+impl Live {
+    /// Takes all messages of a block out of every account; how many there were.
+    fn empty_block(&mut self, number: u32, content: &Resident) -> u64 {
+        let tracks = self.state.tracks_subjects;
+        let Some(place) = self
+            .state
+            .blocks
+            .iter()
+            .position(|block| block.number == number)
+        else {
+            return 0;
+        };
+        let Some(block) = self.state.blocks.get_mut(place) else {
+            return 0;
+        };
+        let before = block.clone();
+        block.message_count = 0;
+        block.live_bytes = 0;
+        block.deleted = Default::default();
+        block.first = SeqTime {
+            seq: block.last.seq.wrapping_add(1),
+            timestamp_ns: 0,
+        };
+        for slot in content.slot_from(before.first.seq)..content.slot_count() {
+            let Some(record) = content.record(slot) else {
+                continue;
+            };
+            let seq = record.sequence();
+            if !before.holds(seq) {
+                continue;
+            }
+            if tracks {
+                let subject = record.subject(content.bytes());
+                self.state.subjects.remove_one(subject);
+            }
+            if let Ok((headers, _)) = record.headers_and_body(content.bytes())
+                && let Some(expiry_ns) = expiry_of(headers, record.timestamp_ns())
+            {
+                self.state.timers.forget_ttls(&[(seq, expiry_ns)]);
+            }
+            self.state.timers.forget_schedule(seq);
+        }
+        let totals = &mut self.state.totals;
+        totals.messages = totals.messages.saturating_sub(before.message_count);
+        totals.bytes = totals.bytes.saturating_sub(before.live_bytes);
+        self.settle_first();
+        before.message_count
+    }
+}
+
+/// Why a live message's record is not found in its block.
+pub(super) fn unreadable(seq: u64, block: u32, content: &Resident) -> ReadError {
+    let damage = content.damage();
+    ReadError::Corrupt {
+        seq,
+        block,
+        offset: damage.map_or(content.bytes().len(), |fault| fault.offset()) as u64,
+        reason: damage.map_or_else(|| "its record is not there".to_owned(), ToString::to_string),
+    }
+}

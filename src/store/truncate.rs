@@ -1,0 +1,306 @@
+//! Cutting a stream off behind a sequence.
+//!
+//! Sequences behind the cut are used again, so nothing may stay that speaks of them. What a tombstone behind the cut says of messages
+//! before it is written again first, in a block of its own; then blocks go from the last one down, then the block with the cut loses
+//! its end. A crash in between leaves a stream that ends further up, which is cut again.
+
+use super::error::WriterFault;
+use super::remove::{expiry_of, time_of};
+use super::resident::Resident;
+use super::writer::Writer;
+use crate::format::names::BlockFile;
+use crate::format::record::{RecordKind, parse_at};
+use crate::format::seqset::SeqSet;
+use crate::state::{BlockState, SeqTime};
+
+/// How a stream is cut.
+struct Cut {
+    /// The block that loses its end.
+    number: u32,
+    /// Where its records end afterwards, in its decoded content.
+    keep_bytes: usize,
+    /// Blocks that go, the last one first.
+    above: Vec<u32>,
+    /// What has to be proven anew.
+    tombstones: Vec<SeqTime>,
+    /// The last sequence afterwards, with its time.
+    last: SeqTime,
+    /// Messages that go.
+    gone: u64,
+}
+
+/// Where in a block's content the first record lies that speaks of a sequence above `seq`.
+fn end_within(content: &[u8], seq: u64) -> usize {
+    let mut offset = 0;
+    while let Ok(record) = parse_at(content, offset) {
+        if record.sequence() > seq {
+            return offset;
+        }
+        offset = record.end_offset();
+    }
+    offset
+}
+
+/// Tombstones behind `offset` that speak of messages up to `seq`.
+fn tombstones_behind(content: &[u8], mut offset: usize, seq: u64) -> Vec<SeqTime> {
+    let mut found = Vec::new();
+    while let Ok(record) = parse_at(content, offset) {
+        offset = record.end_offset();
+        if record.kind() == RecordKind::Tombstone && record.sequence() <= seq {
+            found.push(SeqTime {
+                seq: record.sequence(),
+                timestamp_ns: record.timestamp_ns(),
+            });
+        }
+    }
+    found
+}
+
+/// A block as it is once it ends where `content` does, in a stream that ends at `end`.
+fn shorten(block: &mut BlockState, content: &Resident, end: SeqTime) {
+    let mut last = None;
+    let (mut message_count, mut live_bytes, mut offset) = (0, 0, 0);
+    while let Ok(record) = parse_at(content.bytes(), offset) {
+        offset = record.end_offset();
+        if record.kind() == RecordKind::Tombstone {
+            continue;
+        }
+        let seq = record.sequence();
+        last = Some(SeqTime {
+            seq,
+            timestamp_ns: record.timestamp_ns(),
+        });
+        if record.kind() == RecordKind::Message && block.holds(seq) {
+            message_count += 1;
+            live_bytes += record.length() as u64;
+        }
+    }
+    (block.message_count, block.live_bytes) = (message_count, live_bytes);
+    // Tombstones alone say where a block stands as little as its bounds do.
+    let known = if block.last.seq < end.seq {
+        block.last
+    } else {
+        end
+    };
+    block.last = last.unwrap_or(known);
+    if message_count == 0 {
+        block.deleted = SeqSet::new();
+        block.first = SeqTime {
+            seq: block.last.seq + 1,
+            timestamp_ns: 0,
+        };
+    } else {
+        block.deleted.remove_range(block.last.seq + 1..=u64::MAX);
+    }
+}
+
+impl Writer {
+    /// Cuts; how many messages went.
+    pub(super) fn cut_behind(&mut self, seq: u64) -> Result<u64, WriterFault> {
+        self.flush()?;
+        let cut = self.plan_cut(seq)?;
+        let (in_place, length) = self.cut_in_place(&cut)?;
+        let was_tail = self.shared.live.read().tail_number() == Some(cut.number);
+        // The block for what is proven anew comes behind all others, and takes what is appended next.
+        let needs_block = !cut.tombstones.is_empty() || !in_place;
+        if needs_block {
+            self.roll()?;
+            self.emit_tombstones(&cut.tombstones)?;
+            self.sync()?;
+        } else if !was_tail {
+            self.leave_tail();
+        }
+        let keeps = needs_block.then(|| self.shared.live.read().state.last_block_number);
+        for number in &cut.above {
+            self.forget_messages(*number, seq)?;
+            self.remove_block_files(*number)?;
+        }
+        self.forget_messages(cut.number, seq)?;
+        self.cut_block(&cut, in_place, length)?;
+        self.end_at(&cut, keeps.is_some());
+        // What comes next has the numbers of what went: never may both be there.
+        self.sync()?;
+        self.settle()?;
+        Ok(cut.gone)
+    }
+
+    fn plan_cut(&mut self, seq: u64) -> Result<Cut, WriterFault> {
+        let (numbers, before) = {
+            let live = self.shared.live.read();
+            let place = live.place_from(seq);
+            let blocks = live.state.blocks.get(place..).unwrap_or_default();
+            let numbers: Vec<u32> = blocks.iter().map(|block| block.number).collect();
+            (numbers, live.state.totals)
+        };
+        let mut cut = Cut {
+            number: numbers.first().copied().unwrap_or(0),
+            keep_bytes: 0,
+            above: numbers.iter().skip(1).rev().copied().collect(),
+            tombstones: Vec::new(),
+            last: SeqTime {
+                seq,
+                timestamp_ns: before.last.timestamp_ns,
+            },
+            gone: 0,
+        };
+        for number in numbers {
+            let content = super::cache::read(&self.shared, number)?;
+            let from = match number == cut.number {
+                true => end_within(content.bytes(), seq),
+                false => 0,
+            };
+            if number == cut.number {
+                cut.keep_bytes = from;
+            }
+            cut.tombstones
+                .extend(tombstones_behind(content.bytes(), from, seq));
+            let live = self.shared.live.read();
+            for slot in content.slot_from(seq.saturating_add(1))..content.slot_count() {
+                let held = content.seq(slot).is_some_and(|seq| live.state.holds(seq));
+                cut.gone += u64::from(held);
+            }
+        }
+        self.settle_last(&mut cut)?;
+        Ok(cut)
+    }
+
+    /// The time of the last message that stays; and where the last sequence is none, a tombstone that keeps it.
+    fn settle_last(&mut self, cut: &mut Cut) -> Result<(), WriterFault> {
+        let reader = super::Reader::of(self.shared.clone());
+        if let Some(last) = reader.previous_seq(&[b">"], cut.last.seq)? {
+            let number = self
+                .shared
+                .live
+                .read()
+                .block_of(last)
+                .map(|block| block.number);
+            if let Some(number) = number {
+                let content = super::cache::read(&self.shared, number)?;
+                cut.last.timestamp_ns = time_of(&content, last);
+            }
+            if last == cut.last.seq {
+                return Ok(());
+            }
+        }
+        cut.tombstones.retain(|gone| gone.seq != cut.last.seq);
+        cut.tombstones.push(cut.last);
+        Ok(())
+    }
+
+    /// Whether the block with the cut can stay the last one and just be shortened; and its file's length.
+    fn cut_in_place(&self, cut: &Cut) -> Result<(bool, u64), WriterFault> {
+        let path = self.shared.dir.join(BlockFile::Block.path(cut.number));
+        let metadata = self.shared.fs.metadata(&path);
+        let length = metadata
+            .map(|found| found.length)
+            .map_err(|error| WriterFault::Block {
+                block: cut.number,
+                reason: error.to_string(),
+            })?;
+        let content = super::cache::read(&self.shared, cut.number)?;
+        // What is written again at the same place of an encrypted block would be under the same keystream.
+        let is_plain = !content.is_compressed() && self.shared.stream_key.is_none();
+        Ok((is_plain, length))
+    }
+
+    /// Takes the messages of a block above `seq` out of subjects and timers.
+    fn forget_messages(&mut self, number: u32, seq: u64) -> Result<(), WriterFault> {
+        let content = super::cache::read(&self.shared, number)?;
+        let mut live = self.shared.live.write();
+        for slot in content.slot_from(seq.saturating_add(1))..content.slot_count() {
+            let Some(record) = content.record(slot) else {
+                continue;
+            };
+            let gone = record.sequence();
+            if !live.state.holds(gone) {
+                continue;
+            }
+            if live.state.tracks_subjects {
+                let subject = record.subject(content.bytes());
+                live.state.subjects.remove_one(subject);
+            }
+            if let Ok((headers, _)) = record.headers_and_body(content.bytes())
+                && let Some(expiry_ns) = expiry_of(headers, record.timestamp_ns())
+            {
+                live.state.timers.forget_ttls(&[(gone, expiry_ns)]);
+            }
+            live.state.timers.forget_schedule(gone);
+        }
+        Ok(())
+    }
+
+    fn cut_block(&mut self, cut: &Cut, in_place: bool, length: u64) -> Result<(), WriterFault> {
+        self.shared.cache.forget(cut.number);
+        let path = self.shared.dir.join(BlockFile::Block.path(cut.number));
+        let raw_bytes = if in_place {
+            self.leave_tail_of(cut.number);
+            self.begin_exchange()?;
+            if (cut.keep_bytes as u64) < length {
+                let cut_off = self.shared.fs.truncate(&path, cut.keep_bytes as u64);
+                self.told(cut_off)?;
+            }
+            cut.keep_bytes as u64
+        } else {
+            let content = super::cache::read(&self.shared, cut.number)?;
+            let kept = content.bytes().get(..cut.keep_bytes).unwrap_or_default();
+            let kept = kept.to_vec();
+            self.replace_block(cut.number, &kept, false)?
+        };
+        let content = super::cache::read(&self.shared, cut.number)?;
+        let hash = content.bytes().last_chunk().copied();
+        let mut live = self.shared.live.write();
+        let tail_number = live.tail_number();
+        let block = live
+            .state
+            .blocks
+            .iter_mut()
+            .find(|block| block.number == cut.number);
+        if let Some(block) = block {
+            block.raw_bytes = raw_bytes;
+            block.last_record_hash = hash;
+            block.compressed = false;
+            shorten(block, &content, cut.last);
+        }
+        if tail_number == Some(cut.number) {
+            live.tail = None;
+        }
+        Ok(())
+    }
+
+    fn leave_tail_of(&mut self, number: u32) {
+        if self.tail.as_ref().is_some_and(|tail| tail.number == number) {
+            self.leave_tail();
+        }
+    }
+
+    /// Settles the totals by the blocks that stay.
+    fn end_at(&mut self, cut: &Cut, has_block_behind: bool) {
+        let mut live = self.shared.live.write();
+        let live = &mut *live;
+        let state = &mut live.state;
+        for block in &mut state.blocks {
+            if has_block_behind && block.number > cut.number {
+                block.last = cut.last;
+                block.first = SeqTime {
+                    seq: cut.last.seq + 1,
+                    timestamp_ns: 0,
+                };
+            }
+        }
+        state.totals.messages = state.blocks.iter().map(|block| block.message_count).sum();
+        state.totals.bytes = state.blocks.iter().map(|block| block.live_bytes).sum();
+        state.totals.last = cut.last;
+        live.settle_first();
+        if state_is_emptied(live, cut.number) {
+            self.emptied.push(cut.number);
+        }
+        let synced = self.watermark.synced_seq.min(cut.last.seq);
+        self.watermark.synced_seq = synced;
+    }
+}
+
+fn state_is_emptied(live: &super::core::Live, number: u32) -> bool {
+    let mut blocks = live.state.blocks.iter();
+    let block = blocks.find(|block| block.number == number);
+    live.tail_number() != Some(number) && block.is_some_and(|block| block.message_count == 0)
+}

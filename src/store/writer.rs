@@ -1,0 +1,530 @@
+//! The one writer of a store: its last block, and what of it has reached the disk.
+
+use std::sync::Arc;
+
+use super::core::{Live, Shared};
+use super::error::WriterFault;
+use super::level::Level;
+use super::resident::Resident;
+use crate::block::builder::file_of;
+use crate::block::rules::Fill;
+use crate::crypto::{BlockCipher, NewKey, block_context};
+use crate::env::{AppendFile, DEFAULT_FILE_MODE, IoError};
+use crate::format::checksum::HashKey;
+use crate::format::limits::{BLOCK_DELETES_MAX, CHECKSUM_LENGTH};
+use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
+use crate::format::record::{NewRecord, encode_record, record_length};
+use crate::state::{BlockState, SeqTime};
+
+/// Bytes of records that may wait in memory before they are handed to the operating system whatever the level.
+pub(super) const PENDING_MOST_BYTES: usize = 1024 * 1024;
+
+/// Files of full blocks that wait to be made durable, at most.
+const UNSYNCED_MOST: usize = 8;
+
+/// Writes to a store. There is one for each store that is open; its calls take `&mut self` and follow each other.
+///
+/// A reader may see what a call does before the call returns. A call that fails for the disk's sake latches the writer: nothing more is
+/// written until the store is opened anew, and what the call was about is stored or not. Reading goes on.
+pub struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) level: Level,
+    pub(super) tail: Option<OpenTail>,
+    latch: Option<Arc<IoError>>,
+    /// Full blocks whose bytes are not known to be durable.
+    unsynced: Vec<Box<dyn AppendFile>>,
+    /// Names in the directory of messages changed since it was made durable.
+    pub(super) names_changed: bool,
+    /// Something changed since the files beside the blocks were written.
+    pub(super) is_begun: bool,
+    /// `index.db` may be there.
+    pub(super) has_index: bool,
+    /// Blocks that hold no message any more, and may go.
+    pub(super) emptied: Vec<u32>,
+    /// Blocks that are full and not compressed yet.
+    pub(super) uncompressed: Vec<u32>,
+    /// Blocks that are gone, and whose keys may go once that is durable.
+    pub(super) orphaned_keys: Vec<u32>,
+    scratch: Vec<u8>,
+    /// Sequence up to which everything has been handed over, and has been made durable.
+    pub(super) watermark: Watermark,
+}
+
+/// How far a stream is out of reach of a kill, and of a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Watermark {
+    /// Messages up to this sequence, and all removals before, survive the process.
+    pub written_seq: u64,
+    /// They survive a power cut.
+    pub synced_seq: u64,
+}
+
+/// The block that takes records.
+pub(super) struct OpenTail {
+    pub number: u32,
+    pub file: Box<dyn AppendFile>,
+    hash_key: HashKey,
+    cipher: Option<BlockCipher>,
+    /// Bytes of the block, those that wait included.
+    length: u64,
+    /// Bytes for the file that were not handed over yet.
+    pending: Vec<u8>,
+    is_unsynced: bool,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer")
+            .field("level", &self.level)
+            .field("watermark", &self.watermark)
+            .field("is_latched", &self.latch.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, level: Level) -> Self {
+        let last_seq = shared.live.read().state.totals.last.seq;
+        Writer {
+            shared,
+            level,
+            tail: None,
+            latch: None,
+            unsynced: Vec::new(),
+            names_changed: false,
+            is_begun: false,
+            has_index: true,
+            emptied: Vec::new(),
+            uncompressed: Vec::new(),
+            orphaned_keys: Vec::new(),
+            scratch: Vec::new(),
+            watermark: Watermark {
+                written_seq: last_seq,
+                synced_seq: last_seq,
+            },
+        }
+    }
+
+    /// What calls wait for from now on.
+    pub fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
+
+    /// What calls wait for.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// How far everything is safe.
+    #[must_use]
+    pub fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
+    /// The failure after which nothing more is written, if there was one.
+    #[must_use]
+    pub fn latched(&self) -> Option<&IoError> {
+        self.latch.as_deref()
+    }
+
+    /// Whether a change may begin.
+    pub(super) fn check(&self) -> Result<(), WriterFault> {
+        if let Some(cause) = &self.latch {
+            return Err(WriterFault::Latched(cause.clone()));
+        }
+        match self.shared.live.read().is_closed {
+            true => Err(WriterFault::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes what the disk answered; a failure latches.
+    pub(super) fn told<T>(&mut self, answer: Result<T, IoError>) -> Result<T, WriterFault> {
+        answer.map_err(|error| {
+            let cause = self.latch.get_or_insert_with(|| Arc::new(error)).clone();
+            WriterFault::Latched(cause)
+        })
+    }
+
+    /// Begins a change: times to live are found in the messages again, for their file would name some that are gone.
+    pub(super) fn begin(&mut self) -> Result<(), WriterFault> {
+        self.check()?;
+        if !self.is_begun {
+            self.remove_side_file(EXPIRIES_PATH)?;
+            self.is_begun = true;
+        }
+        Ok(())
+    }
+
+    /// Begins a change of files that the index speaks of. Records behind those that it knows are found by whoever opens the stream; a
+    /// block that is gone or another one would be taken for a loss.
+    pub(super) fn begin_exchange(&mut self) -> Result<(), WriterFault> {
+        if self.has_index {
+            self.remove_side_file(STATE_PATH)?;
+            self.has_index = false;
+        }
+        Ok(())
+    }
+
+    fn remove_side_file(&mut self, path: &str) -> Result<(), WriterFault> {
+        match self.shared.fs.remove_file(&self.shared.dir.join(path)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            removed => {
+                self.names_changed = true;
+                self.told(removed)
+            }
+        }
+    }
+
+    /// Writes a record behind all others, in a new block where the last one has no room. `account` is told the block's number and
+    /// changes the state in the same moment in which readers may find the record.
+    pub(super) fn emit(
+        &mut self,
+        record: &NewRecord<'_>,
+        account: impl FnOnce(&mut Live, u32, u64),
+    ) -> Result<(), WriterFault> {
+        let length = match record {
+            NewRecord::Message {
+                subject,
+                headers,
+                body,
+                ..
+            } => record_length(subject.len(), headers.len(), body.len()),
+            _ => record_length(0, 0, 0),
+        };
+        self.make_room(length as u64)?;
+        let Some(tail) = &mut self.tail else {
+            return Err(WriterFault::Closed);
+        };
+        self.scratch.clear();
+        let block = tail.number;
+        let refused = |reason: String| WriterFault::Block { block, reason };
+        encode_record(&mut self.scratch, &tail.hash_key, record)
+            .map_err(|fault| refused(fault.to_string()))?;
+        let start = tail.pending.len();
+        tail.pending.extend_from_slice(&self.scratch);
+        if let Some(cipher) = &tail.cipher
+            && let Some(added) = tail.pending.get_mut(start..)
+            && let Err(exhausted) = cipher.apply(added, tail.length)
+        {
+            tail.pending.truncate(start);
+            return Err(refused(exhausted.to_string()));
+        }
+        tail.length += self.scratch.len() as u64;
+        let hash = self.scratch.last_chunk::<CHECKSUM_LENGTH>().copied();
+        let mut live = self.shared.live.write();
+        let live = &mut *live;
+        if let Some(resident) = &mut live.tail {
+            resident.push(&self.scratch);
+        }
+        if let Some(state) = live.state.blocks.last_mut() {
+            state.raw_bytes = tail.length;
+            state.last_record_hash = hash;
+        }
+        account(live, block, length as u64);
+        Ok(())
+    }
+
+    /// Sees to it that a record of this length fits into the last block.
+    fn make_room(&mut self, length: u64) -> Result<(), WriterFault> {
+        if self.tail.is_none() {
+            self.open_tail()?;
+        }
+        let live = self.shared.live.read();
+        let state = live.state.blocks.last();
+        let (live_bytes, deleted) =
+            state.map_or((0, 0), |block| (block.live_bytes, block.deleted.len()));
+        drop(live);
+        let Some(tail) = &self.tail else {
+            return self.roll();
+        };
+        let fill = Fill {
+            live_bytes,
+            raw_bytes: tail.length,
+            live_bytes_at_rewrite: 0,
+        };
+        match fill.is_full(length, self.shared.block_size) || deleted > BLOCK_DELETES_MAX {
+            true => self.roll(),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes up the last block there is, if it is one to append to.
+    fn open_tail(&mut self) -> Result<(), WriterFault> {
+        let Some(number) = self.shared.live.read().tail_number() else {
+            return Ok(());
+        };
+        let loaded = super::cache::read(&self.shared, number)?;
+        let path = self.shared.dir.join(BlockFile::Block.path(number));
+        let opened = self.shared.fs.open_append(&path, None);
+        let file = self.told(opened)?;
+        let length = file.length();
+        // A compressed file, or one whose end does not verify, is left as it is.
+        let is_whole = loaded.bytes().len() as u64 == length && loaded.damage().is_none();
+        if loaded.is_compressed() || !is_whole {
+            self.shared.live.write().tail = Some(loaded);
+            return Ok(());
+        }
+        let cipher = self.cipher_of(number, length)?;
+        self.tail = Some(OpenTail {
+            number,
+            file,
+            hash_key: self.shared.hash_key(number),
+            cipher,
+            length,
+            pending: Vec::new(),
+            is_unsynced: false,
+        });
+        let mut live = self.shared.live.write();
+        if let Some(block) = live.state.blocks.last_mut() {
+            block.raw_bytes = length;
+        }
+        live.tail = Some(loaded);
+        Ok(())
+    }
+
+    /// The keystream of an existing block.
+    pub(super) fn cipher_of(
+        &self,
+        number: u32,
+        length: u64,
+    ) -> Result<Option<BlockCipher>, WriterFault> {
+        let path = self.shared.dir.join(BlockFile::Key.path(number));
+        let sealed = match self.shared.fs.read(&path, crate::crypto::KEY_FILE_MAX) {
+            Ok(sealed) => sealed,
+            Err(error) if error.is_not_found() && length == 0 => return Ok(None),
+            Err(error) if error.is_not_found() && self.shared.stream_key.is_none() => {
+                return Ok(None);
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                return Err(WriterFault::Block {
+                    block: number,
+                    reason,
+                });
+            }
+        };
+        let ring = self.shared.keys.ring(&self.shared.account);
+        let context = block_context(&self.shared.name, number);
+        match ring.open(&sealed, &context) {
+            Ok(key) => Ok(Some(key.block_cipher())),
+            Err(error) => Err(WriterFault::Block {
+                block: number,
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// Draws a key for a block, writes its file into `dir` and makes that durable.
+    pub(super) fn new_key(
+        &mut self,
+        dir: &str,
+        number: u32,
+    ) -> Result<Option<BlockCipher>, WriterFault> {
+        let shared = self.shared.clone();
+        let (Some(stream_key), Some(server)) = (&shared.stream_key, &shared.keys.current) else {
+            return Ok(None);
+        };
+        let drawn = NewKey::draw(stream_key.cipher, |bytes| shared.entropy.fill(bytes));
+        let key = self.told(drawn)?;
+        let context = block_context(&shared.name, number);
+        let sealed = key.key_file(server, &shared.account, &context);
+        let path = shared.dir.join(BlockFile::Key.path_in(dir, number));
+        let written = shared
+            .fs
+            .write_atomically(&path, &sealed, Some(DEFAULT_FILE_MODE));
+        self.told(written)?;
+        Ok(Some(key.block_cipher()))
+    }
+
+    /// Begins a new block.
+    pub(super) fn roll(&mut self) -> Result<(), WriterFault> {
+        self.flush()?;
+        let number = self.shared.live.read().state.last_block_number;
+        let Some(number) = number.checked_add(1) else {
+            let reason = "there is no number left for another block".to_owned();
+            return Err(WriterFault::Block {
+                block: number,
+                reason,
+            });
+        };
+        // The key is durable before the first byte of its block: a block without one is lost.
+        let cipher = self.new_key(MESSAGES, number)?;
+        let path = self.shared.dir.join(BlockFile::Block.path(number));
+        let opened = self.shared.fs.open_append(&path, Some(DEFAULT_FILE_MODE));
+        let file = self.told(opened)?;
+        self.names_changed = true;
+        let begun = OpenTail {
+            number,
+            file,
+            hash_key: self.shared.hash_key(number),
+            cipher,
+            length: 0,
+            pending: Vec::new(),
+            is_unsynced: true,
+        };
+        self.retire_tail(Some(begun))?;
+        let mut live = self.shared.live.write();
+        let last = live.state.totals.last;
+        live.state.last_block_number = number;
+        live.state.blocks.push(BlockState {
+            number,
+            first: SeqTime {
+                seq: last.seq + 1,
+                timestamp_ns: 0,
+            },
+            last,
+            ..BlockState::default()
+        });
+        live.tail = Some(Resident::default());
+        Ok(())
+    }
+
+    /// Puts another block in the place of the last one, which is kept for its readers and to be made durable.
+    fn retire_tail(&mut self, next: Option<OpenTail>) -> Result<(), WriterFault> {
+        let retired = std::mem::replace(&mut self.tail, next);
+        {
+            let mut live = self.shared.live.write();
+            let number = live.tail_number();
+            if let (Some(number), Some(resident)) = (number, live.tail.take()) {
+                self.shared.cache.put(number, Arc::new(resident));
+            }
+            let is_empty = live
+                .state
+                .blocks
+                .last()
+                .map(|block| block.message_count == 0);
+            if let (Some(number), Some(true)) = (number, is_empty) {
+                self.emptied.push(number);
+            } else if let Some(number) = number
+                && live.settings.compresses
+            {
+                self.uncompressed.push(number);
+            }
+        }
+        if let Some(retired) = retired.filter(|retired| retired.is_unsynced) {
+            self.unsynced.push(retired.file);
+        }
+        if self.unsynced.len() > UNSYNCED_MOST {
+            self.sync_full_blocks()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the last block: its file is another one now, or gone.
+    pub(super) fn leave_tail(&mut self) {
+        self.tail = None;
+        self.shared.live.write().tail = None;
+    }
+
+    /// Hands everything over to the operating system. What was appended and removed before survives the process.
+    ///
+    /// # Errors
+    ///
+    /// [`WriterFault`].
+    pub fn flush(&mut self) -> Result<(), WriterFault> {
+        self.check()?;
+        if let Some(tail) = &mut self.tail
+            && !tail.pending.is_empty()
+        {
+            let before = tail.file.length();
+            let written = tail.file.append(&[&tail.pending]);
+            if written.is_err() {
+                // A torn record is cut off by the next start; that much less is there to be cut.
+                let _ = tail.file.set_length(before);
+            }
+            tail.is_unsynced = true;
+            tail.pending.clear();
+            self.told(written)?;
+        }
+        self.watermark.written_seq = self.shared.live.read().state.totals.last.seq;
+        Ok(())
+    }
+
+    fn sync_full_blocks(&mut self) -> Result<(), WriterFault> {
+        for mut file in std::mem::take(&mut self.unsynced) {
+            let synced = file.sync();
+            self.told(synced)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, names included. What was appended and removed before survives a power cut.
+    ///
+    /// # Errors
+    ///
+    /// [`WriterFault`]. Nothing is tried again after a failed sync: the system may have dropped what it could not write.
+    pub fn sync(&mut self) -> Result<Watermark, WriterFault> {
+        self.flush()?;
+        self.sync_full_blocks()?;
+        if let Some(tail) = &mut self.tail
+            && tail.is_unsynced
+        {
+            let synced = tail.file.sync();
+            tail.is_unsynced = synced.is_err();
+            self.told(synced)?;
+        }
+        if self.names_changed {
+            let synced = self.shared.fs.sync_dir(&self.shared.dir.join(MESSAGES));
+            self.told(synced)?;
+            self.names_changed = false;
+            self.remove_orphaned_keys()?;
+        }
+        self.watermark.synced_seq = self.watermark.written_seq;
+        Ok(self.watermark)
+    }
+
+    fn remove_orphaned_keys(&mut self) -> Result<(), WriterFault> {
+        for number in std::mem::take(&mut self.orphaned_keys) {
+            let path = self.shared.dir.join(BlockFile::Key.path(number));
+            match self.shared.fs.remove_file(&path) {
+                Err(error) if error.is_not_found() => {}
+                removed => self.told(removed)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a change: blocks that it emptied go, and it is made as safe as the level asks.
+    pub(super) fn settle(&mut self) -> Result<(), WriterFault> {
+        if !self.emptied.is_empty() {
+            self.drop_emptied()?;
+        }
+        match self.level {
+            Level::Buffered => {
+                let waiting = self.tail.as_ref().map_or(0, |tail| tail.pending.len());
+                match waiting > PENDING_MOST_BYTES {
+                    true => self.flush(),
+                    false => Ok(()),
+                }
+            }
+            Level::Written => self.flush(),
+            Level::Synced => self.sync().map(|_| ()),
+        }
+    }
+
+    /// Replaces the file of a block, durably. `content` is what it holds, decoded.
+    pub(super) fn replace_block(
+        &mut self,
+        number: u32,
+        content: &[u8],
+        compressed: bool,
+    ) -> Result<u64, WriterFault> {
+        let refused = |reason: String| WriterFault::Block {
+            block: number,
+            reason,
+        };
+        let mut bytes = file_of(content, compressed).map_err(|fault| refused(fault.to_string()))?;
+        if let Some(cipher) = self.cipher_of(number, bytes.len() as u64)? {
+            cipher
+                .apply(&mut bytes, 0)
+                .map_err(|exhausted| refused(exhausted.to_string()))?;
+        }
+        self.begin_exchange()?;
+        let path = self.shared.dir.join(BlockFile::Block.path(number));
+        let written = self.shared.fs.write_atomically(&path, &bytes, None);
+        self.told(written)?;
+        Ok(bytes.len() as u64)
+    }
+}

@@ -1,0 +1,69 @@
+//! Lives of the engine's store in memory, by a seed: every step held against a simple model and against recovery, and the same life
+//! ended at every call to the disk.
+
+mod crash;
+mod model;
+mod script;
+
+pub use crash::{CrashTally, crash_everywhere};
+pub use model::{Model, ModelLimits, ModelMessage};
+pub use script::{EngineScript, EngineSetup, EngineStep, StepEnd, compare, take};
+
+use crate::env::memory::MemoryFileSystem;
+
+/// Lives `step_count` steps of a seed's life, and compares after each.
+///
+/// # Errors
+///
+/// Where store and model came apart, with the steps up to there.
+pub fn live(seed: u64, step_count: usize) -> Result<(), String> {
+    let fs = MemoryFileSystem::new();
+    let mut script = EngineScript::new(seed);
+    let mut lived = Vec::new();
+    let fail = |lived: &[EngineStep], what: String| {
+        let steps: Vec<String> = lived.iter().map(EngineStep::name).collect();
+        let count = steps.len();
+        Err(format!("seed {seed}, step {count}: {what}\n{}", steps.join(", ")))
+    };
+    let (mut store, mut writer) = script.setup.open(&fs, script.now_ns, seed)?;
+    for nth in 0..step_count {
+        let step = script.draw();
+        let after = script.after(&step);
+        lived.push(step.clone());
+        if step == EngineStep::Reopen {
+            // Every other time as a process that is killed.
+            let ended = match script.random.chance(50) {
+                true => store.close(writer).map_err(|fault| fault.to_string()),
+                false => writer
+                    .flush()
+                    .map_err(|fault| fault.to_string())
+                    .map(|()| drop(store)),
+            };
+            if let Err(what) = ended {
+                return fail(&lived, what);
+            }
+            (store, writer) = match script.setup.open(&fs, script.now_ns, seed + nth as u64) {
+                Ok(opened) => opened,
+                Err(what) => return fail(&lived, what),
+            };
+        } else {
+            let setup = &script.setup;
+            let taken = take(
+                &mut writer,
+                &step,
+                &script.model,
+                &after,
+                setup,
+                script.now_ns,
+            );
+            if let Err(end) = taken {
+                return fail(&lived, format!("{end:?}"));
+            }
+        }
+        script.model = after;
+        if let Err(what) = compare(&store, &fs, &script) {
+            return fail(&lived, what);
+        }
+    }
+    Ok(())
+}

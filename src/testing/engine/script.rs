@@ -1,0 +1,535 @@
+//! A seeded life of a store, step by step on the engine and on the model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::model::{Model, ModelLimits, ModelMessage};
+use crate::crypto::{Cipher, ServerKey};
+use crate::env::memory::{MemoryFileSystem, SeededEntropy};
+use crate::format::meta::StreamMeta;
+use crate::living::Idle;
+use crate::recovery::judge;
+use crate::report::Watch;
+use crate::state::StreamState;
+use crate::store::{
+    AppendError, Level, NewMessage, PurgeRequest, ReadError, RemoveError, Store, StoreOptions,
+    TidyBudget, Writer, WriterFault,
+};
+use crate::stream::StreamDir;
+use crate::stream::options::{Keys, Options};
+use crate::testing::Random;
+
+/// Where the stream lies in the memory's file system.
+pub const DIR: &str = "/data/ENGINE";
+const NAME: &str = "ENGINE";
+const BEGINNING_NS: i64 = 1_767_225_600_000_000_000;
+const SECOND_NS: i64 = 1_000_000_000;
+const SUBJECTS: [&str; 6] = ["e.a", "e.b", "e.c", "e.d.x", "e.d.y", "f"];
+const FILTERS: [&str; 6] = ["e.a", "e.*", "e.d.>", "f", ">", "e.>"];
+
+/// What a store is like before anything is in it.
+#[derive(Debug, Clone)]
+pub struct EngineSetup {
+    cipher: Option<Cipher>,
+    compresses: bool,
+    block_size: u64,
+    limits: ModelLimits,
+    /// What writes wait for.
+    pub level: Level,
+}
+
+impl EngineSetup {
+    /// One by a seed.
+    #[must_use]
+    pub fn drawn(random: &mut Random) -> Self {
+        let ciphers = [None, None, Some(Cipher::ChaCha), Some(Cipher::Aes)];
+        let mut limits = ModelLimits::default();
+        if random.chance(40) {
+            limits.max_messages = 3 + random.below(20);
+        }
+        if random.chance(25) {
+            limits.max_bytes = 300 + random.below(2000);
+        }
+        if random.chance(35) {
+            limits.max_messages_per_subject = 1 + random.below(4);
+        }
+        if random.chance(30) {
+            limits.max_age_ns = (5 + random.below(40) as i64) * SECOND_NS;
+        }
+        limits.refuses_new = random.chance(20);
+        EngineSetup {
+            cipher: random.pick(&ciphers).copied().flatten(),
+            compresses: random.chance(40),
+            block_size: 150 + random.below(900),
+            limits,
+            level: match random.chance(50) {
+                true => Level::Written,
+                false => Level::Synced,
+            },
+        }
+    }
+
+    /// The configuration with these limits.
+    #[must_use]
+    pub fn config(&self, limits: &ModelLimits) -> StreamMeta {
+        let text = format!(
+            r#"{{"name":"{NAME}","subjects":["e.>","f"],"storage":"file","retention":"limits","max_msgs":{},"max_bytes":{},"max_msgs_per_subject":{},"max_age":{},"discard":"{}","compression":"{}","num_replicas":1,"max_consumers":-1,"allow_msg_ttl":true}}"#,
+            limits.max_messages,
+            limits.max_bytes,
+            limits.max_messages_per_subject,
+            limits.max_age_ns,
+            if limits.refuses_new { "new" } else { "old" },
+            if self.compresses { "s2" } else { "none" },
+        );
+        StreamMeta::parse(text.as_bytes()).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            current: self.cipher.map(|_| ServerKey::new(b"engine key".to_vec())),
+            previous: None,
+            cipher: self.cipher,
+        }
+    }
+
+    /// How the store is opened.
+    #[must_use]
+    pub fn options(&self, now_ns: i64) -> StoreOptions {
+        StoreOptions {
+            keys: self.keys(),
+            account: Some(b"A".to_vec()),
+            block_size: Some(self.block_size),
+            level: self.level,
+            accept_loss: true,
+            threads: 1,
+            ..StoreOptions::new(self.config(&self.limits), now_ns)
+        }
+    }
+
+    /// Opens the store that lies in `fs`.
+    ///
+    /// # Errors
+    ///
+    /// What kept it closed, in words.
+    pub fn open(
+        &self,
+        fs: &MemoryFileSystem,
+        now_ns: i64,
+        seed: u64,
+    ) -> Result<(Store, Writer), String> {
+        let store = Store::open(
+            Arc::new(fs.clone()),
+            Arc::new(SeededEntropy::new(seed)),
+            &Idle::declared(),
+            Path::new(DIR),
+            &self.options(now_ns),
+        )
+        .map_err(|error| error.to_string())?;
+        let writer = store.writer().ok_or("the writer is taken")?;
+        Ok((store, writer))
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineStep {
+    /// Appends.
+    Append(ModelMessage),
+    /// Uses up sequences.
+    Skip(u64),
+    /// Removes one.
+    Remove(u64),
+    /// Removes one and wipes it.
+    Erase(u64),
+    /// Removes by subject.
+    Purge(&'static str, u64, u64),
+    /// Removes from the front.
+    Compact(u64),
+    /// Removes from the end.
+    Truncate(u64),
+    /// Other limits.
+    Limits(ModelLimits),
+    /// What is due goes.
+    Maintain,
+    /// Everything durable.
+    Sync,
+    /// Files in order.
+    Tidy,
+    /// Closes and opens.
+    Reopen,
+}
+
+impl EngineStep {
+    /// The step in a few words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            EngineStep::Append(message) => {
+                format!("append {} {}", message.subject, message.body.len())
+            }
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+/// A life under way.
+pub struct EngineScript {
+    /// What the store is like.
+    pub setup: EngineSetup,
+    /// The draws.
+    pub random: Random,
+    /// The time, nanoseconds.
+    pub now_ns: i64,
+    /// What has to be there.
+    pub model: Model,
+}
+
+impl EngineScript {
+    /// The life of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::derived(seed, &[7]);
+        let setup = EngineSetup::drawn(&mut random);
+        let model = Model {
+            limits: setup.limits,
+            ..Model::default()
+        };
+        EngineScript {
+            setup,
+            random,
+            now_ns: BEGINNING_NS,
+            model,
+        }
+    }
+
+    fn some_seq(&mut self) -> u64 {
+        let (first, last) = (self.model.first_seq(), self.model.last_seq);
+        let from = first.saturating_sub(2);
+        from + self.random.below(last + 3 - from.min(last))
+    }
+
+    fn some_message(&mut self) -> ModelMessage {
+        let subject = self.random.pick(&SUBJECTS).copied().unwrap_or("f");
+        let headers = match self.random.below(10) {
+            0 => format!(
+                "NATS/1.0\r\nNats-TTL: {}\r\n\r\n",
+                1 + self.random.below(30)
+            ),
+            1 => "NATS/1.0\r\nNats-TTL: never\r\n\r\n".to_owned(),
+            2 => "NATS/1.0\r\nA: b\r\n\r\n".to_owned(),
+            _ => String::new(),
+        };
+        let length = match self.random.below(12) {
+            0 => 0,
+            1 => self.random.below(700),
+            _ => self.random.below(60),
+        };
+        ModelMessage {
+            subject: subject.to_owned(),
+            headers: headers.into_bytes(),
+            body: self.random.bytes(length as usize),
+            timestamp_ns: self.now_ns,
+        }
+    }
+
+    /// The next step, with the time moved on.
+    pub fn draw(&mut self) -> EngineStep {
+        self.now_ns += 1 + self.random.below(2 * SECOND_NS as u64) as i64;
+        match self.random.below(100) {
+            0..55 => EngineStep::Append(self.some_message()),
+            55..59 => EngineStep::Skip(1 + self.random.below(4)),
+            59..70 => EngineStep::Remove(self.some_seq()),
+            70..74 => EngineStep::Erase(self.some_seq()),
+            74..79 => {
+                let filter = self.random.pick(&FILTERS).copied().unwrap_or(">");
+                let below = if self.random.chance(50) {
+                    0
+                } else {
+                    self.some_seq()
+                };
+                let keep = if self.random.chance(50) {
+                    0
+                } else {
+                    self.random.below(4)
+                };
+                EngineStep::Purge(filter, below, keep)
+            }
+            79..82 => EngineStep::Compact(self.some_seq()),
+            82..84 => EngineStep::Truncate(self.some_seq()),
+            84..86 => EngineStep::Limits(EngineSetup::drawn(&mut self.random).limits),
+            86..90 => EngineStep::Maintain,
+            90..94 => EngineStep::Sync,
+            94..97 => EngineStep::Tidy,
+            _ => EngineStep::Reopen,
+        }
+    }
+
+    /// What a step makes of the model.
+    #[must_use]
+    pub fn after(&self, step: &EngineStep) -> Model {
+        let mut model = self.model.clone();
+        match step {
+            EngineStep::Append(message) => _ = model.append(message.clone()),
+            EngineStep::Skip(count) => model.last_seq += count,
+            EngineStep::Remove(seq) | EngineStep::Erase(seq) => _ = model.messages.remove(seq),
+            EngineStep::Purge(">", below, _) if *below > 1 => _ = model.compact(*below),
+            EngineStep::Purge(_, 1, _) => {}
+            EngineStep::Purge(filter, below, keep) => _ = model.purge(filter, *below, *keep),
+            EngineStep::Compact(seq) => _ = model.compact(*seq),
+            EngineStep::Truncate(seq) => {
+                let range = model.first_seq()..=model.last_seq;
+                if !model.messages.is_empty() && range.contains(seq) {
+                    model.truncate(*seq);
+                }
+            }
+            EngineStep::Limits(limits) => model.set_limits(*limits),
+            EngineStep::Maintain => model.expire(self.now_ns),
+            EngineStep::Reopen => model.expire_at_open(self.now_ns),
+            EngineStep::Sync | EngineStep::Tidy => {}
+        }
+        model
+    }
+}
+
+/// Why a step did not come to an end.
+#[derive(Debug)]
+pub enum StepEnd {
+    /// The disk failed.
+    Disk,
+    /// The engine did otherwise than the model.
+    Wrong(String),
+}
+
+impl From<WriterFault> for StepEnd {
+    fn from(fault: WriterFault) -> Self {
+        match fault {
+            WriterFault::Latched(_) => StepEnd::Disk,
+            other => StepEnd::Wrong(other.to_string()),
+        }
+    }
+}
+
+/// Takes a step but [`EngineStep::Reopen`] on the engine; `after` is the model behind it.
+///
+/// # Errors
+///
+/// [`StepEnd`].
+pub fn take(
+    writer: &mut Writer,
+    step: &EngineStep,
+    before: &Model,
+    after: &Model,
+    setup: &EngineSetup,
+    now_ns: i64,
+) -> Result<(), StepEnd> {
+    match step {
+        EngineStep::Append(message) => append(writer, message, before, after),
+        EngineStep::Skip(count) => match writer.skip_many(None, *count, now_ns) {
+            Ok(last) if last == after.last_seq => Ok(()),
+            Err(AppendError::Fault(fault)) => Err(fault.into()),
+            other => Err(StepEnd::Wrong(format!("skip: {other:?}"))),
+        },
+        EngineStep::Remove(seq) | EngineStep::Erase(seq) => {
+            let removed = match step {
+                EngineStep::Erase(_) => writer.erase(*seq),
+                _ => writer.remove(*seq),
+            };
+            let expected = before.messages.contains_key(seq);
+            match removed {
+                Err(RemoveError::Fault(fault)) => Err(fault.into()),
+                removed if removed.as_ref().is_ok_and(|removed| *removed) == expected => Ok(()),
+                removed => Err(StepEnd::Wrong(format!("remove {seq}: {removed:?}"))),
+            }
+        }
+        EngineStep::Purge(filter, below, keep) => {
+            let request = PurgeRequest {
+                filter: filter.as_bytes(),
+                below: *below,
+                keep: *keep,
+            };
+            let purged = writer.purge(&request);
+            counted(purged, before, after)
+        }
+        EngineStep::Compact(seq) => counted(writer.compact(*seq), before, after),
+        EngineStep::Truncate(seq) => match writer.truncate(*seq) {
+            Err(RemoveError::Range { .. }) if before == after => Ok(()),
+            cut => counted(cut, before, after),
+        },
+        EngineStep::Limits(limits) => Ok(writer.update_config(&setup.config(limits))?),
+        EngineStep::Maintain => match writer.maintain(now_ns) {
+            Ok(_) => Ok(()),
+            Err(AppendError::Fault(fault)) => Err(fault.into()),
+            Err(other) => Err(StepEnd::Wrong(other.to_string())),
+        },
+        EngineStep::Sync => Ok(writer.sync().map(|_| ())?),
+        EngineStep::Tidy => Ok(writer.tidy(TidyBudget::default()).map(|_| ())?),
+        EngineStep::Reopen => Ok(()),
+    }
+}
+
+fn append(
+    writer: &mut Writer,
+    message: &ModelMessage,
+    before: &Model,
+    after: &Model,
+) -> Result<(), StepEnd> {
+    let new = NewMessage {
+        subject: message.subject.as_bytes(),
+        headers: &message.headers,
+        body: &message.body,
+    };
+    let is_let_in = after.last_seq > before.last_seq;
+    match writer.append(&new, message.timestamp_ns) {
+        Ok(appended) if is_let_in && appended.seq == after.last_seq => Ok(()),
+        Err(AppendError::Limit { .. }) if !is_let_in => Ok(()),
+        Err(AppendError::Fault(fault)) => Err(fault.into()),
+        other => Err(StepEnd::Wrong(format!("append: {other:?}"))),
+    }
+}
+
+fn counted(
+    removed: Result<u64, RemoveError>,
+    before: &Model,
+    after: &Model,
+) -> Result<(), StepEnd> {
+    let expected = (before.messages.len() - after.messages.len()) as u64;
+    match removed {
+        Ok(count) if count == expected => Ok(()),
+        Err(RemoveError::Fault(fault)) => Err(fault.into()),
+        other => Err(StepEnd::Wrong(format!("{other:?} removed, not {expected}"))),
+    }
+}
+
+/// Holds a store against the model, and against what recovery makes of its directory.
+///
+/// # Errors
+///
+/// The first thing in which they differ.
+pub fn compare(store: &Store, fs: &MemoryFileSystem, script: &EngineScript) -> Result<(), String> {
+    let model = &script.model;
+    let reader = store.reader();
+    let summary = reader.summary();
+    let found = (
+        summary.message_count,
+        summary.bytes,
+        summary.first.seq,
+        summary.last.seq,
+    );
+    let expected = (
+        model.messages.len() as u64,
+        model.bytes(),
+        model.first_seq(),
+        model.last_seq,
+    );
+    let is_new = model.last_seq == 0 && found == (0, 0, 0, 0);
+    if found != expected && !is_new {
+        return Err(format!("summary {found:?}, not {expected:?}"));
+    }
+    for (seq, message) in &model.messages {
+        let found = reader
+            .get(*seq)
+            .map_err(|error| format!("get {seq}: {error}"))?;
+        if found.subject() != message.subject.as_bytes()
+            || found.headers() != message.headers
+            || found.body() != message.body
+            || found.timestamp_ns != message.timestamp_ns
+        {
+            return Err(format!("message {seq} is another: {found:?}"));
+        }
+    }
+    for filter in FILTERS {
+        walk(&reader, model, filter)?;
+    }
+    store.with_state(|state| {
+        state.check().map_err(|unsound| unsound.to_string())?;
+        let mut judged = judged(fs, script)?;
+        excuse(&mut judged, state);
+        match judged.difference_but_losses(state) {
+            None => Ok(()),
+            Some(difference) => Err(format!("recovery finds another state: {difference}")),
+        }
+    })
+}
+
+/// What no file keeps: when a message was stored that was wiped while it was the last, and that a store without a message ever was purged.
+fn excuse(judged: &mut StreamState, known: &StreamState) {
+    let last = judged.totals.last;
+    if last.timestamp_ns == 0 && !judged.holds(last.seq) {
+        judged.totals.last.timestamp_ns = known.totals.last.timestamp_ns;
+    }
+    if last.seq == 0 {
+        judged.totals.first = known.totals.first;
+    }
+    for block in &mut judged.blocks {
+        let mut others = known.blocks.iter();
+        let other = others.find(|other| other.number == block.number);
+        if block.last.timestamp_ns == 0
+            && !block.holds(block.last.seq)
+            && let Some(other) = other
+        {
+            block.last.timestamp_ns = other.last.timestamp_ns;
+        }
+    }
+}
+
+fn judged(fs: &MemoryFileSystem, script: &EngineScript) -> Result<StreamState, String> {
+    let stream = StreamDir {
+        account: None,
+        name: NAME.to_owned(),
+        dir: DIR.into(),
+    };
+    let options = Options {
+        expire: false,
+        keys: script.setup.keys(),
+        account: Some(b"A".to_vec()),
+        block_size: Some(script.setup.block_size),
+        threads: 1,
+        ..Options::new(script.now_ns)
+    };
+    let judgement = judge(fs, &stream, &options, &Watch::none());
+    let state = judgement
+        .state
+        .map(crate::recovery::Unapplied::into_preview);
+    state.ok_or_else(|| format!("recovery does not open it: {:?}", judgement.report.events))
+}
+
+fn walk(reader: &crate::store::Reader, model: &Model, filter: &str) -> Result<(), String> {
+    let expected: Vec<u64> = {
+        let mut model = model.clone();
+        let all: Vec<u64> = model.messages.keys().copied().collect();
+        model.purge(filter, 0, 0);
+        let gone = all
+            .into_iter()
+            .filter(|seq| !model.messages.contains_key(seq));
+        gone.collect()
+    };
+    let filters = [filter.as_bytes()];
+    let (mut upwards, mut from) = (Vec::new(), 0);
+    loop {
+        match reader.next(&filters, from) {
+            Ok(message) => {
+                upwards.push(message.seq);
+                from = message.seq + 1;
+            }
+            Err(ReadError::Beyond { .. }) => break,
+            Err(error) => return Err(format!("next {filter} from {from}: {error}")),
+        }
+    }
+    let (mut downwards, mut from) = (Vec::new(), u64::MAX);
+    while let Ok(message) = reader.previous(&filters, from) {
+        downwards.push(message.seq);
+        from = message.seq - 1;
+    }
+    downwards.reverse();
+    let middle = expected.get(expected.len() / 2).copied().unwrap_or(0);
+    let behind = expected.iter().filter(|seq| **seq >= middle).count() as u64;
+    let counted = reader
+        .count(&filters, middle)
+        .map_err(|error| error.to_string())?;
+    match upwards == expected && downwards == expected && counted == behind {
+        true => Ok(()),
+        false => Err(format!(
+            "{filter}: {upwards:?} upwards, {downwards:?} downwards, {counted} from {middle}; not {expected:?}"
+        )),
+    }
+}

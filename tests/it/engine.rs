@@ -1,0 +1,23 @@
+//! The engine's store against a model, against recovery, and ended everywhere.
+
+use jetsam::testing::engine::{crash_everywhere, live};
+
+#[test]
+fn a_store_is_what_its_steps_made_of_it() {
+    for seed in 0..200 {
+        if let Err(what) = live(seed, 60) {
+            panic!("{what}");
+        }
+    }
+}
+
+#[test]
+fn whatever_call_to_the_disk_is_the_last_nothing_is_lost_or_back() {
+    let mut calls = 0;
+    for seed in 0..30 {
+        let tally = crash_everywhere(seed, 40, 3);
+        assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+        calls += tally.call_count;
+    }
+    assert!(calls > 1000, "only {calls} ends");
+}
