@@ -38,6 +38,7 @@ pub mod report;
 pub mod salvage;
 pub mod server_config;
 pub mod state;
+pub mod store;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
