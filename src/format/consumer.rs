@@ -70,7 +70,7 @@ pub struct ConsumerFile {
 
 /// Why `o.dat` cannot be read. The consumer then fails to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConsumerError {
+pub enum ConsumerDecodeError {
     /// Fewer than two bytes.
     Short {
         /// Bytes that are there.
@@ -109,7 +109,7 @@ pub enum ConsumerError {
     },
 }
 
-impl fmt::Display for ConsumerError {
+impl fmt::Display for ConsumerDecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short { length } => {
@@ -148,7 +148,7 @@ impl fmt::Display for ConsumerError {
     }
 }
 
-impl std::error::Error for ConsumerError {}
+impl std::error::Error for ConsumerDecodeError {}
 
 impl ConsumerFile {
     /// Reads the plaintext of `o.dat`. All sums wrap around at 2^64.
@@ -157,26 +157,28 @@ impl ConsumerFile {
     /// dropped.
     ///
     /// # Errors
-    /// [`ConsumerError`] in the cases in which the server refuses the state.
-    pub fn decode(bytes: &[u8]) -> Result<Self, ConsumerError> {
+    /// [`ConsumerDecodeError`] in the cases in which the server refuses the state.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ConsumerDecodeError> {
         let (magic, version) = match *bytes {
             [magic, version, ..] => (magic, version),
             _ => {
-                return Err(ConsumerError::Short {
+                return Err(ConsumerDecodeError::Short {
                     length: bytes.len(),
                 });
             }
         };
         if magic != MAGIC {
-            return Err(ConsumerError::BadMagic { found: magic });
+            return Err(ConsumerDecodeError::BadMagic { found: magic });
         }
         let version = match version {
             1 => ConsumerVersion::V1,
             2 => ConsumerVersion::V2,
-            found => return Err(ConsumerError::BadVersion { found }),
+            found => return Err(ConsumerDecodeError::BadVersion { found }),
         };
         let mut reader = Reader::new(bytes);
-        reader.bytes(2).map_err(ConsumerError::HeaderInvalid)?;
+        reader
+            .bytes(2)
+            .map_err(ConsumerDecodeError::HeaderInvalid)?;
         let mut state = read_header(&mut reader, version)?;
         let mut sticky = StickyReader::new(reader);
         read_pending(&mut sticky, version, &mut state)?;
@@ -232,15 +234,15 @@ impl ConsumerRemains {
 fn read_header(
     reader: &mut Reader<'_>,
     version: ConsumerVersion,
-) -> Result<ConsumerState, ConsumerError> {
+) -> Result<ConsumerState, ConsumerDecodeError> {
     let mut pair = || -> Result<SequencePair, ReadFault> {
         Ok(SequencePair {
             consumer: reader.uvarint()?,
             stream: reader.uvarint()?,
         })
     };
-    let ack_floor = pair().map_err(ConsumerError::HeaderInvalid)?;
-    let mut delivered = pair().map_err(ConsumerError::HeaderInvalid)?;
+    let ack_floor = pair().map_err(ConsumerDecodeError::HeaderInvalid)?;
+    let mut delivered = pair().map_err(ConsumerDecodeError::HeaderInvalid)?;
     if version == ConsumerVersion::V1 {
         delivered.consumer = delivered
             .consumer
@@ -248,7 +250,7 @@ fn read_header(
         delivered.stream = delivered.stream.wrapping_add(v1_offset(ack_floor.stream));
     }
     if (ack_floor.stream | delivered.stream) & TOP_BIT != 0 {
-        return Err(ConsumerError::SequenceTooHigh {
+        return Err(ConsumerDecodeError::SequenceTooHigh {
             ack_floor: ack_floor.stream,
             delivered: delivered.stream,
         });
@@ -269,7 +271,7 @@ fn read_pending(
     sticky: &mut StickyReader<'_>,
     version: ConsumerVersion,
     state: &mut ConsumerState,
-) -> Result<(), ConsumerError> {
+) -> Result<(), ConsumerDecodeError> {
     // A count that cannot be decoded reads as 0 and passes for "none".
     let count = sticky.uvarint();
     if count == 0 {
@@ -284,14 +286,14 @@ fn read_pending(
         };
         let time_s = sticky.varint();
         if let Some(fault) = sticky.fault() {
-            return Err(ConsumerError::PendingInvalid {
+            return Err(ConsumerDecodeError::PendingInvalid {
                 entry,
                 fault: fault.clone(),
             });
         }
         let sequence = distance.wrapping_add(state.ack_floor.stream);
         if sequence == 0 {
-            return Err(ConsumerError::PendingSequenceZero { entry });
+            return Err(ConsumerDecodeError::PendingSequenceZero { entry });
         }
         let timestamp_s = match version {
             ConsumerVersion::V1 => base_s.wrapping_add(time_s),
@@ -468,7 +470,7 @@ mod tests {
         for end in 7..18 {
             assert!(matches!(
                 ConsumerFile::decode(&V2[..end]),
-                Err(ConsumerError::PendingInvalid { entry: 0 | 1, .. })
+                Err(ConsumerDecodeError::PendingInvalid { entry: 0 | 1, .. })
             ));
         }
         // Without any pending count there is nothing pending.
@@ -477,7 +479,7 @@ mod tests {
         for end in 2..6 {
             assert!(matches!(
                 ConsumerFile::decode(&V2[..end]),
-                Err(ConsumerError::HeaderInvalid(_))
+                Err(ConsumerDecodeError::HeaderInvalid(_))
             ));
         }
     }
@@ -486,19 +488,19 @@ mod tests {
     fn bad_headers_are_told_apart() {
         assert_eq!(
             ConsumerFile::decode(&[]),
-            Err(ConsumerError::Short { length: 0 })
+            Err(ConsumerDecodeError::Short { length: 0 })
         );
         assert_eq!(
             ConsumerFile::decode(&[22]),
-            Err(ConsumerError::Short { length: 1 })
+            Err(ConsumerDecodeError::Short { length: 1 })
         );
         assert_eq!(
             ConsumerFile::decode(&[11, 2]),
-            Err(ConsumerError::BadMagic { found: 11 })
+            Err(ConsumerDecodeError::BadMagic { found: 11 })
         );
         assert_eq!(
             ConsumerFile::decode(&[22, 3]),
-            Err(ConsumerError::BadVersion { found: 3 })
+            Err(ConsumerDecodeError::BadVersion { found: 3 })
         );
     }
 
@@ -517,7 +519,7 @@ mod tests {
         for version in [ConsumerVersion::V1, ConsumerVersion::V2] {
             assert_eq!(
                 with(pair(1, 5), pair(1, TOP_BIT), version),
-                Err(ConsumerError::SequenceTooHigh {
+                Err(ConsumerDecodeError::SequenceTooHigh {
                     ack_floor: 5,
                     delivered: TOP_BIT
                 })
@@ -530,7 +532,7 @@ mod tests {
     fn zero_sequences_and_counts_have_their_rules() {
         assert_eq!(
             ConsumerFile::decode(&[22, 2, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0]),
-            Err(ConsumerError::PendingSequenceZero { entry: 0 })
+            Err(ConsumerDecodeError::PendingSequenceZero { entry: 0 })
         );
         // Redelivered: distance 0, count 0, then a good one.
         let file = ConsumerFile::decode(&[22, 2, 3, 3, 9, 9, 0, 3, 0, 5, 1, 0, 2, 7]).unwrap();
@@ -555,7 +557,7 @@ mod tests {
         let pending = [&[22, 2, 0, 0, 1, 1][..], &huge, &[0, 1, 1, 0]].concat();
         assert!(matches!(
             ConsumerFile::decode(&pending),
-            Err(ConsumerError::PendingInvalid { entry: 1, .. })
+            Err(ConsumerDecodeError::PendingInvalid { entry: 1, .. })
         ));
         let redelivered = [&[22, 2, 0, 0, 1, 1, 0][..], &huge, &[4, 5]].concat();
         let file = ConsumerFile::decode(&redelivered).unwrap();

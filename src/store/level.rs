@@ -1,13 +1,26 @@
-//! How far what was asked for has come when a call returns.
+//! How much a change survives.
 
-/// What a call waits for before it returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+use std::fmt;
+
+/// What a change survives once the call that made it, or a later one that raised it, has returned.
+///
+/// Levels are ordered: each survives what those below it survive, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// In memory, and visible to readers. Survives nothing: a killed process loses it.
+    /// Nothing: it is in the memory of this process alone. Readers in the process see it.
     Buffered,
-    /// Handed to the operating system. Survives the process, not a power cut.
-    #[default]
+    /// That the process is killed: the operating system has it.
     Written,
-    /// On the disk, the names of files included. Survives a power cut.
+    /// That the power is cut: the disk has it, its name included.
     Synced,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Buffered => "buffered",
+            Level::Written => "written",
+            Level::Synced => "synced",
+        })
+    }
 }

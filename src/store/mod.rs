@@ -36,6 +36,7 @@
 
 mod append;
 mod cache;
+pub mod consumers;
 mod core;
 mod counting;
 mod error;

@@ -8,6 +8,7 @@
 mod at_once;
 mod cases;
 mod cli;
+mod consumers;
 mod corpus;
 mod damaged;
 mod downgrade;

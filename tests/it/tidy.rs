@@ -40,6 +40,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "store",
+        &[
+            "stream", "store", "recovery", "living", "report", "state", "block", "format",
+            "crypto", "env", "parallel",
+        ],
+    ),
+    (
         "keys",
         &[
             "stream", "keys", "living", "recovery", "report", "block", "format", "crypto", "env",
@@ -215,6 +222,7 @@ const MAY_WRITE: &[&str] = &[
     "salvage/place.rs",
     "salvage/quarantine/",
     "salvage/finish.rs",
+    "store/",
     "stream/writer.rs",
     "testing/",
     "bin/",

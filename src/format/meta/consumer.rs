@@ -108,6 +108,8 @@ pub struct ConsumerMeta {
     pub created: Created,
     /// How deliveries are acknowledged.
     pub ack_policy: AckPolicy,
+    /// After how many deliveries a message is given up; none where it is not positive.
+    pub max_deliver: i64,
     /// Where it begins.
     pub deliver_policy: DeliverPolicy,
     /// First sequence wanted, 0 where none is set.
@@ -176,6 +178,7 @@ impl ConsumerMeta {
                 "flow_control" => AckPolicy::FlowControl,
                 _ => AckPolicy::None,
             },
+            max_deliver: number(&raw, "max_deliver"),
             deliver_policy: match word("deliver_policy") {
                 "last" => DeliverPolicy::Last,
                 "new" => DeliverPolicy::New,
@@ -206,6 +209,21 @@ impl ConsumerMeta {
         changed.replicas = count;
         let value = Value::from(count);
         changed.raw.insert("num_replicas".to_owned(), value);
+        changed
+    }
+
+    /// The same metadata under the name `store_name` of its store, created at `created`, which is RFC 3339.
+    #[must_use]
+    pub fn with_identity(&self, store_name: &str, created: &str) -> Self {
+        let mut changed = self.clone();
+        store_name.clone_into(&mut changed.store_name);
+        changed
+            .raw
+            .insert("Name".to_owned(), Value::from(store_name));
+        changed
+            .raw
+            .insert("Created".to_owned(), Value::from(created));
+        changed.created = Created::of(&changed.raw);
         changed
     }
 
