@@ -78,7 +78,11 @@ impl fmt::Display for Unsettled {
 }
 
 impl Unapplied {
-    pub(super) fn of(state: StreamState) -> Self {
+    pub(super) fn of(mut state: StreamState) -> Self {
+        // The server lists what an erased or skipped record at a block's start leaves behind it, though the block begins later.
+        for block in &mut state.blocks {
+            block.deleted.remove_below(block.first.seq);
+        }
         Unapplied { state }
     }
 

@@ -5,11 +5,12 @@ use std::fmt;
 /// What a change survives once the call that made it, or a later one that raised it, has returned.
 ///
 /// Levels are ordered: each survives what those below it survive, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Level {
     /// Nothing: it is in the memory of this process alone. Readers in the process see it.
     Buffered,
     /// That the process is killed: the operating system has it.
+    #[default]
     Written,
     /// That the power is cut: the disk has it, its name included.
     Synced,

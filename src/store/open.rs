@@ -21,6 +21,7 @@ use crate::format::names::{META, is_valid_asset_name};
 use crate::living::Idle;
 use crate::recovery::{RecoverOptions, block_size, hand_over};
 use crate::report::Watch;
+use crate::report::actions::{Action, ActionKind};
 use crate::report::stream::StreamReport;
 use crate::state::StreamState;
 use crate::stream::StreamDir;
@@ -149,6 +150,10 @@ impl Store {
         let shared = share(fs, entropy, dir, account, meta, stream_key, state, options);
         let shared = Arc::new(shared);
         let mut writer = Writer::new(shared.clone(), options.level);
+        let dropped = |action: &Action| action.kind == ActionKind::RemoveBlock;
+        if handed.report.actions.iter().any(dropped) {
+            writer.prove_head()?;
+        }
         writer.enforce_at_open(options.now_ns)?;
         Ok(Store {
             writer: Mutex::new(Some(writer)),

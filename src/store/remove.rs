@@ -196,7 +196,7 @@ impl Writer {
             if is_mostly_needed && content.slot_count() == 0 {
                 continue;
             }
-            self.unlink_block(number, &needed)?;
+            self.unlink_block(number, &content)?;
         }
         Ok(())
     }
@@ -231,8 +231,9 @@ impl Writer {
     pub(super) fn unlink_block(
         &mut self,
         number: u32,
-        needed: &[SeqTime],
+        content: &Resident,
     ) -> Result<(), WriterFault> {
+        let needed = self.needed_tombstones(number, content);
         let (last, block_last, ends_stream) = {
             let live = self.shared.live.read();
             let block = live
@@ -246,14 +247,24 @@ impl Writer {
             let ends_stream = block.last.seq >= totals.last.seq && totals.last.seq > 0;
             (totals.last, block.last.seq, ends_stream)
         };
-        self.emit_tombstones(needed)?;
+        self.emit_tombstones(&needed)?;
         if ends_stream {
             // Else the last sequence would be handed out again.
             self.emit_tombstones(&[last])?;
         }
-        // Something behind the block has to be durable: were all that lost with it, its sequences would be handed out again.
-        if block_last >= self.watermark.synced_seq || !needed.is_empty() {
+        let unlinked = self.unlinked.clone();
+        if content
+            .tombstones()
+            .iter()
+            .any(|gone| unlinked.contains(&gone.seq))
+        {
+            // What they speak of is gone, and not for good yet.
             self.sync()?;
+        }
+        // Something behind the block has to be durable: were all that lost with it, its sequences would be handed out again.
+        match block_last >= self.watermark.synced_seq || !needed.is_empty() {
+            true => _ = self.sync()?,
+            false => self.flush()?,
         }
         self.remove_block_files(number)
     }
@@ -267,6 +278,17 @@ impl Writer {
             removed => self.told(removed)?,
         }
         self.names_changed = true;
+        let last_seq = {
+            let live = self.shared.live.read();
+            let block = live
+                .state
+                .blocks
+                .iter()
+                .find(|block| block.number == number);
+            block.map_or(0, |block| block.last.seq)
+        };
+        // Where its first record was is not known of every block.
+        self.unlinked = 0..self.unlinked.end.max(last_seq.saturating_add(1));
         if self.shared.stream_key.is_some() {
             // A block without its key is noise: the key goes once the block is gone for good.
             self.orphaned_keys.push(number);
@@ -280,6 +302,38 @@ impl Writer {
         Ok(())
     }
 
+    /// Proves anew that what lies before the stream's first message is gone. The server drops a block of tombstones once all of them
+    /// speak of sequences before the first, though the records may lie in the first block still.
+    pub(super) fn prove_head(&mut self) -> Result<(), WriterFault> {
+        let (first, tail, emptied) = {
+            let live = self.shared.live.read();
+            let tail = live.tail_number();
+            let blocks = &live.state.blocks;
+            let first = blocks.iter().find(|block| block.message_count > 0).cloned();
+            let emptied = blocks
+                .iter()
+                .filter(|block| block.message_count == 0 && Some(block.number) != tail)
+                .map(|block| block.number);
+            (first, tail, emptied.collect::<Vec<u32>>())
+        };
+        self.emptied.extend(emptied);
+        let mut gone = Vec::new();
+        if let Some(first) = first.filter(|first| Some(first.number) != tail) {
+            let content = self.shared.resident(first.number)?;
+            for slot in 0..content.slot_from(first.first.seq) {
+                gone.extend(content.record(slot).map(|record| SeqTime {
+                    seq: record.sequence(),
+                    timestamp_ns: record.timestamp_ns(),
+                }));
+            }
+        }
+        if !gone.is_empty() || !self.emptied.is_empty() {
+            self.begin()?;
+            self.emit_tombstones(&gone)?;
+        }
+        Ok(())
+    }
+
     /// Removes every message of a block that is not the last one by taking its file away; how many there were.
     pub(super) fn drop_block(&mut self, number: u32) -> Result<u64, WriterFault> {
         let content = self.shared.resident(number)?;
@@ -287,8 +341,7 @@ impl Writer {
             let mut live = self.shared.live.write();
             live.empty_block(number, &content)
         };
-        let needed = self.needed_tombstones(number, &content);
-        self.unlink_block(number, &needed)?;
+        self.unlink_block(number, &content)?;
         Ok(gone)
     }
 }

@@ -19,7 +19,7 @@ struct Cut {
     number: u32,
     /// Where its records end afterwards, in its decoded content.
     keep_bytes: usize,
-    /// Blocks that go, the last one first.
+    /// Blocks that go, the first one first: what a tombstone speaks of lies before it.
     above: Vec<u32>,
     /// What has to be proven anew.
     tombstones: Vec<SeqTime>,
@@ -111,12 +111,12 @@ impl Writer {
             self.leave_tail();
         }
         let keeps = needs_block.then(|| self.shared.live.read().state.last_block_number);
+        self.forget_messages(cut.number, seq)?;
+        self.cut_block(&cut, in_place, length)?;
         for number in &cut.above {
             self.forget_messages(*number, seq)?;
             self.remove_block_files(*number)?;
         }
-        self.forget_messages(cut.number, seq)?;
-        self.cut_block(&cut, in_place, length)?;
         self.end_at(&cut, keeps.is_some());
         // What comes next has the numbers of what went: never may both be there.
         self.sync()?;
@@ -135,7 +135,7 @@ impl Writer {
         let mut cut = Cut {
             number: numbers.first().copied().unwrap_or(0),
             keep_bytes: 0,
-            above: numbers.iter().skip(1).rev().copied().collect(),
+            above: numbers.iter().skip(1).copied().collect(),
             tombstones: Vec::new(),
             last: SeqTime {
                 seq,

@@ -43,6 +43,8 @@ pub struct Writer {
     pub(super) emptied: Vec<u32>,
     /// Blocks that are full and not compressed yet.
     pub(super) uncompressed: Vec<u32>,
+    /// Sequences of blocks that are gone, which is not durable.
+    pub(super) unlinked: std::ops::Range<u64>,
     /// Blocks that are gone, and whose keys may go once that is durable.
     pub(super) orphaned_keys: Vec<u32>,
     scratch: Vec<u8>,
@@ -96,6 +98,7 @@ impl Writer {
             has_index: true,
             emptied: Vec::new(),
             uncompressed: Vec::new(),
+            unlinked: 0..0,
             orphaned_keys: Vec::new(),
             scratch: Vec::new(),
             watermark: Watermark {
@@ -469,6 +472,7 @@ impl Writer {
             let synced = self.shared.fs.sync_dir(&self.shared.dir.join(MESSAGES));
             self.told(synced)?;
             self.names_changed = false;
+            self.unlinked = 0..0;
             self.remove_orphaned_keys()?;
         }
         self.watermark.synced_seq = self.watermark.written_seq;

@@ -41,7 +41,12 @@ pub fn crash_everywhere(seed: u64, step_count: usize, stride: usize) -> CrashTal
         for unsynced in [Unsynced::Kept, Unsynced::Dropped, torn] {
             tally.image_count += 1;
             if let Err(what) = life.judge(unsynced, seed) {
-                let steps = life.steps.join(", ");
+                let calls = life.fs.calls();
+                let calls = calls.iter().rev().take(14).rev();
+                let calls: Vec<String> = calls
+                    .map(|call| format!("{:?} {}", call.operation, call.path.display()))
+                    .collect();
+                let steps = [life.steps.join(", "), calls.join(", ")].join("\n");
                 let text = format!("seed {seed}, call {number}, {unsynced:?}: {what}\n{steps}");
                 tally.violations.push(text);
             }
@@ -170,7 +175,17 @@ impl Life {
             let count = summary.message_count;
             return Err(format!("{count} messages counted, {} read", found.len()));
         }
-        between(moments, &found, summary.last.seq, now_ns)?;
+        let told = |what: String| {
+            let events = store.report().events.iter();
+            let events: Vec<&str> = events.map(|event| event.detail.as_str()).collect();
+            let files: Vec<String> = image
+                .files()
+                .iter()
+                .map(|(path, bytes)| format!("{} {}", path.display(), bytes.len()))
+                .collect();
+            format!("{what}; {}; {}", events.join("; "), files.join(", "))
+        };
+        between(moments, &found, summary.last.seq, now_ns).map_err(told)?;
         // Life goes on.
         let next = crate::store::NewMessage {
             subject: b"f",

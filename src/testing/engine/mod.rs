@@ -10,6 +10,7 @@ pub use model::{Model, ModelLimits, ModelMessage};
 pub use script::{EngineScript, EngineSetup, EngineStep, StepEnd, compare, take};
 
 use crate::env::memory::MemoryFileSystem;
+use crate::format::record::parse_at;
 
 /// Lives `step_count` steps of a seed's life, and compares after each.
 ///
@@ -20,10 +21,13 @@ pub fn live(seed: u64, step_count: usize) -> Result<(), String> {
     let fs = MemoryFileSystem::new();
     let mut script = EngineScript::new(seed);
     let mut lived = Vec::new();
+    let disk = fs.clone();
     let fail = |lived: &[EngineStep], what: String| {
         let steps: Vec<String> = lived.iter().map(EngineStep::name).collect();
-        let count = steps.len();
-        Err(format!("seed {seed}, step {count}: {what}\n{}", steps.join(", ")))
+        let (count, steps, disk) = (steps.len(), steps.join(", "), listing(&disk));
+        Err(format!(
+            "seed {seed}, step {count}: {what}\n{steps}\n{disk}"
+        ))
     };
     let (mut store, mut writer) = script.setup.open(&fs, script.now_ns, seed)?;
     for nth in 0..step_count {
@@ -66,4 +70,26 @@ pub fn live(seed: u64, step_count: usize) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The files, and of blocks in plain their records.
+fn listing(fs: &MemoryFileSystem) -> String {
+    let mut lines = Vec::new();
+    for (path, bytes) in fs.files() {
+        let mut records = Vec::new();
+        let mut offset = 0;
+        while path.extension().is_some_and(|extension| extension == "blk")
+            && let Ok(record) = parse_at(&bytes, offset)
+        {
+            offset = record.end_offset();
+            records.push(format!("{:?} {}", record.kind(), record.sequence()));
+        }
+        let length = bytes.len();
+        lines.push(format!(
+            "{} {length}: {}",
+            path.display(),
+            records.join(", ")
+        ));
+    }
+    lines.join("\n")
 }
