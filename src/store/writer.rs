@@ -164,18 +164,23 @@ impl Writer {
     /// block that is gone or another one would be taken for a loss.
     pub(super) fn begin_exchange(&mut self) -> Result<(), WriterFault> {
         if self.has_index {
-            self.remove_side_file(STATE_PATH)?;
             self.has_index = false;
+            if self.remove_side_file(STATE_PATH)? {
+                // Were it back after a power cut, it would be believed of blocks that are others by then.
+                let synced = self.shared.fs.sync_dir(&self.shared.dir.join(MESSAGES));
+                self.told(synced)?;
+            }
         }
         Ok(())
     }
 
-    fn remove_side_file(&mut self, path: &str) -> Result<(), WriterFault> {
+    /// Whether it was there.
+    fn remove_side_file(&mut self, path: &str) -> Result<bool, WriterFault> {
         match self.shared.fs.remove_file(&self.shared.dir.join(path)) {
-            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) if error.is_not_found() => Ok(false),
             removed => {
                 self.names_changed = true;
-                self.told(removed)
+                self.told(removed).map(|()| true)
             }
         }
     }
@@ -268,6 +273,10 @@ impl Writer {
         if loaded.is_compressed() || !is_whole {
             self.shared.live.write().tail = Some(loaded);
             return Ok(());
+        }
+        if length == 0 {
+            // The index names eight zeros as the end of an empty block, and a hole that a power cut leaves ends in zeros too.
+            self.begin_exchange()?;
         }
         let cipher = self.cipher_of(number, length)?;
         self.tail = Some(OpenTail {

@@ -128,15 +128,15 @@ impl Life {
                     Err(StepEnd::Wrong(what)) => return Err(format!("{step:?}: {what}")),
                 }
             }
-            self.script.model = after.clone();
+            let closed = std::mem::replace(&mut self.script.model, after.clone());
             self.since_written = vec![after.clone()];
             let is_synced = self.script.setup.level == Level::Synced
-                || matches!(
-                    step,
-                    EngineStep::Sync | EngineStep::Tidy | EngineStep::Reopen
-                );
+                || matches!(step, EngineStep::Sync | EngineStep::Tidy);
             if is_synced {
                 self.since_synced = vec![after];
+            } else if step == EngineStep::Reopen {
+                // What was closed is safe; what the start took from it no more than the level says.
+                self.since_synced = vec![closed, after];
             }
         }
         Ok(())
