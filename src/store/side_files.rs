@@ -100,6 +100,9 @@ impl Writer {
             }
         };
         let config = config.settings().unwrap_or(config);
+        // The new limits are held against what is stored, also by whoever opens the stream after a power cut: what they are to be held
+        // against is durable before they are.
+        self.sync()?;
         self.write_meta(&config)?;
         self.take_config(config)?;
         self.enforce_subjects()?;

@@ -236,13 +236,15 @@ fn between(
     };
     for (seq, message) in &first.messages {
         let always = moments.iter().all(|model| model.messages.contains_key(seq));
+        let is_crowded = moments.iter().any(|model| model.is_full_of(found, message));
         let age_ns = moments
             .iter()
             .map(|model| model.limits.max_age_ns)
             .filter(|age| *age > 0)
             .min();
         let is_aged = age_ns.is_some_and(|age| message.timestamp_ns <= now_ns - age);
-        if always && !found.contains_key(seq) && !is_aged && !message.is_over(now_ns) {
+        if always && !found.contains_key(seq) && !is_aged && !is_crowded && !message.is_over(now_ns)
+        {
             return Err(format!("message {seq} is gone"));
         }
     }

@@ -128,6 +128,21 @@ impl Model {
         while !limits.refuses_new && over(self) && self.messages.pop_first().is_some() {}
     }
 
+    /// Whether a store that holds `found` has no room for `message` by these limits: a removal that was not durable leaves its message
+    /// to take another one's place.
+    #[must_use]
+    pub fn is_full_of(&self, found: &BTreeMap<u64, ModelMessage>, message: &ModelMessage) -> bool {
+        let limits = self.limits;
+        let reached = |most: u64, held: u64| most > 0 && held >= most;
+        let same = found
+            .values()
+            .filter(|held| held.subject == message.subject);
+        let bytes: u64 = found.values().map(ModelMessage::length).sum();
+        reached(limits.max_messages, found.len() as u64)
+            || reached(limits.max_messages_per_subject, same.count() as u64)
+            || limits.max_bytes > 0 && bytes + message.length() > limits.max_bytes
+    }
+
     /// Takes other limits.
     pub fn set_limits(&mut self, limits: ModelLimits) {
         self.limits = limits;
