@@ -205,7 +205,8 @@ impl Steps<'_> {
             .as_ref()
             .map(|(seed, cipher)| (seed, *cipher));
         let server = sim.rules.server;
-        let file_verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key, server);
+        let file_verdict: FileVerdict =
+            judge_file(file.as_deref(), &hash_key, asset_key, server, self.threads);
         let verdict = sim
             .recover_from_index(file_verdict)
             .map_err(|fault| (Refusal::ServerDown, fault))?;
