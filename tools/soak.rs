@@ -77,11 +77,19 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Settings> {
 /// Whether every check of a store gave the same answer.
 fn soak(settings: &Settings, dir: &Path, now_ns: i64) -> bool {
     let begin = Instant::now();
+    // The account is in the path.
+    let Ok(dir) = std::fs::canonicalize(dir) else {
+        println!("{}: it cannot be found", dir.display());
+        return false;
+    };
     let mut first: Option<String> = None;
     for round in 0..settings.checks {
         let threads = THREADS[round % THREADS.len()];
         let map_files = round / THREADS.len() % 2 == 1;
-        let told = told(settings, dir, now_ns, threads, map_files);
+        let Some(told) = told(settings, &dir, now_ns, threads, map_files) else {
+            println!("{}: it does not open", dir.display());
+            return false;
+        };
         match &first {
             None => first = Some(told),
             Some(first) if *first == told => {}
@@ -105,7 +113,13 @@ fn soak(settings: &Settings, dir: &Path, now_ns: i64) -> bool {
 }
 
 /// Everything a check says.
-fn told(settings: &Settings, dir: &Path, now_ns: i64, threads: usize, map_files: bool) -> String {
+fn told(
+    settings: &Settings,
+    dir: &Path,
+    now_ns: i64,
+    threads: usize,
+    map_files: bool,
+) -> Option<String> {
     let mut options = Options::new(now_ns);
     options.no_index = !settings.index;
     options.map_files = map_files;
@@ -121,7 +135,8 @@ fn told(settings: &Settings, dir: &Path, now_ns: i64, threads: usize, map_files:
         progress: &|_| {},
         cancel: &cancel,
     };
-    format!("{:?}", examine(&OsFileSystem, &stream, &options, &watch))
+    let report = examine(&OsFileSystem, &stream, &options, &watch);
+    report.state.is_some().then(|| format!("{report:?}"))
 }
 
 fn name_of(dir: &Path) -> String {

@@ -27,24 +27,36 @@ make_store() {
   mv "$dir/making/A/streams/$name" "$store"
 }
 
+# A copy of a store at another place, in place of what is there.
+fresh_copy() {
+  [[ $1 != "$2" ]] || return 0
+  rm -rf "$2" && mkdir -p "${2%/*}"
+  cp -r "$1" "$2"
+}
+
 # A store without index.db on both sides, or with it where KIND is "index". One line: about, Go s, ours s, ratio, bar, bound s,
 # Go MiB, our MiB, memory bar.
 compare() {
   local name=$1 about=$2 kind=$3 flags=$4 bar=$5 memory_bar=$6
   local store=$dir/A/streams/$name key=() ours_flags=() go_flags=() go ours least scratch
+  local go_store=$store
   [[ $flags != *--key* ]] || key=(--key "$KEY")
   case $kind in
   index) ours_flags=(--index) ;;
   *) go_flags=(--no-index) ;;
   esac
   scratch=$(mktemp -d)
+  # Where opening removes messages the server writes to the store: each time to another copy.
+  [[ $kind != removing ]] || go_store=$dir/copy/A/streams/$name
   # Warms the page cache and, where it is not wanted, drops index.db before the first round.
+  fresh_copy "$store" "$go_store"
   # shellcheck disable=SC2086
-  "$oracle" time "$store" --account A --runs 1 "${go_flags[@]}" $flags >/dev/null
+  "$oracle" time "$go_store" --account A --runs 1 "${go_flags[@]}" $flags >/dev/null
   "$timing" "$store" --account A "${key[@]}" "${ours_flags[@]}" >/dev/null
   for ((round = 1; round <= rounds; round++)); do
+    fresh_copy "$store" "$go_store"
     # shellcheck disable=SC2086
-    go=$("$oracle" time "$store" --account A --runs 1 "${go_flags[@]}" $flags)
+    go=$("$oracle" time "$go_store" --account A --runs 1 "${go_flags[@]}" $flags)
     ours=$("$timing" "$store" --account A "${key[@]}" "${ours_flags[@]}")
     least=$("$bound" "$store" --account A "${key[@]}" "${ours_flags[@]}")
     if [[ $(field messages <<<"$go") != "$(field messages <<<"$ours")" ||
@@ -57,7 +69,7 @@ compare() {
     say "$name round $round: Go $(field open_ns <<<"$go" | awk '{ printf "%.3f", $1 / 1e9 }') s, jetsam $(field seconds <<<"$ours") s, bound $(field seconds <<<"$least") s"
   done
   row "$about" "$bar" "$memory_bar" "$scratch/rounds"
-  rm -rf "$scratch"
+  rm -rf "$scratch" "$dir/copy"
 }
 
 # The row that rounds come to: of each ratio the median, not the ratio of medians.

@@ -8,7 +8,7 @@
 # the same round, so that a load that comes and goes hits both. The bound is what tools/bound.rs takes
 # in the same round for reading, decoding, parsing, hashing and one look-up a message. --write puts the
 # tables into docs/BENCHMARKS.md, once all rows were measured. ROW picks of P256 DELETED THIRD TTL P16
-# SUBJ S2 CHACHA AES INDEX MANY VERBS.
+# SUBJ S2 CHACHA AES LIMIT INDEX MANY VERBS.
 #
 # JETSAM_BENCH_DIR keeps the stores (about 9 GB) for the next time; by default they are made in a
 # temporary directory and removed. Needs cargo and Go.
@@ -34,7 +34,7 @@ done
 # shellcheck source=benches/compare/measure.sh
 . benches/compare/measure.sh
 
-# row | what it is | without or with index.db | gen flags | time flags | bar: times as fast as Go | bar: peak memory
+# row | what it is | without index.db, the same with messages to remove, or with it | gen flags | time flags | bar: times as fast as Go | bar: peak memory
 STORES='
 P256    | 4 M × 256 B, plain                     | blocks | --msgs 4000000 --size 256 --subjects 8                             |                           | 7   | 64 MiB
 DELETED | 4 M × 256 B, 5 % deleted at random     | blocks | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.05         |                           | 8   | 64 MiB
@@ -45,6 +45,7 @@ SUBJ    | 4 M × 128 B over 2.5 M subjects        | blocks | --msgs 4000000 --si
 S2      | 2 M × 512 B, S2                        | blocks | --msgs 2000000 --size 512 --subjects 8 --compress s2               |                           | 12  | 64 MiB
 CHACHA  | 4 M × 256 B, ChaCha20                  | blocks | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher chacha   | --key KEY --cipher chacha | 20  | 64 MiB
 AES     | 4 M × 256 B, AES-CTR                   | blocks | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher aes      | --key KEY --cipher aes    | 6.5 | 64 MiB
+LIMIT   | 1 M × 128 B over 100,000 subjects, limit of 5 each set afterwards | removing | --msgs 1000000 --size 128 --subjects 100000 --lower-limit 5 |         | 3   | half
 INDEX   | sound index with 10⁶ subjects          | index  | --msgs 1400000 --size 128 --subjects 2000000                       |                           | 4   | Go
 '
 
@@ -67,7 +68,7 @@ fi
 opens=$(mktemp)
 others=$(mktemp)
 clean_up() {
-  rm -rf "$opens" "$others" "$dir/making"
+  rm -rf "$opens" "$others" "$dir/making" "$dir/copy"
   [[ -n ${JETSAM_BENCH_DIR:-} ]] || rm -rf "$dir"
 }
 trap clean_up EXIT
