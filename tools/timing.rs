@@ -108,6 +108,8 @@ fn in_fresh_processes(rounds: usize) -> Result<(), String> {
 fn time_once(settings: Settings) -> Result<(), String> {
     let mut options = Options::new(OsClock.now_ns());
     options.no_index = !settings.index;
+    // Where the index stands a server reads no message, and neither is one read here.
+    options.quick = settings.index && !settings.foretell;
     options.map_files = settings.mmap;
     options.keys.current = settings.key.map(|key| ServerKey::new(key.into_bytes()));
     if let Some(threads) = settings.threads {

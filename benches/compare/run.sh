@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# How fast the Go server and jetsam rebuild the same store from its blocks, without index.db.
+# How fast the Go server and jetsam open the same store, without index.db and with it, and what the other verbs cost.
 #
-#   benches/compare/run.sh [--tiny] [--rounds N] [--write] [STORE...]
+#   benches/compare/run.sh [--tiny] [--rounds N] [--write] [ROW...]
 #
 # Both sides open the same directory in turn, each time in a fresh process and timing only the open
 # call, with the page cache warm. A ratio is the median over the rounds of Go's figure against ours in
-# the same round, so that a load that comes and goes hits both. --write puts the tables into
-# docs/BENCHMARKS.md. STORE picks of P256 DELETED THIRD TTL P16 SUBJ S2 CHACHA
-# AES.
+# the same round, so that a load that comes and goes hits both. The bound is what tools/bound.rs takes
+# in the same round for reading, decoding, parsing, hashing and one look-up a message. --write puts the
+# tables into docs/BENCHMARKS.md, once all rows were measured. ROW picks of P256 DELETED THIRD TTL P16
+# SUBJ S2 CHACHA AES LIMIT INDEX MANY VERBS.
 #
-# JETSAM_BENCH_DIR keeps the stores (about 7 GB) for the next time; by default they are made in a
+# JETSAM_BENCH_DIR keeps the stores (about 9 GB) for the next time; by default they are made in a
 # temporary directory and removed. Needs cargo and Go.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -24,125 +25,91 @@ while (($#)); do
   --tiny) tiny=1 rounds=2 ;;
   --rounds) rounds=$2 && shift ;;
   --write) write=1 ;;
-  -*) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+  -*) sed -n '2,15s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   *) chosen+=("$1") ;;
   esac
   shift
 done
+[[ -z $write || ${#chosen[@]} -eq 0 ]] || { echo "--write wants all rows" >&2 && exit 2; }
+# shellcheck source=benches/compare/measure.sh
+. benches/compare/measure.sh
 
-# store | what it is | gen flags | time flags | bar: times as fast as Go | bar: peak memory
+# row | what it is | without index.db, the same with messages to remove, or with it | gen flags | time flags | bar: times as fast as Go | bar: peak memory
 STORES='
-P256   | 4 M × 256 B, plain                | --msgs 4000000 --size 256 --subjects 8 |                               | 4 | 64 MiB
-DELETED | 4 M × 256 B, 5 % deleted at random | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.05 |                               | 4 | 64 MiB
-THIRD  | 4 M × 256 B, a third deleted at random | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.405 |        | 4 | 64 MiB
-TTL    | 4 M × 256 B, 10 % with a TTL        | --msgs 4000000 --size 256 --subjects 8 --ttl-share 0.1 |              | 4 | 64 MiB
-P16    | 10 M × 16 B, plain                  | --msgs 10000000 --size 16 --subjects 8 |                               | 4 | 64 MiB
-SUBJ   | 4 M × 128 B over 2.5 M subjects     | --msgs 4000000 --size 128 --subjects 2500000    |                               | 4 | half
-S2     | 2 M × 512 B, S2                     | --msgs 2000000 --size 512 --subjects 8 --compress s2         |                               | 8 | 64 MiB
-CHACHA | 4 M × 256 B, ChaCha20               | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher chacha | --key KEY --cipher chacha | 6 | 64 MiB
-AES    | 4 M × 256 B, AES-CTR                | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher aes    | --key KEY --cipher aes    | 3 | 64 MiB
+P256    | 4 M × 256 B, plain                     | blocks | --msgs 4000000 --size 256 --subjects 8                             |                           | 7   | 64 MiB
+DELETED | 4 M × 256 B, 5 % deleted at random     | blocks | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.05         |                           | 8   | 64 MiB
+THIRD   | 4 M × 256 B, a third deleted at random | blocks | --msgs 4000000 --size 256 --subjects 8 --delete-share 0.405        |                           | 8   | 64 MiB
+TTL     | 4 M × 256 B, 10 % with a TTL           | blocks | --msgs 4000000 --size 256 --subjects 8 --ttl-share 0.1             |                           | 9   | 64 MiB
+P16     | 10 M × 16 B, plain                     | blocks | --msgs 10000000 --size 16 --subjects 8                             |                           | 8   | 64 MiB
+SUBJ    | 4 M × 128 B over 2.5 M subjects        | blocks | --msgs 4000000 --size 128 --subjects 2500000                       |                           | 8   | half
+S2      | 2 M × 512 B, S2                        | blocks | --msgs 2000000 --size 512 --subjects 8 --compress s2               |                           | 12  | 64 MiB
+CHACHA  | 4 M × 256 B, ChaCha20                  | blocks | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher chacha   | --key KEY --cipher chacha | 20  | 64 MiB
+AES     | 4 M × 256 B, AES-CTR                   | blocks | --msgs 4000000 --size 256 --subjects 8 --key KEY --cipher aes      | --key KEY --cipher aes    | 6.5 | 64 MiB
+LIMIT   | 1 M × 128 B over 100,000 subjects, limit of 5 each set afterwards | removing | --msgs 1000000 --size 128 --subjects 100000 --lower-limit 5 |         | 3   | half
+INDEX   | sound index with 10⁶ subjects          | index  | --msgs 1400000 --size 128 --subjects 2000000                       |                           | 4   | Go
 '
 
-say() { printf '%s\n' "$*" >&2; }
-
-# The number behind "NAME": in a line of JSON, the first of a list.
-field() { sed -n "s/.*\"$1\":\[\{0,1\}\([0-9.]*\).*/\1/p"; }
-median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-
 say "building"
-cargo build --quiet --release --example timing
+cargo build --quiet --release --bin jetsam --example timing --example bound
 sh testdata/oracle/build.sh
 target=${CARGO_TARGET_DIR:-target}
 oracle=$target/oracle/oracle
 timing=$target/release/examples/timing
+bound=$target/release/examples/bound
+jetsam=$target/release/jetsam
 
 if [[ -n ${JETSAM_BENCH_DIR:-} ]]; then
   dir=$JETSAM_BENCH_DIR
   [[ -z $tiny ]] || dir=$dir/tiny
+  mkdir -p "$dir"
 else
   dir=$(mktemp -d)
-  trap 'rm -rf "$dir"' EXIT
 fi
-rows=$(mktemp)
-
-# make NAME FLAGS...: the store, unless it is there from an earlier run. A name in the making ends in
-# ".part", so that an interrupted run leaves no half store behind to be measured.
-make_store() {
-  local store=$dir/A/streams/$1
-  shift
-  [[ ! -d $store ]] || return 0
-  say "making $store"
-  mkdir -p "$dir/making/A/streams"
-  rm -rf "$dir/making/A/streams/${store##*/}"
-  "$oracle" gen big "$@" --account A --out "$dir/making/A/streams/${store##*/}" >/dev/null
-  mkdir -p "$dir/A/streams"
-  mv "$dir/making/A/streams/${store##*/}" "$store"
-  rm -rf "$dir/making"
+opens=$(mktemp)
+others=$(mktemp)
+clean_up() {
+  rm -rf "$opens" "$others" "$dir/making" "$dir/copy"
+  [[ -n ${JETSAM_BENCH_DIR:-} ]] || rm -rf "$dir"
 }
+trap clean_up EXIT
 
-compare() {
-  local name=$1 about=$2 flags=$3 bar=$4 memory_bar=$5
-  local store=$dir/A/streams/$name key=() go ours scratch
-  [[ $flags != *--key* ]] || key=(--key "$KEY")
-  scratch=$(mktemp -d)
-  # Warms the page cache and drops index.db before the first round.
-  # shellcheck disable=SC2086
-  "$oracle" time "$store" --account A --runs 1 --no-index $flags >/dev/null
-  "$timing" "$store" --account A "${key[@]}" >/dev/null
-  for ((round = 1; round <= rounds; round++)); do
-    # shellcheck disable=SC2086
-    go=$("$oracle" time "$store" --account A --runs 1 --no-index $flags)
-    ours=$("$timing" "$store" --account A "${key[@]}")
-    if [[ $(field messages <<<"$go") != "$(field messages <<<"$ours")" ||
-      $(field bytes <<<"$go") != "$(field bytes <<<"$ours")" ]]; then
-      say "$name: the two sides disagree: $go and $ours"
-      exit 1
-    fi
-    printf '%s %s %s %s\n' "$(field open_ns <<<"$go")" "$(field peak_rss_kb <<<"$go")" \
-      "$(field seconds <<<"$ours")" "$(field peak_rss_kb <<<"$ours")" >>"$scratch/rounds"
-    say "$name round $round: Go $(field open_ns <<<"$go" | awk '{ printf "%.3f", $1 / 1e9 }') s, jetsam $(field seconds <<<"$ours") s"
-  done
-  local go_s ours_s ratio go_mib ours_mib
-  go_s=$(awk '{ print $1 / 1e9 }' "$scratch/rounds" | median)
-  ours_s=$(awk '{ print $3 }' "$scratch/rounds" | median)
-  ratio=$(awk '{ print $1 / 1e9 / $3 }' "$scratch/rounds" | median)
-  go_mib=$(awk '{ print $2 / 1024 }' "$scratch/rounds" | median)
-  ours_mib=$(awk '{ print $4 / 1024 }' "$scratch/rounds" | median)
-  rm -rf "$scratch"
-  local memory_text="< 64 MiB"
-  [[ $memory_bar != half ]] || memory_text="≤ ½ of Go"
-  awk -v about="$about" -v go="$go_s" -v ours="$ours_s" -v ratio="$ratio" -v bar="$bar" \
-    -v go_mib="$go_mib" -v ours_mib="$ours_mib" -v memory_text="$memory_text" -v tiny="$tiny" '
-  function verdict(met) { return tiny ? "(not judged)" : met ? "met" : "MISSED" }
-  BEGIN {
-    memory_met = (memory_text ~ /64/) ? (ours_mib < 64) : (ours_mib <= go_mib / 2)
-    printf "| %s | %.3f | %.3f | **%.1f×** | %d× %s | %.0f | %.0f | %.1f× | %s %s |\n", about, go, ours, ratio, bar,
-      verdict(ratio >= bar), go_mib, ours_mib, go_mib / ours_mib, memory_text, verdict(memory_met)
-  }' >>"$rows"
+is_chosen() { [[ ${#chosen[@]} -eq 0 || " ${chosen[*]} " == *" $1 "* ]]; }
+
+# A hundredth of everything but the bodies, where the run is to be tiny.
+scaled() {
+  if [[ -z $tiny ]]; then cat; else sed -E 's/([0-9]{5,})00( |$)/\1\2/g'; fi
 }
+about_scaled() { printf '%s%s' "$1" "${tiny:+ (a hundredth)}"; }
 
 load_before=$(cut -d' ' -f1-3 /proc/loadavg)
-while IFS='|' read -r name about generate flags bar memory_bar; do
-  read -r name <<<"$name" && read -r about <<<"$about" && read -r memory_bar <<<"$memory_bar"
-  [[ -n $name ]] || continue
-  [[ ${#chosen[@]} -eq 0 || " ${chosen[*]} " == *" $name "* ]] || continue
-  if [[ -n $tiny ]]; then
-    # A hundredth of everything but the bodies.
-    generate=$(sed -E 's/([0-9]{5,})00( |$)/\1\2/g' <<<"$generate")
-    about="$about (a hundredth)"
-  fi
-  generate=${generate//KEY/$KEY} flags=${flags//KEY/$KEY}
+while IFS='|' read -r name about kind generate flags bar memory_bar; do
+  read -r name <<<"$name" && read -r about <<<"$about" && read -r kind <<<"$kind" && read -r memory_bar <<<"$memory_bar"
+  [[ -n $name ]] && is_chosen "$name" || continue
+  generate=$(scaled <<<"${generate//KEY/$KEY}") flags=${flags//KEY/$KEY}
   # shellcheck disable=SC2086
-  make_store "$name" $generate
-  compare "$name" "$about" "$flags" "${bar// /}" "$memory_bar"
+  make_store "A/streams/$name" $generate
+  compare "$name" "$(about_scaled "$about")" "$kind" "$flags" "${bar// /}" "$memory_bar" >>"$opens"
 done <<<"$STORES"
+if is_chosen MANY; then
+  many "$([[ -n $tiny ]] && echo 10 || echo 1000)" 0.15 >>"$opens"
+fi
+if is_chosen VERBS; then
+  # shellcheck disable=SC2046
+  make_store A/streams/VERBS $(scaled <<<'--msgs 2000000 --size 256 --subjects 8')
+  verbs "$(about_scaled '2 M × 256 B, plain')" >>"$others"
+fi
 load_after=$(cut -d' ' -f1-3 /proc/loadavg)
 
 table() {
-  printf '| store | Go, s | jetsam, s | Go ÷ jetsam | bar | Go, peak MiB | jetsam, peak MiB | Go ÷ jetsam | bar |\n'
+  printf '| store | Go, s | jetsam, s | Go ÷ jetsam | bar | bound, s, and its share of our time | Go, peak MiB | jetsam, peak MiB | bar |\n'
   printf '|---|---|---|---|---|---|---|---|---|\n'
-  cat "$rows"
+  cat "$opens"
   printf '\n'
+  if [[ -s $others ]]; then
+    printf '| verb, on %s | s | ÷ check | bar |\n|---|---|---|---|\n' "$(about_scaled '2 M × 256 B, plain, with its index')"
+    cat "$others"
+    printf '\n'
+  fi
   printf '%s, %s cores, %s; load %s before, %s after; %s rounds; %s; jetsam %s.\n' \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -sr)" "$load_before" "$load_after" \
     "$rounds" "$(go version | cut -d' ' -f3)" "$(git rev-parse --short HEAD 2>/dev/null || echo 'of no commit')"
@@ -161,4 +128,3 @@ if [[ -n $write ]]; then
   rm -f "$fresh"
   say "written to $page"
 fi
-rm -f "$rows"

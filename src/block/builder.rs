@@ -55,6 +55,11 @@ impl BlockBuilder {
         &self.content
     }
 
+    /// The same, to be written: encrypted in place, it is of no other use any more.
+    pub fn content_mut(&mut self) -> &mut [u8] {
+        &mut self.content
+    }
+
     /// Bytes of the records so far.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -13,6 +13,9 @@ const REST: &[u8] = b">";
 /// feed or form feed, a NUL, and bytes that are not UTF-8 or spell U+FFFD. Wildcards are not.
 #[must_use]
 pub fn is_valid(subject: &[u8]) -> bool {
+    if is_plainly_valid(subject) {
+        return true;
+    }
     let Ok(text) = std::str::from_utf8(subject) else {
         return false;
     };
@@ -26,6 +29,21 @@ pub fn is_valid(subject: &[u8]) -> bool {
         closed = token == REST;
         sound
     })
+}
+
+/// Whether a subject is acceptable by a look at its bytes, as nearly every one is: printable ASCII without `>`, no token empty.
+#[inline]
+fn is_plainly_valid(subject: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (subject.first(), subject.last()) else {
+        return false;
+    };
+    let odd = |byte: &u8| !byte.is_ascii_graphic() || *byte == b'>';
+    let is_odd = subject.iter().fold(false, |any, byte| any | odd(byte));
+    let behind = subject.get(1..).unwrap_or_default();
+    let both_separate = |(one, next): (&u8, &u8)| *one == SEPARATOR && *next == SEPARATOR;
+    let neighbours = subject.iter().zip(behind);
+    let has_empty = neighbours.fold(false, |any, pair| any | both_separate(pair));
+    !is_odd && !has_empty && *first != SEPARATOR && *last != SEPARATOR
 }
 
 /// Whether no token of a subject is a wildcard.

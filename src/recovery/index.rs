@@ -13,7 +13,11 @@ use super::simulate::{SimBlock, Simulation};
 use crate::crypto::{Cipher, Seed, open_sealed};
 use crate::format::checksum::HashKey;
 use crate::format::names;
-use crate::format::state::{STATE_MINIMUM_LENGTH, StateError, StateFile, split_trailing_hash};
+use crate::format::state::{
+    STATE_MINIMUM_LENGTH, StateError, StateFile, SubjectTable, split_trailing_hash,
+};
+use crate::format::subject;
+use crate::parallel::Crew;
 use crate::report::actions::ActionKind;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::Lost;
@@ -165,12 +169,13 @@ fn rejected(verdict: IndexVerdict, detail: impl Into<String>) -> FileVerdict {
 
 /// Judges the bytes of `index.db`: rows D1 to D11. Pure.
 ///
-/// `asset_key` is the stream's asset key with its cipher, where `meta.key` gave one.
+/// `asset_key` is the stream's asset key with its cipher, where `meta.key` gave one. Subjects are looked at by so many threads.
 pub fn judge_file(
     file: Result<&[u8], &FileFault>,
     stream_hash_key: &HashKey,
     asset_key: Option<(&Seed, Cipher)>,
     server: ServerBehavior,
+    threads: usize,
 ) -> FileVerdict {
     let bytes = match file {
         Ok(bytes) => bytes,
@@ -211,7 +216,7 @@ pub fn judge_file(
             Err(error) => return rejected(IndexVerdict::DecryptFailed, error.to_string()),
         },
     };
-    match StateFile::decode(payload) {
+    match decode(payload, threads) {
         Ok(state) if state.version > server.version().index_version() => {
             let detail = format!(
                 "it is of version {}, and server {} reads up to {}",
@@ -225,6 +230,36 @@ pub fn judge_file(
         Err(error) => rejected_by(&error, payload, server),
     }
 }
+
+/// As [`StateFile::decode`], with subjects judged side by side where there are many.
+fn decode(payload: &[u8], threads: usize) -> Result<StateFile, StateError> {
+    if threads > 1
+        && payload.len() >= SIDE_BY_SIDE_MIN
+        && let Ok(state) = StateFile::decode_with_any_subjects(payload)
+        && subjects_are_valid(&state.subjects, threads)
+    {
+        return Ok(state);
+    }
+    // Which fault comes first is for the reading in order to say.
+    StateFile::decode(payload)
+}
+
+fn subjects_are_valid(subjects: &SubjectTable, threads: usize) -> bool {
+    let share = subjects.len().div_ceil(threads).max(1);
+    let shares: Vec<usize> = (0..subjects.len()).step_by(share).collect();
+    let valid = Crew::of(threads).map(&shares, |from| {
+        let mut own = *from..subjects.len().min(from + share);
+        let is_valid = |index| {
+            let entry = subjects.get(index);
+            entry.is_some_and(|entry| subject::is_valid(entry.subject))
+        };
+        own.all(is_valid).then_some(()).ok_or(())
+    });
+    valid.is_ok()
+}
+
+/// Bytes of an index below which a second thread is not worth its start.
+const SIDE_BY_SIDE_MIN: usize = 1 << 19;
 
 /// More blocks than this take the older servers' memory, or crash them, before they notice that the list is short.
 const UNBOUNDED_BLOCKS: u64 = 1 << 27;
@@ -593,7 +628,7 @@ mod tests {
     }
 
     fn verdict_of_file(file: Result<&[u8], &FileFault>) -> IndexVerdict {
-        match judge_file(file, &key(), None, ServerBehavior::default()) {
+        match judge_file(file, &key(), None, ServerBehavior::default(), 2) {
             FileVerdict::Decoded(_) => IndexVerdict::Sound,
             FileVerdict::Rejected { verdict, .. } => verdict,
         }
@@ -709,6 +744,7 @@ mod tests {
             &key(),
             asset_key,
             ServerBehavior::default(),
+            2,
         );
         assert!(matches!(
             unopened,

@@ -16,13 +16,11 @@
 
 use super::fault::{Cause, Fault};
 use super::index::{FileVerdict, IndexVerdict, judge_file};
-use super::judge::deleted_of;
 use super::scan::{ScanRules, scan_blocks};
 use super::server::Quirk;
-use super::simulate::{Overlay, Rules, SimBlock, Simulation, StreamKeys};
+use super::simulate::{Overlay, Rules, Simulation, StreamKeys};
 use super::timers::TimerRules;
-use super::verify::Verifier;
-use super::verify::replay;
+use super::verify::read_everything;
 use super::walked::WalkedBlocks;
 use crate::crypto::{Cipher, Seed};
 use crate::format::checksum::HashKey;
@@ -94,9 +92,6 @@ pub struct Refused {
     /// Everything the server would have done up to then.
     pub actions: Vec<Action>,
 }
-
-/// Deleted sequences of one block that are looked at one by one.
-const DELETED_LISTED_MAX: usize = 1 << 20;
 
 /// Runs the steps.
 ///
@@ -205,7 +200,8 @@ impl Steps<'_> {
             .as_ref()
             .map(|(seed, cipher)| (seed, *cipher));
         let server = sim.rules.server;
-        let file_verdict: FileVerdict = judge_file(file.as_deref(), &hash_key, asset_key, server);
+        let file_verdict: FileVerdict =
+            judge_file(file.as_deref(), &hash_key, asset_key, server, self.threads);
         let verdict = sim
             .recover_from_index(file_verdict)
             .map_err(|fault| (Refusal::ServerDown, fault))?;
@@ -506,80 +502,4 @@ fn note_returning(sim: &mut Simulation<'_>) {
         );
         sim.event(Event::new(EventCode::TombstonesIgnored, detail).seq(*first));
     }
-}
-
-/// Where the totals leave no room for deleted sequences, those that are deleted all the same count
-/// as live and cannot be read.
-fn add_uncounted(sim: &Simulation<'_>, unreadable: &mut Vec<u64>) {
-    let (first, last) = (sim.totals.first.seq, sim.totals.last.seq);
-    if last < first || sim.totals.messages <= last - first {
-        return;
-    }
-    for (at, block) in sim.blocks.iter().enumerate() {
-        let deleted = block.deleted.spans().flatten().take(DELETED_LISTED_MAX);
-        let within = |seq: &u64| (first..=last).contains(seq) && sim.select_block(*seq) == Some(at);
-        unreadable.extend(deleted.filter(within));
-    }
-    unreadable.sort_unstable();
-    unreadable.dedup();
-}
-
-/// Steps behind the open call: which live messages cannot be read, and the digest of the others.
-fn read_everything(
-    sim: &mut Simulation<'_>,
-    source: Source,
-    quick: bool,
-    digest: bool,
-    threads: usize,
-    watch: &Watch<'_>,
-) -> (Vec<u64>, Option<[u8; 32]>) {
-    let mut unreadable = std::mem::take(&mut sim.unreadable);
-    let mut shifts = false;
-    if !quick {
-        let is_unread =
-            |block: &&SimBlock| source == Source::Index || sim.unverified.contains(&block.number);
-        let unread: Vec<SimBlock> = sim.blocks.iter().filter(is_unread).cloned().collect();
-        let verified = verify(sim, &unread, threads, watch);
-        unreadable.extend(verified.0);
-        shifts = verified.1;
-    }
-    add_uncounted(sim, &mut unreadable);
-    if !quick
-        && (shifts || !unreadable.is_empty())
-        && let Some(replayed) = replay(sim, &deleted_of(sim).1)
-    {
-        return (replayed.unreadable, digest.then_some(replayed.digest));
-    }
-    unreadable.retain(|seq| sim.holds(*seq));
-    let digest = digest.then(|| Verifier::new(sim).digest(sim, &deleted_of(sim).1, threads));
-    (unreadable, digest)
-}
-
-/// Verifies every record of `blocks`, which nothing has read so far: what cannot be read, and whether reading changes
-/// what later reads find.
-fn verify(
-    sim: &mut Simulation<'_>,
-    blocks: &[SimBlock],
-    threads: usize,
-    watch: &Watch<'_>,
-) -> (Vec<u64>, bool) {
-    let total = blocks.len();
-    let done = |done| {
-        (watch.progress)(Progress {
-            phase: Phase::Verify,
-            done: done as u64,
-            total: total as u64,
-        })
-    };
-    let views = Verifier::new(sim).verify_all(blocks, threads, &done, watch.cancel);
-    let mut unreadable = Vec::new();
-    let mut shifts = false;
-    for view in views {
-        shifts |= view.shifts;
-        unreadable.extend(view.unreadable);
-        sim.outlived |= view.outlived;
-        sim.events.extend(view.events);
-    }
-    unreadable.sort_unstable();
-    (unreadable, shifts)
 }

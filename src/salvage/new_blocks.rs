@@ -66,8 +66,11 @@ impl<'a, 'w> NewBlocks<'a, 'w> {
     /// Writes the block at hand and begins the next.
     fn flush(&mut self, compressed: bool) -> Result<(), SalvageError> {
         let number = self.block.number();
-        let mut file = file_of(&self.block, compressed);
-        self.writer.block(number, &mut file)?;
+        match compressed.then(|| self.block.file(true, None)) {
+            Some(Ok(mut file)) => self.writer.block(number, &mut file)?,
+            // As it is; a block too short to be compressed too.
+            _ => self.writer.block(number, self.block.content_mut())?,
+        }
         self.block.begin(self.name, number.saturating_add(1));
         Ok(())
     }
@@ -88,13 +91,6 @@ impl<'a, 'w> NewBlocks<'a, 'w> {
         }
         Ok(self.count)
     }
-}
-
-/// The bytes of a block's file; plain where it is too short to be compressed.
-fn file_of(block: &BlockBuilder, compressed: bool) -> Vec<u8> {
-    block
-        .file(compressed, None)
-        .unwrap_or_else(|_| block.content().to_vec())
 }
 
 /// Writes a block that holds nothing but the tombstone of the stream's last sequence. In a block with messages a tombstone

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -112,6 +113,7 @@ func commandGenerate(op string, args []string) error {
 	set.Float64Var(&q.DeleteShare, "delete-share", 0, "big: share of messages deleted")
 	set.Uint64Var(&q.Block, "block-size", 0, "block size")
 	set.StringVar(&q.Prefix, "prefix", "", "put before every subject")
+	lowerLimit := set.Int64("lower-limit", 0, "afterwards, allow so many messages a subject; the store keeps what it has until it is opened. Not for an encrypted one")
 	positional := parse(set, args)
 	if op == "gen" {
 		var err error
@@ -133,5 +135,29 @@ func commandGenerate(op string, args []string) error {
 	if result.Outcome != "written" {
 		return fmt.Errorf("%s: %s", result.Outcome, result.Error)
 	}
+	if *lowerLimit > 0 {
+		return lowerSubjectLimit(q.Out, *lowerLimit)
+	}
 	return nil
+}
+
+// lowerSubjectLimit writes a stream's metadata anew, as an update of its configuration does.
+func lowerSubjectLimit(dir string, limit int64) error {
+	path := filepath.Join(dir, "meta.inf")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var info server.FileStreamInfo
+	if err := json.Unmarshal(text, &info); err != nil {
+		return err
+	}
+	info.MaxMsgsPer = limit
+	if text, err = json.Marshal(info); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "meta.sum"), []byte(metaSum(info.Name, text)), 0o600)
 }

@@ -17,7 +17,7 @@ const usage = `usage: oracle COMMAND ...
   recipes                      list the recipes
   random --seed N --out DIR    write a random store
   matrix [RNNN ...] --out DIR  write the stores of the parity matrix with their verdicts
-  time DIR [flags]             time the open call
+  time DIR... [flags]          time the open call
   server STORE_DIR [flags]     start a whole server on a store_dir and print its streams
   consumer-scripts [flags]     random lives of consumers, each step with what came of it
   tokens                       make tokens of an operator and its accounts, as asked for on standard input

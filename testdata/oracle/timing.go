@@ -23,7 +23,8 @@ type timing struct {
 	Procs     int     `json:"procs"`
 }
 
-// commandTime opens a store again and again, closing it without writing.
+// commandTime opens stores again and again, closing them without writing. Of several a run is one after the other, and their
+// times, messages and bytes are added up.
 func commandTime(args []string) error {
 	q := &question{}
 	set := flag.NewFlagSet("time", flag.ExitOnError)
@@ -32,9 +33,9 @@ func commandTime(args []string) error {
 	noIndex := set.Bool("no-index", false, "delete index.db, thw.db, sched.db and sources.db before each open; DIR is changed")
 	keepTimers := set.Bool("keep-timers", false, "with --no-index: delete index.db only")
 	set.StringVar(&q.Name, "name", "", "stream name; default: the name of DIR")
-	var err error
-	if q.Dir, err = one(parse(set, args), "directory"); err != nil {
-		return err
+	dirs := parse(set, args)
+	if len(dirs) == 0 {
+		return errorString("a directory expected")
 	}
 	env, err := newEnvironment()
 	if err != nil {
@@ -43,26 +44,37 @@ func commandTime(args []string) error {
 	result := timing{Procs: runtime.GOMAXPROCS(0)}
 	for range *runs {
 		if *noIndex {
-			removeIndexes(q.Dir, *keepTimers)
+			for _, dir := range dirs {
+				removeIndexes(dir, *keepTimers)
+			}
 		}
-		p, skip, err := env.planStream(q)
-		if err != nil {
-			return err
-		} else if skip != "" {
-			return errorString("skipped: " + skip)
+		result.Messages, result.Bytes = 0, 0
+		var openNs, cpuNs int64
+		for _, dir := range dirs {
+			q.Dir = dir
+			p, skip, err := env.planStream(q)
+			if err != nil {
+				return err
+			} else if skip != "" {
+				return errorString("skipped: " + skip)
+			}
+			if len(dirs) == 1 {
+				runtime.GC()
+			}
+			begin, beginCPU := time.Now(), cpuTime()
+			s, err := env.open(p)
+			openNs += time.Since(begin).Nanoseconds()
+			cpuNs += cpuTime() - beginCPU
+			if err != nil {
+				return err
+			}
+			var st server.StreamState
+			s.FastState(&st)
+			result.Messages, result.Bytes = result.Messages+st.Msgs, result.Bytes+st.Bytes
+			s.abandon()
 		}
-		runtime.GC()
-		begin, beginCPU := time.Now(), cpuTime()
-		s, err := env.open(p)
-		result.OpenNs = append(result.OpenNs, time.Since(begin).Nanoseconds())
-		result.CPUNs = append(result.CPUNs, cpuTime()-beginCPU)
-		if err != nil {
-			return err
-		}
-		var st server.StreamState
-		s.FastState(&st)
-		result.Messages, result.Bytes = st.Msgs, st.Bytes
-		s.abandon()
+		result.OpenNs = append(result.OpenNs, openNs)
+		result.CPUNs = append(result.CPUNs, cpuNs)
 	}
 	result.PeakRSSKB = peakRSS()
 	return json.NewEncoder(os.Stdout).Encode(result)

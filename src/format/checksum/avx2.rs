@@ -7,9 +7,9 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_loadu_si128, _mm256_add_epi32,
-    _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_si128, _mm256_insert_epi32,
-    _mm256_loadu_si256, _mm256_mul_epu32, _mm256_or_si256, _mm256_permutevar8x32_epi32,
-    _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_shuffle_epi8,
+    _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_si128, _mm256_loadu_si256,
+    _mm256_mul_epu32, _mm256_or_si256, _mm256_permutevar8x32_epi32, _mm256_set_epi64x,
+    _mm256_set_m128i, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_shuffle_epi8,
     _mm256_shuffle_epi32, _mm256_sllv_epi32, _mm256_srli_epi64, _mm256_srlv_epi32,
     _mm256_xor_si256,
 };
@@ -73,6 +73,18 @@ static WORD_MASKS: [Packet; 8] = {
     masks
 };
 
+/// Where the last bytes of a remainder go: the fifth word of one below 16 bytes, else the eighth.
+static LAST_PLACES: [Packet; 2] = {
+    let mut places = [[0; 32]; 2];
+    let mut byte = 0;
+    while byte < 4 {
+        places[0][16 + byte] = u8::MAX;
+        places[1][28 + byte] = u8::MAX;
+        byte += 1;
+    }
+    places
+};
+
 #[derive(Clone, Copy)]
 struct State {
     v0: __m256i,
@@ -130,36 +142,32 @@ fn update(state: &mut State, packet: __m256i) {
     state.v1 = _mm256_add_epi64(state.v1, zipper(state.v0));
 }
 
-/// The packet that stands for a remainder of 1 to 31 bytes, and its length.
+/// The packet that stands for a remainder of 0 to 31 bytes: its whole words, and its last bytes in a place of their own.
+///
+/// Lengths follow no order that a processor could foresee, so nothing here depends on one by a branch.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn tail_packet(lane: &Lane<'_>) -> __m256i {
-    let length = lane.tail.len();
-    let bytes = match lane.tail_window {
-        Some(window) => load(window),
-        None => {
-            let mut copy = [0; 32];
-            for (target, source) in copy.iter_mut().zip(lane.tail) {
-                *target = *source;
-            }
-            load(&copy)
-        }
-    };
-    let whole_words = _mm256_and_si256(bytes, load(&WORD_MASKS[(length / 4) % 8]));
-    if length & 16 != 0 {
-        let last = lane
-            .tail
-            .last_chunk()
-            .map_or(0, |word| i32::from_le_bytes(*word));
-        return _mm256_insert_epi32::<7>(whole_words, last);
-    }
-    let odd = match lane.tail.as_chunks::<4>().1 {
-        [] => 0,
-        [a] => i32::from_le_bytes([*a, *a, *a, 0]),
-        [a, b] => i32::from_le_bytes([*a, *b, *b, 0]),
-        [a, b, c, ..] => i32::from_le_bytes([*a, *b, *c, 0]),
-    };
-    _mm256_insert_epi32::<4>(whole_words, odd)
+    let length = lane.tail_length;
+    let whole_words = _mm256_and_si256(load(lane.tail), load(&WORD_MASKS[(length / 4) % 8]));
+    let end = u32::from_le_bytes(*lane.tail_end);
+    let is_long = length & 16 != 0;
+    let last_bytes = if is_long { end } else { odd_bytes(end, length) };
+    let place = load(&LAST_PLACES[usize::from(is_long)]);
+    let last_bytes = _mm256_and_si256(_mm256_set1_epi32(last_bytes.cast_signed()), place);
+    _mm256_or_si256(whole_words, last_bytes)
+}
+
+/// The one to three bytes behind the whole words, first, middle and last of them; `end` has the last four bytes of all.
+#[inline]
+fn odd_bytes(end: u32, length: usize) -> u32 {
+    let count = (length % 4) as u32;
+    // With none this is 0, and so is what is left of `end`.
+    let odd = (u64::from(end) << (8 * count) >> 32) as u32;
+    let first = odd & 0xFF;
+    let middle = odd >> (8 * (count / 2)) & 0xFF;
+    let last = if count == 0 { 0 } else { end >> 24 };
+    first | middle << 8 | last << 16
 }
 
 #[inline]
@@ -262,9 +270,9 @@ fn hash(key: &[u64; 4], lanes: &[Lane<'_>; LANE_COUNT]) -> [u64; LANE_COUNT] {
         update_packets(&mut states, [a.scratch, b.scratch, c.scratch, d.scratch]);
     }
     update_packets(&mut states, [a.body, b.body, c.body, d.body]);
-    if !(a.tail.is_empty() || b.tail.is_empty() || c.tail.is_empty() || d.tail.is_empty()) {
+    if a.tail_length.min(b.tail_length) > 0 && c.tail_length.min(d.tail_length) > 0 {
         for (state, lane) in states.iter_mut().zip(lanes) {
-            begin_tail(state, lane.tail.len());
+            begin_tail(state, lane.tail_length);
         }
         let packets = [
             tail_packet(a),
@@ -275,8 +283,8 @@ fn hash(key: &[u64; 4], lanes: &[Lane<'_>; LANE_COUNT]) -> [u64; LANE_COUNT] {
         update_all(&mut states, packets);
     } else {
         for (state, lane) in states.iter_mut().zip(lanes) {
-            if !lane.tail.is_empty() {
-                begin_tail(state, lane.tail.len());
+            if lane.tail_length > 0 {
+                begin_tail(state, lane.tail_length);
                 update(state, tail_packet(lane));
             }
         }

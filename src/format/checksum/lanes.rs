@@ -34,10 +34,12 @@ pub(super) struct Lane<'a> {
     pub scratch: &'a [Packet],
     /// Packets in place.
     pub body: &'a [Packet],
-    /// What is left, shorter than a packet.
-    pub tail: &'a [u8],
-    /// The packet's worth of bytes that begins where `tail` begins, where the buffer reaches that far.
-    pub tail_window: Option<&'a Packet>,
+    /// Begins with what is left, shorter than a packet.
+    pub tail: &'a Packet,
+    /// How much of `tail` counts.
+    pub tail_length: usize,
+    /// Four bytes that end where what counts of `tail` does; where that is less, the first of them are no part of it.
+    pub tail_end: &'a [u8; 4],
 }
 
 impl Lane<'_> {
@@ -45,14 +47,17 @@ impl Lane<'_> {
         first: None,
         scratch: &[],
         body: &[],
-        tail: &[],
-        tail_window: None,
+        tail: &[0; PACKET_LENGTH],
+        tail_length: 0,
+        tail_end: &[0; 4],
     };
 }
 
 #[derive(Default, Clone, Copy)]
 struct Scratch {
     packets: [Packet; SCRATCH_PACKETS],
+    /// A remainder behind which the buffer ends too soon.
+    tail: Packet,
 }
 
 /// Appends the hash of every record to `hashes`, in the order of `records`.
@@ -169,13 +174,15 @@ fn prepare_plain<'a>(record: &RecordRef, buffer: &'a [u8]) -> Option<Lane<'a>> {
     let (start, rest) = start.split_first_chunk::<{ RECORD_HEADER_LENGTH + HALF }>()?;
     let left = record.length().checked_sub(start.len() + CHECKSUM_LENGTH)?;
     let (body, rest) = rest.split_at_checked(left - left % PACKET_LENGTH)?;
-    let tail_window = rest.first_chunk::<PACKET_LENGTH>()?;
+    let tail = rest.first_chunk::<PACKET_LENGTH>()?;
+    let tail_end = buffer.get(..record.checksum_offset())?.last_chunk()?;
     Some(Lane {
         first: Some((start.get(4..20)?.first_chunk()?, start.last_chunk()?)),
         scratch: &[],
         body: body.as_chunks().0,
-        tail: tail_window.get(..left % PACKET_LENGTH)?,
-        tail_window: Some(tail_window),
+        tail,
+        tail_length: left % PACKET_LENGTH,
+        tail_end,
     })
 }
 
@@ -184,16 +191,25 @@ fn prepare_plain<'a>(record: &RecordRef, buffer: &'a [u8]) -> Option<Lane<'a>> {
 fn prepare<'a>(record: &RecordRef, buffer: &'a [u8], scratch: &'a mut Scratch) -> Option<Lane<'a>> {
     let covered = record.covered(buffer)?;
     let header = covered.header.first_chunk::<16>()?;
-    let from_buffer = |first, scratch, bytes: &'a [u8]| {
-        let (body, tail) = bytes.as_chunks();
-        let tail_offset = record.checksum_offset() - tail.len();
-        let tail_window = buffer.get(tail_offset..).and_then(<[u8]>::first_chunk);
+    let record_end = buffer.get(..record.checksum_offset())?.last_chunk()?;
+    let Scratch { packets, tail } = scratch;
+    let from_buffer = move |first, scratch, bytes: &'a [u8]| {
+        let (body, rest) = bytes.as_chunks();
+        let in_place = buffer
+            .get(record.checksum_offset() - rest.len()..)
+            .and_then(<[u8]>::first_chunk);
         Lane {
             first: Some(first),
             scratch,
             body,
-            tail,
-            tail_window,
+            tail: in_place.unwrap_or_else(move || {
+                for (target, source) in tail.iter_mut().zip(rest) {
+                    *target = *source;
+                }
+                tail
+            }),
+            tail_length: rest.len(),
+            tail_end: record_end,
         }
     };
     if !record.has_headers()
@@ -208,7 +224,7 @@ fn prepare<'a>(record: &RecordRef, buffer: &'a [u8], scratch: &'a mut Scratch) -
         .split_at_checked(gap_offset.next_multiple_of(PACKET_LENGTH) - gap_offset)
         .unwrap_or((covered.rest, &[]));
     let filled = gap_offset + filler.len();
-    let flat = scratch.packets.as_flattened_mut().get_mut(..filled)?;
+    let flat = packets.as_flattened_mut().get_mut(..filled)?;
     for (target, part) in [
         (0, &header[..]),
         (header.len(), covered.subject),
@@ -217,25 +233,21 @@ fn prepare<'a>(record: &RecordRef, buffer: &'a [u8], scratch: &'a mut Scratch) -
         flat.get_mut(target..target + part.len())?
             .copy_from_slice(part);
     }
-    let (full, partial) = scratch.packets.split_at_checked(filled / PACKET_LENGTH)?;
-    let Some((first, full)) = full.split_first() else {
-        let tail = partial.as_flattened().get(..filled)?;
-        return Some(Lane {
-            tail,
-            tail_window: partial.first(),
-            ..Lane::EMPTY
-        });
-    };
-    let first = (first.first_chunk::<16>()?, first.last_chunk::<16>()?);
-    if filled % PACKET_LENGTH == 0 {
-        return Some(from_buffer(first, full, bytes));
+    let packets = &*packets;
+    let (full, partial) = packets.split_at_checked(filled / PACKET_LENGTH)?;
+    let first = full.split_first().and_then(|(first, full)| {
+        let halves = (first.first_chunk::<16>()?, first.last_chunk::<16>()?);
+        Some((halves, full))
+    });
+    match first {
+        Some((first, full)) if filled % PACKET_LENGTH == 0 => Some(from_buffer(first, full, bytes)),
+        first => Some(Lane {
+            first: first.map(|(first, _)| first),
+            scratch: first.map_or(&[], |(_, full)| full),
+            body: &[],
+            tail: partial.first()?,
+            tail_length: filled % PACKET_LENGTH,
+            tail_end: packets.as_flattened().get(..filled)?.last_chunk()?,
+        }),
     }
-    let tail = partial.as_flattened().get(..filled % PACKET_LENGTH)?;
-    Some(Lane {
-        first: Some(first),
-        scratch: full,
-        body: &[],
-        tail,
-        tail_window: partial.first(),
-    })
 }

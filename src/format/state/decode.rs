@@ -203,6 +203,19 @@ impl StateFile {
     /// # Errors
     /// [`StateError`]; the variant is the row of the decision table that the server would take.
     pub fn decode(payload: &[u8]) -> Result<Self, StateError> {
+        Self::decode_with(payload, subject::is_valid)
+    }
+
+    /// The same with subjects taken as they are: whether they are valid is left to the caller, who may look at many side by
+    /// side.
+    ///
+    /// # Errors
+    /// [`StateError`], not always that of [`StateFile::decode`]: one subject before the place may be invalid.
+    pub fn decode_with_any_subjects(payload: &[u8]) -> Result<Self, StateError> {
+        Self::decode_with(payload, |_| true)
+    }
+
+    fn decode_with(payload: &[u8], is_valid: impl Fn(&[u8]) -> bool) -> Result<Self, StateError> {
         let version = match payload {
             [STATE_MAGIC, version @ 1..=STATE_VERSION, ..] => *version,
             _ => {
@@ -218,7 +231,8 @@ impl StateFile {
         if !fits(subject_count, &reader) {
             return Err(subject_count_error(&reader, None, Some(subject_count)));
         }
-        let incomplete = read_subjects(&mut reader, version, subject_count, &mut state.subjects)?;
+        let subjects = &mut state.subjects;
+        let incomplete = read_subjects(&mut reader, version, subject_count, subjects, is_valid)?;
         let block_count = match incomplete {
             Some(fault) => Err(fault),
             None => reader.uvarint(),
@@ -288,6 +302,7 @@ fn read_subjects(
     version: u8,
     count: u64,
     subjects: &mut SubjectTable,
+    is_valid: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<ReadFault>, StateError> {
     let mut failed = None;
     for entry in 0..count {
@@ -314,7 +329,7 @@ fn read_subjects(
         if length == 0 {
             continue;
         }
-        if !subject::is_valid(name) {
+        if !is_valid(name) {
             return Err(StateError::SubjectInvalid {
                 offset,
                 entry,

@@ -31,7 +31,7 @@ pub fn replay(sim: &Simulation<'_>, deleted: &[(u64, u64)]) -> Option<Replayed> 
         return None;
     }
     let mut reader = sim.reading_copy();
-    let mut hasher = Sha256::new();
+    let (mut hasher, mut hashed) = (Sha256::new(), Vec::new());
     let mut unreadable = Vec::new();
     let mut spans = spans.into_iter().peekable();
     let mut seq = first;
@@ -45,7 +45,9 @@ pub fn replay(sim: &Simulation<'_>, deleted: &[(u64, u64)]) -> Option<Replayed> 
         let found = reader.select_block(seq).map(|at| reader.fetch(at, seq));
         match found {
             Some(Ok(Lookup::Found(loaded, record))) => {
-                feed(&mut hasher, &loaded.content, seq, &record)
+                hashed.clear();
+                feed(&mut hashed, &loaded.content, seq, &record);
+                hasher.update(&hashed);
             }
             _ => unreadable.push(seq),
         }

@@ -1,6 +1,7 @@
 //! Reading every message the way the server would, without its side effects: which live messages do
 //! not verify, and the digest of those that do.
 
+mod everything;
 mod in_order;
 mod unreachable;
 
@@ -22,6 +23,7 @@ use crate::format::seqset::SeqSet;
 use crate::parallel::Crew;
 use crate::report::events::{Event, EventCode};
 
+pub use everything::read_everything;
 pub use in_order::replay;
 pub use unreachable::unreachable;
 
@@ -241,28 +243,54 @@ impl<'a, 'b> Verifier<'a, 'b> {
         views
     }
 
-    /// SHA-256 over every live message that verifies, in sequence order: sequence, time, then subject,
-    /// headers and body, each behind its length.
+    /// Reads all blocks, as [`Verifier::verify_all`] does, and makes the digest of them along the way: SHA-256 over every live
+    /// message that verifies, in sequence order: sequence, time, then subject, headers and body, each behind its length.
+    /// `take` gets the views in block order, without content.
     ///
     /// `deleted` is what the state lists as deleted. It may name sequences that a block still has
-    /// (H20); those are not live.
-    pub fn digest(&self, sim: &Simulation<'_>, deleted: &[(u64, u64)], threads: usize) -> [u8; 32] {
+    /// (H20); those are not live. The digest is of no use where `cancel` ended the reading early.
+    pub fn digest(
+        &self,
+        sim: &Simulation<'_>,
+        deleted: &[(u64, u64)],
+        threads: usize,
+        cancel: &AtomicBool,
+        mut take: impl FnMut(View),
+    ) -> [u8; 32] {
         let mut gone = SeqSet::new();
         for (from, to) in deleted {
             gone.insert_range(*from..=*to);
         }
-        let mut hasher = Sha256::new();
-        let mut at = 0;
-        let view = |block: &SimBlock| self.view(block, true);
-        Crew::of(threads).in_order(&sim.blocks, view, |_, view| {
-            // Of blocks that overlap, the one that a look-up finds counts.
-            let live =
-                |slot: &&Slot| sim.select_block(slot.seq) == Some(at) && !gone.contains(slot.seq);
-            for slot in view.readable.iter().filter(live) {
-                if let Ok(record) = record::parse_at(&view.content, slot.offset as usize) {
-                    feed(&mut hasher, &view.content, slot.seq, &record);
+        // What is hashed one after the other is put together side by side, with the place where each message ends.
+        let read = |block: &SimBlock| {
+            let mut view = self.view(block, true);
+            let content = std::mem::take(&mut view.content);
+            let mut hashed = Vec::with_capacity(content.len());
+            let mut ends = Vec::with_capacity(view.readable.len());
+            for slot in std::mem::take(&mut view.readable) {
+                if let Ok(record) = record::parse_at(&content, slot.offset as usize) {
+                    feed(&mut hashed, &content, slot.seq, &record);
+                    ends.push((slot.seq, hashed.len()));
                 }
             }
+            (view, hashed, ends)
+        };
+        let mut hasher = Sha256::new();
+        let mut at = 0;
+        let crew = Crew::of(threads).until(cancel);
+        crew.in_order(&sim.blocks, read, |_, (view, hashed, ends)| {
+            // Of blocks that overlap, the one that a look-up finds counts.
+            let live = |seq| sim.select_block(seq) == Some(at) && !gone.contains(seq);
+            let (mut taken, mut begin) = (0, 0);
+            for (seq, end) in ends {
+                if !live(seq) {
+                    hasher.update(hashed.get(taken..begin).unwrap_or_default());
+                    taken = end;
+                }
+                begin = end;
+            }
+            hasher.update(hashed.get(taken..).unwrap_or_default());
+            take(view);
             at += 1;
             true
         });
@@ -302,16 +330,16 @@ impl crate::block::walk::Sink for HeaderCheck<'_> {
     }
 }
 
-/// Adds one message to a digest.
-pub(super) fn feed(hasher: &mut Sha256, content: &[u8], seq: u64, record: &RecordRef) {
+/// Adds what a digest is made of, of one message.
+pub(super) fn feed(hashed: &mut Vec<u8>, content: &[u8], seq: u64, record: &RecordRef) {
     let Ok((headers, body)) = record.headers_and_body(content) else {
         return;
     };
-    hasher.update(seq.to_le_bytes());
-    hasher.update(record.timestamp_ns().to_le_bytes());
+    hashed.extend_from_slice(&seq.to_le_bytes());
+    hashed.extend_from_slice(&record.timestamp_ns().to_le_bytes());
     for part in [record.subject(content), headers, body] {
-        hasher.update((part.len() as u32).to_le_bytes());
-        hasher.update(part);
+        hashed.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        hashed.extend_from_slice(part);
     }
 }
 

@@ -126,38 +126,36 @@ impl SubjectIndex {
             true => 1,
             false => threads.clamp(1, SHARD_COUNT),
         };
-        let share = listed.len().div_ceil(threads).max(1);
-        let shares: Vec<usize> = (0..listed.len()).step_by(share).collect();
-        // The list is read in its order, and each shard filled by itself, small enough to stay in cache meanwhile.
-        let staged: Result<Vec<Vec<Shard>>, Infallible> = Crew::of(threads).map(&shares, |from| {
-            let mut shards: Vec<Shard> = (0..SHARD_COUNT).map(|_| Shard::default()).collect();
-            for index in *from..listed.len().min(from + share) {
-                let Some(entry) = listed.get(index) else {
-                    break;
-                };
-                if entry.subject.is_empty() || !is_listed(entry.subject) {
-                    continue;
-                }
+        // Every thread goes through the whole list, which costs little, for the entries of shards of its own. Their slots come
+        // afterwards, shard by shard: those of one are small enough to stay in cache meanwhile.
+        let room = listed.len() / SHARD_COUNT + listed.len() / (SHARD_COUNT * 8);
+        let own_count = SHARD_COUNT.div_ceil(threads);
+        let own: Vec<(usize, Mutex<&mut [Mutex<Shard>]>)> = self
+            .shards
+            .chunks_mut(own_count)
+            .enumerate()
+            .map(|(at, shards)| (at * own_count, Mutex::new(shards)))
+            .collect();
+        let done: Result<_, Infallible> = Crew::of(threads).map(&own, |(from, shards)| {
+            let mut shards = shards.lock();
+            for shard in shards.iter_mut() {
+                shard.get_mut().reserve_entries(room);
+            }
+            for entry in listed.iter() {
                 let hash = hash_of(entry.subject);
+                let at = shard_of(hash).wrapping_sub(*from);
+                let Some(shard) = shards.get_mut(at).filter(|_| is_listed(entry.subject)) else {
+                    continue;
+                };
                 let totals = SubjectTotals {
                     total: entry.total,
                     first_block: entry.first_block,
                     last_block: entry.last_block,
                 };
-                if let Some(shard) = shards.get_mut(shard_of(hash)) {
-                    shard.stage(hash, entry.subject, totals);
-                }
+                shard.get_mut().append(hash, entry.subject, totals);
             }
-            Ok(shards)
-        });
-        let Ok(staged) = staged;
-        let shards: Vec<(usize, &Mutex<Shard>)> = self.shards.iter().enumerate().collect();
-        let done: Result<_, Infallible> = Crew::of(threads).map(&shards, |(at, shard)| {
-            let staged = || staged.iter().filter_map(|shards| shards.get(*at));
-            let mut shard = shard.lock();
-            shard.reserve(staged().map(Shard::entry_count).sum());
-            for staged in staged() {
-                shard.put_staged(staged);
+            for shard in shards.iter_mut() {
+                shard.get_mut().settle_appended();
             }
             Ok(())
         });

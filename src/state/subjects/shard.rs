@@ -209,39 +209,6 @@ impl Shard {
         text.unwrap_or_default()
     }
 
-    /// Adds a subject that is not looked for here, only handed on by [`Shard::put_staged`].
-    pub fn stage(&mut self, hash: u64, subject: &[u8], totals: SubjectTotals) {
-        let words = words_of(subject);
-        if let Some(entry) = self.entry_of(hash, &words, subject) {
-            self.entries.push(ShardEntry { totals, ..entry });
-        }
-    }
-
-    /// Puts the staged subjects of another shard in place of what is known of them.
-    pub fn put_staged(&mut self, staged: &Shard) {
-        for entry in &staged.entries {
-            let hash = entry_hash(entry);
-            if usize::from(entry.length) > INLINE_MAX {
-                self.put(hash, staged.long_text(entry), entry.totals);
-                continue;
-            }
-            let found = self.find_short(hash, &entry.words, entry.length);
-            if let Some(known) = found.and_then(|at| self.entry_mut(at)) {
-                known.totals = entry.totals;
-            } else if let Some(at) = self.next_place() {
-                self.entries.push(*entry);
-                settle(&mut self.slots, hash, at);
-                self.live_count += 1;
-            }
-        }
-    }
-
-    fn find_short(&self, hash: u64, words: &Words, length: u16) -> Option<u32> {
-        self.probe(hash, |entry| {
-            entry.length == length && entry.words == *words
-        })
-    }
-
     /// An entry for a subject, without messages; a long one's bytes are kept.
     fn entry_of(&mut self, hash: u64, words: &Words, subject: &[u8]) -> Option<ShardEntry> {
         let length = u16::try_from(subject.len()).ok()?;
@@ -279,14 +246,48 @@ impl Shard {
         Some(at)
     }
 
-    /// Makes room for so many subjects in all.
-    pub fn reserve(&mut self, count: usize) {
-        self.entries
-            .reserve(count.saturating_sub(self.entries.len()));
-        let room = (count * 2).next_power_of_two();
-        if room > self.slots.len() {
-            self.grow(room);
+    /// Makes room for so many subjects more that are to be appended.
+    pub fn reserve_entries(&mut self, count: usize) {
+        self.entries.reserve(count);
+    }
+
+    /// Puts a subject behind all others, to be found once [`Shard::settle_appended`] was called.
+    pub fn append(&mut self, hash: u64, subject: &[u8], totals: SubjectTotals) {
+        let words = words_of(subject);
+        if let Some(entry) = self.entry_of(hash, &words, subject) {
+            self.entries.push(ShardEntry { totals, ..entry });
         }
+    }
+
+    /// Makes appended subjects known. Of one that is here more than once the last totals stand.
+    pub fn settle_appended(&mut self) {
+        let room = (self.entries.len() * 2).next_power_of_two().max(16);
+        self.slots = std::iter::repeat_n(0, room).collect();
+        let mut kept = 0;
+        for at in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(at).copied() else {
+                break;
+            };
+            let hash = entry_hash(&entry);
+            let found = self.probe(hash, |known| self.is_same(known, &entry));
+            if let Some(known) = found.and_then(|at| self.entry_mut(at)) {
+                known.totals = entry.totals;
+            } else if let Some(place) = self.entries.get_mut(kept) {
+                *place = entry;
+                settle(&mut self.slots, hash, kept as u32);
+                kept += 1;
+            }
+        }
+        self.entries.truncate(kept);
+        self.live_count = kept as u64;
+    }
+
+    fn is_same(&self, one: &ShardEntry, other: &ShardEntry) -> bool {
+        one.length == other.length
+            && match usize::from(one.length) <= INLINE_MAX {
+                true => one.words == other.words,
+                false => self.long_text(one) == self.long_text(other),
+            }
     }
 
     fn grow(&mut self, room: usize) {
@@ -324,14 +325,6 @@ impl Shard {
         known.total = known.total.wrapping_add(added.total);
         known.first_block = known.first_block.min(added.first_block);
         known.last_block = known.last_block.max(added.last_block);
-    }
-
-    /// Puts totals in place of those of a subject.
-    pub fn put(&mut self, hash: u64, subject: &[u8], totals: SubjectTotals) {
-        if let Some((is_new, entry)) = self.find_or_push(hash, subject) {
-            entry.totals = totals;
-            self.live_count += u64::from(is_new);
-        }
     }
 
     /// Takes messages of a subject away, as far as there are.
