@@ -19,6 +19,7 @@ const usage = `usage: oracle COMMAND ...
   matrix [RNNN ...] --out DIR  write the stores of the parity matrix with their verdicts
   time DIR [flags]             time the open call
   server STORE_DIR [flags]     start a whole server on a store_dir and print its streams
+  ops                          serve the operations' protocol of an embedded engine with the server's store
   tokens                       make tokens of an operator and its accounts, as asked for on standard input
 `
 
@@ -54,6 +55,8 @@ func run(args []string) error {
 		return commandTime(args)
 	case "server":
 		return commandServer(args)
+	case "ops":
+		return commandOps()
 	case "tokens":
 		return commandTokens()
 	}
