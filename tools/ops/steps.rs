@@ -243,7 +243,7 @@ impl Maker {
     }
 
     fn filter(&mut self) -> &'static str {
-        *self.random.pick(FILTERS)
+        self.random.pick::<&str>(FILTERS)
     }
 
     fn purge_ex(&mut self) -> Value {
