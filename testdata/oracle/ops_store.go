@@ -322,7 +322,7 @@ func (o *ops) remove(r *opsRequest) (fields, error) {
 	switch {
 	case r.Seq > st.LastSeq:
 		return nil, server.ErrStoreEOF
-	case r.Seq < o.firstSeq(st):
+	case r.Seq == 0 || r.Seq < o.firstSeq(st):
 		return nil, server.ErrStoreMsgNotFound
 	}
 	call := o.s.RemoveMsg

@@ -249,6 +249,11 @@ fn look(driver: &mut Driver, script: &Script, dir: &Path) -> Result<Seen, String
     })
 }
 
+fn unreadable(when: &str, left: Result<Seen, String>, right: Result<Seen, String>) -> String {
+    let told = |seen: Result<Seen, String>| seen.err().unwrap_or_else(|| "reads".to_owned());
+    format!("{when}: left {}; right {}", told(left), told(right))
+}
+
 fn same(left: &Seen, right: &Seen, when: &str) -> Vec<String> {
     left.answers
         .iter()
@@ -348,6 +353,7 @@ fn one_seed(
     }
     let progress = work_and_kill(&mut left, &script, &mut random)?;
     copy_tree(&work, &copy)?;
+    copy_tree(&work, &base.join("left"))?;
     right.ask(&json!({"op": "reset"}));
     let theirs = look(right, &script, &copy);
     let mut left = options.left.start()?;
@@ -355,9 +361,7 @@ fn one_seed(
     let (ours, theirs) = match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
         (ours, theirs) => {
-            let told = |seen: Result<Seen, String>| seen.err().unwrap_or_else(|| "reads".into());
-            let wrong = format!("left {}; right {}", told(ours), told(theirs));
-            return Ok((progress, vec![wrong]));
+            return Ok((progress, vec![unreadable("after the kill", ours, theirs)]));
         }
     };
     let mut wrong = same(&ours, &theirs, "after the kill");
@@ -373,9 +377,13 @@ fn one_seed(
     left.ask(&json!({"op": "close"}));
     copy_tree(&work, &after)?;
     right.ask(&json!({"op": "reset"}));
-    let theirs = look(right, &script, &after)?;
-    let ours = look(&mut left, &script, &work)?;
-    wrong.extend(same(&ours, &theirs, "after going on"));
+    match (
+        look(&mut left, &script, &work),
+        look(right, &script, &after),
+    ) {
+        (Ok(ours), Ok(theirs)) => wrong.extend(same(&ours, &theirs, "after going on")),
+        (ours, theirs) => wrong.push(unreadable("after going on", ours, theirs)),
+    }
     Ok((progress, wrong))
 }
 
@@ -409,7 +417,10 @@ pub fn run(options: &Options) -> Result<usize, String> {
         fs::create_dir_all(&options.keep).map_err(|error| error.to_string())?;
         let file = options.keep.join(format!("kill-{seed}.jsonl"));
         script::write(&file, &steps)?;
-        println!("  requests {}", file.display());
+        let left = options.keep.join(format!("kill-{seed}"));
+        let _ = fs::remove_dir_all(&left);
+        copy_tree(&options.scratch.join("left"), &left)?;
+        println!("  requests {}, store {}", file.display(), left.display());
         if wrong_seeds >= options.show {
             break;
         }

@@ -45,6 +45,8 @@ use make::Maker;
 use options::{Options, USAGE};
 use run::{Bench, Disagreement};
 
+/// Characters of a request or an answer that are printed.
+const SHOWN: usize = 700;
 /// Time that making one disagreement smaller may take.
 const SHRINKING: Duration = Duration::from_secs(90);
 
@@ -77,10 +79,10 @@ fn main() -> ExitCode {
 /// Cut for reading.
 fn shortened(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 1500 {
+    if text.chars().count() <= SHOWN {
         return text;
     }
-    let head: String = text.chars().take(1500).collect();
+    let head: String = text.chars().take(SHOWN).collect();
     format!("{head}… ({} bytes)", text.len())
 }
 
@@ -163,7 +165,7 @@ fn one_seed(
     summary: &mut Summary,
 ) -> Result<(), String> {
     bench.reset()?;
-    let mut maker = Maker::new(seed);
+    let mut maker = Maker::new(seed, &options.without);
     let mut steps = Vec::new();
     while let Some(step) = maker.next() {
         if options.only.is_some() {
@@ -205,7 +207,8 @@ fn report(
     let whole = options.keep.join(format!("seed-{seed}.jsonl"));
     script::write(&whole, steps)?;
     println!("  script  {}", whole.display());
-    if !options.shrink {
+    // A check names what the script did: without some of it, it would be wrong by itself.
+    if !options.shrink || disagreement.step.get("check").is_some() {
         return Ok(());
     }
     // Asked again from the start: what does not come back is not there always.

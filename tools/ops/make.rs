@@ -67,6 +67,8 @@ pub struct Maker {
     pub marks: u64,
     snapshot: Option<String>,
     restore_all: bool,
+    /// Operations that are left out.
+    without: Vec<String>,
 }
 
 /// A consumer that scripts work with.
@@ -99,7 +101,7 @@ fn consumers() -> Vec<Consumer> {
 }
 
 impl Maker {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, without: &[String]) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(77));
         let cipher = ["none", "chacha", "aes"][usize::try_from(seed % 3).unwrap_or(0)];
         let compression = ["none", "s2"][usize::try_from(seed / 3 % 2).unwrap_or(0)];
@@ -138,7 +140,7 @@ impl Maker {
             part: 0,
             parts: random.between(1, 4),
             left_in_part: random.between(5, 90),
-            consumers: if random.chance(35) {
+            consumers: if random.chance(35) && !without.iter().any(|op| op == "consumers") {
                 consumers()
             } else {
                 Vec::new()
@@ -146,11 +148,17 @@ impl Maker {
             marks: 0,
             snapshot: None,
             restore_all: random.chance(50),
+            without: without.to_vec(),
             random,
         };
         let open = maker.opening("open", maker.dir());
         maker.queue.push_back(open);
         maker
+    }
+
+    /// Whether an operation may be drawn.
+    pub fn has(&self, op: &str) -> bool {
+        !self.without.iter().any(|left_out| left_out == op)
     }
 
     fn dir(&self) -> String {
@@ -219,7 +227,7 @@ impl Maker {
         self.look();
         let here = self.dir();
         let there = format!("@{}", (self.part + 1) % 2);
-        if self.part < self.parts && self.random.chance(25) {
+        if self.part < self.parts && self.random.chance(25) && self.has("snapshot") {
             self.view.snapshots += 1;
             let name = format!("snapshot-{}", self.view.snapshots);
             let consumers = self.random.chance(50);
@@ -388,7 +396,8 @@ fn stream(random: &mut Random, mode: Mode, compression: &str) -> Value {
         if random.chance(25) {
             stream["max_msgs_per_subject"] = json!(random.between(1, 5));
         }
-        if random.chance(30) && mode != Mode::Schedules {
+        // Whether a marker or a scheduled message may be refused is not said.
+        if random.chance(30) && !matches!(mode, Mode::Schedules | Mode::Markers) {
             stream["discard"] = json!("new");
             if stream["max_msgs_per_subject"].is_u64() && random.chance(60) {
                 stream["discard_new_per_subject"] = json!(true);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::driver::Side;
 
 pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --replay FILE] [--kill] [--minutes N] [--keep DIR]
-    [--left COMMAND] [--right COMMAND] [--scratch DIR] [--no-shrink] [--show N]
+    [--left COMMAND] [--right COMMAND] [--scratch DIR] [--without OP,…] [--no-shrink] [--show N]
 
   --seeds A..B     the scripts of these seeds (0..200)
   --only SEED      one, each request told
@@ -18,6 +18,7 @@ pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --repl
   --keep DIR       where scripts that disagree go (below the scratch directory)
   --left COMMAND   default: the engine's driver beside this program
   --right COMMAND  the reference; default: $CARGO_TARGET_DIR/oracle/oracle ops
+  --without OP,…   scripts leave these operations out; also: consumers
   --show N         report at most N disagreements, then stop (1)";
 
 pub struct Options {
@@ -32,6 +33,7 @@ pub struct Options {
     pub scratch: PathBuf,
     pub shrink: bool,
     pub show: usize,
+    pub without: Vec<String>,
 }
 
 fn target_dir() -> PathBuf {
@@ -83,6 +85,7 @@ impl Options {
             scratch,
             shrink: true,
             show: 1,
+            without: Vec::new(),
         };
         let mut bounded = false;
         while let Some(arg) = args.next() {
@@ -107,6 +110,7 @@ impl Options {
                 "--left" => options.left = Side::new(&value()?),
                 "--right" => options.right = Side::new(&value()?),
                 "--scratch" => options.scratch = PathBuf::from(value()?),
+                "--without" => options.without = value()?.split(',').map(str::to_owned).collect(),
                 "--no-shrink" => options.shrink = false,
                 "--show" => options.show = value()?.parse().map_err(|error| format!("{error}"))?,
                 _ => return Err(format!("unknown argument {arg}")),

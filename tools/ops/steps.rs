@@ -42,22 +42,22 @@ impl Maker {
         let removes = self.mode != Mode::Truncate;
         let only = |yes: bool, weight: u64| if yes { weight } else { 0 };
         let weights = [
-            380,                                   // append
-            only(removes, 70),                     // remove
-            only(removes, 30),                     // erase
-            15,                                    // skip
-            8,                                     // skip_many
-            only(removes, 4),                      // purge
-            only(removes, 30),                     // purge_ex
-            only(removes, 14),                     // compact
-            12,                                    // sync, flush
-            only(removes, 8),                      // update_config
-            only(!removes, 25),                    // truncate
-            only(timed, 40),                       // maintain
-            260,                                   // a read
-            only(!self.consumers.is_empty(), 110), // a consumer
-            30,                                    // state
-            20,                                    // something refused
+            380,                                           // append
+            only(removes && self.has("remove"), 70),       // remove
+            only(removes && self.has("erase"), 30),        // erase
+            only(self.has("skip"), 15),                    // skip
+            only(self.has("skip_many"), 8),                // skip_many
+            only(removes && self.has("purge"), 4),         // purge
+            only(removes && self.has("purge_ex"), 30),     // purge_ex
+            only(removes && self.has("compact"), 14),      // compact
+            12,                                            // sync, flush
+            only(removes && self.has("update_config"), 8), // update_config
+            only(!removes && self.has("truncate"), 25),    // truncate
+            only(timed, 40),                               // maintain
+            260,                                           // a read
+            only(!self.consumers.is_empty(), 110),         // a consumer
+            30,                                            // state
+            20,                                            // something refused
         ];
         let step = match self.random.weighted(&weights) {
             0 => self.append(),
@@ -109,8 +109,11 @@ impl Maker {
         mark + &word.repeat(filler / word.len() + 1)[..filler]
     }
 
-    /// The mark in the body of an append.
+    /// The mark in the body of an append. Not where schedules copy bodies: those copies are not erased with it.
     pub fn pending_mark(&self, step: &Value) -> Option<String> {
+        if self.mode == Mode::Schedules {
+            return None;
+        }
         let body = decoded(&step["msg"]);
         body.split_inclusive('>')
             .next()
@@ -382,6 +385,7 @@ impl Maker {
                 let allowed = *self.random.pick(&[0, 0, 1, 4, 100]);
                 json!({"op": "multi_last", "filters": filters, "max_seq": max_seq, "max_allowed": allowed})
             }
+            _ if !self.has("encoded_state") => json!({"op": "state"}),
             _ => json!({"op": "encoded_state", "failed": self.random.below(3)}),
         }
     }
