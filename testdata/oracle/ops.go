@@ -202,8 +202,11 @@ func (o *ops) serveInBubble() {
 			o.now = time.Now().UnixNano()
 		}
 		o.answer(request, o.perform)
+		if ahead := time.Now().UnixNano() - o.now; ahead > 0 {
+			fmt.Fprintf(os.Stderr, "oracle: the clock ran %d ns ahead in %s\n", ahead, request.Op)
+		}
 	}
-	o.closeStore()
+	_ = o.closeStore()
 	synctest.Wait()
 }
 

@@ -2,8 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
+	"sync"
+	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -89,6 +93,7 @@ func (o *ops) performConsumer(r *opsRequest) (fields, error) {
 	case "consumer_state":
 		return consumerState(c)
 	case "consumer_close", "consumer_delete":
+		o.stopFlusher(c)
 		delete(o.consumers, r.Name)
 		if r.Op == "consumer_delete" {
 			return nil, c.Delete()
@@ -111,4 +116,19 @@ func (o *ops) openConsumer(r *opsRequest) (fields, error) {
 	}
 	o.consumers[r.Name] = c
 	return consumerState(c)
+}
+
+// stopFlusher ends the task that writes a consumer's state now and then. Stopping a consumer would wait for it by the clock, which must
+// stand.
+func (o *ops) stopFlusher(c server.ConsumerStore) {
+	value := reflect.ValueOf(c).Elem()
+	mu := (*sync.Mutex)(unsafe.Pointer(value.FieldByName("mu").UnsafeAddr()))
+	quit := (*chan struct{})(unsafe.Pointer(value.FieldByName("qch").UnsafeAddr()))
+	mu.Lock()
+	if *quit != nil {
+		close(*quit)
+		*quit = nil
+	}
+	mu.Unlock()
+	synctest.Wait()
 }

@@ -163,13 +163,18 @@ func (o *ops) open(r *opsRequest) error {
 	return nil
 }
 
-func (o *ops) closeStore() {
+// closeStore stops what is open, consumers included.
+func (o *ops) closeStore() error {
 	if o.s == nil {
-		return
+		return nil
+	}
+	for _, c := range o.consumers {
+		o.stopFlusher(c)
 	}
 	synctest.Wait()
-	_ = o.s.Stop()
+	err := o.s.Stop()
 	o.s, o.consumers = nil, nil
+	return err
 }
 
 // meta says what meta.inf holds, after the server's checks.
@@ -236,9 +241,7 @@ func (o *ops) fast() (st server.StreamState) {
 func (o *ops) write(r *opsRequest) (result fields, known bool, err error) {
 	switch r.Op {
 	case "close":
-		synctest.Wait()
-		err = o.s.Stop()
-		o.s, o.consumers = nil, nil
+		err = o.closeStore()
 	case "update_config":
 		err = o.updateConfig(r)
 	case "flush":

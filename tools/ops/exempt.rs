@@ -1,6 +1,6 @@
 //! Where Go's store itself errs: what a disagreement there is called, and what scripts keep out of.
 //!
-//! The names are those of the list of Go's faults: L1 to L32 and G1 to G10. Rows are judged in order; the first that fits
+//! The names are those of the list of Go's faults, L1 to L32 and G1 to G10; G11 and G12 were found by killing the reference itself. Rows are judged in order; the first that fits
 //! names the disagreement, which is counted and not reported, and ends the seed.
 
 use serde_json::Value;
@@ -48,6 +48,43 @@ pub const EXEMPTIONS: &[Exemption] = &[
         },
     },
 ];
+
+/// A fault of the reference that shows where it is killed itself.
+pub struct KillExemption {
+    pub fault: &'static str,
+    pub about: &'static str,
+    /// What every line about the kill contains.
+    says: &'static [&'static str],
+}
+
+/// Those, for a run in which both sides are the reference.
+pub const KILL_EXEMPTIONS: &[KillExemption] = &[
+    KillExemption {
+        fault: "L29, G1",
+        about: "a removal before a sync is undone: it left no tombstone, or the sync dropped it",
+        says: &["removed before a sync, is back"],
+    },
+    KillExemption {
+        fault: "G11",
+        about: "killed between making a block's file and its key file, an encrypted store does not open",
+        says: &["after the kill", "corrupt state file"],
+    },
+    KillExemption {
+        fault: "G12",
+        about: "killed after the last block was compressed and before the next was made: it is appended to as it is",
+        says: &["after going on", "s2: "],
+    },
+];
+
+/// The first fault of the reference behind what is wrong after it was killed, where each line has one.
+pub fn kill_exemption(wrong: &[String]) -> Option<&'static KillExemption> {
+    let row_of = |line: &String| {
+        let mut rows = KILL_EXEMPTIONS.iter();
+        rows.find(|row| row.says.iter().all(|part| line.contains(part)))
+    };
+    let rows: Option<Vec<_>> = wrong.iter().map(row_of).collect();
+    rows?.into_iter().next()
+}
 
 /// The fault of the reference that explains a disagreement.
 pub fn exemption(differing: &Differing<'_>) -> Option<&'static Exemption> {

@@ -119,7 +119,7 @@ fn replay(options: &Options, file: &Path) -> Result<usize, String> {
 struct Summary {
     seeds: u64,
     disagreements: usize,
-    exempted: BTreeMap<&'static str, u64>,
+    exempted: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 fn compare_seeds(options: &Options) -> Result<usize, String> {
@@ -152,8 +152,8 @@ fn compare_seeds(options: &Options) -> Result<usize, String> {
         summary.disagreements,
         started.elapsed().as_secs_f64()
     );
-    for (fault, count) in &summary.exempted {
-        println!("  {count} seeds ended early at a fault of the reference: {fault}");
+    for ((fault, about), count) in &summary.exempted {
+        println!("  {count} seeds ended early at a fault of the reference: {fault}, {about}");
     }
     Ok(summary.disagreements)
 }
@@ -196,7 +196,7 @@ fn report(
     summary: &mut Summary,
 ) -> Result<(), String> {
     if let Some(row) = disagreement.exempt {
-        *summary.exempted.entry(row.fault).or_default() += 1;
+        *summary.exempted.entry((row.fault, row.about)).or_default() += 1;
         return Ok(());
     }
     summary.disagreements += 1;

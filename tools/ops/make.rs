@@ -336,7 +336,11 @@ impl Maker {
                 }
             }
             "state" | "open" | "restore" if ok.is_object() => self.see(ok),
-            "purge" | "purge_ex" | "compact" | "truncate" | "maintain" | "update_config" => {
+            "truncate" if ok.is_object() => {
+                self.view.last = step["seq"].as_u64().unwrap_or(0);
+                self.view.stale = true;
+            }
+            "purge" | "purge_ex" | "compact" | "maintain" | "update_config" => {
                 self.view.stale = true;
             }
             "consumer_delivered" if ok.is_object() => {
