@@ -39,7 +39,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use make::Maker;
 use options::{Options, USAGE};
@@ -165,7 +165,7 @@ fn one_seed(
     summary: &mut Summary,
 ) -> Result<(), String> {
     bench.reset()?;
-    let mut maker = Maker::new(seed, &options.without);
+    let mut maker = Maker::new(seed, options);
     let mut steps = Vec::new();
     while let Some(step) = maker.next() {
         if options.only.is_some() {
@@ -178,6 +178,15 @@ fn one_seed(
                     println!("      {}", shortened(&answer));
                 }
                 maker.observe(&step, &answer);
+                if let Some(before) = maker.changed(&step, &answer) {
+                    let disagreement = Disagreement {
+                        step: json!({"check": "digest before (left) and after (right) the change of directories"}),
+                        left: before,
+                        right: answer,
+                        exempt: None,
+                    };
+                    return report(options, bench, seed, &steps, &disagreement, summary);
+                }
             }
             Err(disagreement) => {
                 return report(options, bench, seed, &steps, &disagreement, summary);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
+use crate::options::Options;
 use crate::random::Random;
 
 /// Times of scripts begin here: 2026-01-01.
@@ -40,6 +41,8 @@ pub struct View {
     pub marks: BTreeMap<u64, String>,
     pub erased: Vec<String>,
     pub snapshots: u64,
+    /// What the messages came to when the part ended.
+    digest: Option<Value>,
 }
 
 impl View {
@@ -69,6 +72,7 @@ pub struct Maker {
     restore_all: bool,
     /// Operations that are left out.
     without: Vec<String>,
+    rekeys: bool,
 }
 
 /// A consumer that scripts work with.
@@ -101,7 +105,8 @@ fn consumers() -> Vec<Consumer> {
 }
 
 impl Maker {
-    pub fn new(seed: u64, without: &[String]) -> Self {
+    pub fn new(seed: u64, options: &Options) -> Self {
+        let without = &options.without;
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(77));
         let cipher = ["none", "chacha", "aes"][usize::try_from(seed % 3).unwrap_or(0)];
         let compression = ["none", "s2"][usize::try_from(seed / 3 % 2).unwrap_or(0)];
@@ -148,7 +153,8 @@ impl Maker {
             marks: 0,
             snapshot: None,
             restore_all: random.chance(50),
-            without: without.to_vec(),
+            without: without.clone(),
+            rekeys: options.rekeys,
             random,
         };
         let open = maker.opening("open", maker.dir());
@@ -188,6 +194,7 @@ impl Maker {
             } else {
                 self.left_in_part -= 1;
                 self.held = false;
+                self.view.digest = None;
                 self.draw();
             }
         }
@@ -270,6 +277,7 @@ impl Maker {
             self.random.between(5, 90)
         };
         if self.part <= self.parts {
+            self.change_keys();
             let open = self.opening("open", self.dir());
             self.queue.push_back(open);
             self.look();
@@ -280,6 +288,39 @@ impl Maker {
                     self.open_consumer(at);
                 }
             }
+        }
+    }
+
+    /// Where asked for, the next open comes with another key, another cipher, or the first key of all now and then. Not by default: the
+    /// reference then often puts its index aside, and what only a limit removed is back.
+    fn change_keys(&mut self) {
+        let settings = &mut self.settings;
+        if let Some(fields) = settings.as_object_mut() {
+            fields.remove("old_key");
+        }
+        let change = self.random.below(100);
+        if !self.rekeys {
+            return;
+        }
+        let key = format!("another key {change}");
+        match (settings["cipher"] == "none", change) {
+            (true, 0..=4) => {
+                settings["cipher"] = json!(if change < 3 { "chacha" } else { "aes" });
+                settings["key"] = json!(key);
+            }
+            (false, 0..=7) => {
+                settings["old_key"] = settings["key"].clone();
+                settings["key"] = json!(key);
+            }
+            (false, 8..=12) => {
+                let other = if settings["cipher"] == "aes" {
+                    "chacha"
+                } else {
+                    "aes"
+                };
+                settings["cipher"] = json!(other);
+            }
+            _ => {}
         }
     }
 
@@ -309,6 +350,17 @@ impl Maker {
 
     fn ask(&mut self, op: &str) {
         self.queue.push_back(json!({ "op": op }));
+    }
+
+    /// Between parts nothing may change: neither by closing and opening, nor by the other side's doing so, nor in a restored snapshot.
+    /// What it was before, where it did.
+    pub fn changed(&mut self, step: &Value, answer: &Value) -> Option<Value> {
+        if step["op"] != "digest" || !self.held {
+            return None;
+        }
+        let now = answer["ok"]["digest"].clone();
+        let before = self.view.digest.get_or_insert_with(|| now.clone());
+        (*before != now).then(|| json!({ "ok": { "digest": before.clone() } }))
     }
 
     /// Takes in what both sides answered.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::driver::Side;
 
 pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --replay FILE] [--kill] [--minutes N] [--keep DIR]
-    [--left COMMAND] [--right COMMAND] [--scratch DIR] [--without OP,…] [--no-shrink] [--show N]
+    [--left COMMAND] [--right COMMAND] [--scratch DIR] [--without OP,…] [--rekey] [--no-shrink] [--show N]
 
   --seeds A..B     the scripts of these seeds (0..200)
   --only SEED      one, each request told
@@ -19,6 +19,7 @@ pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --repl
   --left COMMAND   default: the engine's driver beside this program
   --right COMMAND  the reference; default: $CARGO_TARGET_DIR/oracle/oracle ops
   --without OP,…   scripts leave these operations out; also: consumers
+  --rekey          keys and ciphers change between parts
   --show N         report at most N disagreements, then stop (1)";
 
 pub struct Options {
@@ -34,6 +35,7 @@ pub struct Options {
     pub shrink: bool,
     pub show: usize,
     pub without: Vec<String>,
+    pub rekeys: bool,
 }
 
 fn target_dir() -> PathBuf {
@@ -86,6 +88,7 @@ impl Options {
             shrink: true,
             show: 1,
             without: Vec::new(),
+            rekeys: false,
         };
         let mut bounded = false;
         while let Some(arg) = args.next() {
@@ -111,6 +114,7 @@ impl Options {
                 "--right" => options.right = Side::new(&value()?),
                 "--scratch" => options.scratch = PathBuf::from(value()?),
                 "--without" => options.without = value()?.split(',').map(str::to_owned).collect(),
+                "--rekey" => options.rekeys = true,
                 "--no-shrink" => options.shrink = false,
                 "--show" => options.show = value()?.parse().map_err(|error| format!("{error}"))?,
                 _ => return Err(format!("unknown argument {arg}")),

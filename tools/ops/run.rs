@@ -25,7 +25,13 @@ impl Disagreement {
             .as_str()
             .or(self.step["check"].as_str())
             .unwrap_or("");
-        format!("{op}: {}", differing(&self.left, &self.right).join(" "))
+        let mut kind = format!("{op}: {}", differing(&self.left, &self.right).join(" "));
+        for answer in [&self.left, &self.right] {
+            if let Some(word) = answer["err"].as_str().or(answer["silent"].as_str()) {
+                kind = kind + " " + word;
+            }
+        }
+        kind
     }
 }
 
@@ -101,6 +107,7 @@ impl Bench {
             left: &left,
             right: &right,
             stream: &self.stream,
+            same: self.sides[0].command == self.sides[1].command,
         });
         Box::new(Disagreement {
             step: step.clone(),
