@@ -89,8 +89,8 @@ func refuse(kind, format string, args ...any) error {
 // fields is what an answer holds.
 type fields = map[string]any
 
-// kindOf puts an error of the reference into the protocol's words.
-func kindOf(err error) (kind, why string) {
+// refusalOf puts an error of the reference into the protocol's words.
+func refusalOf(err error) (kind, why string) {
 	if told := (*opsError)(nil); errors.As(err, &told) {
 		return told.kind, told.why
 	}
@@ -258,7 +258,7 @@ func (o *ops) answer(request *opsRequest, perform func(*opsRequest) (fields, err
 		result, err = protected(request, perform)
 	}
 	if err != nil {
-		kind, why := kindOf(err)
+		kind, why := refusalOf(err)
 		_ = encode(o.out, fields{"err": kind, "why": why})
 		return
 	}
