@@ -20,6 +20,7 @@ const usage = `usage: oracle COMMAND ...
   time DIR... [flags]          time the open call
   server STORE_DIR [flags]     start a whole server on a store_dir and print its streams
   consumer-scripts [flags]     random lives of consumers, each step with what came of it
+  ops                          serve the operations' protocol of an embedded engine with the server's store
   tokens                       make tokens of an operator and its accounts, as asked for on standard input
 `
 
@@ -57,6 +58,8 @@ func run(args []string) error {
 		return commandServer(args)
 	case "consumer-scripts":
 		return commandConsumerScripts(args)
+	case "ops":
+		return commandOps()
 	case "tokens":
 		return commandTokens()
 	}
