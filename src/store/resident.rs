@@ -78,7 +78,6 @@ impl Resident {
                 _ => break,
             }
         }
-        drop(runs);
         resident.bytes = content;
         resident
     }

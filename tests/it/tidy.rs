@@ -71,8 +71,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "testing",
         &[
-            "stream", "testing", "living", "salvage", "recovery", "report", "block", "format",
-            "crypto", "env", "parallel",
+            "stream", "store", "testing", "living", "salvage", "recovery", "report", "state",
+            "block", "format", "crypto", "env", "parallel",
         ],
     ),
 ];

@@ -80,7 +80,7 @@ fn update(state: &mut State, packet: __m512i) {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn keep(state: &mut State, new: &State, first: bool, second: bool) {
     // The first hash is in the lower four of eight words.
-    let words: __mmask8 = u8::from(first) * 0x0F | u8::from(second) * 0xF0;
+    let words: __mmask8 = (u8::from(first) * 0x0F) | (u8::from(second) * 0xF0);
     state.v0 = _mm512_mask_mov_epi64(state.v0, words, new.v0);
     state.v1 = _mm512_mask_mov_epi64(state.v1, words, new.v1);
     state.mul0 = _mm512_mask_mov_epi64(state.mul0, words, new.mul0);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Model, ModelMessage};
+use super::model::{ModelMessage, ModelStream};
 use super::script::{EngineScript, EngineStep, StepEnd, take};
 use crate::env::memory::{Fault, MemoryFileSystem, Unsynced};
 use crate::store::Level;
@@ -62,8 +62,8 @@ struct Life {
     /// The store was made.
     is_made: bool,
     /// The models since the last moment that a kill cannot take back, and since the last that a power cut cannot.
-    since_written: Vec<Model>,
-    since_synced: Vec<Model>,
+    since_written: Vec<ModelStream>,
+    since_synced: Vec<ModelStream>,
     wrong: Option<String>,
     /// The steps begun, in short.
     steps: Vec<String>,
@@ -203,7 +203,7 @@ impl Life {
 
 /// What is found has to be, message by message, as at one of the moments.
 fn between(
-    moments: &[Model],
+    moments: &[ModelStream],
     found: &BTreeMap<u64, ModelMessage>,
     last_seq: u64,
     now_ns: i64,

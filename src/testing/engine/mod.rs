@@ -6,7 +6,7 @@ mod model;
 mod script;
 
 pub use crash::{CrashTally, crash_everywhere};
-pub use model::{Model, ModelLimits, ModelMessage};
+pub use model::{ModelLimits, ModelMessage, ModelStream};
 pub use script::{EngineScript, EngineSetup, EngineStep, StepEnd, compare, take};
 
 use crate::env::memory::MemoryFileSystem;

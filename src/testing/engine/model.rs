@@ -53,7 +53,7 @@ pub struct ModelLimits {
 
 /// A stream as it has to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Model {
+pub struct ModelStream {
     /// Live messages by sequence.
     pub messages: BTreeMap<u64, ModelMessage>,
     /// Last sequence.
@@ -62,7 +62,7 @@ pub struct Model {
     pub limits: ModelLimits,
 }
 
-impl Model {
+impl ModelStream {
     /// Bytes of all records.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -121,7 +121,7 @@ impl Model {
 
     fn enforce_totals(&mut self) {
         let limits = self.limits;
-        let over = |model: &Model| {
+        let over = |model: &ModelStream| {
             limits.max_messages > 0 && model.messages.len() as u64 > limits.max_messages
                 || limits.max_bytes > 0 && model.bytes() > limits.max_bytes
         };

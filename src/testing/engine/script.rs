@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::model::{Model, ModelLimits, ModelMessage};
+use super::model::{ModelLimits, ModelMessage, ModelStream};
 use crate::crypto::{Cipher, ServerKey};
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::format::meta::StreamMeta;
@@ -181,7 +181,7 @@ pub struct EngineScript {
     /// The time, nanoseconds.
     pub now_ns: i64,
     /// What has to be there.
-    pub model: Model,
+    pub model: ModelStream,
 }
 
 impl EngineScript {
@@ -190,9 +190,9 @@ impl EngineScript {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::derived(seed, &[7]);
         let setup = EngineSetup::drawn(&mut random);
-        let model = Model {
+        let model = ModelStream {
             limits: setup.limits,
-            ..Model::default()
+            ..ModelStream::default()
         };
         EngineScript {
             setup,
@@ -266,7 +266,7 @@ impl EngineScript {
 
     /// What a step makes of the model.
     #[must_use]
-    pub fn after(&self, step: &EngineStep) -> Model {
+    pub fn after(&self, step: &EngineStep) -> ModelStream {
         let mut model = self.model.clone();
         match step {
             EngineStep::Append(message) => _ = model.append(message.clone()),
@@ -317,8 +317,8 @@ impl From<WriterFault> for StepEnd {
 pub fn take(
     writer: &mut Writer,
     step: &EngineStep,
-    before: &Model,
-    after: &Model,
+    before: &ModelStream,
+    after: &ModelStream,
     setup: &EngineSetup,
     now_ns: i64,
 ) -> Result<(), StepEnd> {
@@ -370,8 +370,8 @@ pub fn take(
 fn append(
     writer: &mut Writer,
     message: &ModelMessage,
-    before: &Model,
-    after: &Model,
+    before: &ModelStream,
+    after: &ModelStream,
 ) -> Result<(), StepEnd> {
     let new = NewMessage {
         subject: message.subject.as_bytes(),
@@ -389,8 +389,8 @@ fn append(
 
 fn counted(
     removed: Result<u64, RemoveError>,
-    before: &Model,
-    after: &Model,
+    before: &ModelStream,
+    after: &ModelStream,
 ) -> Result<(), StepEnd> {
     let expected = (before.messages.len() - after.messages.len()) as u64;
     match removed {
@@ -493,7 +493,7 @@ fn judged(fs: &MemoryFileSystem, script: &EngineScript) -> Result<StreamState, S
     state.ok_or_else(|| format!("recovery does not open it: {:?}", judgement.report.events))
 }
 
-fn walk(reader: &crate::store::Reader, model: &Model, filter: &str) -> Result<(), String> {
+fn walk(reader: &crate::store::Reader, model: &ModelStream, filter: &str) -> Result<(), String> {
     let expected: Vec<u64> = {
         let mut model = model.clone();
         let all: Vec<u64> = model.messages.keys().copied().collect();
