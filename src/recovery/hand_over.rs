@@ -83,6 +83,7 @@ impl Unapplied {
         for block in &mut state.blocks {
             block.deleted.remove_below(block.first.seq);
         }
+        place_blocks_without_messages(&mut state);
         Unapplied { state }
     }
 
@@ -119,6 +120,28 @@ impl Unapplied {
             }
         }
         Ok(state)
+    }
+}
+
+/// Gives blocks without a message a place between their neighbours. By their own records they stand where their highest tombstone says,
+/// which may be behind what follows and before what precedes.
+fn place_blocks_without_messages(state: &mut StreamState) {
+    let mut before = 0;
+    for block in &mut state.blocks {
+        if block.message_count == 0 && block.last.seq < before {
+            block.last.seq = before;
+            block.first.seq = before + 1;
+        }
+        before = before.max(block.last.seq);
+    }
+    let mut behind = state.totals.last.seq.saturating_add(1);
+    for block in state.blocks.iter_mut().rev() {
+        if block.message_count > 0 {
+            behind = block.first.seq;
+        } else if block.last.seq >= behind {
+            block.last.seq = behind.saturating_sub(1);
+            block.first.seq = behind;
+        }
     }
 }
 

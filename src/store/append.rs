@@ -355,7 +355,6 @@ impl Live {
                     would_be: held.map_or(1, |held| held.total + 1),
                 });
             }
-            return self.has_room(false);
         }
         self.has_room(replaces)
     }

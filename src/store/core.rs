@@ -59,6 +59,14 @@ impl Live {
         self.state.blocks.last().map(|block| block.number)
     }
 
+    /// Blocks that hold no message, but for the last one.
+    pub fn without_messages(&self) -> Vec<u32> {
+        let tail = self.tail_number();
+        let blocks = self.state.blocks.iter();
+        let without = blocks.filter(|block| block.message_count == 0 && Some(block.number) != tail);
+        without.map(|block| block.number).collect()
+    }
+
     /// Place, in the list of blocks, of the first that reaches `seq`.
     pub fn place_from(&self, seq: u64) -> usize {
         let blocks = &self.state.blocks;

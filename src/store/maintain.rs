@@ -299,6 +299,7 @@ impl Writer {
             self.compress_block(number)?;
             left -= 1;
         }
+        self.emptied = self.shared.live.read().without_messages();
         self.drop_emptied()?;
         self.sync()?;
         if !self.has_index {

@@ -9,6 +9,7 @@ use super::resident::Resident;
 use super::writer::Writer;
 use crate::block::rules;
 use crate::format::headers;
+use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names::BlockFile;
 use crate::format::record::{NewRecord, RecordRef};
 use crate::state::SeqTime;
@@ -184,35 +185,68 @@ impl Writer {
 
     /// Takes away the files of blocks without a message, with what they alone prove written again first.
     pub(super) fn drop_emptied(&mut self) -> Result<(), WriterFault> {
-        let mut numbers = std::mem::take(&mut self.emptied);
-        numbers.sort_unstable();
-        numbers.dedup();
-        for number in numbers {
+        self.emptied.sort_unstable();
+        self.emptied.dedup();
+        while let Some(number) = self.emptied.first().copied() {
             let content = self.shared.resident(number)?;
-            let needed = self.needed_tombstones(number, &content);
-            let needed_bytes = needed.len() * crate::format::limits::RECORD_MIN_LENGTH;
+            let needed = self.needed_tombstones(number, &content)?;
+            let needed_bytes = needed.len() * RECORD_MIN_LENGTH;
             // One that holds little else would only be written once more.
             let is_mostly_needed = needed_bytes * 2 > content.bytes().len();
-            if is_mostly_needed && content.slot_count() == 0 {
-                continue;
+            match is_mostly_needed && content.slot_count() == 0 {
+                true => self.emptied.retain(|emptied| *emptied != number),
+                false => self.unlink_block(number, &content)?,
             }
-            self.unlink_block(number, &content)?;
         }
         Ok(())
     }
 
     /// The tombstones of a block whose messages' records still lie in another one.
-    pub(super) fn needed_tombstones(&self, number: u32, content: &Resident) -> Vec<SeqTime> {
-        let live = self.shared.live.read();
-        let stands_elsewhere = |seq: u64| {
-            let block = live.state.blocks.get(live.place_from(seq));
-            block.is_some_and(|block| block.number != number) && !live.state.holds(seq)
-        };
-        let mut needed: Vec<SeqTime> = content.tombstones().to_vec();
-        needed.retain(|gone| stands_elsewhere(gone.seq));
+    pub(super) fn needed_tombstones(
+        &self,
+        number: u32,
+        content: &Resident,
+    ) -> Result<Vec<SeqTime>, WriterFault> {
+        let mut needed = Vec::new();
+        for gone in content.tombstones() {
+            if self.lies_elsewhere(gone.seq, number)? {
+                needed.push(*gone);
+            }
+        }
         needed.sort_unstable_by_key(|gone| gone.seq);
         needed.dedup_by_key(|gone| gone.seq);
-        needed
+        Ok(needed)
+    }
+
+    /// Whether the record of a message that is gone lies in a block other than `number`.
+    fn lies_elsewhere(&self, seq: u64, number: u32) -> Result<bool, WriterFault> {
+        let holder = {
+            let live = self.shared.live.read();
+            let tail = live.tail_number();
+            let blocks = live
+                .state
+                .blocks
+                .get(live.place_from(seq)..)
+                .unwrap_or_default();
+            // One without a message that was looked at already holds nothing but tombstones, and stands for no range.
+            let holder = blocks.iter().find(|block| {
+                block.message_count > 0
+                    || Some(block.number) == tail
+                    || self.emptied.contains(&block.number)
+            });
+            let Some(holder) = holder.filter(|holder| holder.number != number) else {
+                return Ok(false);
+            };
+            if live.state.holds(seq) {
+                return Ok(false);
+            }
+            if Some(holder.number) == tail {
+                let tail = live.tail.as_ref();
+                return Ok(tail.is_none_or(|tail| tail.slot_of(seq).is_some()));
+            }
+            holder.number
+        };
+        Ok(self.shared.resident(holder)?.slot_of(seq).is_some())
     }
 
     /// Writes tombstones, each behind all records.
@@ -233,7 +267,7 @@ impl Writer {
         number: u32,
         content: &Resident,
     ) -> Result<(), WriterFault> {
-        let needed = self.needed_tombstones(number, content);
+        let needed = self.needed_tombstones(number, content)?;
         let (last, block_last, ends_stream) = {
             let live = self.shared.live.read();
             let block = live
@@ -244,7 +278,9 @@ impl Writer {
             let Some(block) = block else { return Ok(()) };
             debug_assert_eq!(block.message_count, 0, "a block with messages is dropped");
             let totals = &live.state.totals;
-            let ends_stream = block.last.seq >= totals.last.seq && totals.last.seq > 0;
+            let ends_stream = block.last.seq >= totals.last.seq
+                && totals.last.seq > 0
+                && !live.state.holds(totals.last.seq);
             (totals.last, block.last.seq, ends_stream)
         };
         self.emit_tombstones(&needed)?;
@@ -305,18 +341,15 @@ impl Writer {
     /// Proves anew that what lies before the stream's first message is gone. The server drops a block of tombstones once all of them
     /// speak of sequences before the first, though the records may lie in the first block still.
     pub(super) fn prove_head(&mut self) -> Result<(), WriterFault> {
-        let (first, tail, emptied) = {
+        let (first, tail) = {
             let live = self.shared.live.read();
-            let tail = live.tail_number();
-            let blocks = &live.state.blocks;
-            let first = blocks.iter().find(|block| block.message_count > 0).cloned();
-            let emptied = blocks
+            let first = live
+                .state
+                .blocks
                 .iter()
-                .filter(|block| block.message_count == 0 && Some(block.number) != tail)
-                .map(|block| block.number);
-            (first, tail, emptied.collect::<Vec<u32>>())
+                .find(|block| block.message_count > 0);
+            (first.cloned(), live.tail_number())
         };
-        self.emptied.extend(emptied);
         let mut gone = Vec::new();
         if let Some(first) = first.filter(|first| Some(first.number) != tail) {
             let content = self.shared.resident(first.number)?;

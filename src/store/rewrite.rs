@@ -148,7 +148,7 @@ impl Writer {
             // What does not verify is left where it lies.
             return Ok(());
         }
-        let needed = self.needed_tombstones(number, &content);
+        let needed = self.needed_tombstones(number, &content)?;
         let (before, last, compresses) = {
             let live = self.shared.live.read();
             let mut blocks = live.state.blocks.iter();

@@ -86,7 +86,10 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, level: Level) -> Self {
-        let last_seq = shared.live.read().state.totals.last.seq;
+        let (last_seq, without_messages) = {
+            let live = shared.live.read();
+            (live.state.totals.last.seq, live.without_messages())
+        };
         Writer {
             shared,
             level,
@@ -96,7 +99,7 @@ impl Writer {
             names_changed: false,
             is_begun: false,
             has_index: true,
-            emptied: Vec::new(),
+            emptied: without_messages,
             uncompressed: Vec::new(),
             unlinked: 0..0,
             orphaned_keys: Vec::new(),
