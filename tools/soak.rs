@@ -90,6 +90,9 @@ fn soak(settings: &Settings, dir: &Path, now_ns: i64) -> bool {
             println!("{}: it does not open", dir.display());
             return false;
         };
+        if (round + 1) % 100 == 0 {
+            eprintln!("{}: {} checks", dir.display(), round + 1);
+        }
         match &first {
             None => first = Some(told),
             Some(first) if *first == told => {}

@@ -594,6 +594,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::format::state::SubjectEntry;
 
     const STREAM: &[u8] = b"ORDERS";
 
@@ -753,6 +754,61 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn of_many_subjects_the_first_fault_counts_with_any_number_of_threads() {
+        let bad: &[u8] = b"two words";
+        let verdict = |threads, bad_at: Option<usize>, cut: bool| {
+            let names: Vec<String> = (0..40_000).map(|at| format!("orders.{at}")).collect();
+            let entries = names.iter().enumerate().map(|(at, name)| SubjectEntry {
+                subject: if Some(at) == bad_at {
+                    bad
+                } else {
+                    name.as_bytes()
+                },
+                total: 1,
+                first_block: 1,
+                last_block: 1,
+            });
+            let state = StateFile {
+                version: 4,
+                messages: 0,
+                bytes: 0,
+                first_sequence: 0,
+                first_time_ns: 0,
+                last_sequence: 0,
+                last_time_ns: 0,
+                subjects: SubjectTable::from_iter(entries),
+                blocks: Vec::new(),
+                last_block: 1,
+                last_record_hash: [0; 8],
+            };
+            let mut payload = state.encode(u64::MAX).expect("a state encodes");
+            payload.truncate(payload.len() - if cut { 100 } else { 0 });
+            assert!(payload.len() > SIDE_BY_SIDE_MIN);
+            let file = sealed(&payload);
+            match judge_file(Ok(&file), &key(), None, ServerBehavior::default(), threads) {
+                FileVerdict::Decoded(state) => {
+                    (IndexVerdict::Sound, state.subjects.len().to_string())
+                }
+                FileVerdict::Rejected {
+                    verdict, detail, ..
+                } => (verdict, detail),
+            }
+        };
+        for (bad_at, cut, expected) in [
+            (None, false, IndexVerdict::Sound),
+            (Some(30_000), false, IndexVerdict::SubjectInvalid),
+            (Some(30_000), true, IndexVerdict::SubjectInvalid),
+            (None, true, IndexVerdict::SubjectOverrun),
+        ] {
+            let by_one = verdict(1, bad_at, cut);
+            assert_eq!(by_one.0, expected);
+            for threads in [2, 5] {
+                assert_eq!(verdict(threads, bad_at, cut), by_one);
+            }
+        }
     }
 
     proptest::proptest! {

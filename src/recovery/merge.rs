@@ -472,7 +472,8 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Key files without a block go.
+    /// Key files without a block go, and what only bears the name of one as far as a file's removal takes it along: a
+    /// directory without anything in it.
     fn sweep_orphan_keys(&mut self) {
         let Ok(entries) = self.overlay.files.list(self.overlay.msgs) else {
             return;
@@ -487,6 +488,10 @@ impl Simulation<'_> {
                 continue;
             }
             let file = format!("msgs/{}", entry.name.to_string_lossy());
+            let lies_at = format!("{}/{}", self.overlay.msgs, entry.name.to_string_lossy());
+            if entry.is_dir && !self.overlay.is_empty_dir(&lies_at) {
+                continue;
+            }
             self.event(
                 Event::new(EventCode::KeyOrphanRemoved, "no block uses it").file(file.clone()),
             );

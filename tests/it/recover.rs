@@ -341,3 +341,19 @@ fn a_store_that_changes_under_us_is_left_alone() {
         assert!(!stream.dir.join("msgs/index.db").exists());
     }
 }
+
+#[test]
+fn of_directories_that_bear_the_name_of_a_key_only_empty_ones_go() {
+    let (_temp, stream, options) = orders();
+    fs::remove_file(stream.dir.join("msgs/index.db")).expect("remove");
+    fs::create_dir(stream.dir.join("msgs/77.key")).expect("a directory");
+    fs::create_dir_all(stream.dir.join("msgs/78.key/within")).expect("a directory");
+    let before = snapshot(&stream.dir);
+    let done = mend(&stream, &options, &KEEP_UNDO);
+    assert_ne!(done.outcome, Outcome::Refused, "{:?}", done.events);
+    assert!(!stream.dir.join("msgs/77.key").exists());
+    assert!(stream.dir.join("msgs/78.key/within").exists());
+    assert_eq!(look(&stream, &options).source, Some(Source::Index));
+    undo(&OsFileSystem, &Idle::declared(), &stream).expect("undo");
+    assert_eq!(snapshot(&stream.dir), before);
+}

@@ -189,6 +189,15 @@ impl<'a> Overlay<'a> {
         }
     }
 
+    /// Whether a path of the stream is a directory without anything in it.
+    pub fn is_empty_dir(&self, path: &str) -> bool {
+        self.files.is_dir(path)
+            && self
+                .files
+                .list(path)
+                .is_ok_and(|entries| entries.is_empty())
+    }
+
     /// Path of block `number` as it lies.
     pub fn block_path(&self, number: u32) -> String {
         BlockFile::Block.path_in(self.msgs, number)

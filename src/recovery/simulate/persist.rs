@@ -69,7 +69,11 @@ impl Simulation<'_> {
         };
         for path in &self.overlay.removed_files {
             if !rewritten(path) {
-                changes.push(Change::RemoveFile { path: path.clone() });
+                let path = path.clone();
+                changes.push(match self.overlay.is_empty_dir(&path) {
+                    true => Change::RemoveTree { path },
+                    false => Change::RemoveFile { path },
+                });
             }
         }
         self.legacy_changes(&mut changes);

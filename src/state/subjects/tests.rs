@@ -113,6 +113,31 @@ proptest! {
 }
 
 #[test]
+fn many_subjects_are_put_the_same_by_any_number_of_threads() {
+    // Every seventh comes twice, some are long.
+    let names: Vec<String> = (0..2 * super::SHARED_MIN)
+        .map(|at| at - at % 7 / 6)
+        .map(|at| format!("orders.{at}.{}", "x".repeat(at % 40)))
+        .collect();
+    let put = |threads| {
+        let entries = names.iter().enumerate().map(|(at, name)| SubjectEntry {
+            subject: name.as_bytes(),
+            total: 1 + at as u64,
+            first_block: 1,
+            last_block: at as u32,
+        });
+        let mut table = SubjectIndex::default();
+        table.put_all(&IndexedSubjects::from_iter(entries), threads);
+        (table.len(), listed(&table))
+    };
+    let by_one = put(1);
+    assert_eq!(by_one.0, by_one.1.len() as u64);
+    for threads in [2, 3, 8, 200] {
+        assert_eq!(put(threads), by_one, "{threads} threads");
+    }
+}
+
+#[test]
 fn a_subject_with_the_marker_byte_is_not_listed() {
     let mut table = SubjectIndex::default();
     let entry = SubjectEntry {
