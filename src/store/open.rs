@@ -85,7 +85,8 @@ pub struct Store {
     shared: Arc<Shared>,
     writer: Mutex<Option<Writer>>,
     report: StreamReport,
-    lock: Option<LockGuard>,
+    /// Held by the writer too: whoever can still write owns the directory.
+    lock: Option<Arc<LockGuard>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -149,7 +150,8 @@ impl Store {
         let (meta, stream_key) = read_meta(&*fs, dir, &name, options, &account)?;
         let shared = share(fs, entropy, dir, account, meta, stream_key, state, options);
         let shared = Arc::new(shared);
-        let mut writer = Writer::new(shared.clone(), options.level);
+        let lock = Arc::new(lock);
+        let mut writer = Writer::new(shared.clone(), lock.clone(), options.level);
         let dropped = |action: &Action| action.kind == ActionKind::RemoveBlock;
         if handed.report.actions.iter().any(dropped) {
             writer.prove_head()?;

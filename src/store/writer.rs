@@ -9,7 +9,7 @@ use super::resident::Resident;
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
 use crate::crypto::{BlockCipher, NewKey, block_context};
-use crate::env::{AppendFile, DEFAULT_FILE_MODE, IoError};
+use crate::env::{AppendFile, DEFAULT_FILE_MODE, IoError, LockGuard};
 use crate::format::checksum::HashKey;
 use crate::format::limits::{BLOCK_DELETES_MAX, CHECKSUM_LENGTH};
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
@@ -28,6 +28,8 @@ const UNSYNCED_MOST: usize = 8;
 /// written until the store is opened anew, and what the call was about is stored or not. Reading goes on.
 pub struct Writer {
     pub(super) shared: Arc<Shared>,
+    /// A writer that outlives its store still owns the directory.
+    _lock: Arc<LockGuard>,
     pub(super) level: Level,
     pub(super) tail: Option<OpenTail>,
     latch: Option<Arc<IoError>>,
@@ -85,13 +87,14 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, level: Level) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, lock: Arc<LockGuard>, level: Level) -> Self {
         let (last_seq, without_messages) = {
             let live = shared.live.read();
             (live.state.totals.last.seq, live.without_messages())
         };
         Writer {
             shared,
+            _lock: lock,
             level,
             tail: None,
             latch: None,

@@ -41,7 +41,7 @@ pub fn live(seed: u64, step_count: usize) -> Result<(), String> {
                 false => writer
                     .flush()
                     .map_err(|fault| fault.to_string())
-                    .map(|()| drop(store)),
+                    .map(|()| drop((store, writer))),
             };
             if let Err(what) = ended {
                 return fail(&lived, what);
