@@ -43,7 +43,8 @@ BATCH256  | append 256 B, gathered                     | append        | 1000000
 BATCH4K   | append 4 KiB, gathered                     | append        | 100000  | 4096 | 100    | batch |
 SYNC      | append 256 B, each synced                  | append        | 2000    | 256  | 100    | each  | always
 KV        | append 128 B over 10,000 keys, one of each kept | kv       | 300000  | 128  | 10000  | batch |
-LOAD      | read by sequence, at random                | load          | 500000  | 256  | 100    | batch |
+LOAD      | read by sequence, at random                | load          | 300000  | 256  | 100    | batch |
+OVER      | the same, 64 KiB, of more than the cache takes | load      | 3000    | 65536 | 100   | batch |
 LAST      | read the last of a subject, at random      | load_last     | 500000  | 256  | 10000  | batch |
 SCAN      | read all in order                          | scan          | 1000000 | 256  | 100    | batch |
 FILTERED  | read ten subjects of 100 in order          | scan_filtered | 500000  | 256  | 100    | batch |
