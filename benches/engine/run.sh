@@ -25,7 +25,7 @@ while (($#)); do
   --divide) divide=$2 && shift ;;
   --rounds) rounds=$2 && shift ;;
   --write) write=1 ;;
-  -*) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+  -*) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   *) chosen+=("$1") ;;
   esac
   shift
