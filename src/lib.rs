@@ -11,6 +11,7 @@
 //! * [`preflight::forecast`] tells what a server of any line since 2.10 would do to a stream when it starts.
 //! * [`recovery::judge`] also gives what a stream *is*, as a [`state::StreamState`]; [`recovery::hand_over`] recovers a stream and
 //!   hands that over, with the lock under which it is true: where an engine begins.
+//! * [`store::Store`] is the engine: one stream to append to and read, in the server's files, for programs that embed a store.
 //! * [`format`](mod@format) turns bytes into values and back, for every file of a store: no I/O, no clock, no keys.
 //! * [`crypto`] has the keys and ciphers of encrypted stores.
 //! * [`env`](mod@env) is the one seam through which files, clock and randomness are reached; its in-memory twin

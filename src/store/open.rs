@@ -33,6 +33,20 @@ use crate::stream::writer::{Sealing, StoreWriter, WriteError};
 const CACHE_BYTES: usize = 128 * 1024 * 1024;
 
 /// How a store is opened.
+///
+/// ```
+/// use jetsam::format::meta::StreamMeta;
+/// use jetsam::store::{Level, StoreOptions};
+///
+/// let config = StreamMeta::parse(br#"{"name":"ORDERS","subjects":["orders.>"],"storage":"file"}"#)?;
+/// let options = StoreOptions {
+///     level: Level::Synced,
+///     cache_bytes: 16 * 1024 * 1024,
+///     ..StoreOptions::new(config, 1_767_225_600_000_000_000)
+/// };
+/// assert!(options.create && !options.accept_loss);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// The stream's configuration. It makes a new store; one that is there keeps its own, and has to have this name.
@@ -80,6 +94,29 @@ impl StoreOptions {
 ///
 /// It hands out any number of readers and its one writer. Dropping it leaves the directory as a killed process would; [`Store::close`]
 /// makes everything durable and writes what spares the next start a scan.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
+/// # use jetsam::format::meta::StreamMeta;
+/// # use jetsam::living::Idle;
+/// # use jetsam::store::{NewMessage, Store, StoreOptions};
+/// use jetsam::store::OpenError;
+/// # let config = StreamMeta::parse(br#"{"name":"ORDERS","subjects":["orders.>"],"storage":"file"}"#)?;
+/// # let (fs, dir) = (Arc::new(MemoryFileSystem::new()), std::path::Path::new("/data/ORDERS"));
+/// # let now_ns = 1_767_225_600_000_000_000;
+/// # let options = StoreOptions::new(config, now_ns);
+/// let open = || Store::open(fs.clone(), Arc::new(OsEntropy), &Idle::declared(), dir, &options);
+/// let store = open()?;
+/// // A second owner is kept out.
+/// assert!(matches!(open(), Err(OpenError::Refused(_))));
+/// let mut writer = store.writer().expect("nobody took it before");
+/// assert!(store.writer().is_none());
+/// writer.append(&NewMessage { subject: b"orders.new", headers: b"", body: b"one coffee" }, now_ns)?;
+/// store.close(writer)?;
+/// assert_eq!(open()?.reader().summary().message_count, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,

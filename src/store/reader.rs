@@ -12,6 +12,34 @@ use crate::format::subject;
 use crate::state::{BlockState, SeqTime, Totals};
 
 /// Reads from a store. Clones read the same store, from any thread; none waits for what the writer does on the disk.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
+/// # use jetsam::format::meta::StreamMeta;
+/// # use jetsam::living::Idle;
+/// # use jetsam::store::{NewMessage, Store, StoreOptions};
+/// use jetsam::store::ReadError;
+/// # let config = StreamMeta::parse(br#"{"name":"ORDERS","subjects":["orders.>"],"storage":"file"}"#)?;
+/// # let (fs, dir) = (Arc::new(MemoryFileSystem::new()), std::path::Path::new("/data/ORDERS"));
+/// # let now_ns = 1_767_225_600_000_000_000;
+/// # let options = StoreOptions::new(config, now_ns);
+/// # let store = Store::open(fs, Arc::new(OsEntropy), &Idle::declared(), dir, &options)?;
+/// let mut writer = store.writer().expect("nobody took it before");
+/// for subject in ["orders.1", "orders.2", "orders.1"] {
+///     let order = NewMessage { subject: subject.as_bytes(), headers: b"", body: b"one coffee" };
+///     writer.append(&order, now_ns)?;
+/// }
+/// let reader = store.reader();
+/// let first = reader.next(&[b"orders.1"], 0)?;
+/// let second = reader.next(&[b"orders.1"], first.seq + 1)?;
+/// assert_eq!((first.seq, second.seq), (1, 3));
+/// let end = reader.next(&[b"orders.1"], second.seq + 1);
+/// assert_eq!(end.unwrap_err(), ReadError::Beyond { last_seq: 3 });
+/// assert_eq!(reader.last(b"orders.2")?.body(), b"one coffee");
+/// assert_eq!(reader.count(&[b"orders.*"], 2)?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Reader {
     pub(super) shared: Arc<Shared>,

@@ -26,6 +26,31 @@ const UNSYNCED_MOST: usize = 8;
 ///
 /// A reader may see what a call does before the call returns. A call that fails for the disk's sake latches the writer: nothing more is
 /// written until the store is opened anew, and what the call was about is stored or not. Reading goes on.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
+/// # use jetsam::format::meta::StreamMeta;
+/// # use jetsam::living::Idle;
+/// # use jetsam::store::{AppendError, Expected, NewMessage, Store, StoreOptions};
+/// # let config = StreamMeta::parse(br#"{"name":"ORDERS","subjects":["orders.>"],"storage":"file"}"#)?;
+/// # let (fs, dir) = (Arc::new(MemoryFileSystem::new()), std::path::Path::new("/data/ORDERS"));
+/// # let now_ns = 1_767_225_600_000_000_000;
+/// # let options = StoreOptions::new(config, now_ns);
+/// # let store = Store::open(fs, Arc::new(OsEntropy), &Idle::declared(), dir, &options)?;
+/// let mut writer = store.writer().expect("nobody took it before");
+/// let order = NewMessage { subject: b"orders.1", headers: b"", body: b"one coffee" };
+/// assert_eq!(writer.append(&order, now_ns)?.seq, 1);
+/// // Only where nobody else wrote to the subject meanwhile.
+/// let expected = Expected { last_subject_seq: Some(1), ..Expected::default() };
+/// assert_eq!(writer.append_expecting(&order, now_ns, expected)?.seq, 2);
+/// let refused = writer.append_expecting(&order, now_ns, expected);
+/// assert_eq!(refused, Err(AppendError::LastSequence { expected: 1, found: 2 }));
+/// assert!(writer.remove(1)?);
+/// assert_eq!(writer.maintain(now_ns)?.next_ns, None);
+/// store.close(writer)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Writer {
     pub(super) shared: Arc<Shared>,
     /// A writer that outlives its store still owns the directory.

@@ -70,9 +70,14 @@ impl AppendFile for Appending {
     }
 
     fn append(&mut self, slices: &[&[u8]]) -> Result<(), IoError> {
-        let end = self.length;
-        let written = write_slices(&mut self.file, slices).map(|length| end + length);
-        self.settle(written).at(Operation::Append, &self.path)
+        match write_slices(&mut self.file, slices) {
+            // The file stands at the new end already.
+            Ok(length) => {
+                self.length += length;
+                Ok(())
+            }
+            Err(error) => self.settle(Err(error)).at(Operation::Append, &self.path),
+        }
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
