@@ -114,6 +114,14 @@ impl Consumers {
         self.opened.len() as u64
     }
 
+    /// Writes all.
+    pub fn flush_all(&mut self, now_ns: i64) -> Result<(), Refusal> {
+        for consumer in self.opened.values_mut() {
+            consumer.flush(self.place.level, now_ns)?;
+        }
+        Ok(())
+    }
+
     /// Writes and closes all.
     pub fn close_all(&mut self, now_ns: i64) -> Result<(), Refusal> {
         for (_, mut consumer) in std::mem::take(&mut self.opened) {

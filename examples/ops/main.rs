@@ -10,8 +10,6 @@
 //! {"op":"load","seq":1}
 //! ```
 //!
-//! What the engine does not do yet is answered with `other`: `snapshot`, `restore`, `encoded_state`.
-//!
 //! Arguments are defaults for `open`: `--dir DIR`, `--cipher none|chacha|aes`, `--key-env VARIABLE`.
 
 #![allow(

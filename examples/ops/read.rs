@@ -99,12 +99,7 @@ pub fn perform(opened: &Opened, request: &Request) -> Outcome {
         Request::Digest => json!({ "digest": digest(reader)? }),
         Request::Dump { seq, n } => json!({ "msgs": dump(reader, *seq, *n)? }),
         Request::EncodedState { failed } => {
-            let why = format!("the engine does not encode its state for replicas yet ({failed})");
-            return refuse(Kind::Other, why);
-        }
-        Request::Snapshot { file, consumers } => {
-            let why = format!("the engine writes no archives yet ({file}, consumers {consumers})");
-            return refuse(Kind::Other, why);
+            json!({ "data": answer::base64(&reader.encoded_state(*failed)) })
         }
         // Every other operation was taken before.
         _ => return refuse(Kind::BadRequest, "not with a store open"),

@@ -51,6 +51,17 @@ impl Engine {
         Ok(state)
     }
 
+    fn restore(&mut self, file: &str, opening: Opening, now_ns: i64) -> Outcome {
+        if self.opened.is_some() {
+            return refuse(Kind::BadRequest, "a store is open");
+        }
+        let opening = with_defaults(opening, &self.defaults);
+        let opened = restore(file, &opening, now_ns)?;
+        let state = opened.state().answer();
+        self.opened = Some(opened);
+        Ok(state)
+    }
+
     fn close(&mut self, now_ns: i64) -> Outcome {
         let Some(mut opened) = self.opened.take() else {
             return refuse(Kind::Closed, "no store is open");
@@ -72,13 +83,7 @@ impl Served for Engine {
                 Ok(json!({}))
             }
             Request::Open(opening) => self.open(opening, now_ns),
-            Request::Restore { file, opening } => {
-                let why = format!(
-                    "the engine reads no archives yet ({file} to {})",
-                    opening.dir
-                );
-                refuse(Kind::Other, why)
-            }
+            Request::Restore { file, opening } => self.restore(&file, opening, now_ns),
             Request::Close => self.close(now_ns),
             Request::Bench(workload) if self.opened.is_none() => bench::run(&workload),
             Request::Bench(_) => refuse(Kind::BadRequest, "a store is open"),
@@ -91,6 +96,9 @@ impl Served for Engine {
 }
 
 fn perform(opened: &mut Opened, request: Request, now_ns: i64) -> Outcome {
+    if let Request::Snapshot { file, consumers } = request {
+        return snapshot(opened, &file, consumers, now_ns);
+    }
     let request = match opened.consumers.perform(request, now_ns)? {
         Ok(answer) => return Ok(answer),
         Err(request) => request,
@@ -99,6 +107,15 @@ fn perform(opened: &mut Opened, request: Request, now_ns: i64) -> Outcome {
         Ok(answer) => Ok(answer),
         Err(request) => read::perform(opened, &request),
     }
+}
+
+fn snapshot(opened: &mut Opened, file: &str, with_consumers: bool, now_ns: i64) -> Outcome {
+    opened.consumers.flush_all(now_ns)?;
+    let failed = |error: std::io::Error| refuse(Kind::Other, error.to_string());
+    let mut out = std::fs::File::create(file).or_else(failed)?;
+    let written = opened.writer.snapshot(&mut out, with_consumers, now_ns);
+    written.or_else(|error| refuse(Kind::Other, error.to_string()))?;
+    Ok(json!({}))
 }
 
 /// What a request leaves out is taken from the command line.
@@ -121,13 +138,11 @@ pub fn open(opening: &Opening, now_ns: i64) -> Result<Opened, Refusal> {
         return refuse(Kind::BadRequest, "no directory");
     }
     let options = options(opening, now_ns)?;
-    let level = options.level;
-    let idle = Idle::declared();
     let dir = Path::new(&opening.dir);
     let opened = Store::open(
         Arc::new(OsFileSystem),
         Arc::new(OsEntropy),
-        &idle,
+        &Idle::declared(),
         dir,
         &options,
     );
@@ -138,6 +153,32 @@ pub fn open(opening: &Opening, now_ns: i64) -> Result<Opened, Refusal> {
         };
         refuse(kind, error.to_string())
     })?;
+    serve(store, dir, &options)
+}
+
+/// Unpacks an archive and opens what comes of it.
+fn restore(file: &str, opening: &Opening, now_ns: i64) -> Result<Opened, Refusal> {
+    if opening.dir.is_empty() {
+        return refuse(Kind::BadRequest, "no directory");
+    }
+    let options = options(opening, now_ns)?;
+    let dir = Path::new(&opening.dir);
+    let failed = |error: std::io::Error| refuse(Kind::Other, error.to_string());
+    let mut archive = std::fs::File::open(file).or_else(failed)?;
+    let restored = Store::restore(
+        Arc::new(OsFileSystem),
+        Arc::new(OsEntropy),
+        &Idle::declared(),
+        dir,
+        &mut archive,
+        u64::MAX,
+        &options,
+    );
+    let store = restored.or_else(|error| refuse(Kind::Other, error.to_string()))?;
+    serve(store, dir, &options)
+}
+
+fn serve(store: Store, dir: &Path, options: &StoreOptions) -> Result<Opened, Refusal> {
     let Some(writer) = store.writer() else {
         return refuse(Kind::Other, "the writer is gone");
     };
@@ -148,7 +189,7 @@ pub fn open(opening: &Opening, now_ns: i64) -> Result<Opened, Refusal> {
             stream: options.config.name.clone(),
             keys: options.keys.clone(),
             account: options.account.clone().unwrap_or_default(),
-            level: level.max(Level::Written),
+            level: options.level.max(Level::Written),
         }),
         writer,
         store,

@@ -18,6 +18,7 @@ pub mod nkey;
 #[doc(hidden)]
 pub mod peers;
 pub mod record;
+pub mod replica_state;
 pub mod schedule;
 pub mod seqset;
 #[doc(hidden)]

@@ -483,3 +483,51 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crate::env::memory::{MemoryFileSystem, SeededEntropy};
+    use crate::format::meta::StreamMeta;
+    use crate::living::Idle;
+    use crate::store::{AppendError, LimitKind, NewMessage, Store, StoreOptions};
+
+    const NOW_NS: i64 = 1_767_225_600_000_000_000;
+
+    #[test]
+    fn a_roll_up_takes_the_place_of_its_subject_in_a_full_stream() {
+        let config =
+            br#"{"name":"S","subjects":["s.>"],"storage":"file","discard":"new","max_msgs":1,
+            "max_msgs_per_subject":1,"discard_new_per_subject":true}"#;
+        let options = StoreOptions::new(StreamMeta::parse(config).unwrap(), NOW_NS);
+        let (fs, entropy) = (MemoryFileSystem::new(), SeededEntropy::new(1));
+        let (fs, entropy) = (Arc::new(fs), Arc::new(entropy));
+        let dir = Path::new("/s");
+        let store = Store::open(fs, entropy, &Idle::declared(), dir, &options).unwrap();
+        let mut writer = store.writer().unwrap();
+        let message = |subject: &'static [u8], headers: &'static [u8]| NewMessage {
+            subject,
+            headers,
+            body: b"",
+        };
+        let rolls_up = b"NATS/1.0\r\nNats-Rollup: sub\r\n\r\n";
+        writer.append(&message(b"s.1", b""), NOW_NS).unwrap();
+        let mut refused = |message| match writer.append(&message, NOW_NS) {
+            Err(AppendError::Limit { kind, .. }) => Some(kind),
+            other => other.map(|_| None).unwrap(),
+        };
+        assert_eq!(
+            refused(message(b"s.1", b"")),
+            Some(LimitKind::MessagesPerSubject)
+        );
+        assert_eq!(
+            refused(message(b"s.2", rolls_up)),
+            Some(LimitKind::Messages)
+        );
+        assert_eq!(refused(message(b"s.1", rolls_up)), None);
+        let summary = store.reader().summary();
+        assert_eq!((summary.message_count, summary.first.seq), (1, 2));
+    }
+}

@@ -35,6 +35,7 @@
 //! ```
 
 mod append;
+mod archive;
 mod cache;
 pub mod consumers;
 mod core;
@@ -47,6 +48,7 @@ mod open;
 mod purge;
 mod reader;
 mod remove;
+mod replica;
 mod resident;
 mod rewrite;
 mod schedules;
@@ -56,6 +58,7 @@ mod truncate;
 mod writer;
 
 pub use append::{Appended, Expected};
+pub use archive::{ArchiveFault, RestoreError, SnapshotError};
 pub use counting::MatchCount;
 pub use error::{AppendError, LimitKind, OpenError, ReadError, RemoveError, WriterFault};
 pub use level::Level;

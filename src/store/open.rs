@@ -153,11 +153,7 @@ impl Store {
                 "{name:?} is no name for a stream"
             )));
         }
-        let stream = StreamDir {
-            account: account_above(dir),
-            name: name.clone(),
-            dir: dir.to_owned(),
-        };
+        let stream = stream_dir(dir, options);
         let recover = recovery_options(options);
         let account = crate::stream::account_of(&stream, &recover);
         if fs.metadata(&dir.join(META)).is_err() {
@@ -254,6 +250,30 @@ impl Store {
     }
 }
 
+fn stream_dir(dir: &Path, options: &StoreOptions) -> StreamDir {
+    StreamDir {
+        account: account_above(dir),
+        name: options.config.name.clone(),
+        dir: dir.to_owned(),
+    }
+}
+
+/// The account in the derivation of keys.
+pub(super) fn account_of(dir: &Path, options: &StoreOptions) -> Vec<u8> {
+    crate::stream::account_of(&stream_dir(dir, options), &recovery_options(options))
+}
+
+/// How a new store is encrypted.
+pub(super) fn sealing_of(keys: &Keys) -> Sealing<'_> {
+    match &keys.current {
+        None => Sealing::Plain,
+        Some(server) => Sealing::Key {
+            server,
+            cipher: keys.cipher.unwrap_or(Cipher::ChaCha),
+        },
+    }
+}
+
 /// The account that the path shows: `…/ACCOUNT/streams/NAME`.
 fn account_above(dir: &Path) -> Option<String> {
     let streams = dir.parent()?;
@@ -284,13 +304,7 @@ fn create(
     account: &[u8],
     options: &StoreOptions,
 ) -> Result<(), OpenError> {
-    let sealing = match &options.keys.current {
-        None => Sealing::Plain,
-        Some(server) => Sealing::Key {
-            server,
-            cipher: options.keys.cipher.unwrap_or(Cipher::ChaCha),
-        },
-    };
+    let sealing = sealing_of(&options.keys);
     let created = Instant::from_unix_ns(options.now_ns);
     let config = options.config.with_created(created);
     let name = config.name.clone();

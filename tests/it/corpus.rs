@@ -3,7 +3,7 @@
 use std::fs;
 
 use jetsam::format::{
-    compression, consumer, legacy, names, record, seqset, sources, state, timers,
+    compression, consumer, legacy, names, record, replica_state, seqset, sources, state, timers,
 };
 use jetsam::salvage::quarantine;
 
@@ -25,6 +25,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("names", names::fuzz_one),
     ("quarantine", quarantine::fuzz_one),
     ("record", record::fuzz_one),
+    ("replica_state", replica_state::fuzz_one),
     ("salvage_scan", salvage_targets::scan),
     ("schedule", text_targets::schedule),
     ("seqset", seqset::fuzz_one),

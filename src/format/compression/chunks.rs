@@ -340,7 +340,7 @@ pub(super) fn put_stream_identifier(out: &mut Vec<u8>) {
 }
 
 /// Appends `data`, at most 1 MiB, as a chunk: compressed, or as it is where that is no longer.
-pub(super) fn put_data_chunk(out: &mut Vec<u8>, data: &[u8]) {
+pub fn put_data_chunk(out: &mut Vec<u8>, data: &[u8]) {
     let encoded = minlz::encode(data);
     let (kind, body) = if encoded.len() < data.len() {
         (TYPE_COMPRESSED, encoded.as_slice())

@@ -13,7 +13,8 @@ use std::ops::Range;
 
 pub use chunks::{
     CHUNK_HEADER_LENGTH, CRC_LENGTH, Chunk, ChunkFault, ChunkKind, Chunks, DATA_BODY_MAX,
-    IDENTIFIER_CHUNK, TYPE_COMPRESSED, TYPE_STORED, decoded_length, mask_crc, unmask_crc,
+    IDENTIFIER_CHUNK, TYPE_COMPRESSED, TYPE_STORED, decoded_length, mask_crc, put_data_chunk,
+    unmask_crc,
 };
 pub use trace::{Cursor, Lenient, SPILL, Shape, decode_leniently, element_shape};
 
