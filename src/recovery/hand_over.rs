@@ -210,9 +210,12 @@ pub fn hand_over(
             state: None,
         };
     };
-    let settled = unapplied
-        .settle(fs, stream)
-        .and_then(|state| stays(fs, stream, options, watch, state));
+    let settled = unapplied.settle(fs, stream);
+    // Where nothing was changed the next start finds what this one did.
+    let settled = match report.actions.is_empty() {
+        true => settled,
+        false => settled.and_then(|state| stays(fs, stream, options, watch, state)),
+    };
     let state = match settled {
         Ok(state) => Some((state, lock)),
         Err(unsettled) => {

@@ -57,6 +57,9 @@ mod side_files;
 mod truncate;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use append::{Appended, Expected};
 pub use archive::{ArchiveFault, RestoreError, SnapshotError};
 pub use counting::MatchCount;

@@ -7,7 +7,7 @@ use crate::env::DEFAULT_DIR_MODE;
 use crate::env::DEFAULT_FILE_MODE;
 use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
-use crate::format::names::{BlockFile, MESSAGES, PURGED_MESSAGES, STAGED_MESSAGES};
+use crate::format::names::{BlockFile, MESSAGES, PURGED_MESSAGES, SOURCES, STAGED_MESSAGES};
 use crate::format::record::{NewRecord, encode_record};
 use crate::state::{BlockState, SeqTime, SubjectIndex};
 
@@ -154,6 +154,14 @@ impl Writer {
         let made = shared.fs.create_dir_all(&staged, DEFAULT_DIR_MODE);
         self.told(made)?;
         self.told(shared.fs.sync_dir(&shared.dir))?;
+        // How far sources were read is in no message any more once these are gone.
+        let timers = {
+            let live = shared.live.read();
+            live.state.timers.encode(last.seq.saturating_add(1))
+        };
+        if let Some(bytes) = timers.sources {
+            self.write_side_file(SOURCES, &bytes)?;
+        }
         let cipher = self.new_key(STAGED_MESSAGES, number)?;
         let mut marker = Vec::new();
         let refused = |reason: String| WriterFault::Block {

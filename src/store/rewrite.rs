@@ -145,7 +145,16 @@ impl Writer {
     pub(super) fn shrink_block(&mut self, number: u32) -> Result<(), WriterFault> {
         let content = super::cache::read(&self.shared, number)?;
         if content.damage().is_some() {
-            // What does not verify is left where it lies.
+            // What does not verify is left where it lies, and not looked at again for as little.
+            let mut live = self.shared.live.write();
+            let block = live
+                .state
+                .blocks
+                .iter_mut()
+                .find(|block| block.number == number);
+            if let Some(block) = block {
+                block.live_bytes_at_rewrite = block.live_bytes.max(1);
+            }
             return Ok(());
         }
         let needed = self.needed_tombstones(number, &content)?;

@@ -9,9 +9,7 @@ use crate::crypto::{Nonce, seal};
 use crate::env::{DEFAULT_FILE_MODE, FileSystem, IoError, temporary_path};
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::meta::StreamMeta;
-use crate::format::names::{
-    EXPIRIES_PATH, META, META_SUM, SCHEDULES_PATH, SOURCES, STATE_PATH, in_messages,
-};
+use crate::format::names::{EXPIRIES_PATH, META, META_SUM, SCHEDULES_PATH, SOURCES, STATE_PATH};
 use crate::format::timers::Expiry;
 use crate::report::ServerVersion;
 use crate::report::stream::SourcePosition;
@@ -38,35 +36,41 @@ impl Writer {
         let files = [
             (EXPIRIES_PATH.to_owned(), timers.ttl),
             (SCHEDULES_PATH.to_owned(), timers.schedules),
-            (in_messages(SOURCES), timers.sources),
+            (SOURCES.to_owned(), timers.sources),
         ];
         for (path, bytes) in files {
             if let Some(bytes) = bytes {
-                self.write_sealed(&path, &bytes, Seal::Hash)?;
+                self.write_side_file(&path, &bytes)?;
             }
         }
         // Without an index, or with one that cannot be written, the next start reads the blocks.
         if let Some(Ok(bytes)) = encoded {
-            self.write_sealed(STATE_PATH, &bytes, Seal::Key)?;
+            let mut sealed = self.sealed(&bytes)?;
+            let hash = self.shared.stream_hash_key().hash64(&[&sealed]);
+            sealed.extend_from_slice(&hash.to_le_bytes());
+            self.write_side_file(STATE_PATH, &sealed)?;
             self.has_index = true;
         }
         self.is_begun = false;
         Ok(())
     }
 
-    fn write_sealed(&mut self, path: &str, bytes: &[u8], how: Seal) -> Result<(), WriterFault> {
-        let mut written = match how {
-            Seal::Key => self.sealed(bytes)?,
-            Seal::Hash => bytes.to_vec(),
-        };
-        let hash = self.shared.stream_hash_key().hash64(&[&written]);
-        written.extend_from_slice(&hash.to_le_bytes());
+    /// Writes a file durably.
+    pub(super) fn write_side_file(&mut self, path: &str, bytes: &[u8]) -> Result<(), WriterFault> {
         let path = self.shared.dir.join(path);
-        let done = self
-            .shared
-            .fs
-            .write_atomically(&path, &written, Some(DEFAULT_FILE_MODE));
-        self.told(done)
+        let fs = self.shared.fs.clone();
+        self.told(fs.write_atomically(&path, bytes, Some(DEFAULT_FILE_MODE)))
+    }
+
+    /// After a cut: the schedules' file speaks of messages that are gone, and where the sources were read is told anew, for its file
+    /// must not be ahead of the messages.
+    pub(super) fn cut_timer_files(&mut self) -> Result<(), WriterFault> {
+        self.remove_side_file(SCHEDULES_PATH)?;
+        let sources = self.shared.live.read().state.timer_files().sources;
+        match sources {
+            Some(bytes) => self.write_side_file(SOURCES, &bytes),
+            None => Ok(()),
+        }
     }
 
     /// Bytes under the stream's key, where it has one.
@@ -251,15 +255,6 @@ pub(super) fn finish_exchange(fs: &dyn FileSystem, dir: &Path, name: &str) -> Re
         return follow(&inf_path);
     }
     Ok(())
-}
-
-/// What a side file is made sure with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seal {
-    /// The stream's key, and a hash.
-    Key,
-    /// A hash.
-    Hash,
 }
 
 /// What the headers of stored messages ask for.

@@ -118,6 +118,7 @@ impl Writer {
             self.remove_block_files(*number)?;
         }
         self.end_at(&cut, keeps.is_some());
+        self.cut_timer_files()?;
         // What comes next has the numbers of what went: never may both be there.
         self.sync()?;
         self.settle()?;

@@ -19,9 +19,6 @@ use crate::state::{BlockState, SeqTime};
 /// Bytes of records that may wait in memory before they are handed to the operating system whatever the level.
 pub(super) const PENDING_MOST_BYTES: usize = 1024 * 1024;
 
-/// Files of full blocks that wait to be made durable, at most.
-const UNSYNCED_MOST: usize = 8;
-
 /// Writes to a store. There is one for each store that is open; its calls take `&mut self` and follow each other.
 ///
 /// A reader may see what a call does before the call returns. A call that fails for the disk's sake latches the writer: nothing more is
@@ -59,7 +56,7 @@ pub struct Writer {
     pub(super) tail: Option<OpenTail>,
     latch: Option<Arc<IoError>>,
     /// Full blocks whose bytes are not known to be durable.
-    unsynced: Vec<Box<dyn AppendFile>>,
+    unsynced: Vec<u32>,
     /// Names in the directory of messages changed since it was made durable.
     pub(super) names_changed: bool,
     /// Something changed since the files beside the blocks were written.
@@ -206,7 +203,7 @@ impl Writer {
     }
 
     /// Whether it was there.
-    fn remove_side_file(&mut self, path: &str) -> Result<bool, WriterFault> {
+    pub(super) fn remove_side_file(&mut self, path: &str) -> Result<bool, WriterFault> {
         match self.shared.fs.remove_file(&self.shared.dir.join(path)) {
             Err(error) if error.is_not_found() => Ok(false),
             removed => {
@@ -446,12 +443,11 @@ impl Writer {
                 self.uncompressed.push(number);
             }
         }
-        if let Some(retired) = retired.filter(|retired| retired.is_unsynced) {
-            self.unsynced.push(retired.file);
-        }
-        if self.unsynced.len() > UNSYNCED_MOST {
-            self.sync_full_blocks()?;
-        }
+        self.unsynced.extend(
+            retired
+                .filter(|retired| retired.is_unsynced)
+                .map(|retired| retired.number),
+        );
         Ok(())
     }
 
@@ -486,9 +482,13 @@ impl Writer {
     }
 
     fn sync_full_blocks(&mut self) -> Result<(), WriterFault> {
-        for mut file in std::mem::take(&mut self.unsynced) {
-            let synced = file.sync();
-            self.told(synced)?;
+        for number in std::mem::take(&mut self.unsynced) {
+            let path = self.shared.dir.join(BlockFile::Block.path(number));
+            match self.shared.fs.sync_file(&path) {
+                // It was emptied meanwhile, and is gone.
+                Err(error) if error.is_not_found() => {}
+                synced => self.told(synced)?,
+            }
         }
         Ok(())
     }
