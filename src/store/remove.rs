@@ -288,21 +288,23 @@ impl Writer {
             // Else the last sequence would be handed out again.
             self.emit_tombstones(&[last])?;
         }
-        let unlinked = self.unlinked.clone();
-        if content
-            .tombstones()
-            .iter()
-            .any(|gone| unlinked.contains(&gone.seq))
-        {
-            // What they speak of is gone, and not for good yet.
-            self.sync()?;
-        }
+        self.await_unlinked(content)?;
         // Something behind the block has to be durable: were all that lost with it, its sequences would be handed out again.
         match block_last >= self.watermark.synced_seq || !needed.is_empty() {
             true => _ = self.sync()?,
             false => self.flush()?,
         }
         self.remove_block_files(number)
+    }
+
+    /// Waits until what a block's tombstones speak of is gone for good, where its file was only taken away.
+    pub(super) fn await_unlinked(&mut self, content: &Resident) -> Result<(), WriterFault> {
+        let unlinked = self.unlinked.clone();
+        let mut tombstones = content.tombstones().iter();
+        match tombstones.any(|gone| unlinked.contains(&gone.seq)) {
+            true => self.sync().map(|_| ()),
+            false => Ok(()),
+        }
     }
 
     /// Takes away a block with its files.

@@ -114,7 +114,8 @@ impl Writer {
         self.forget_messages(cut.number, seq)?;
         self.cut_block(&cut, in_place, length)?;
         for number in &cut.above {
-            self.forget_messages(*number, seq)?;
+            let content = self.forget_messages(*number, seq)?;
+            self.await_unlinked(&content)?;
             self.remove_block_files(*number)?;
         }
         self.end_at(&cut, keeps.is_some());
@@ -204,8 +205,8 @@ impl Writer {
         Ok((is_plain, length))
     }
 
-    /// Takes the messages of a block above `seq` out of subjects and timers.
-    fn forget_messages(&mut self, number: u32, seq: u64) -> Result<(), WriterFault> {
+    /// Takes the messages of a block above `seq` out of subjects and timers; the block's content.
+    fn forget_messages(&mut self, number: u32, seq: u64) -> Result<Resident, WriterFault> {
         let content = super::cache::read(&self.shared, number)?;
         let mut live = self.shared.live.write();
         for slot in content.slot_from(seq.saturating_add(1))..content.slot_count() {
@@ -227,7 +228,8 @@ impl Writer {
             }
             live.state.timers.forget_schedule(gone);
         }
-        Ok(())
+        drop(live);
+        Ok(content)
     }
 
     fn cut_block(&mut self, cut: &Cut, in_place: bool, length: u64) -> Result<(), WriterFault> {
