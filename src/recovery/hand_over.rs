@@ -211,8 +211,10 @@ pub fn hand_over(
         };
     };
     let settled = unapplied.settle(fs, stream);
-    // Where nothing was changed the next start finds what this one did.
-    let settled = match report.actions.is_empty() {
+    // Where nothing was changed, and the first judgement was this very one, it would come out the same.
+    let is_judged =
+        report.actions.is_empty() && options.quick && !options.expire && !options.limits;
+    let settled = match is_judged {
         true => settled,
         false => settled.and_then(|state| stays(fs, stream, options, watch, state)),
     };
