@@ -278,10 +278,13 @@ impl Writer {
             let Some(block) = block else { return Ok(()) };
             debug_assert_eq!(block.message_count, 0, "a block with messages is dropped");
             let totals = &live.state.totals;
-            let ends_stream = block.last.seq >= totals.last.seq
+            // A tombstone in it may be all that tells of a sequence behind its own.
+            let told = content.tombstones().iter().map(|gone| gone.seq).max();
+            let block_last = block.last.seq.max(told.unwrap_or(0));
+            let ends_stream = block_last >= totals.last.seq
                 && totals.last.seq > 0
                 && !live.state.holds(totals.last.seq);
-            (totals.last, block.last.seq, ends_stream)
+            (totals.last, block_last, ends_stream)
         };
         self.emit_tombstones(&needed)?;
         if ends_stream {

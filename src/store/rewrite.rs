@@ -172,7 +172,8 @@ impl Writer {
             block.copy(record.bytes(content.bytes()).unwrap_or_default());
         }
         let after = rewritten(&before, block.content());
-        if before.last.seq == last.seq && after.last.seq != last.seq {
+        let told = content.tombstones().iter().any(|gone| gone.seq == last.seq);
+        if told || before.last.seq == last.seq && after.last.seq != last.seq {
             // The last sequence was proven by a record that goes.
             self.emit_tombstones(&[last])?;
         }

@@ -1,8 +1,9 @@
 //! Cutting a stream off behind a sequence.
 //!
 //! Sequences behind the cut are used again, so nothing may stay that speaks of them. What a tombstone behind the cut says of messages
-//! before it is written again first, in a block of its own; then blocks go from the last one down, then the block with the cut loses
-//! its end. A crash in between leaves a stream that ends further up, which is cut again.
+//! before it is written again first, in a block of its own; then the block with the cut loses its end; then the blocks behind it go, from
+//! the first one up, so that none goes before what its tombstones speak of. A crash in between leaves a stream with a hole that ends
+//! further up, which is cut again.
 
 use super::error::WriterFault;
 use super::remove::{expiry_of, time_of};
