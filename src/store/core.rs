@@ -73,6 +73,20 @@ impl Live {
         blocks.partition_point(|block| block.last.seq < seq)
     }
 
+    /// A block by its number.
+    pub fn block(&self, number: u32) -> Option<&BlockState> {
+        self.state
+            .blocks
+            .iter()
+            .find(|block| block.number == number)
+    }
+
+    /// A block by its number, to be changed.
+    pub fn block_mut(&mut self, number: u32) -> Option<&mut BlockState> {
+        let mut blocks = self.state.blocks.iter_mut();
+        blocks.find(|block| block.number == number)
+    }
+
     /// The block that holds `seq`, live or not.
     pub fn block_of(&self, seq: u64) -> Option<&BlockState> {
         self.state.block_of(seq)

@@ -270,11 +270,7 @@ impl Writer {
         let needed = self.needed_tombstones(number, content)?;
         let (last, block_last, ends_stream) = {
             let live = self.shared.live.read();
-            let block = live
-                .state
-                .blocks
-                .iter()
-                .find(|block| block.number == number);
+            let block = live.block(number);
             let Some(block) = block else { return Ok(()) };
             debug_assert_eq!(block.message_count, 0, "a block with messages is dropped");
             let totals = &live.state.totals;
@@ -321,11 +317,7 @@ impl Writer {
         self.names_changed = true;
         let last_seq = {
             let live = self.shared.live.read();
-            let block = live
-                .state
-                .blocks
-                .iter()
-                .find(|block| block.number == number);
+            let block = live.block(number);
             block.map_or(0, |block| block.last.seq)
         };
         // Where its first record was is not known of every block.
@@ -385,9 +377,23 @@ impl Writer {
 }
 
 impl Live {
+    /// Takes a message that goes with its block out of subjects and timers.
+    pub(super) fn forget_hanging(&mut self, record: &RecordRef, content: &Resident) {
+        let state = &mut self.state;
+        if state.tracks_subjects {
+            state.subjects.remove_one(record.subject(content.bytes()));
+        }
+        let seq = record.sequence();
+        if let Ok((headers, _)) = record.headers_and_body(content.bytes())
+            && let Some(expiry_ns) = expiry_of(headers, record.timestamp_ns())
+        {
+            state.timers.forget_ttls(&[(seq, expiry_ns)]);
+        }
+        state.timers.forget_schedule(seq);
+    }
+
     /// Takes all messages of a block out of every account; how many there were.
     fn empty_block(&mut self, number: u32, content: &Resident) -> u64 {
-        let tracks = self.state.tracks_subjects;
         let Some(place) = self
             .state
             .blocks
@@ -415,16 +421,7 @@ impl Live {
             if !before.holds(seq) {
                 continue;
             }
-            if tracks {
-                let subject = record.subject(content.bytes());
-                self.state.subjects.remove_one(subject);
-            }
-            if let Ok((headers, _)) = record.headers_and_body(content.bytes())
-                && let Some(expiry_ns) = expiry_of(headers, record.timestamp_ns())
-            {
-                self.state.timers.forget_ttls(&[(seq, expiry_ns)]);
-            }
-            self.state.timers.forget_schedule(seq);
+            self.forget_hanging(&record, content);
         }
         let totals = &mut self.state.totals;
         totals.messages = totals.messages.saturating_sub(before.message_count);

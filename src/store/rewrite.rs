@@ -79,11 +79,7 @@ impl Writer {
         let hash = block.last_hash();
         let content = Resident::index(block.into_content(), &self.shared.hash_key(number));
         let mut live = self.shared.live.write();
-        let state = live
-            .state
-            .blocks
-            .iter_mut()
-            .find(|block| block.number == number);
+        let state = live.block_mut(number);
         if let Some(state) = state {
             state.raw_bytes = length;
             state.last_record_hash = Some(hash);
@@ -99,8 +95,7 @@ impl Writer {
     pub(super) fn compress_block(&mut self, number: u32) -> Result<(), WriterFault> {
         let is_there = {
             let live = self.shared.live.read();
-            let mut blocks = live.state.blocks.iter();
-            let block = blocks.find(|block| block.number == number);
+            let block = live.block(number);
             live.tail_number() != Some(number)
                 && block.is_some_and(|block| !block.compressed && block.message_count > 0)
         };
@@ -110,11 +105,7 @@ impl Writer {
         let content = self.shared.resident(number)?;
         let raw_bytes = self.replace_block(number, content.bytes(), true)?;
         let mut live = self.shared.live.write();
-        let block = live
-            .state
-            .blocks
-            .iter_mut()
-            .find(|block| block.number == number);
+        let block = live.block_mut(number);
         if let Some(block) = block {
             block.raw_bytes = raw_bytes;
             block.compressed = true;
@@ -147,11 +138,7 @@ impl Writer {
         if content.damage().is_some() {
             // What does not verify is left where it lies, and not looked at again for as little.
             let mut live = self.shared.live.write();
-            let block = live
-                .state
-                .blocks
-                .iter_mut()
-                .find(|block| block.number == number);
+            let block = live.block_mut(number);
             if let Some(block) = block {
                 block.live_bytes_at_rewrite = block.live_bytes.max(1);
             }
@@ -160,8 +147,7 @@ impl Writer {
         let needed = self.needed_tombstones(number, &content)?;
         let (before, last, compresses) = {
             let live = self.shared.live.read();
-            let mut blocks = live.state.blocks.iter();
-            let block = blocks.find(|block| block.number == number);
+            let block = live.block(number);
             let Some(block) = block.cloned() else {
                 return Ok(());
             };
@@ -184,11 +170,7 @@ impl Writer {
         let hash = block.last_hash();
         let content = Resident::index(block.into_content(), &self.shared.hash_key(number));
         let mut live = self.shared.live.write();
-        let state = live
-            .state
-            .blocks
-            .iter_mut()
-            .find(|block| block.number == number);
+        let state = live.block_mut(number);
         if let Some(state) = state {
             *state = BlockState {
                 raw_bytes,

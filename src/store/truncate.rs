@@ -6,7 +6,7 @@
 //! further up, which is cut again.
 
 use super::error::WriterFault;
-use super::remove::{expiry_of, time_of};
+use super::remove::time_of;
 use super::resident::Resident;
 use super::writer::Writer;
 use crate::format::names::BlockFile;
@@ -111,7 +111,6 @@ impl Writer {
         } else if !was_tail {
             self.leave_tail();
         }
-        let keeps = needs_block.then(|| self.shared.live.read().state.last_block_number);
         self.forget_messages(cut.number, seq)?;
         self.cut_block(&cut, in_place, length)?;
         for number in &cut.above {
@@ -119,7 +118,7 @@ impl Writer {
             self.await_unlinked(&content)?;
             self.remove_block_files(*number)?;
         }
-        self.end_at(&cut, keeps.is_some());
+        self.end_at(&cut, needs_block);
         self.cut_timer_files()?;
         // What comes next has the numbers of what went: never may both be there.
         self.sync()?;
@@ -214,20 +213,9 @@ impl Writer {
             let Some(record) = content.record(slot) else {
                 continue;
             };
-            let gone = record.sequence();
-            if !live.state.holds(gone) {
-                continue;
+            if live.state.holds(record.sequence()) {
+                live.forget_hanging(&record, &content);
             }
-            if live.state.tracks_subjects {
-                let subject = record.subject(content.bytes());
-                live.state.subjects.remove_one(subject);
-            }
-            if let Ok((headers, _)) = record.headers_and_body(content.bytes())
-                && let Some(expiry_ns) = expiry_of(headers, record.timestamp_ns())
-            {
-                live.state.timers.forget_ttls(&[(gone, expiry_ns)]);
-            }
-            live.state.timers.forget_schedule(gone);
         }
         drop(live);
         Ok(content)
@@ -254,11 +242,7 @@ impl Writer {
         let hash = content.bytes().last_chunk().copied();
         let mut live = self.shared.live.write();
         let tail_number = live.tail_number();
-        let block = live
-            .state
-            .blocks
-            .iter_mut()
-            .find(|block| block.number == cut.number);
+        let block = live.block_mut(cut.number);
         if let Some(block) = block {
             block.raw_bytes = raw_bytes;
             block.last_record_hash = hash;
@@ -304,7 +288,6 @@ impl Writer {
 }
 
 fn state_is_emptied(live: &super::core::Live, number: u32) -> bool {
-    let mut blocks = live.state.blocks.iter();
-    let block = blocks.find(|block| block.number == number);
+    let block = live.block(number);
     live.tail_number() != Some(number) && block.is_some_and(|block| block.message_count == 0)
 }
