@@ -150,6 +150,7 @@ impl Life {
         };
         let image = self.fs.crash_image(unsynced);
         let now_ns = self.script.now_ns;
+        let left = names_of(&image);
         let (store, mut writer) = match self.script.setup.open(&image, now_ns, seed) {
             Ok(opened) => opened,
             // The store was never made, or its configuration was being exchanged.
@@ -178,12 +179,13 @@ impl Life {
         let told = |what: String| {
             let events = store.report().events.iter();
             let events: Vec<&str> = events.map(|event| event.detail.as_str()).collect();
-            let files: Vec<String> = image
-                .files()
-                .iter()
-                .map(|(path, bytes)| format!("{} {}", path.display(), bytes.len()))
+            let actions = store.report().actions.iter();
+            let actions: Vec<String> = actions
+                .map(|action| format!("{:?} {}", action.kind, action.file))
                 .collect();
-            format!("{what}; {}; {}", events.join("; "), files.join(", "))
+            let (events, actions) = (events.join("; "), actions.join(", "));
+            let now = names_of(&image);
+            format!("{what}\nfound: {left}\nsaid: {events}\ndone: {actions}\nnow: {now}")
         };
         between(moments, &found, summary.last.seq, now_ns).map_err(told)?;
         // Life goes on.
@@ -199,6 +201,14 @@ impl Life {
         }
         store.close(writer).map_err(|fault| fault.to_string())
     }
+}
+
+fn names_of(fs: &MemoryFileSystem) -> String {
+    let files = fs.files();
+    let named = files
+        .iter()
+        .map(|(path, bytes)| format!("{} {}", path.display(), bytes.len()));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// What is found has to be, message by message, as at one of the moments.
