@@ -36,10 +36,12 @@
 
 mod append;
 mod archive;
+mod batch;
 mod cache;
 pub mod consumers;
 mod core;
 mod counting;
+mod create;
 mod error;
 mod level;
 mod maintain;
@@ -62,6 +64,7 @@ mod tests;
 
 pub use append::{Appended, Expected};
 pub use archive::{ArchiveFault, RestoreError, SnapshotError};
+pub use batch::{Batch, Committed, Rollup};
 pub use counting::MatchCount;
 pub use error::{AppendError, LimitKind, OpenError, ReadError, RemoveError, WriterFault};
 pub use level::Level;

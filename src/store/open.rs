@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::cache::BlockCache;
 use super::core::{Live, Shared, StreamKey};
+use super::create;
 use super::error::{OpenError, WriterFault};
 use super::level::Level;
 use super::reader::Reader;
@@ -15,9 +16,8 @@ use super::writer::Writer;
 use crate::crypto::Cipher;
 use crate::env::{Entropy, FileSystem, LockGuard};
 use crate::format::checksum::HashKey;
-use crate::format::duration::Instant;
 use crate::format::meta::StreamMeta;
-use crate::format::names::{META, is_valid_asset_name};
+use crate::format::names::is_valid_asset_name;
 use crate::living::Idle;
 use crate::recovery::{RecoverOptions, block_size, hand_over};
 use crate::report::Watch;
@@ -27,7 +27,7 @@ use crate::state::StreamState;
 use crate::stream::StreamDir;
 use crate::stream::metadata::Asset;
 use crate::stream::options::{Keys, Options};
-use crate::stream::writer::{Sealing, StoreWriter, WriteError};
+use crate::stream::writer::Sealing;
 
 /// Bytes of blocks kept in memory for readers, unless the caller says otherwise.
 const CACHE_BYTES: usize = 128 * 1024 * 1024;
@@ -156,11 +156,11 @@ impl Store {
         let stream = stream_dir(dir, options);
         let recover = recovery_options(options);
         let account = crate::stream::account_of(&stream, &recover);
-        if fs.metadata(&dir.join(META)).is_err() {
+        if !create::is_there(&*fs, dir, &name, options.create)? {
             if !options.create {
                 return Err(OpenError::Missing(dir.to_owned()));
             }
-            create(&*fs, &*entropy, dir, &account, options)?;
+            create::create(&*fs, &*entropy, dir, &account, options)?;
         }
         super::side_files::finish_exchange(&*fs, dir, &name)?;
         let how = RecoverOptions {
@@ -298,30 +298,6 @@ fn recovery_options(options: &StoreOptions) -> Options {
         threads: options.threads.max(1),
         ..Options::new(options.now_ns)
     }
-}
-
-fn create(
-    fs: &dyn FileSystem,
-    entropy: &dyn Entropy,
-    dir: &Path,
-    account: &[u8],
-    options: &StoreOptions,
-) -> Result<(), OpenError> {
-    let sealing = sealing_of(&options.keys);
-    let created = Instant::from_unix_ns(options.now_ns);
-    let config = options.config.with_created(created);
-    let name = config.name.clone();
-    let config = config
-        .settings()
-        .map_err(|error| OpenError::Config(error.to_string()))?;
-    let failed = |error: WriteError| match error {
-        WriteError::Io(error) => OpenError::Io(error),
-        other => OpenError::Config(other.to_string()),
-    };
-    let writer = StoreWriter::create(fs, dir, name.as_bytes(), account, sealing, entropy);
-    let writer = writer.map_err(failed)?;
-    writer.meta(&config.encode()).map_err(failed)?;
-    writer.finish().map_err(failed)
 }
 
 fn read_meta(

@@ -8,6 +8,7 @@ use super::level::Level;
 use super::resident::Resident;
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
+use crate::block::torn;
 use crate::crypto::{BlockCipher, NewKey, block_context};
 use crate::env::{AppendFile, DEFAULT_FILE_MODE, IoError, LockGuard};
 use crate::format::checksum::HashKey;
@@ -95,7 +96,73 @@ pub(super) struct OpenTail {
     length: u64,
     /// Bytes for the file that were not handed over yet.
     pending: Vec<u8>,
+    /// Where among them the checksum lies that commits the first batch and with it all that is behind it.
+    withheld: Option<usize>,
     is_unsynced: bool,
+}
+
+impl OpenTail {
+    /// Appends a record's bytes, as this block would have them, to `out`.
+    fn encode(&self, record: &NewRecord<'_>, out: &mut Vec<u8>) -> Result<(), WriterFault> {
+        let encoded = encode_record(out, &self.hash_key, record);
+        encoded.map(|_| ()).map_err(|fault| WriterFault::Block {
+            block: self.number,
+            reason: fault.to_string(),
+        })
+    }
+
+    /// Puts records with what waits to be handed over.
+    fn hold_back(&mut self, encoded: &[u8]) -> Result<(), WriterFault> {
+        let start = self.pending.len();
+        self.pending.extend_from_slice(encoded);
+        if let Some(cipher) = &self.cipher
+            && let Some(added) = self.pending.get_mut(start..)
+            && let Err(exhausted) = cipher.apply(added, self.length)
+        {
+            self.pending.truncate(start);
+            return Err(WriterFault::Block {
+                block: self.number,
+                reason: exhausted.to_string(),
+            });
+        }
+        self.length += encoded.len() as u64;
+        Ok(())
+    }
+
+    /// Lets readers find a record that was put with the others. Who takes it into account does so under the same lock.
+    fn show(&self, encoded: &[u8], live: &mut Live) {
+        if let Some(resident) = &mut live.tail {
+            resident.push(encoded);
+        }
+        if let Some(state) = live.state.blocks.last_mut() {
+            state.raw_bytes = self.length;
+            state.last_record_hash = encoded.last_chunk::<CHECKSUM_LENGTH>().copied();
+        }
+    }
+
+    /// Hands over what waits. Where a batch is among it, that is durable before it counts.
+    fn hand_over(&mut self) -> Result<(), IoError> {
+        let before = self.file.length();
+        let withheld = self.withheld.take();
+        let checksum = withheld.and_then(|at| self.pending.get_mut(at..)?.first_chunk_mut());
+        let committed = checksum.map(|checksum: &mut [u8; CHECKSUM_LENGTH]| {
+            // A keystream has no part in it: the complement of what is encrypted is decrypted to the complement.
+            std::mem::replace(checksum, torn::withheld(*checksum))
+        });
+        self.is_unsynced = true;
+        let written = self.file.append(&[&self.pending]);
+        self.pending.clear();
+        if written.is_err() {
+            // A torn record is cut off by the next start; that much less is there to be cut.
+            let _ = self.file.set_length(before);
+            return written;
+        }
+        let (Some(at), Some(committed)) = (withheld, committed) else {
+            return Ok(());
+        };
+        self.file.sync()?;
+        self.file.write_at(before + at as u64, &committed)
+    }
 }
 
 impl std::fmt::Debug for Writer {
@@ -234,36 +301,52 @@ impl Writer {
             return Err(WriterFault::Closed);
         };
         self.scratch.clear();
-        let block = tail.number;
-        let refused = |reason: String| WriterFault::Block { block, reason };
-        encode_record(&mut self.scratch, &tail.hash_key, record)
-            .map_err(|fault| refused(fault.to_string()))?;
-        let start = tail.pending.len();
-        tail.pending.extend_from_slice(&self.scratch);
-        if let Some(cipher) = &tail.cipher
-            && let Some(added) = tail.pending.get_mut(start..)
-            && let Err(exhausted) = cipher.apply(added, tail.length)
-        {
-            tail.pending.truncate(start);
-            return Err(refused(exhausted.to_string()));
-        }
-        tail.length += self.scratch.len() as u64;
-        let hash = self.scratch.last_chunk::<CHECKSUM_LENGTH>().copied();
+        tail.encode(record, &mut self.scratch)?;
+        tail.hold_back(&self.scratch)?;
         let mut live = self.shared.live.write();
         let live = &mut *live;
-        if let Some(resident) = &mut live.tail {
-            resident.push(&self.scratch);
-        }
-        if let Some(state) = live.state.blocks.last_mut() {
-            state.raw_bytes = tail.length;
-            state.last_record_hash = hash;
-        }
-        account(live, block, length as u64);
+        tail.show(&self.scratch, live);
+        account(live, tail.number, length as u64);
         Ok(())
     }
 
-    /// Sees to it that a record of this length fits into the last block.
-    fn make_room(&mut self, length: u64) -> Result<(), WriterFault> {
+    /// Writes records behind all others, for which there is room, so that whoever reads the disk finds all of them or none. `account` is
+    /// told each one's block, place among them and length, for all of them in one moment.
+    pub(super) fn emit_together<'a>(
+        &mut self,
+        records: impl Iterator<Item = NewRecord<'a>>,
+        mut account: impl FnMut(&mut Live, u32, usize, u64),
+    ) -> Result<(), WriterFault> {
+        let Some(tail) = &mut self.tail else {
+            return Err(WriterFault::Closed);
+        };
+        self.scratch.clear();
+        let mut ends = Vec::new();
+        for record in records {
+            tail.encode(&record, &mut self.scratch)?;
+            ends.push(self.scratch.len());
+        }
+        let before = tail.pending.len();
+        tail.hold_back(&self.scratch)?;
+        if let [first, _, ..] = ends.as_slice()
+            && tail.withheld.is_none()
+        {
+            tail.withheld = Some(before + first - CHECKSUM_LENGTH);
+        }
+        let mut live = self.shared.live.write();
+        let live = &mut *live;
+        let mut start = 0;
+        for (at, end) in ends.into_iter().enumerate() {
+            let encoded = self.scratch.get(start..end).unwrap_or_default();
+            tail.show(encoded, live);
+            account(live, tail.number, at, encoded.len() as u64);
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that records of this length fit into the last block.
+    pub(super) fn make_room(&mut self, length: u64) -> Result<(), WriterFault> {
         if self.tail.is_none() {
             self.open_tail()?;
         }
@@ -314,6 +397,7 @@ impl Writer {
             cipher,
             length,
             pending: Vec::new(),
+            withheld: None,
             is_unsynced: false,
         });
         let mut live = self.shared.live.write();
@@ -402,6 +486,7 @@ impl Writer {
             cipher,
             length: 0,
             pending: Vec::new(),
+            withheld: None,
             is_unsynced: true,
         };
         self.retire_tail(Some(begun))?;
@@ -467,14 +552,7 @@ impl Writer {
         if let Some(tail) = &mut self.tail
             && !tail.pending.is_empty()
         {
-            let before = tail.file.length();
-            let written = tail.file.append(&[&tail.pending]);
-            if written.is_err() {
-                // A torn record is cut off by the next start; that much less is there to be cut.
-                let _ = tail.file.set_length(before);
-            }
-            tail.is_unsynced = true;
-            tail.pending.clear();
+            let written = tail.hand_over();
             self.told(written)?;
         }
         self.watermark.written_seq = self.shared.live.read().state.totals.last.seq;

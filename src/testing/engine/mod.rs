@@ -5,7 +5,7 @@ mod crash;
 mod model;
 mod script;
 
-pub use crash::{CrashTally, crash_everywhere};
+pub use crash::{CrashTally, LeftBehind, crash_everywhere, left_behind};
 pub use model::{ModelLimits, ModelMessage, ModelStream};
 pub use script::{EngineScript, EngineSetup, EngineStep, StepEnd, compare, take};
 

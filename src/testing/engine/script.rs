@@ -12,8 +12,8 @@ use crate::recovery::judge;
 use crate::report::Watch;
 use crate::state::StreamState;
 use crate::store::{
-    AppendError, Level, NewMessage, PurgeRequest, ReadError, RemoveError, Store, StoreOptions,
-    TidyBudget, Writer, WriterFault,
+    AppendError, Committed, Expected, Level, NewMessage, PurgeRequest, ReadError, RemoveError,
+    Rollup, Store, StoreOptions, TidyBudget, Writer, WriterFault,
 };
 use crate::stream::StreamDir;
 use crate::stream::options::{Keys, Options};
@@ -22,6 +22,9 @@ use crate::testing::Random;
 /// Where the stream lies in the memory's file system.
 pub const DIR: &str = "/data/ENGINE";
 const NAME: &str = "ENGINE";
+/// The account in the derivation of keys.
+pub const ACCOUNT: &str = "A";
+const KEY: &str = "engine key";
 const BEGINNING_NS: i64 = 1_767_225_600_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const SUBJECTS: [&str; 6] = ["e.a", "e.b", "e.c", "e.d.x", "e.d.y", "f"];
@@ -72,7 +75,30 @@ impl EngineSetup {
     /// The configuration with these limits.
     #[must_use]
     pub fn config(&self, limits: &ModelLimits) -> StreamMeta {
-        let text = format!(
+        let text = self.config_text(limits);
+        StreamMeta::parse(text.as_bytes()).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    pub(super) fn config_json(&self, limits: &ModelLimits) -> serde_json::Value {
+        let text = self.config_text(limits);
+        serde_json::from_str(&text).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    pub(super) fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    /// Cipher, by its name, and key.
+    pub(super) fn key(&self) -> Option<(&'static str, &'static str)> {
+        let name = match self.cipher? {
+            Cipher::ChaCha => "chacha",
+            Cipher::Aes => "aes",
+        };
+        Some((name, KEY))
+    }
+
+    fn config_text(&self, limits: &ModelLimits) -> String {
+        format!(
             r#"{{"name":"{NAME}","subjects":["e.>","f"],"storage":"file","retention":"limits","max_msgs":{},"max_bytes":{},"max_msgs_per_subject":{},"max_age":{},"discard":"{}","compression":"{}","num_replicas":1,"max_consumers":-1,"allow_msg_ttl":true}}"#,
             limits.max_messages,
             limits.max_bytes,
@@ -80,13 +106,12 @@ impl EngineSetup {
             limits.max_age_ns,
             if limits.refuses_new { "new" } else { "old" },
             if self.compresses { "s2" } else { "none" },
-        );
-        StreamMeta::parse(text.as_bytes()).unwrap_or_else(|error| unreachable!("{error}"))
+        )
     }
 
     fn keys(&self) -> Keys {
         Keys {
-            current: self.cipher.map(|_| ServerKey::new(b"engine key".to_vec())),
+            current: self.cipher.map(|_| ServerKey::new(KEY.as_bytes().to_vec())),
             previous: None,
             cipher: self.cipher,
         }
@@ -97,10 +122,9 @@ impl EngineSetup {
     pub fn options(&self, now_ns: i64) -> StoreOptions {
         StoreOptions {
             keys: self.keys(),
-            account: Some(b"A".to_vec()),
+            account: Some(ACCOUNT.as_bytes().to_vec()),
             block_size: Some(self.block_size),
             level: self.level,
-            accept_loss: true,
             threads: 1,
             ..StoreOptions::new(self.config(&self.limits), now_ns)
         }
@@ -117,12 +141,39 @@ impl EngineSetup {
         now_ns: i64,
         seed: u64,
     ) -> Result<(Store, Writer), String> {
+        self.open_as(fs, &self.options(now_ns), seed)
+    }
+
+    /// The same, though messages are lost by it: what a power cut leaves may have to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// What kept it closed, in words.
+    pub fn open_whatever_is_left(
+        &self,
+        fs: &MemoryFileSystem,
+        now_ns: i64,
+        seed: u64,
+    ) -> Result<(Store, Writer), String> {
+        let options = StoreOptions {
+            accept_loss: true,
+            ..self.options(now_ns)
+        };
+        self.open_as(fs, &options, seed)
+    }
+
+    fn open_as(
+        &self,
+        fs: &MemoryFileSystem,
+        options: &StoreOptions,
+        seed: u64,
+    ) -> Result<(Store, Writer), String> {
         let store = Store::open(
             Arc::new(fs.clone()),
             Arc::new(SeededEntropy::new(seed)),
             &Idle::declared(),
             Path::new(DIR),
-            &self.options(now_ns),
+            options,
         )
         .map_err(|error| error.to_string())?;
         let writer = store.writer().ok_or("the writer is taken")?;
@@ -135,6 +186,10 @@ impl EngineSetup {
 pub enum EngineStep {
     /// Appends.
     Append(ModelMessage),
+    /// Removes these and appends those, all at once.
+    Batch(Vec<u64>, Vec<ModelMessage>),
+    /// Appends in the place of what its subject holds, or of everything.
+    RollUp(ModelMessage, Rollup),
     /// Uses up sequences.
     Skip(u64),
     /// Removes one.
@@ -167,6 +222,13 @@ impl EngineStep {
             EngineStep::Append(message) => {
                 format!("append {} {}", message.subject, message.body.len())
             }
+            EngineStep::RollUp(message, rollup) => {
+                format!("roll up {rollup:?} {}", message.subject)
+            }
+            EngineStep::Batch(removed, appended) => {
+                let subjects: Vec<&str> = appended.iter().map(|m| m.subject.as_str()).collect();
+                format!("batch -{removed:?} +{subjects:?}")
+            }
             other => format!("{other:?}"),
         }
     }
@@ -182,6 +244,8 @@ pub struct EngineScript {
     pub now_ns: i64,
     /// What has to be there.
     pub model: ModelStream,
+    /// Draws batches among the appends, in every other life: what a seed's life was before there were any stays.
+    batches: Option<Random>,
 }
 
 impl EngineScript {
@@ -199,6 +263,7 @@ impl EngineScript {
             random,
             now_ns: BEGINNING_NS,
             model,
+            batches: seed.is_multiple_of(2).then(|| Random::derived(seed, &[8])),
         }
     }
 
@@ -236,7 +301,7 @@ impl EngineScript {
     pub fn draw(&mut self) -> EngineStep {
         self.now_ns += 1 + self.random.below(2 * SECOND_NS as u64) as i64;
         match self.random.below(100) {
-            0..55 => EngineStep::Append(self.some_message()),
+            0..55 => self.append(),
             55..59 => EngineStep::Skip(1 + self.random.below(4)),
             59..70 => EngineStep::Remove(self.some_seq()),
             70..74 => EngineStep::Erase(self.some_seq()),
@@ -264,12 +329,48 @@ impl EngineScript {
         }
     }
 
+    fn append(&mut self) -> EngineStep {
+        let message = self.some_message();
+        let Some(batches) = &mut self.batches else {
+            return EngineStep::Append(message);
+        };
+        let drawn = batches.below(10);
+        if self.model.limits.refuses_new {
+            return EngineStep::Append(message);
+        }
+        match drawn {
+            0..3 => {
+                let mut appended = vec![message];
+                while self.random.chance(60) {
+                    appended.push(self.some_message());
+                }
+                let mut removed = Vec::new();
+                while self.random.chance(50) {
+                    removed.push(self.some_seq());
+                }
+                EngineStep::Batch(removed, appended)
+            }
+            3 => EngineStep::RollUp(message, Rollup::Subject),
+            4 if self.random.chance(30) => EngineStep::RollUp(message, Rollup::All),
+            _ => EngineStep::Append(message),
+        }
+    }
+
     /// What a step makes of the model.
     #[must_use]
     pub fn after(&self, step: &EngineStep) -> ModelStream {
         let mut model = self.model.clone();
         match step {
             EngineStep::Append(message) => _ = model.append(message.clone()),
+            EngineStep::Batch(removed, appended) => model.commit(removed, appended),
+            EngineStep::RollUp(message, rollup) => {
+                let same = |(seq, held): (&u64, &ModelMessage)| {
+                    let goes = *rollup == Rollup::All || held.subject == message.subject;
+                    goes.then_some(*seq)
+                };
+                let removed: Vec<u64> = model.messages.iter().filter_map(same).collect();
+                model.commit(&removed, std::slice::from_ref(message));
+            }
             EngineStep::Skip(count) => model.last_seq += count,
             EngineStep::Remove(seq) | EngineStep::Erase(seq) => _ = model.messages.remove(seq),
             EngineStep::Purge(">", below, _) if *below > 1 => _ = model.compact(*below),
@@ -324,6 +425,17 @@ pub fn take(
 ) -> Result<(), StepEnd> {
     match step {
         EngineStep::Append(message) => append(writer, message, before, after),
+        EngineStep::Batch(removed, appended) => {
+            commit(writer, removed, appended, before, after, now_ns)
+        }
+        EngineStep::RollUp(message, rollup) => {
+            let expected = Expected::default();
+            let new = new_message(message);
+            committed(
+                writer.append_rolling_up(&new, *rollup, now_ns, expected),
+                after,
+            )
+        }
         EngineStep::Skip(count) => match writer.skip_many(None, *count, now_ns) {
             Ok(last) if last == after.last_seq => Ok(()),
             Err(AppendError::Fault(fault)) => Err(fault.into()),
@@ -367,17 +479,64 @@ pub fn take(
     }
 }
 
+fn new_message(message: &ModelMessage) -> NewMessage<'_> {
+    NewMessage {
+        subject: message.subject.as_bytes(),
+        headers: &message.headers,
+        body: &message.body,
+    }
+}
+
+fn commit(
+    writer: &mut Writer,
+    removed: &[u64],
+    appended: &[ModelMessage],
+    before: &ModelStream,
+    after: &ModelStream,
+    now_ns: i64,
+) -> Result<(), StepEnd> {
+    let mut batch = writer.batch(now_ns)?;
+    let mut gone = Vec::new();
+    for seq in removed {
+        let is_live = before.messages.contains_key(seq) && !gone.contains(seq);
+        gone.push(*seq);
+        match batch.remove(*seq) {
+            Ok(removed) if removed == is_live => {}
+            Err(RemoveError::NotFound { .. } | RemoveError::Beyond { .. }) if !is_live => {}
+            Err(RemoveError::Fault(fault)) => return Err(fault.into()),
+            other => return Err(StepEnd::Wrong(format!("batch, remove {seq}: {other:?}"))),
+        }
+    }
+    for (at, message) in appended.iter().enumerate() {
+        let seq = before.last_seq + 1 + at as u64;
+        let expected = Expected {
+            last_seq: Some(seq - 1),
+            ..Expected::default()
+        };
+        match batch.append(&new_message(message), expected) {
+            Ok(found) if found == seq => {}
+            Err(AppendError::Fault(fault)) => return Err(fault.into()),
+            other => return Err(StepEnd::Wrong(format!("batch, append {seq}: {other:?}"))),
+        }
+    }
+    committed(batch.commit(), after)
+}
+
+fn committed(answer: Result<Committed, AppendError>, after: &ModelStream) -> Result<(), StepEnd> {
+    match answer {
+        Ok(committed) if committed.last_seq == after.last_seq => Ok(()),
+        Err(AppendError::Fault(fault)) => Err(fault.into()),
+        other => Err(StepEnd::Wrong(format!("batch: {other:?}"))),
+    }
+}
+
 fn append(
     writer: &mut Writer,
     message: &ModelMessage,
     before: &ModelStream,
     after: &ModelStream,
 ) -> Result<(), StepEnd> {
-    let new = NewMessage {
-        subject: message.subject.as_bytes(),
-        headers: &message.headers,
-        body: &message.body,
-    };
+    let new = new_message(message);
     let is_let_in = after.last_seq > before.last_seq;
     match writer.append(&new, message.timestamp_ns) {
         Ok(appended) if is_let_in && appended.seq == after.last_seq => Ok(()),
@@ -481,7 +640,7 @@ fn judged(fs: &MemoryFileSystem, script: &EngineScript) -> Result<StreamState, S
     let options = Options {
         expire: false,
         keys: script.setup.keys(),
-        account: Some(b"A".to_vec()),
+        account: Some(ACCOUNT.as_bytes().to_vec()),
         block_size: Some(script.setup.block_size),
         threads: 1,
         ..Options::new(script.now_ns)
