@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::settings::{Settings, tracks_subjects};
 use super::writer::Writer;
 use crate::crypto::Cipher;
-use crate::env::{Entropy, FileSystem, LockGuard};
+use crate::env::{Entropy, FileSystem, IoError, LockGuard};
 use crate::format::checksum::HashKey;
 use crate::format::duration::Instant;
 use crate::format::meta::StreamMeta;
@@ -315,10 +315,63 @@ fn create(
         WriteError::Io(error) => OpenError::Io(error),
         other => OpenError::Config(other.to_string()),
     };
-    let writer = StoreWriter::create(fs, dir, name.as_bytes(), account, sealing, entropy);
-    let writer = writer.map_err(failed)?;
-    writer.meta(&config.encode()).map_err(failed)?;
-    writer.finish().map_err(failed)
+    if dir.file_name().is_none() {
+        let reason = format!("{} is no directory to make", dir.display());
+        return Err(OpenError::Config(reason));
+    }
+    match fs.list(dir) {
+        Ok(entries) if !entries.is_empty() => {
+            return Err(failed(WriteError::NotEmpty(dir.to_owned())));
+        }
+        Err(error) if !error.is_not_found() => return Err(OpenError::Io(error)),
+        _ => {}
+    }
+    // A directory that is half made would be neither a stream nor a place for one: it gets its name once it is whole.
+    let staged = staging_dir(dir, ".jetsam.made");
+    remove_dir(fs, &staged)?;
+    let made = StoreWriter::create(fs, &staged, name.as_bytes(), account, sealing, entropy)
+        .and_then(|writer| {
+            writer.meta(&config.encode())?;
+            writer.finish()
+        })
+        .map_err(failed)
+        .and_then(|()| Ok(put_in_place(fs, &staged, dir)?));
+    if made.is_err() {
+        // The first failure is what is told; the next try takes away what is left.
+        let _ = remove_dir(fs, &staged);
+    }
+    made
+}
+
+/// A directory beside `dir`, for what is to become it.
+pub(super) fn staging_dir(dir: &Path, suffix: &str) -> PathBuf {
+    let mut staged = std::ffi::OsString::from(".");
+    staged.push(dir.file_name().unwrap_or_default());
+    staged.push(suffix);
+    dir.with_file_name(staged)
+}
+
+pub(super) fn remove_dir(fs: &dyn FileSystem, dir: &Path) -> Result<(), IoError> {
+    match fs.remove_dir_all(dir) {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Gives a directory that is whole and durable its name, durably. `dir` is empty, if it is there.
+pub(super) fn put_in_place(fs: &dyn FileSystem, staged: &Path, dir: &Path) -> Result<(), IoError> {
+    // A directory that is there cannot be renamed to everywhere.
+    remove_dir(fs, dir)?;
+    fs.rename(staged, dir)?;
+    let above = dir
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let synced = fs.sync_dir(above);
+    if synced.is_err() {
+        let _ = remove_dir(fs, dir);
+    }
+    synced
 }
 
 fn read_meta(

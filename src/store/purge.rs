@@ -133,8 +133,9 @@ impl Writer {
             (last, live.state.last_block_number.saturating_add(1))
         };
         let marker = self.stage_purge(last, number)?;
-        self.exchange_messages()?;
+        // From here on the purge has happened, whatever becomes of the rest: readers go by it, not by names that are being changed.
         let taken = self.start_over(last, number, marker);
+        self.exchange_messages()?;
         self.settle()?;
         Ok(taken)
     }
@@ -196,7 +197,6 @@ impl Writer {
     fn exchange_messages(&mut self) -> Result<(), WriterFault> {
         let shared = self.shared.clone();
         let at = |name: &str| shared.dir.join(name);
-        self.leave_tail();
         // The index goes with the directory it lies in.
         self.has_index = false;
         let moved = shared.fs.rename(&at(MESSAGES), &at(PURGED_MESSAGES));
@@ -209,6 +209,7 @@ impl Writer {
 
     fn start_over(&mut self, last: SeqTime, number: u32, marker: Vec<u8>) -> u64 {
         let key = self.shared.hash_key(number);
+        self.tail = None;
         self.emptied.clear();
         self.uncompressed.clear();
         self.orphaned_keys.clear();

@@ -306,8 +306,17 @@ impl Writer {
         }
     }
 
-    /// Takes away a block with its files.
+    /// Takes away a block without a message, with its files.
     pub(super) fn remove_block_files(&mut self, number: u32) -> Result<(), WriterFault> {
+        self.remove_block(number, |_| {})
+    }
+
+    /// Takes away a block with its files. Once they are gone, `forget` takes what was in it out of every account.
+    pub(super) fn remove_block(
+        &mut self,
+        number: u32,
+        forget: impl FnOnce(&mut Live),
+    ) -> Result<(), WriterFault> {
         self.begin_exchange()?;
         let path = self.shared.dir.join(BlockFile::Block.path(number));
         match self.shared.fs.remove_file(&path) {
@@ -327,6 +336,7 @@ impl Writer {
             self.orphaned_keys.push(number);
         }
         let mut live = self.shared.live.write();
+        forget(&mut live);
         live.state.blocks.retain(|block| block.number != number);
         drop(live);
         self.shared.cache.forget(number);

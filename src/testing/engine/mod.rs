@@ -1,11 +1,11 @@
 //! Lives of the engine's store in memory, by a seed: every step held against a simple model and against recovery, and the same life
-//! ended at every call to the disk.
+//! ended at every call to the disk, or with every call failing once.
 
 mod crash;
 mod model;
 mod script;
 
-pub use crash::{CrashTally, crash_everywhere};
+pub use crash::{CrashTally, crash_everywhere, fail_everywhere};
 pub use model::{ModelLimits, ModelMessage, ModelStream};
 pub use script::{EngineScript, EngineSetup, EngineStep, StepEnd, compare, take};
 
