@@ -13,7 +13,7 @@ use crate::report::Watch;
 use crate::report::actions::Change;
 use crate::report::events::{Event, EventCode};
 use crate::report::stream::StreamReport;
-use crate::state::{StreamState, Unsound};
+use crate::state::{SeqTime, StreamState, Unsound};
 use crate::stream::StreamDir;
 use crate::stream::files::StreamFiles;
 use crate::stream::options::Options;
@@ -46,6 +46,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Unapplied {
     state: StreamState,
+    told_last: Option<SeqTime>,
 }
 
 /// Why a state is not handed over.
@@ -83,8 +84,9 @@ impl Unapplied {
         for block in &mut state.blocks {
             block.deleted.remove_below(block.first.seq);
         }
+        let told_last = told_last(&state);
         place_blocks_without_messages(&mut state);
-        Unapplied { state }
+        Unapplied { state, told_last }
     }
 
     /// What the state will be. Nobody may go on from it yet: the disk is not there.
@@ -121,6 +123,13 @@ impl Unapplied {
         }
         Ok(state)
     }
+}
+
+/// The highest sequence that a block without a message tells of, where the stream is not known to reach it.
+fn told_last(state: &StreamState) -> Option<SeqTime> {
+    let blocks = state.blocks.iter().filter(|block| block.message_count == 0);
+    let told = blocks.map(|block| block.last).max_by_key(|last| last.seq)?;
+    (told.seq > state.totals.last.seq).then_some(told)
 }
 
 /// Gives blocks without a message a place between their neighbours. By their own records they stand where their highest tombstone says,
@@ -178,6 +187,9 @@ pub struct HandedOver {
     pub report: StreamReport,
     /// The state, and the lock under which it is the directory's. `None` where the report says why not.
     pub state: Option<(StreamState, LockGuard)>,
+    /// A sequence behind the state's last that a tombstone speaks of. The server goes by the last block alone, and would hand out once
+    /// more what lies in between; whoever owns the stream writes evidence behind all records before anything else.
+    pub told_last: Option<SeqTime>,
 }
 
 /// Recovers a stream as [`super::recover`] does and hands over what it is, under the lock that was held all the while.
@@ -208,8 +220,10 @@ pub fn hand_over(
         return HandedOver {
             report,
             state: None,
+            told_last: None,
         };
     };
+    let told_last = unapplied.told_last;
     let settled = unapplied.settle(fs, stream);
     // Where nothing was changed, and the first judgement was this very one, it would come out the same.
     let is_judged =
@@ -228,5 +242,9 @@ pub fn hand_over(
             None
         }
     };
-    HandedOver { report, state }
+    HandedOver {
+        report,
+        state,
+        told_last,
+    }
 }

@@ -457,7 +457,7 @@ impl Live {
         }
     }
 
-    fn skip_to(&mut self, last: SeqTime) {
+    pub(super) fn skip_to(&mut self, last: SeqTime) {
         let state = &mut self.state;
         let next = state.totals.last.seq.wrapping_add(1).max(1);
         if let Some(block) = state.blocks.last_mut() {

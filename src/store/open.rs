@@ -185,6 +185,9 @@ impl Store {
         let shared = Arc::new(shared);
         let lock = Arc::new(lock);
         let mut writer = Writer::new(shared.clone(), lock.clone(), options.level);
+        if let Some(told) = handed.told_last {
+            writer.prove_last(told)?;
+        }
         let dropped = |action: &Action| action.kind == ActionKind::RemoveBlock;
         if handed.report.actions.iter().any(dropped) {
             writer.prove_head()?;

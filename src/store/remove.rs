@@ -374,6 +374,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes up a last sequence that only a block before the last one tells of, where whoever opens the directory would not look for it.
+    pub(super) fn prove_last(&mut self, told: SeqTime) -> Result<(), WriterFault> {
+        self.begin()?;
+        let record = NewRecord::Skip {
+            sequence: told.seq,
+            timestamp_ns: told.timestamp_ns,
+        };
+        self.emit(&record, |live, _, _| live.skip_to(told))
+    }
+
     /// Removes every message of a block that is not the last one by taking its file away; how many there were.
     pub(super) fn drop_block(&mut self, number: u32) -> Result<u64, WriterFault> {
         let content = self.shared.resident(number)?;

@@ -35,3 +35,12 @@ fn whatever_call_to_the_disk_fails_the_writer_stops_and_nothing_is_lost() {
     // Few calls are such that nothing hangs on them.
     assert!(outlived * 10 < calls, "{outlived} of {calls} told nothing");
 }
+
+/// A power cut kept a block of one tombstone and tore the messages in the block before it. That the stream once reached 10 then stood
+/// in a block of tombstones alone, before the last one, where the server does not look.
+#[test]
+fn a_last_sequence_that_only_an_earlier_block_tells_of_is_not_handed_out_again() {
+    let tally = crash_everywhere(31_251, 40, 1);
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+    assert!(tally.call_count > 158, "only {} ends", tally.call_count);
+}

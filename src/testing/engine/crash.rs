@@ -278,6 +278,7 @@ impl Life {
         };
         let image = self.fs.crash_image(unsynced);
         let now_ns = self.script.now_ns;
+        let left = names_of(&image);
         let (store, mut writer) = match self.script.setup.open(&image, now_ns, seed) {
             Ok(opened) => opened,
             Err(error) => return Err(format!("does not open: {error}")),
@@ -288,12 +289,13 @@ impl Life {
         let told = |what: String| {
             let events = store.report().events.iter();
             let events: Vec<&str> = events.map(|event| event.detail.as_str()).collect();
-            let files: Vec<String> = image
-                .files()
-                .iter()
-                .map(|(path, bytes)| format!("{} {}", path.display(), bytes.len()))
+            let actions = store.report().actions.iter();
+            let actions: Vec<String> = actions
+                .map(|action| format!("{:?} {}", action.kind, action.file))
                 .collect();
-            format!("{what}; {}; {}", events.join("; "), files.join(", "))
+            let (events, actions) = (events.join("; "), actions.join(", "));
+            let now = names_of(&image);
+            format!("{what}\nfound: {left}\nsaid: {events}\ndone: {actions}\nnow: {now}")
         };
         between(moments, &found, summary.last.seq, now_ns).map_err(told)?;
         // Life goes on.
@@ -336,6 +338,14 @@ fn found_by(reader: &Reader) -> Result<BTreeMap<u64, ModelMessage>, String> {
         true => Ok(found),
         false => Err(format!("{counted} messages counted, {} read", found.len())),
     }
+}
+
+fn names_of(fs: &MemoryFileSystem) -> String {
+    let files = fs.files();
+    let named = files
+        .iter()
+        .map(|(path, bytes)| format!("{} {}", path.display(), bytes.len()));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// What is found has to be, message by message, as at one of the moments.
