@@ -361,7 +361,8 @@ pub(super) fn remove_dir(fs: &dyn FileSystem, dir: &Path) -> Result<(), IoError>
     }
 }
 
-/// Gives a directory that is whole and durable its name, durably. `dir` is empty, if it is there.
+/// Gives a directory that is whole and durable its name, durably. `dir` is empty, if it is there. Where only the last of it fails, the
+/// directory has its name, and keeps it for all that is known.
 pub(super) fn put_in_place(fs: &dyn FileSystem, staged: &Path, dir: &Path) -> Result<(), IoError> {
     // A directory that is there cannot be renamed to everywhere.
     remove_dir(fs, dir)?;
@@ -370,11 +371,7 @@ pub(super) fn put_in_place(fs: &dyn FileSystem, staged: &Path, dir: &Path) -> Re
         .parent()
         .filter(|above| !above.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let synced = fs.sync_dir(above);
-    if synced.is_err() {
-        let _ = remove_dir(fs, dir);
-    }
-    synced
+    fs.sync_dir(above)
 }
 
 fn read_meta(

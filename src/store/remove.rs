@@ -153,7 +153,7 @@ impl Writer {
             drop(live);
             return self.leaving(seq);
         }
-        let content = self.shared.resident(number)?;
+        let content = self.shared.whole(number)?;
         let leaving = self.shared.live.read().leaving(seq, &content);
         leaving.ok_or_else(|| unreadable(seq, number, &content).into())
     }
@@ -188,7 +188,7 @@ impl Writer {
         self.emptied.sort_unstable();
         self.emptied.dedup();
         while let Some(number) = self.emptied.first().copied() {
-            let content = self.shared.resident(number)?;
+            let content = self.shared.whole(number)?;
             let needed = self.needed_tombstones(number, &content)?;
             let needed_bytes = needed.len() * RECORD_MIN_LENGTH;
             // One that holds little else would only be written once more.
@@ -246,7 +246,7 @@ impl Writer {
             }
             holder.number
         };
-        Ok(self.shared.resident(holder)?.slot_of(seq).is_some())
+        Ok(self.shared.whole(holder)?.slot_of(seq).is_some())
     }
 
     /// Writes tombstones, each behind all records.
@@ -359,7 +359,7 @@ impl Writer {
         };
         let mut gone = Vec::new();
         if let Some(first) = first.filter(|first| Some(first.number) != tail) {
-            let content = self.shared.resident(first.number)?;
+            let content = self.shared.whole(first.number)?;
             for slot in 0..content.slot_from(first.first.seq) {
                 gone.extend(content.record(slot).map(|record| SeqTime {
                     seq: record.sequence(),
@@ -386,7 +386,7 @@ impl Writer {
 
     /// Removes every message of a block that is not the last one by taking its file away; how many there were.
     pub(super) fn drop_block(&mut self, number: u32) -> Result<u64, WriterFault> {
-        let content = self.shared.resident(number)?;
+        let content = self.shared.whole(number)?;
         let gone = {
             let mut live = self.shared.live.write();
             live.empty_block(number, &content)

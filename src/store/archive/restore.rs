@@ -190,6 +190,12 @@ impl Store {
         let unpacked = unpack(&*fs, &*entropy, dir, &staged, archive, most_bytes, options)
             .and_then(|()| Ok(put_in_place(&*fs, &staged, dir)?));
         if let Err(error) = unpacked {
+            if fs
+                .metadata(&staged)
+                .is_err_and(|error| error.is_not_found())
+            {
+                let _ = remove_dir(&*fs, dir);
+            }
             // The first failure is what is told.
             let _ = remove_dir(&*fs, &staged);
             return Err(error);
