@@ -191,8 +191,8 @@ impl Writer {
             let content = self.shared.whole(number)?;
             let needed = self.needed_tombstones(number, &content)?;
             let needed_bytes = needed.len() * RECORD_MIN_LENGTH;
-            // One that holds little else would only be written once more.
-            let is_mostly_needed = needed_bytes * 2 > content.bytes().len();
+            // One that holds little else would only be written once more, and in small blocks for ever.
+            let is_mostly_needed = needed_bytes > 0 && needed_bytes * 2 >= content.bytes().len();
             match is_mostly_needed && content.slot_count() == 0 {
                 true => self.emptied.retain(|emptied| *emptied != number),
                 false => self.unlink_block(number, &content)?,
@@ -283,7 +283,7 @@ impl Writer {
             (totals.last, block_last, ends_stream)
         };
         self.emit_tombstones(&needed)?;
-        if ends_stream {
+        if ends_stream && !self.tail_proves(last.seq) {
             // Else the last sequence would be handed out again.
             self.emit_tombstones(&[last])?;
         }
@@ -294,6 +294,13 @@ impl Writer {
             false => self.flush()?,
         }
         self.remove_block_files(number)
+    }
+
+    /// Whether a tombstone in the last block says that the stream came as far as `seq`.
+    fn tail_proves(&self, seq: u64) -> bool {
+        let live = self.shared.live.read();
+        let tail = live.tail.as_ref();
+        tail.is_some_and(|tail| tail.tombstones().iter().any(|gone| gone.seq >= seq))
     }
 
     /// Waits until what a block's tombstones speak of is gone for good, where its file was only taken away.

@@ -412,3 +412,37 @@ fn a_store_that_could_not_be_made_is_made_by_the_next_try() {
         }
     }
 }
+
+/// An encrypted stream with blocks of two messages wrote tombstones from one block to the next without end.
+#[test]
+fn removing_comes_to_an_end_in_the_smallest_blocks() {
+    for block_size in (31..=130).step_by(3) {
+        for order in 0..24_u64 {
+            let (mut left, mut draw) = (vec![1, 2, 3, 4], order);
+            let fs = MemoryFileSystem::new();
+            let options = options("", block_size);
+            let (store, mut writer) = open(&fs, &options);
+            append(&mut writer, 4);
+            while !left.is_empty() {
+                let count = left.len() as u64;
+                let seq = left.remove((draw % count) as usize);
+                draw /= count;
+                assert!(writer.remove(seq).unwrap());
+                assert_eq!(bounds(&store).2, left.len() as u64);
+                let again = Store::open(
+                    Arc::new(killed(&fs)),
+                    Arc::new(SeededEntropy::new(1)),
+                    &Idle::declared(),
+                    Path::new(DIR),
+                    &options,
+                );
+                assert_eq!(
+                    bounds(&again.unwrap()),
+                    bounds(&store),
+                    "{block_size}, {order}"
+                );
+            }
+            assert!(fs.files().len() < 12, "{:?}", fs.files().keys());
+        }
+    }
+}

@@ -229,7 +229,40 @@ impl Writer {
             } => record_length(subject.len(), headers.len(), body.len()),
             _ => record_length(0, 0, 0),
         };
-        self.make_room(length as u64)?;
+        if self.make_room(length as u64)?
+            && let NewRecord::Tombstone { sequence, .. } = record
+        {
+            self.prove_last_again(*sequence)?;
+        }
+        self.write_record(record, account, length as u64)
+    }
+
+    /// Proves the last sequence in a new block, where neither a live message does nor what comes next. The server looks for it in the
+    /// last block, and takes blocks without a message away before it has taken note of what they tell.
+    fn prove_last_again(&mut self, next_seq: u64) -> Result<(), WriterFault> {
+        let last = {
+            let live = self.shared.live.read();
+            let last = live.state.totals.last;
+            if last.seq == 0 || last.seq == next_seq || live.state.holds(last.seq) {
+                return Ok(());
+            }
+            last
+        };
+        let tombstone = NewRecord::Tombstone {
+            sequence: last.seq,
+            timestamp_ns: last.timestamp_ns,
+        };
+        let length = record_length(0, 0, 0) as u64;
+        self.write_record(&tombstone, |_, _, _| {}, length)
+    }
+
+    /// Writes a record of this length into the last block.
+    fn write_record(
+        &mut self,
+        record: &NewRecord<'_>,
+        account: impl FnOnce(&mut Live, u32, u64),
+        length: u64,
+    ) -> Result<(), WriterFault> {
         let Some(tail) = &mut self.tail else {
             return Err(WriterFault::Closed);
         };
@@ -258,12 +291,12 @@ impl Writer {
             state.raw_bytes = tail.length;
             state.last_record_hash = hash;
         }
-        account(live, block, length as u64);
+        account(live, block, length);
         Ok(())
     }
 
-    /// Sees to it that a record of this length fits into the last block.
-    fn make_room(&mut self, length: u64) -> Result<(), WriterFault> {
+    /// Sees to it that a record of this length fits into the last block. Whether that is a new one.
+    fn make_room(&mut self, length: u64) -> Result<bool, WriterFault> {
         if self.tail.is_none() {
             self.open_tail()?;
         }
@@ -273,7 +306,7 @@ impl Writer {
             state.map_or((0, 0), |block| (block.live_bytes, block.deleted.len()));
         drop(live);
         let Some(tail) = &self.tail else {
-            return self.roll();
+            return self.roll().map(|()| true);
         };
         let fill = Fill {
             live_bytes,
@@ -281,8 +314,8 @@ impl Writer {
             live_bytes_at_rewrite: 0,
         };
         match fill.is_full(length, self.shared.block_size) || deleted > BLOCK_DELETES_MAX {
-            true => self.roll(),
-            false => Ok(()),
+            true => self.roll().map(|()| true),
+            false => Ok(false),
         }
     }
 

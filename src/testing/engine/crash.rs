@@ -170,10 +170,12 @@ impl Life {
                     Ok(()) => {}
                     Err(StepEnd::Disk) => {
                         self.is_ended = true;
-                        let ended = self.refuses(&mut writer).and_then(|()| self.reads(&store));
-                        return ended.map_err(|what| format!("after {step:?}: {what}"));
+                        let ended = self
+                            .refuses(&mut writer)
+                            .and_then(|()| self.reads(&store, &step));
+                        return ended.map_err(|what| format!("after {}: {what}", step.name()));
                     }
-                    Err(StepEnd::Wrong(what)) => return Err(format!("{step:?}: {what}")),
+                    Err(StepEnd::Wrong(what)) => return Err(format!("{}: {what}", step.name())),
                 }
             }
             let closed = std::mem::replace(&mut self.script.model, after.clone());
@@ -264,10 +266,18 @@ impl Life {
     }
 
     /// Whether the readers of a store whose writer failed go on, with what was there before or is there now.
-    fn reads(&self, store: &Store) -> Result<(), String> {
+    fn reads(&self, store: &Store, step: &EngineStep) -> Result<(), String> {
         let found = found_by(&store.reader())?;
         let last_seq = store.reader().summary().last.seq;
-        between(&self.since_written, &found, last_seq, self.script.now_ns)
+        let mut moments = self.since_written.clone();
+        if let (EngineStep::Append(message), Some(after)) = (step, moments.last()) {
+            // Stored, and nothing of what the limits have no room for is gone yet; it may be that message itself.
+            let mut stored = self.script.model.clone();
+            stored.last_seq = after.last_seq;
+            stored.messages.insert(after.last_seq, message.clone());
+            moments.push(stored);
+        }
+        between(&moments, &found, last_seq, self.script.now_ns)
     }
 
     /// Opens what is left, and holds it against every moment it may be of.

@@ -14,8 +14,8 @@ use jetsam::recovery::{Unapplied, judge};
 use jetsam::report::Watch;
 use jetsam::state::{BlockState, StreamState};
 use jetsam::store::{
-    AppendError, NewMessage, OpenError, PurgeRequest, Reader, Store, StoreOptions, TidyBudget,
-    Writer,
+    AppendError, NewMessage, OpenError, PurgeRequest, ReadError, Reader, Store, StoreOptions,
+    TidyBudget, Writer,
 };
 use jetsam::stream::StreamDir;
 use jetsam::stream::options::{Keys, Options};
@@ -294,6 +294,11 @@ impl Bed {
     /// Live sequences.
     pub fn seqs(&self) -> Vec<u64> {
         upwards(&self.reader(), &[], 0)
+    }
+
+    /// Why a message is not there.
+    pub fn miss(&self, seq: u64) -> ReadError {
+        self.reader().get(seq).unwrap_err()
     }
 
     pub fn blocks(&self) -> Vec<BlockState> {

@@ -6,5 +6,8 @@
 //! is asserted, with the reason beside it.
 
 mod bed;
+mod erase;
 mod errors;
+mod removing;
+mod skips;
 mod store_load;
