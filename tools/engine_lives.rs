@@ -1,19 +1,20 @@
 //! Lives of the engine's store, by seeds, in memory: held against a model and against recovery after every step, or with `--crash` ended
-//! at calls to the disk and opened again.
+//! at calls to the disk and opened again, or with `--fail` with calls to the disk that fail once.
 //!
 //! ```sh
 //! cargo run --release --example engine_lives -- --seeds 0..10000 --steps 100
 //! cargo run --release --example engine_lives -- --seeds 0..500 --steps 60 --crash 1
+//! cargo run --release --example engine_lives -- --seeds 0..500 --steps 60 --fail 1
 //! ```
 
 use std::process::ExitCode;
 
-use jetsam::testing::engine::{crash_everywhere, live};
+use jetsam::testing::engine::{crash_everywhere, fail_everywhere, live};
 
 fn main() -> ExitCode {
     let mut seeds = 0..1000_u64;
     let mut step_count = 80;
-    let mut stride = None;
+    let (mut stride, mut fails) = (None, false);
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().unwrap_or_default();
@@ -33,10 +34,11 @@ fn main() -> ExitCode {
             }
             "--steps" => step_count = number(),
             "--crash" => stride = Some(number()),
+            "--fail" => (stride, fails) = (Some(number()), true),
             _ => panic!("{name} is not known; see the head of this file"),
         }
     }
-    let (mut wrong, mut calls, mut images) = (0, 0, 0);
+    let (mut wrong, mut calls, mut images, mut outlived) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         match stride {
             None => {
@@ -46,8 +48,12 @@ fn main() -> ExitCode {
                 }
             }
             Some(stride) => {
-                let tally = crash_everywhere(seed, step_count, stride);
+                let tally = match fails {
+                    true => fail_everywhere(seed, step_count, stride),
+                    false => crash_everywhere(seed, step_count, stride),
+                };
                 calls += tally.call_count;
+                outlived += tally.outlived_count;
                 images += tally.image_count;
                 wrong += tally.violations.len();
                 for what in tally.violations.iter().take(3) {
@@ -58,7 +64,7 @@ fn main() -> ExitCode {
     }
     let lives = seeds.end - seeds.start;
     println!(
-        "{lives} lives of {step_count} steps, {calls} ends, {images} disks opened again: {wrong} wrong"
+        "{lives} lives of {step_count} steps, {calls} ends ({outlived} outlived), {images} disks opened again: {wrong} wrong"
     );
     match wrong {
         0 => ExitCode::SUCCESS,

@@ -87,14 +87,24 @@ impl BlockCache {
 
     /// Reads a block from its files and keeps it.
     pub fn load(&self, shared: &Shared, block: u32) -> Result<Arc<Resident>, ReadError> {
-        let content = Arc::new(read(shared, block)?);
-        self.put(block, content.clone());
+        let content = Arc::new(read_as_given(shared, block)?);
+        if content.check_whole(block).is_ok() {
+            // What the device did not give this time it may give the next.
+            self.put(block, content.clone());
+        }
         Ok(content)
     }
 }
 
-/// Reads a block from its files.
+/// Reads a block from its files, all of it.
 pub(super) fn read(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
+    let content = read_as_given(shared, block)?;
+    content.check_whole(block)?;
+    Ok(content)
+}
+
+/// Reads a block from its files, as far as the device gives them.
+fn read_as_given(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
     let failed = |reason: String| ReadError::Block { block, reason };
     let files = BlockFiles {
         fs: &*shared.fs,
@@ -116,5 +126,6 @@ pub(super) fn read(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
     // What the device does not give of it is missing from the slots, and told message by message.
     let decoded = content::decode(&mut bytes, &mut Vec::new(), None, &hash_key)
         .map_err(|fault| failed(fault.to_string()))?;
-    Ok(Resident::index(bytes, &hash_key).read_from(decoded.compressed))
+    let content = Resident::index(bytes, &hash_key).read_from(decoded.compressed);
+    Ok(content.cut_by(read.cut))
 }

@@ -139,7 +139,15 @@ impl Shared {
         HashKey::for_block(&self.name, block)
     }
 
-    /// A block's content: from the cache, or from its files. Never for the block being written.
+    /// A block's content, all of it: whoever changes files by it must not take for gone what the device did not give.
+    pub fn whole(&self, block: u32) -> Result<Arc<Resident>, ReadError> {
+        let content = self.resident(block)?;
+        content.check_whole(block)?;
+        Ok(content)
+    }
+
+    /// A block's content: from the cache, or from its files. Never for the block being written. It may end early, see
+    /// [`Resident::check_whole`].
     pub fn resident(&self, block: u32) -> Result<Arc<Resident>, ReadError> {
         match self.cache.get(block) {
             Some(resident) => Ok(resident),

@@ -57,12 +57,14 @@ impl Reader {
                 let place = live.place_from(from);
                 let rest = live.state.blocks.get(place..).unwrap_or_default();
                 let block = rest.iter().find(|block| block.message_count > 0)?;
-                Some((look(live, block, content), block.last.seq))
+                // Half a block would make half an answer.
+                let whole = content.check_whole(block.number);
+                Some(whole.map(|()| (look(live, block, content), block.last.seq)))
             });
             match looked {
-                Err(ReadError::NotFound) | Ok(Some((false, _))) => return Ok(()),
-                Err(error) => return Err(error),
-                Ok(Some((true, last))) => from = last + 1,
+                Err(ReadError::NotFound) | Ok(Some(Ok((false, _)))) => return Ok(()),
+                Err(error) | Ok(Some(Err(error))) => return Err(error),
+                Ok(Some(Ok((true, last)))) => from = last + 1,
                 Ok(None) => {}
             }
         }

@@ -151,7 +151,7 @@ impl Writer {
         let Some(number) = number else {
             return Ok(None);
         };
-        let is_old = self.shared.resident(number)?.latest_ns() <= oldest_ns;
+        let is_old = self.shared.whole(number)?.latest_ns() <= oldest_ns;
         Ok(is_old.then_some(number))
     }
 

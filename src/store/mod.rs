@@ -56,6 +56,7 @@ mod rewrite;
 mod schedules;
 mod settings;
 mod side_files;
+mod tail;
 mod truncate;
 mod writer;
 

@@ -17,7 +17,7 @@ use crate::crypto::Cipher;
 use crate::env::{Entropy, FileSystem, LockGuard};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
-use crate::format::names::is_valid_asset_name;
+use crate::format::names::{META, is_valid_asset_name};
 use crate::living::Idle;
 use crate::recovery::{RecoverOptions, block_size, hand_over};
 use crate::report::Watch;
@@ -156,7 +156,7 @@ impl Store {
         let stream = stream_dir(dir, options);
         let recover = recovery_options(options);
         let account = crate::stream::account_of(&stream, &recover);
-        if !create::is_there(&*fs, dir, &name, options.create)? {
+        if fs.metadata(&dir.join(META)).is_err() {
             if !options.create {
                 return Err(OpenError::Missing(dir.to_owned()));
             }

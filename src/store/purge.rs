@@ -141,8 +141,9 @@ impl Writer {
             timestamp_ns: last.timestamp_ns,
         });
         let staged = self.stage_purge(last.seq, number, marker)?;
-        self.exchange_messages()?;
+        // From here on the purge has happened, whatever becomes of the rest: readers go by it, not by names that are being changed.
         let taken = self.start_over(last, number, staged, |_| {});
+        self.exchange_messages()?;
         self.settle()?;
         Ok(taken)
     }
@@ -177,10 +178,10 @@ impl Writer {
             body: message.body,
         };
         let staged = self.stage_purge(stored.seq, number, Some(record))?;
-        self.exchange_messages()?;
         self.start_over(totals.last, number, staged, |live| {
             live.take_in(message, stored, number, length);
         });
+        self.exchange_messages()?;
         self.settle()?;
         Ok(Committed {
             last_seq: stored.seq,
@@ -246,7 +247,6 @@ impl Writer {
     fn exchange_messages(&mut self) -> Result<(), WriterFault> {
         let shared = self.shared.clone();
         let at = |name: &str| shared.dir.join(name);
-        self.leave_tail();
         // The index goes with the directory it lies in.
         self.has_index = false;
         let moved = shared.fs.rename(&at(MESSAGES), &at(PURGED_MESSAGES));
@@ -266,6 +266,7 @@ impl Writer {
         then: impl FnOnce(&mut Live),
     ) -> u64 {
         let key = self.shared.hash_key(number);
+        self.tail = None;
         self.emptied.clear();
         self.uncompressed.clear();
         self.orphaned_keys.clear();

@@ -290,13 +290,19 @@ impl Reader {
             };
             let looked = self.visit(pick, |live, content| {
                 let block = live.block_from(from, filters)?;
-                Some((live.next_in(block, &content, filters, from), block.last.seq))
+                let found = live.next_in(block, &content, filters, from);
+                // What comes first in what could be read comes first; that nothing comes is another matter.
+                let whole = match found {
+                    Some(_) => Ok(()),
+                    None => content.check_whole(block.number),
+                };
+                Some(whole.map(|()| (found, block.last.seq)))
             });
             match looked {
                 Err(ReadError::NotFound) => return Ok(None),
-                Err(error) => return Err(error),
-                Ok(Some((Some(seq), _))) => return Ok(Some(seq)),
-                Ok(Some((None, last))) => from = last + 1,
+                Err(error) | Ok(Some(Err(error))) => return Err(error),
+                Ok(Some(Ok((Some(seq), _)))) => return Ok(Some(seq)),
+                Ok(Some(Ok((None, last)))) => from = last + 1,
                 Ok(None) => {}
             }
         }
@@ -316,14 +322,15 @@ impl Reader {
             };
             let looked = self.visit(pick, |live, content| {
                 let block = live.block_to(from, filters)?;
-                let found = live.previous_in(block, &content, filters, from);
-                Some((found, block.first.seq))
+                let whole = content.check_whole(block.number);
+                let found = whole.map(|()| live.previous_in(block, &content, filters, from));
+                Some(found.map(|found| (found, block.first.seq)))
             });
             match looked {
                 Err(ReadError::NotFound) => return Ok(None),
-                Err(error) => return Err(error),
-                Ok(Some((Some(seq), _))) => return Ok(Some(seq)),
-                Ok(Some((None, first))) => match first.checked_sub(1) {
+                Err(error) | Ok(Some(Err(error))) => return Err(error),
+                Ok(Some(Ok((Some(seq), _)))) => return Ok(Some(seq)),
+                Ok(Some(Ok((None, first)))) => match first.checked_sub(1) {
                     Some(before) => from = before,
                     None => return Ok(None),
                 },

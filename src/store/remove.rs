@@ -153,7 +153,7 @@ impl Writer {
             drop(live);
             return self.leaving(seq);
         }
-        let content = self.shared.resident(number)?;
+        let content = self.shared.whole(number)?;
         let leaving = self.shared.live.read().leaving(seq, &content);
         leaving.ok_or_else(|| unreadable(seq, number, &content).into())
     }
@@ -188,11 +188,11 @@ impl Writer {
         self.emptied.sort_unstable();
         self.emptied.dedup();
         while let Some(number) = self.emptied.first().copied() {
-            let content = self.shared.resident(number)?;
+            let content = self.shared.whole(number)?;
             let needed = self.needed_tombstones(number, &content)?;
             let needed_bytes = needed.len() * RECORD_MIN_LENGTH;
-            // One that holds little else would only be written once more.
-            let is_mostly_needed = needed_bytes * 2 > content.bytes().len();
+            // One that holds little else would only be written once more, and in small blocks for ever.
+            let is_mostly_needed = needed_bytes > 0 && needed_bytes * 2 >= content.bytes().len();
             match is_mostly_needed && content.slot_count() == 0 {
                 true => self.emptied.retain(|emptied| *emptied != number),
                 false => self.unlink_block(number, &content)?,
@@ -246,7 +246,7 @@ impl Writer {
             }
             holder.number
         };
-        Ok(self.shared.resident(holder)?.slot_of(seq).is_some())
+        Ok(self.shared.whole(holder)?.slot_of(seq).is_some())
     }
 
     /// Writes tombstones, each behind all records.
@@ -283,7 +283,7 @@ impl Writer {
             (totals.last, block_last, ends_stream)
         };
         self.emit_tombstones(&needed)?;
-        if ends_stream {
+        if ends_stream && !self.tail_proves(last.seq) {
             // Else the last sequence would be handed out again.
             self.emit_tombstones(&[last])?;
         }
@@ -296,6 +296,13 @@ impl Writer {
         self.remove_block_files(number)
     }
 
+    /// Whether a tombstone in the last block says that the stream came as far as `seq`.
+    fn tail_proves(&self, seq: u64) -> bool {
+        let live = self.shared.live.read();
+        let tail = live.tail.as_ref();
+        tail.is_some_and(|tail| tail.tombstones().iter().any(|gone| gone.seq >= seq))
+    }
+
     /// Waits until what a block's tombstones speak of is gone for good, where its file was only taken away.
     pub(super) fn await_unlinked(&mut self, content: &Resident) -> Result<(), WriterFault> {
         let unlinked = self.unlinked.clone();
@@ -306,8 +313,17 @@ impl Writer {
         }
     }
 
-    /// Takes away a block with its files.
+    /// Takes away a block without a message, with its files.
     pub(super) fn remove_block_files(&mut self, number: u32) -> Result<(), WriterFault> {
+        self.remove_block(number, |_| {})
+    }
+
+    /// Takes away a block with its files. Once they are gone, `forget` takes what was in it out of every account.
+    pub(super) fn remove_block(
+        &mut self,
+        number: u32,
+        forget: impl FnOnce(&mut Live),
+    ) -> Result<(), WriterFault> {
         self.begin_exchange()?;
         let path = self.shared.dir.join(BlockFile::Block.path(number));
         match self.shared.fs.remove_file(&path) {
@@ -327,6 +343,7 @@ impl Writer {
             self.orphaned_keys.push(number);
         }
         let mut live = self.shared.live.write();
+        forget(&mut live);
         live.state.blocks.retain(|block| block.number != number);
         drop(live);
         self.shared.cache.forget(number);
@@ -349,7 +366,7 @@ impl Writer {
         };
         let mut gone = Vec::new();
         if let Some(first) = first.filter(|first| Some(first.number) != tail) {
-            let content = self.shared.resident(first.number)?;
+            let content = self.shared.whole(first.number)?;
             for slot in 0..content.slot_from(first.first.seq) {
                 gone.extend(content.record(slot).map(|record| SeqTime {
                     seq: record.sequence(),
@@ -376,7 +393,7 @@ impl Writer {
 
     /// Removes every message of a block that is not the last one by taking its file away; how many there were.
     pub(super) fn drop_block(&mut self, number: u32) -> Result<u64, WriterFault> {
-        let content = self.shared.resident(number)?;
+        let content = self.shared.whole(number)?;
         let gone = {
             let mut live = self.shared.live.write();
             live.empty_block(number, &content)

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
+use super::error::ReadError;
 use crate::block::content::verifies;
 use crate::format::checksum::HashKey;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
@@ -30,6 +31,8 @@ pub(super) struct Resident {
     latest_ns: i64,
     is_compressed: bool,
     damage: Option<RecordFault>,
+    /// Why it ends before the file does.
+    cut: Option<String>,
 }
 
 /// The messages of each subject, one leading to the next.
@@ -134,6 +137,26 @@ impl Resident {
     /// The tombstones in it, in file order.
     pub fn tombstones(&self) -> &[SeqTime] {
         &self.tombstones
+    }
+
+    /// Content that ends where the device gave no more, for this reason.
+    pub fn cut_by(self, cut: Option<String>) -> Self {
+        Resident { cut, ..self }
+    }
+
+    /// Whether all of the block's file could be read.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Block`] where not.
+    pub fn check_whole(&self, block: u32) -> Result<(), ReadError> {
+        match &self.cut {
+            None => Ok(()),
+            Some(reason) => Err(ReadError::Block {
+                block,
+                reason: reason.clone(),
+            }),
+        }
     }
 
     /// The first record that does not verify.

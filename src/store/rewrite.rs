@@ -102,7 +102,7 @@ impl Writer {
         if !is_there {
             return Ok(());
         }
-        let content = self.shared.resident(number)?;
+        let content = self.shared.whole(number)?;
         let raw_bytes = self.replace_block(number, content.bytes(), true)?;
         let mut live = self.shared.live.write();
         let block = live.block_mut(number);

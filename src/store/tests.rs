@@ -316,3 +316,133 @@ fn a_purge_keeps_how_far_sources_were_read_though_no_message_tells_it() {
     });
     assert_eq!(position, [7]);
 }
+
+/// Has every call of `change` to the disk fail in turn, and looks at the store that is left each time.
+fn at_every_failure(
+    make: impl Fn(&mut Writer),
+    change: impl Fn(&mut Writer) -> bool,
+    look: impl Fn(&Store),
+) {
+    let options = options("", 100);
+    for number in 0.. {
+        let fs = MemoryFileSystem::new();
+        let (store, mut writer) = open(&fs, &options);
+        make(&mut writer);
+        fs.inject(Fault::FailCall {
+            number: fs.calls().len() + number,
+            kind: std::io::ErrorKind::StorageFull,
+            written: None,
+        });
+        let is_done = change(&mut writer);
+        assert_ne!(is_done, writer.latched().is_some(), "call {number}");
+        look(&store);
+        if is_done {
+            assert!(number > 3, "only {number} calls");
+            return;
+        }
+    }
+}
+
+/// How many messages there are, by counting and by reading.
+fn counts(store: &Store) -> (u64, u64) {
+    let reader = store.reader();
+    let (mut read, mut from) = (0, 0);
+    while let Ok(message) = reader.next(&[], from) {
+        (read, from) = (read + 1, message.seq + 1);
+    }
+    assert_eq!(
+        reader.next(&[], from).unwrap_err(),
+        ReadError::Beyond {
+            last_seq: reader.summary().last.seq
+        }
+    );
+    (reader.summary().message_count, read)
+}
+
+#[test]
+fn a_purge_that_fails_at_any_call_leaves_readers_at_work() {
+    at_every_failure(
+        |writer| append(writer, 10),
+        |writer| writer.purge(&PurgeRequest::default()).is_ok(),
+        |store| assert!([(10, 10), (0, 0)].contains(&counts(store))),
+    );
+}
+
+#[test]
+fn a_cut_that_fails_at_any_call_leaves_readers_at_work() {
+    at_every_failure(
+        |writer| append(writer, 10),
+        |writer| writer.truncate(4).is_ok(),
+        |store| {
+            let (counted, read) = counts(store);
+            assert_eq!(counted, read);
+            assert_eq!(store.reader().subject_totals(b"s.a")[&b"s.a"[..]], read);
+            assert!((4..=10).contains(&read));
+        },
+    );
+}
+
+#[test]
+fn a_store_that_could_not_be_made_is_made_by_the_next_try() {
+    let options = options("", 100);
+    let try_open = |fs: &MemoryFileSystem| {
+        Store::open(
+            Arc::new(fs.clone()),
+            Arc::new(SeededEntropy::new(1)),
+            &Idle::declared(),
+            Path::new(DIR),
+            &options,
+        )
+    };
+    for number in 0.. {
+        let fs = MemoryFileSystem::new();
+        fs.inject(Fault::FailCall {
+            number,
+            kind: std::io::ErrorKind::StorageFull,
+            written: Some(3),
+        });
+        if try_open(&fs).is_ok() {
+            assert!(number > 5, "only {number} calls");
+            return;
+        }
+        assert!(try_open(&fs).is_ok(), "call {number}");
+        // And where the power went in the same moment.
+        for image in fs.crash_images(number as u64, 8) {
+            assert!(try_open(&image).is_ok(), "call {number}");
+        }
+    }
+}
+
+/// An encrypted stream with blocks of two messages wrote tombstones from one block to the next without end.
+#[test]
+fn removing_comes_to_an_end_in_the_smallest_blocks() {
+    for block_size in (31..=130).step_by(3) {
+        for order in 0..24_u64 {
+            let (mut left, mut draw) = (vec![1, 2, 3, 4], order);
+            let fs = MemoryFileSystem::new();
+            let options = options("", block_size);
+            let (store, mut writer) = open(&fs, &options);
+            append(&mut writer, 4);
+            while !left.is_empty() {
+                let count = left.len() as u64;
+                let seq = left.remove((draw % count) as usize);
+                draw /= count;
+                assert!(writer.remove(seq).unwrap());
+                assert_eq!(bounds(&store).2, left.len() as u64);
+                let again = Store::open(
+                    Arc::new(killed(&fs)),
+                    Arc::new(SeededEntropy::new(1)),
+                    &Idle::declared(),
+                    Path::new(DIR),
+                    &options,
+                );
+                assert_eq!(
+                    bounds(&again.unwrap()),
+                    bounds(&store),
+                    "{block_size}, {order}"
+                );
+            }
+            assert!(fs.files().len() < 12, "{:?}", fs.files().keys());
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //! the first one up, so that none goes before what its tombstones speak of. A crash in between leaves a stream with a hole that ends
 //! further up, which is cut again.
 
+use super::core::Live;
 use super::error::WriterFault;
 use super::remove::time_of;
 use super::resident::Resident;
@@ -111,12 +112,12 @@ impl Writer {
         } else if !was_tail {
             self.leave_tail();
         }
-        self.forget_messages(cut.number, seq)?;
         self.cut_block(&cut, in_place, length)?;
         for number in &cut.above {
-            let content = self.forget_messages(*number, seq)?;
+            let content = super::cache::read(&self.shared, *number)?;
             self.await_unlinked(&content)?;
-            self.remove_block_files(*number)?;
+            // Only now: should the disk fail before, readers still find what is there.
+            self.remove_block(*number, |live| live.forget_block(*number, &content))?;
         }
         self.end_at(&cut, needs_block);
         self.cut_timer_files()?;
@@ -205,24 +206,10 @@ impl Writer {
         Ok((is_plain, length))
     }
 
-    /// Takes the messages of a block above `seq` out of subjects and timers; the block's content.
-    fn forget_messages(&mut self, number: u32, seq: u64) -> Result<Resident, WriterFault> {
-        let content = super::cache::read(&self.shared, number)?;
-        let mut live = self.shared.live.write();
-        for slot in content.slot_from(seq.saturating_add(1))..content.slot_count() {
-            let Some(record) = content.record(slot) else {
-                continue;
-            };
-            if live.state.holds(record.sequence()) {
-                live.forget_hanging(&record, &content);
-            }
-        }
-        drop(live);
-        Ok(content)
-    }
-
     fn cut_block(&mut self, cut: &Cut, in_place: bool, length: u64) -> Result<(), WriterFault> {
         self.shared.cache.forget(cut.number);
+        let before = super::cache::read(&self.shared, cut.number)?;
+        let kept = before.bytes().get(..cut.keep_bytes).unwrap_or_default();
         let path = self.shared.dir.join(BlockFile::Block.path(cut.number));
         let raw_bytes = if in_place {
             self.leave_tail_of(cut.number);
@@ -233,14 +220,12 @@ impl Writer {
             }
             cut.keep_bytes as u64
         } else {
-            let content = super::cache::read(&self.shared, cut.number)?;
-            let kept = content.bytes().get(..cut.keep_bytes).unwrap_or_default();
-            let kept = kept.to_vec();
-            self.replace_block(cut.number, &kept, false)?
+            self.replace_block(cut.number, kept, false)?
         };
-        let content = super::cache::read(&self.shared, cut.number)?;
+        let content = Resident::index(kept.to_vec(), &self.shared.hash_key(cut.number));
         let hash = content.bytes().last_chunk().copied();
         let mut live = self.shared.live.write();
+        live.forget_behind(cut.last.seq, &before);
         let tail_number = live.tail_number();
         let block = live.block_mut(cut.number);
         if let Some(block) = block {
@@ -249,6 +234,7 @@ impl Writer {
             block.compressed = false;
             shorten(block, &content, cut.last);
         }
+        live.add_up_blocks();
         if tail_number == Some(cut.number) {
             live.tail = None;
         }
@@ -275,9 +261,8 @@ impl Writer {
                 };
             }
         }
-        state.totals.messages = state.blocks.iter().map(|block| block.message_count).sum();
-        state.totals.bytes = state.blocks.iter().map(|block| block.live_bytes).sum();
         state.totals.last = cut.last;
+        live.add_up_blocks();
         live.settle_first();
         if state_is_emptied(live, cut.number) {
             self.emptied.push(cut.number);
@@ -287,7 +272,34 @@ impl Writer {
     }
 }
 
-fn state_is_emptied(live: &super::core::Live, number: u32) -> bool {
+impl Live {
+    /// Takes the messages of a block above `seq` out of subjects and timers.
+    fn forget_behind(&mut self, seq: u64, content: &Resident) {
+        for slot in content.slot_from(seq.saturating_add(1))..content.slot_count() {
+            let record = content.record(slot);
+            if let Some(record) = record.filter(|record| self.state.holds(record.sequence())) {
+                self.forget_hanging(&record, content);
+            }
+        }
+    }
+
+    /// Takes a block that goes whole out of every account.
+    fn forget_block(&mut self, number: u32, content: &Resident) {
+        self.forget_behind(0, content);
+        if let Some(block) = self.block_mut(number) {
+            (block.message_count, block.live_bytes) = (0, 0);
+        }
+        self.add_up_blocks();
+    }
+
+    fn add_up_blocks(&mut self) {
+        let state = &mut self.state;
+        state.totals.messages = state.blocks.iter().map(|block| block.message_count).sum();
+        state.totals.bytes = state.blocks.iter().map(|block| block.live_bytes).sum();
+    }
+}
+
+fn state_is_emptied(live: &Live, number: u32) -> bool {
     let block = live.block(number);
     live.tail_number() != Some(number) && block.is_some_and(|block| block.message_count == 0)
 }

@@ -6,15 +6,14 @@ use super::core::{Live, Shared};
 use super::error::WriterFault;
 use super::level::Level;
 use super::resident::Resident;
+use super::tail::OpenTail;
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
-use crate::block::torn;
 use crate::crypto::{BlockCipher, NewKey, block_context};
-use crate::env::{AppendFile, DEFAULT_FILE_MODE, IoError, LockGuard};
-use crate::format::checksum::HashKey;
-use crate::format::limits::{BLOCK_DELETES_MAX, CHECKSUM_LENGTH};
+use crate::env::{DEFAULT_FILE_MODE, IoError, LockGuard};
+use crate::format::limits::BLOCK_DELETES_MAX;
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
-use crate::format::record::{NewRecord, encode_record, record_length};
+use crate::format::record::{NewRecord, record_length};
 use crate::state::{BlockState, SeqTime};
 
 /// Bytes of records that may wait in memory before they are handed to the operating system whatever the level.
@@ -84,85 +83,6 @@ pub struct Watermark {
     pub written_seq: u64,
     /// They survive a power cut.
     pub synced_seq: u64,
-}
-
-/// The block that takes records.
-pub(super) struct OpenTail {
-    pub number: u32,
-    pub file: Box<dyn AppendFile>,
-    hash_key: HashKey,
-    cipher: Option<BlockCipher>,
-    /// Bytes of the block, those that wait included.
-    length: u64,
-    /// Bytes for the file that were not handed over yet.
-    pending: Vec<u8>,
-    /// Where among them the checksum lies that commits the first batch and with it all that is behind it.
-    withheld: Option<usize>,
-    is_unsynced: bool,
-}
-
-impl OpenTail {
-    /// Appends a record's bytes, as this block would have them, to `out`.
-    fn encode(&self, record: &NewRecord<'_>, out: &mut Vec<u8>) -> Result<(), WriterFault> {
-        let encoded = encode_record(out, &self.hash_key, record);
-        encoded.map(|_| ()).map_err(|fault| WriterFault::Block {
-            block: self.number,
-            reason: fault.to_string(),
-        })
-    }
-
-    /// Puts records with what waits to be handed over.
-    fn hold_back(&mut self, encoded: &[u8]) -> Result<(), WriterFault> {
-        let start = self.pending.len();
-        self.pending.extend_from_slice(encoded);
-        if let Some(cipher) = &self.cipher
-            && let Some(added) = self.pending.get_mut(start..)
-            && let Err(exhausted) = cipher.apply(added, self.length)
-        {
-            self.pending.truncate(start);
-            return Err(WriterFault::Block {
-                block: self.number,
-                reason: exhausted.to_string(),
-            });
-        }
-        self.length += encoded.len() as u64;
-        Ok(())
-    }
-
-    /// Lets readers find a record that was put with the others. Who takes it into account does so under the same lock.
-    fn show(&self, encoded: &[u8], live: &mut Live) {
-        if let Some(resident) = &mut live.tail {
-            resident.push(encoded);
-        }
-        if let Some(state) = live.state.blocks.last_mut() {
-            state.raw_bytes = self.length;
-            state.last_record_hash = encoded.last_chunk::<CHECKSUM_LENGTH>().copied();
-        }
-    }
-
-    /// Hands over what waits. Where a batch is among it, that is durable before it counts.
-    fn hand_over(&mut self) -> Result<(), IoError> {
-        let before = self.file.length();
-        let withheld = self.withheld.take();
-        let checksum = withheld.and_then(|at| self.pending.get_mut(at..)?.first_chunk_mut());
-        let committed = checksum.map(|checksum: &mut [u8; CHECKSUM_LENGTH]| {
-            // A keystream has no part in it: the complement of what is encrypted is decrypted to the complement.
-            std::mem::replace(checksum, torn::withheld(*checksum))
-        });
-        self.is_unsynced = true;
-        let written = self.file.append(&[&self.pending]);
-        self.pending.clear();
-        if written.is_err() {
-            // A torn record is cut off by the next start; that much less is there to be cut.
-            let _ = self.file.set_length(before);
-            return written;
-        }
-        let (Some(at), Some(committed)) = (withheld, committed) else {
-            return Ok(());
-        };
-        self.file.sync()?;
-        self.file.write_at(before + at as u64, &committed)
-    }
 }
 
 impl std::fmt::Debug for Writer {
@@ -296,7 +216,40 @@ impl Writer {
             } => record_length(subject.len(), headers.len(), body.len()),
             _ => record_length(0, 0, 0),
         };
-        self.make_room(length as u64)?;
+        if self.make_room(length as u64)?
+            && let NewRecord::Tombstone { sequence, .. } = record
+        {
+            self.prove_last_again(*sequence)?;
+        }
+        self.write_record(record, account, length as u64)
+    }
+
+    /// Proves the last sequence in a new block, where neither a live message does nor what comes next. The server looks for it in the
+    /// last block, and takes blocks without a message away before it has taken note of what they tell.
+    pub(super) fn prove_last_again(&mut self, next_seq: u64) -> Result<(), WriterFault> {
+        let last = {
+            let live = self.shared.live.read();
+            let last = live.state.totals.last;
+            if last.seq == 0 || last.seq == next_seq || live.state.holds(last.seq) {
+                return Ok(());
+            }
+            last
+        };
+        let tombstone = NewRecord::Tombstone {
+            sequence: last.seq,
+            timestamp_ns: last.timestamp_ns,
+        };
+        let length = record_length(0, 0, 0) as u64;
+        self.write_record(&tombstone, |_, _, _| {}, length)
+    }
+
+    /// Writes a record of this length into the last block.
+    fn write_record(
+        &mut self,
+        record: &NewRecord<'_>,
+        account: impl FnOnce(&mut Live, u32, u64),
+        length: u64,
+    ) -> Result<(), WriterFault> {
         let Some(tail) = &mut self.tail else {
             return Err(WriterFault::Closed);
         };
@@ -306,7 +259,7 @@ impl Writer {
         let mut live = self.shared.live.write();
         let live = &mut *live;
         tail.show(&self.scratch, live);
-        account(live, tail.number, length as u64);
+        account(live, tail.number, length);
         Ok(())
     }
 
@@ -326,13 +279,7 @@ impl Writer {
             tail.encode(&record, &mut self.scratch)?;
             ends.push(self.scratch.len());
         }
-        let before = tail.pending.len();
-        tail.hold_back(&self.scratch)?;
-        if let [first, _, ..] = ends.as_slice()
-            && tail.withheld.is_none()
-        {
-            tail.withheld = Some(before + first - CHECKSUM_LENGTH);
-        }
+        tail.hold_back_together(&self.scratch, &ends)?;
         let mut live = self.shared.live.write();
         let live = &mut *live;
         let mut start = 0;
@@ -345,8 +292,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that records of this length fit into the last block.
-    pub(super) fn make_room(&mut self, length: u64) -> Result<(), WriterFault> {
+    /// Sees to it that records of this length fit into the last block. Whether that is a new one.
+    pub(super) fn make_room(&mut self, length: u64) -> Result<bool, WriterFault> {
         if self.tail.is_none() {
             self.open_tail()?;
         }
@@ -356,7 +303,7 @@ impl Writer {
             state.map_or((0, 0), |block| (block.live_bytes, block.deleted.len()));
         drop(live);
         let Some(tail) = &self.tail else {
-            return self.roll();
+            return self.roll().map(|()| true);
         };
         let fill = Fill {
             live_bytes,
@@ -364,8 +311,8 @@ impl Writer {
             live_bytes_at_rewrite: 0,
         };
         match fill.is_full(length, self.shared.block_size) || deleted > BLOCK_DELETES_MAX {
-            true => self.roll(),
-            false => Ok(()),
+            true => self.roll().map(|()| true),
+            false => Ok(false),
         }
     }
 
@@ -390,16 +337,8 @@ impl Writer {
             self.begin_exchange()?;
         }
         let cipher = self.cipher_of(number, length)?;
-        self.tail = Some(OpenTail {
-            number,
-            file,
-            hash_key: self.shared.hash_key(number),
-            cipher,
-            length,
-            pending: Vec::new(),
-            withheld: None,
-            is_unsynced: false,
-        });
+        let hash_key = self.shared.hash_key(number);
+        self.tail = Some(OpenTail::new(number, file, hash_key, cipher));
         let mut live = self.shared.live.write();
         if let Some(block) = live.state.blocks.last_mut() {
             block.raw_bytes = length;
@@ -479,16 +418,8 @@ impl Writer {
         let opened = self.shared.fs.open_append(&path, Some(DEFAULT_FILE_MODE));
         let file = self.told(opened)?;
         self.names_changed = true;
-        let begun = OpenTail {
-            number,
-            file,
-            hash_key: self.shared.hash_key(number),
-            cipher,
-            length: 0,
-            pending: Vec::new(),
-            withheld: None,
-            is_unsynced: true,
-        };
+        let mut begun = OpenTail::new(number, file, self.shared.hash_key(number), cipher);
+        begun.is_unsynced = true;
         self.retire_tail(Some(begun))?;
         let mut live = self.shared.live.write();
         let last = live.state.totals.last;
@@ -550,7 +481,7 @@ impl Writer {
     pub fn flush(&mut self) -> Result<(), WriterFault> {
         self.check()?;
         if let Some(tail) = &mut self.tail
-            && !tail.pending.is_empty()
+            && tail.waiting_bytes() > 0
         {
             let written = tail.hand_over();
             self.told(written)?;
@@ -582,8 +513,7 @@ impl Writer {
         if let Some(tail) = &mut self.tail
             && tail.is_unsynced
         {
-            let synced = tail.file.sync();
-            tail.is_unsynced = synced.is_err();
+            let synced = tail.sync();
             self.told(synced)?;
         }
         if self.names_changed {
@@ -615,7 +545,7 @@ impl Writer {
         }
         match self.level {
             Level::Buffered => {
-                let waiting = self.tail.as_ref().map_or(0, |tail| tail.pending.len());
+                let waiting = self.tail.as_ref().map_or(0, OpenTail::waiting_bytes);
                 match waiting > PENDING_MOST_BYTES {
                     true => self.flush(),
                     false => Ok(()),

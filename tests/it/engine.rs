@@ -1,6 +1,6 @@
 //! The engine's store against a model, against recovery, and ended everywhere.
 
-use jetsam::testing::engine::{crash_everywhere, live};
+use jetsam::testing::engine::{crash_everywhere, fail_everywhere, live};
 
 #[test]
 fn a_store_is_what_its_steps_made_of_it() {
@@ -20,6 +20,20 @@ fn whatever_call_to_the_disk_is_the_last_nothing_is_lost_or_back() {
         calls += tally.call_count;
     }
     assert!(calls > 1000, "only {calls} ends");
+}
+
+#[test]
+fn whatever_call_to_the_disk_fails_the_writer_stops_and_nothing_is_lost() {
+    let (mut calls, mut outlived) = (0, 0);
+    for seed in 0..30 {
+        let tally = fail_everywhere(seed, 40, 5);
+        assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+        calls += tally.call_count;
+        outlived += tally.outlived_count;
+    }
+    assert!(calls > 1000, "only {calls} failures");
+    // Few calls are such that nothing hangs on them.
+    assert!(outlived * 10 < calls, "{outlived} of {calls} told nothing");
 }
 
 /// A power cut kept a block of one tombstone and tore the messages in the block before it. That the stream once reached 10 then stood

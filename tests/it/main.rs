@@ -13,6 +13,7 @@ mod corpus;
 mod damaged;
 mod downgrade;
 mod engine;
+mod engine_rows;
 mod expiry;
 mod flipped;
 mod golden;

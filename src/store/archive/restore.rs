@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{ArchiveFault, RestoreError};
 use super::members::{ArchivePlace, for_each_file};
-use crate::env::{Entropy, FileSystem, IoError};
+use crate::env::{Entropy, FileSystem};
 use crate::format::checksum::HashKey;
 use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::format::names::{META, is_valid_asset_name};
 use crate::format::state::split_trailing_hash;
 use crate::living::Idle;
+use crate::store::create::{put_in_place, remove_dir, staging_dir};
 use crate::store::open::{Store, StoreOptions, account_of, sealing_of};
 use crate::stream::writer::StoreWriter;
 
@@ -178,12 +179,22 @@ impl Store {
             let reason = format!("{name:?} is no name for a stream");
             return Err(RestoreError::Config(reason));
         }
-        let staged = staging_dir(dir)?;
+        if dir.file_name().is_none() {
+            let reason = format!("{} is no directory to make", dir.display());
+            return Err(RestoreError::Config(reason));
+        }
+        let staged = staging_dir(dir, ".jetsam.restored");
         check_empty(&*fs, dir)?;
         remove_dir(&*fs, &staged)?;
         let unpacked = unpack(&*fs, &*entropy, dir, &staged, archive, most_bytes, options)
             .and_then(|()| Ok(put_in_place(&*fs, &staged, dir)?));
         if let Err(error) = unpacked {
+            if fs
+                .metadata(&staged)
+                .is_err_and(|error| error.is_not_found())
+            {
+                let _ = remove_dir(&*fs, dir);
+            }
             // The first failure is what is told.
             let _ = remove_dir(&*fs, &staged);
             return Err(error);
@@ -195,18 +206,6 @@ impl Store {
     }
 }
 
-/// Where files lie until they are all there.
-fn staging_dir(dir: &Path) -> Result<PathBuf, RestoreError> {
-    let Some(name) = dir.file_name() else {
-        let reason = format!("{} is no directory to make", dir.display());
-        return Err(RestoreError::Config(reason));
-    };
-    let mut staged = std::ffi::OsString::from(".");
-    staged.push(name);
-    staged.push(".jetsam.restored");
-    Ok(dir.with_file_name(staged))
-}
-
 fn check_empty(fs: &dyn FileSystem, dir: &Path) -> Result<(), RestoreError> {
     match fs.list(dir) {
         Ok(entries) if entries.is_empty() => Ok(()),
@@ -214,27 +213,6 @@ fn check_empty(fs: &dyn FileSystem, dir: &Path) -> Result<(), RestoreError> {
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn remove_dir(fs: &dyn FileSystem, dir: &Path) -> Result<(), IoError> {
-    match fs.remove_dir_all(dir) {
-        Err(error) if error.is_not_found() => Ok(()),
-        removed => removed,
-    }
-}
-
-fn put_in_place(fs: &dyn FileSystem, staged: &Path, dir: &Path) -> Result<(), IoError> {
-    // Empty, if it is there: a directory that is there cannot be renamed to everywhere.
-    remove_dir(fs, dir)?;
-    fs.rename(staged, dir)?;
-    let synced = match dir.parent() {
-        Some(above) => fs.sync_dir(above),
-        None => Ok(()),
-    };
-    if synced.is_err() {
-        let _ = remove_dir(fs, dir);
-    }
-    synced
 }
 
 fn unpack(

@@ -252,7 +252,11 @@ impl Batch<'_> {
             });
         }
         writer.begin()?;
-        writer.make_room(records_bytes)?;
+        if writer.make_room(records_bytes)?
+            && let Some(Change::Remove(first)) = changes.first()
+        {
+            writer.prove_last_again(first.seq)?;
+        }
         writer.emit_all(&changes, &bytes)?;
         let last_seq = writer.shared.live.read().state.totals.last.seq;
         let mut evicted_count = 0;

@@ -1,18 +1,33 @@
-//! The same life, ended at every call to the disk.
+//! The same life, ended at every call to the disk, or with every call to the disk failing once.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::model::{ModelLimits, ModelMessage, ModelStream};
-use super::script::{EngineScript, EngineSetup, EngineStep, StepEnd, take};
+use super::script::{EngineScript, EngineSetup, EngineStep};
+use super::taking::{StepEnd, take};
 use crate::env::memory::{Fault, MemoryFileSystem, Unsynced};
-use crate::store::Level;
+use crate::store::{
+    AppendError, Level, NewMessage, PurgeRequest, ReadError, Reader, RemoveError, Store,
+    TidyBudget, Writer, WriterFault,
+};
+
+/// What a disk answers that takes no more, one that breaks, one that was mounted anew, and one that is not ours.
+const KINDS: [ErrorKind; 4] = [
+    ErrorKind::StorageFull,
+    ErrorKind::Other,
+    ErrorKind::ReadOnlyFilesystem,
+    ErrorKind::PermissionDenied,
+];
 
 /// What ending lives came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CrashTally {
-    /// Calls at which a life was ended.
+    /// Calls at which a life was ended, or that failed.
     pub call_count: u64,
+    /// Failures that the engine did not need to tell of, and went on.
+    pub outlived_count: u64,
     /// Disks that were opened again.
     pub image_count: u64,
     /// What was wrong.
@@ -23,13 +38,41 @@ pub struct CrashTally {
 /// without anything that was not synced, and with mixtures. `stride` leaves out all but every so-manieth call.
 #[must_use]
 pub fn crash_everywhere(seed: u64, step_count: usize, stride: usize) -> CrashTally {
+    everywhere(seed, step_count, stride, |number, written| Fault::Crash {
+        number,
+        written,
+    })
+}
+
+/// Lives a seed's life once for every call to the disk it makes, and has that call alone fail: a full disk, a short write, a failed sync
+/// or rename. The writer then has to refuse everything with that cause while readers go on, or the call was one that nothing hangs on;
+/// and what is left opens as after a crash. `stride` leaves out all but every so-manieth call.
+#[must_use]
+pub fn fail_everywhere(seed: u64, step_count: usize, stride: usize) -> CrashTally {
+    everywhere(seed, step_count, stride, |number, written| {
+        let nth = number.wrapping_add(seed as usize) % KINDS.len();
+        Fault::FailCall {
+            number,
+            kind: KINDS.get(nth).copied().unwrap_or(ErrorKind::Other),
+            written,
+        }
+    })
+}
+
+fn everywhere(
+    seed: u64,
+    step_count: usize,
+    stride: usize,
+    fault: impl Fn(usize, Option<usize>) -> Fault,
+) -> CrashTally {
     let mut tally = CrashTally::default();
     let whole = lived(seed, step_count, None);
     let call_count = whole.fs.calls().len();
     for number in (0..call_count).step_by(stride.max(1)) {
         let written = (number % 3 == 1).then_some(number % 29);
-        let life = lived(seed, step_count, Some(Fault::Crash { number, written }));
+        let life = lived(seed, step_count, Some(fault(number, written)));
         tally.call_count += 1;
+        tally.outlived_count += u64::from(!life.is_ended);
         if let Some(what) = &life.wrong {
             tally
                 .violations
@@ -145,16 +188,18 @@ pub fn left_behind(seed: u64, step_count: usize, stride: usize) -> Vec<LeftBehin
     let left = ends.filter_map(|number| {
         let written = (number % 3 == 1).then_some(number % 29);
         let life = lived(seed, step_count, Some(Fault::Crash { number, written }));
-        if !life.is_made || life.wrong.is_some() || life.changes_limits {
+        if life.wrong.is_some() || life.changes_limits {
             return None;
         }
-        Some(LeftBehind {
+        let left = LeftBehind {
             fs: life.fs.crash_image(Unsynced::Kept),
             setup: life.script.setup.clone(),
             limits: life.script.model.limits,
             now_ns: life.script.now_ns,
             call: number,
-        })
+        };
+        // Before a stream is made there is nothing to open.
+        (!left.files().is_empty()).then_some(left)
     });
     left.collect()
 }
@@ -163,12 +208,14 @@ pub fn left_behind(seed: u64, step_count: usize, stride: usize) -> Vec<LeftBehin
 struct Life {
     fs: MemoryFileSystem,
     script: EngineScript,
-    /// The store was made.
-    is_made: bool,
     /// The models since the last moment that a kill cannot take back, and since the last that a power cut cannot.
     since_written: Vec<ModelStream>,
     since_synced: Vec<ModelStream>,
     wrong: Option<String>,
+    /// The fault that is to come.
+    fault: Option<Fault>,
+    /// The fault came, and the life ended by it.
+    is_ended: bool,
     /// The steps begun, in short.
     steps: Vec<String>,
     /// The last of them changes limits.
@@ -177,18 +224,19 @@ struct Life {
 
 fn lived(seed: u64, step_count: usize, fault: Option<Fault>) -> Life {
     let fs = MemoryFileSystem::new();
-    if let Some(fault) = fault {
-        fs.inject(fault);
+    if let Some(fault) = &fault {
+        fs.inject(fault.clone());
     }
     let script = EngineScript::new(seed);
     let model = script.model.clone();
     let mut life = Life {
         fs,
         script,
-        is_made: false,
         since_written: vec![model.clone()],
         since_synced: vec![model],
         wrong: None,
+        fault,
+        is_ended: false,
         steps: Vec::new(),
         changes_limits: false,
     };
@@ -201,9 +249,8 @@ impl Life {
         let Ok((mut store, mut writer)) =
             self.script.setup.open(&self.fs, self.script.now_ns, seed)
         else {
-            return Ok(());
+            return self.open_again(seed);
         };
-        self.is_made = true;
         for nth in 0..step_count {
             let step = self.script.draw();
             let after = self.script.after(&step);
@@ -213,13 +260,13 @@ impl Life {
             self.since_written.push(after.clone());
             self.since_synced.push(after.clone());
             if step == EngineStep::Reopen {
-                if store.close(writer).is_err() {
-                    return Ok(());
-                }
                 let seed = seed + nth as u64;
+                if store.close(writer).is_err() {
+                    return self.open_again(seed);
+                }
                 match self.script.setup.open(&self.fs, self.script.now_ns, seed) {
                     Ok(opened) => (store, writer) = opened,
-                    Err(_) => return Ok(()),
+                    Err(_) => return self.open_again(seed),
                 }
             } else {
                 let (setup, before) = (&self.script.setup, &self.script.model);
@@ -232,8 +279,14 @@ impl Life {
                     self.script.now_ns,
                 ) {
                     Ok(()) => {}
-                    Err(StepEnd::Disk) => return Ok(()),
-                    Err(StepEnd::Wrong(what)) => return Err(format!("{step:?}: {what}")),
+                    Err(StepEnd::Disk) => {
+                        self.is_ended = true;
+                        let ended = self
+                            .refuses(&mut writer)
+                            .and_then(|()| self.reads(&store, &step));
+                        return ended.map_err(|what| format!("after {}: {what}", step.name()));
+                    }
+                    Err(StepEnd::Wrong(what)) => return Err(format!("{}: {what}", step.name())),
                 }
             }
             let closed = std::mem::replace(&mut self.script.model, after.clone());
@@ -248,6 +301,94 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    /// A start or an end that failed: nothing of it is in the way of the next start, unless the disk is gone for good.
+    fn open_again(&mut self, seed: u64) -> Result<(), String> {
+        self.is_ended = true;
+        if !matches!(self.fault, Some(Fault::FailCall { .. })) {
+            return Ok(());
+        }
+        // On a copy: what this start does is not what is judged.
+        let left = self.fs.fork();
+        match self.script.setup.open(&left, self.script.now_ns, seed) {
+            Ok(_) => Ok(()),
+            Err(what) => Err(format!("does not open again: {what}")),
+        }
+    }
+
+    /// Whether a writer that failed refuses everything, and says why.
+    fn refuses(&self, writer: &mut Writer) -> Result<(), String> {
+        let Some(cause) = writer.latched().cloned() else {
+            return Err("the writer is not latched".to_owned());
+        };
+        let kind = match &self.fault {
+            Some(Fault::FailCall { kind, .. }) => *kind,
+            _ => ErrorKind::Other,
+        };
+        if cause.kind != kind {
+            return Err(format!("latched with {cause}, not with {kind:?}"));
+        }
+        let now_ns = self.script.now_ns;
+        let next = NewMessage {
+            subject: b"f",
+            headers: b"",
+            body: b"",
+        };
+        let before = self.fs.calls().len();
+        let config = self.script.setup.config(&self.script.model.limits);
+        let fault_of = |error: RemoveError| match error {
+            RemoveError::Fault(fault) => Some(fault),
+            _ => None,
+        };
+        let appender = |error: AppendError| match error {
+            AppendError::Fault(fault) => Some(fault),
+            _ => None,
+        };
+        let first_seq = self.script.model.first_seq();
+        let answers = [
+            writer.append(&next, now_ns).err().and_then(appender),
+            writer.skip(None, now_ns).err().and_then(appender),
+            writer.remove(first_seq).err().and_then(fault_of),
+            writer.erase(first_seq).err().and_then(fault_of),
+            writer
+                .purge(&PurgeRequest::default())
+                .err()
+                .and_then(fault_of),
+            writer.compact(first_seq + 1).err().and_then(fault_of),
+            writer.truncate(first_seq).err().and_then(fault_of),
+            writer.maintain(now_ns).err().and_then(appender),
+            writer.update_config(&config).err(),
+            writer.flush().err(),
+            writer.sync().err(),
+            writer.tidy(TidyBudget::default()).err(),
+        ];
+        let expected = Some(WriterFault::Latched(cause.into()));
+        match answers.iter().position(|answer| *answer != expected) {
+            Some(nth) => Err(format!(
+                "call {nth} after the failure: {:?}",
+                answers.get(nth)
+            )),
+            None if self.fs.calls().len() != before => {
+                Err("a latched writer called the disk".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the readers of a store whose writer failed go on, with what was there before or is there now.
+    fn reads(&self, store: &Store, step: &EngineStep) -> Result<(), String> {
+        let found = found_by(&store.reader())?;
+        let last_seq = store.reader().summary().last.seq;
+        let mut moments = self.since_written.clone();
+        if let (EngineStep::Append(message), Some(after)) = (step, moments.last()) {
+            // Stored, and nothing of what the limits have no room for is gone yet; it may be that message itself.
+            let mut stored = self.script.model.clone();
+            stored.last_seq = after.last_seq;
+            stored.messages.insert(after.last_seq, message.clone());
+            moments.push(stored);
+        }
+        between(&moments, &found, last_seq, self.script.now_ns)
     }
 
     /// Opens what is left, and holds it against every moment it may be of.
@@ -267,29 +408,11 @@ impl Life {
         };
         let (store, mut writer) = match opened {
             Ok(opened) => opened,
-            // The store was never made, or its configuration was being exchanged.
-            Err(_) if !self.is_made => return Ok(()),
             Err(error) => return Err(format!("does not open: {error}")),
         };
         let reader = store.reader();
-        let mut found: BTreeMap<u64, ModelMessage> = BTreeMap::new();
-        let mut from = 0;
-        while let Ok(message) = reader.next(&[], from) {
-            from = message.seq + 1;
-            let subject = String::from_utf8_lossy(message.subject()).into_owned();
-            let known = ModelMessage {
-                subject,
-                headers: message.headers().to_vec(),
-                body: message.body().to_vec(),
-                timestamp_ns: message.timestamp_ns,
-            };
-            found.insert(message.seq, known);
-        }
+        let found = found_by(&reader)?;
         let summary = reader.summary();
-        if summary.message_count != found.len() as u64 {
-            let count = summary.message_count;
-            return Err(format!("{count} messages counted, {} read", found.len()));
-        }
         let told = |what: String| {
             let events = store.report().events.iter();
             let events: Vec<&str> = events.map(|event| event.detail.as_str()).collect();
@@ -303,7 +426,7 @@ impl Life {
         };
         between(moments, &found, summary.last.seq, now_ns).map_err(told)?;
         // Life goes on.
-        let next = crate::store::NewMessage {
+        let next = NewMessage {
             subject: b"f",
             headers: b"",
             body: b"",
@@ -314,6 +437,33 @@ impl Life {
             other => return Err(format!("append afterwards: {other:?}")),
         }
         store.close(writer).map_err(|fault| fault.to_string())
+    }
+}
+
+/// Every message that a reader comes upon.
+fn found_by(reader: &Reader) -> Result<BTreeMap<u64, ModelMessage>, String> {
+    let mut found: BTreeMap<u64, ModelMessage> = BTreeMap::new();
+    let mut from = 0;
+    loop {
+        let message = match reader.next(&[], from) {
+            Ok(message) => message,
+            Err(ReadError::Beyond { .. }) => break,
+            Err(error) => return Err(format!("next from {from}: {error}")),
+        };
+        from = message.seq + 1;
+        let subject = String::from_utf8_lossy(message.subject()).into_owned();
+        let known = ModelMessage {
+            subject,
+            headers: message.headers().to_vec(),
+            body: message.body().to_vec(),
+            timestamp_ns: message.timestamp_ns,
+        };
+        found.insert(message.seq, known);
+    }
+    let counted = reader.summary().message_count;
+    match counted == found.len() as u64 {
+        true => Ok(found),
+        false => Err(format!("{counted} messages counted, {} read", found.len())),
     }
 }
 

@@ -8,27 +8,20 @@ use crate::crypto::{Cipher, ServerKey};
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::format::meta::StreamMeta;
 use crate::living::Idle;
-use crate::recovery::judge;
-use crate::report::Watch;
-use crate::state::StreamState;
-use crate::store::{
-    AppendError, Committed, Expected, Level, NewMessage, PurgeRequest, ReadError, RemoveError,
-    Rollup, Store, StoreOptions, TidyBudget, Writer, WriterFault,
-};
-use crate::stream::StreamDir;
-use crate::stream::options::{Keys, Options};
+use crate::store::{Level, Rollup, Store, StoreOptions, Writer};
+use crate::stream::options::Keys;
 use crate::testing::Random;
 
 /// Where the stream lies in the memory's file system.
 pub const DIR: &str = "/data/ENGINE";
-const NAME: &str = "ENGINE";
+pub(super) const NAME: &str = "ENGINE";
 /// The account in the derivation of keys.
 pub const ACCOUNT: &str = "A";
 const KEY: &str = "engine key";
 const BEGINNING_NS: i64 = 1_767_225_600_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const SUBJECTS: [&str; 6] = ["e.a", "e.b", "e.c", "e.d.x", "e.d.y", "f"];
-const FILTERS: [&str; 6] = ["e.a", "e.*", "e.d.>", "f", ">", "e.>"];
+pub(super) const FILTERS: [&str; 6] = ["e.a", "e.*", "e.d.>", "f", ">", "e.>"];
 
 /// What a store is like before anything is in it.
 #[derive(Debug, Clone)]
@@ -109,7 +102,7 @@ impl EngineSetup {
         )
     }
 
-    fn keys(&self) -> Keys {
+    pub(super) fn keys(&self) -> Keys {
         Keys {
             current: self.cipher.map(|_| ServerKey::new(KEY.as_bytes().to_vec())),
             previous: None,
@@ -389,306 +382,5 @@ impl EngineScript {
             EngineStep::Sync | EngineStep::Tidy => {}
         }
         model
-    }
-}
-
-/// Why a step did not come to an end.
-#[derive(Debug)]
-pub enum StepEnd {
-    /// The disk failed.
-    Disk,
-    /// The engine did otherwise than the model.
-    Wrong(String),
-}
-
-impl From<WriterFault> for StepEnd {
-    fn from(fault: WriterFault) -> Self {
-        match fault {
-            WriterFault::Latched(_) => StepEnd::Disk,
-            other => StepEnd::Wrong(other.to_string()),
-        }
-    }
-}
-
-/// Takes a step but [`EngineStep::Reopen`] on the engine; `after` is the model behind it.
-///
-/// # Errors
-///
-/// [`StepEnd`].
-pub fn take(
-    writer: &mut Writer,
-    step: &EngineStep,
-    before: &ModelStream,
-    after: &ModelStream,
-    setup: &EngineSetup,
-    now_ns: i64,
-) -> Result<(), StepEnd> {
-    match step {
-        EngineStep::Append(message) => append(writer, message, before, after),
-        EngineStep::Batch(removed, appended) => {
-            commit(writer, removed, appended, before, after, now_ns)
-        }
-        EngineStep::RollUp(message, rollup) => {
-            let expected = Expected::default();
-            let new = new_message(message);
-            committed(
-                writer.append_rolling_up(&new, *rollup, now_ns, expected),
-                after,
-            )
-        }
-        EngineStep::Skip(count) => match writer.skip_many(None, *count, now_ns) {
-            Ok(last) if last == after.last_seq => Ok(()),
-            Err(AppendError::Fault(fault)) => Err(fault.into()),
-            other => Err(StepEnd::Wrong(format!("skip: {other:?}"))),
-        },
-        EngineStep::Remove(seq) | EngineStep::Erase(seq) => {
-            let removed = match step {
-                EngineStep::Erase(_) => writer.erase(*seq),
-                _ => writer.remove(*seq),
-            };
-            let expected = before.messages.contains_key(seq);
-            match removed {
-                Err(RemoveError::Fault(fault)) => Err(fault.into()),
-                removed if removed.as_ref().is_ok_and(|removed| *removed) == expected => Ok(()),
-                removed => Err(StepEnd::Wrong(format!("remove {seq}: {removed:?}"))),
-            }
-        }
-        EngineStep::Purge(filter, below, keep) => {
-            let request = PurgeRequest {
-                filter: filter.as_bytes(),
-                below: *below,
-                keep: *keep,
-            };
-            let purged = writer.purge(&request);
-            counted(purged, before, after)
-        }
-        EngineStep::Compact(seq) => counted(writer.compact(*seq), before, after),
-        EngineStep::Truncate(seq) => match writer.truncate(*seq) {
-            Err(RemoveError::Range { .. }) if before == after => Ok(()),
-            cut => counted(cut, before, after),
-        },
-        EngineStep::Limits(limits) => Ok(writer.update_config(&setup.config(limits))?),
-        EngineStep::Maintain => match writer.maintain(now_ns) {
-            Ok(_) => Ok(()),
-            Err(AppendError::Fault(fault)) => Err(fault.into()),
-            Err(other) => Err(StepEnd::Wrong(other.to_string())),
-        },
-        EngineStep::Sync => Ok(writer.sync().map(|_| ())?),
-        EngineStep::Tidy => Ok(writer.tidy(TidyBudget::default()).map(|_| ())?),
-        EngineStep::Reopen => Ok(()),
-    }
-}
-
-fn new_message(message: &ModelMessage) -> NewMessage<'_> {
-    NewMessage {
-        subject: message.subject.as_bytes(),
-        headers: &message.headers,
-        body: &message.body,
-    }
-}
-
-fn commit(
-    writer: &mut Writer,
-    removed: &[u64],
-    appended: &[ModelMessage],
-    before: &ModelStream,
-    after: &ModelStream,
-    now_ns: i64,
-) -> Result<(), StepEnd> {
-    let mut batch = writer.batch(now_ns)?;
-    let mut gone = Vec::new();
-    for seq in removed {
-        let is_live = before.messages.contains_key(seq) && !gone.contains(seq);
-        gone.push(*seq);
-        match batch.remove(*seq) {
-            Ok(removed) if removed == is_live => {}
-            Err(RemoveError::NotFound { .. } | RemoveError::Beyond { .. }) if !is_live => {}
-            Err(RemoveError::Fault(fault)) => return Err(fault.into()),
-            other => return Err(StepEnd::Wrong(format!("batch, remove {seq}: {other:?}"))),
-        }
-    }
-    for (at, message) in appended.iter().enumerate() {
-        let seq = before.last_seq + 1 + at as u64;
-        let expected = Expected {
-            last_seq: Some(seq - 1),
-            ..Expected::default()
-        };
-        match batch.append(&new_message(message), expected) {
-            Ok(found) if found == seq => {}
-            Err(AppendError::Fault(fault)) => return Err(fault.into()),
-            other => return Err(StepEnd::Wrong(format!("batch, append {seq}: {other:?}"))),
-        }
-    }
-    committed(batch.commit(), after)
-}
-
-fn committed(answer: Result<Committed, AppendError>, after: &ModelStream) -> Result<(), StepEnd> {
-    match answer {
-        Ok(committed) if committed.last_seq == after.last_seq => Ok(()),
-        Err(AppendError::Fault(fault)) => Err(fault.into()),
-        other => Err(StepEnd::Wrong(format!("batch: {other:?}"))),
-    }
-}
-
-fn append(
-    writer: &mut Writer,
-    message: &ModelMessage,
-    before: &ModelStream,
-    after: &ModelStream,
-) -> Result<(), StepEnd> {
-    let new = new_message(message);
-    let is_let_in = after.last_seq > before.last_seq;
-    match writer.append(&new, message.timestamp_ns) {
-        Ok(appended) if is_let_in && appended.seq == after.last_seq => Ok(()),
-        Err(AppendError::Limit { .. }) if !is_let_in => Ok(()),
-        Err(AppendError::Fault(fault)) => Err(fault.into()),
-        other => Err(StepEnd::Wrong(format!("append: {other:?}"))),
-    }
-}
-
-fn counted(
-    removed: Result<u64, RemoveError>,
-    before: &ModelStream,
-    after: &ModelStream,
-) -> Result<(), StepEnd> {
-    let expected = (before.messages.len() - after.messages.len()) as u64;
-    match removed {
-        Ok(count) if count == expected => Ok(()),
-        Err(RemoveError::Fault(fault)) => Err(fault.into()),
-        other => Err(StepEnd::Wrong(format!("{other:?} removed, not {expected}"))),
-    }
-}
-
-/// Holds a store against the model, and against what recovery makes of its directory.
-///
-/// # Errors
-///
-/// The first thing in which they differ.
-pub fn compare(store: &Store, fs: &MemoryFileSystem, script: &EngineScript) -> Result<(), String> {
-    let model = &script.model;
-    let reader = store.reader();
-    let summary = reader.summary();
-    let found = (
-        summary.message_count,
-        summary.bytes,
-        summary.first.seq,
-        summary.last.seq,
-    );
-    let expected = (
-        model.messages.len() as u64,
-        model.bytes(),
-        model.first_seq(),
-        model.last_seq,
-    );
-    let is_new = model.last_seq == 0 && found == (0, 0, 0, 0);
-    if found != expected && !is_new {
-        return Err(format!("summary {found:?}, not {expected:?}"));
-    }
-    for (seq, message) in &model.messages {
-        let found = reader
-            .get(*seq)
-            .map_err(|error| format!("get {seq}: {error}"))?;
-        if found.subject() != message.subject.as_bytes()
-            || found.headers() != message.headers
-            || found.body() != message.body
-            || found.timestamp_ns != message.timestamp_ns
-        {
-            return Err(format!("message {seq} is another: {found:?}"));
-        }
-    }
-    for filter in FILTERS {
-        walk(&reader, model, filter)?;
-    }
-    store.with_state(|state| {
-        state.check().map_err(|unsound| unsound.to_string())?;
-        let mut judged = judged(fs, script)?;
-        excuse(&mut judged, state);
-        match judged.difference_but_losses(state) {
-            None => Ok(()),
-            Some(difference) => Err(format!("recovery finds another state: {difference}")),
-        }
-    })
-}
-
-/// What no file keeps: when a message was stored that was wiped while it was the last, and that a store without a message ever was purged.
-fn excuse(judged: &mut StreamState, known: &StreamState) {
-    let last = judged.totals.last;
-    if last.timestamp_ns == 0 && !judged.holds(last.seq) {
-        judged.totals.last.timestamp_ns = known.totals.last.timestamp_ns;
-    }
-    if last.seq == 0 {
-        judged.totals.first = known.totals.first;
-    }
-    for block in &mut judged.blocks {
-        let mut others = known.blocks.iter();
-        let other = others.find(|other| other.number == block.number);
-        if block.last.timestamp_ns == 0
-            && !block.holds(block.last.seq)
-            && let Some(other) = other
-        {
-            block.last.timestamp_ns = other.last.timestamp_ns;
-        }
-    }
-}
-
-fn judged(fs: &MemoryFileSystem, script: &EngineScript) -> Result<StreamState, String> {
-    let stream = StreamDir {
-        account: None,
-        name: NAME.to_owned(),
-        dir: DIR.into(),
-    };
-    let options = Options {
-        expire: false,
-        keys: script.setup.keys(),
-        account: Some(ACCOUNT.as_bytes().to_vec()),
-        block_size: Some(script.setup.block_size),
-        threads: 1,
-        ..Options::new(script.now_ns)
-    };
-    let judgement = judge(fs, &stream, &options, &Watch::none());
-    let state = judgement
-        .state
-        .map(crate::recovery::Unapplied::into_preview);
-    state.ok_or_else(|| format!("recovery does not open it: {:?}", judgement.report.events))
-}
-
-fn walk(reader: &crate::store::Reader, model: &ModelStream, filter: &str) -> Result<(), String> {
-    let expected: Vec<u64> = {
-        let mut model = model.clone();
-        let all: Vec<u64> = model.messages.keys().copied().collect();
-        model.purge(filter, 0, 0);
-        let gone = all
-            .into_iter()
-            .filter(|seq| !model.messages.contains_key(seq));
-        gone.collect()
-    };
-    let filters = [filter.as_bytes()];
-    let (mut upwards, mut from) = (Vec::new(), 0);
-    loop {
-        match reader.next(&filters, from) {
-            Ok(message) => {
-                upwards.push(message.seq);
-                from = message.seq + 1;
-            }
-            Err(ReadError::Beyond { .. }) => break,
-            Err(error) => return Err(format!("next {filter} from {from}: {error}")),
-        }
-    }
-    let (mut downwards, mut from) = (Vec::new(), u64::MAX);
-    while let Ok(message) = reader.previous(&filters, from) {
-        downwards.push(message.seq);
-        from = message.seq - 1;
-    }
-    downwards.reverse();
-    let middle = expected.get(expected.len() / 2).copied().unwrap_or(0);
-    let behind = expected.iter().filter(|seq| **seq >= middle).count() as u64;
-    let counted = reader
-        .count(&filters, middle)
-        .map_err(|error| error.to_string())?;
-    match upwards == expected && downwards == expected && counted == behind {
-        true => Ok(()),
-        false => Err(format!(
-            "{filter}: {upwards:?} upwards, {downwards:?} downwards, {counted} from {middle}; not {expected:?}"
-        )),
     }
 }
