@@ -5,6 +5,7 @@ use super::core::Live;
 use super::error::{AppendError, LimitKind, WriterFault};
 use super::message::NewMessage;
 use super::remove::expiry_of;
+use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::block::slots::timer_headers;
 use crate::format::duration::parse_rfc3339;
@@ -99,6 +100,7 @@ impl Writer {
         expected: Expected,
     ) -> Result<Appended, AppendError> {
         self.check()?;
+        self.is_new(message.headers, now_ns)?;
         self.hold(message, expected)?;
         self.store(message, None, now_ns, Judged::Here)
     }
@@ -142,7 +144,7 @@ impl Writer {
         let last_seq = self.shared.live.read().state.totals.last.seq;
         let next = last_seq.wrapping_add(1).max(1);
         let ahead = (judged == Judged::Here).then(Ahead::default);
-        self.admit(message, next, timestamp_ns, ahead.as_ref())?;
+        let length = self.admit(message, next, timestamp_ns, ahead.as_ref())?;
         expect_next(next, seq)?;
         self.begin()?;
         let record = NewRecord::Message {
@@ -159,6 +161,12 @@ impl Writer {
             };
             live.take_in(message, stored, block, length);
         })?;
+        self.note_id(message.headers, next, timestamp_ns);
+        self.tell(&StoreEvent::Appended {
+            seq: next,
+            subject: message.subject,
+            length_bytes: length,
+        });
         let evicted_count = self.enforce_behind(message.subject)?;
         self.settle()?;
         Ok(Appended {

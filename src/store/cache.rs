@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::core::Shared;
 use super::error::ReadError;
 use super::resident::Resident;
+use super::watch::Looks;
 use crate::block::content;
 use crate::block::key::{BlockFiles, BlockKey};
 use crate::format::names::{BlockFile, MESSAGES};
@@ -18,7 +19,9 @@ use crate::format::names::{BlockFile, MESSAGES};
 pub(super) struct BlockCache {
     most_bytes: usize,
     blocks: RwLock<FxHashMap<u32, CachedBlock>>,
-    looks: AtomicU64,
+    clock: AtomicU64,
+    /// How often a block was there.
+    pub looks: Looks,
 }
 
 #[derive(Debug)]
@@ -33,7 +36,8 @@ impl BlockCache {
         BlockCache {
             most_bytes,
             blocks: RwLock::default(),
-            looks: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
+            looks: Looks::default(),
         }
     }
 
@@ -41,14 +45,15 @@ impl BlockCache {
     pub fn get(&self, block: u32) -> Option<Arc<Resident>> {
         let blocks = self.blocks.read();
         let cached = blocks.get(&block)?;
-        let now = self.looks.fetch_add(1, Ordering::Relaxed);
+        self.looks.note(true);
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
         cached.looked_at.store(now, Ordering::Relaxed);
         Some(cached.content.clone())
     }
 
     /// Keeps a block, and lets others go that there is no more room for.
     pub fn put(&self, block: u32, content: Arc<Resident>) {
-        let now = self.looks.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
         let looked_at = AtomicU64::new(now);
         let mut blocks = self.blocks.write();
         blocks.insert(block, CachedBlock { content, looked_at });
@@ -87,6 +92,7 @@ impl BlockCache {
 
     /// Reads a block from its files and keeps it.
     pub fn load(&self, shared: &Shared, block: u32) -> Result<Arc<Resident>, ReadError> {
+        self.looks.note(false);
         let content = Arc::new(read_as_given(shared, block)?);
         if content.check_whole(block).is_ok() {
             // What the device did not give this time it may give the next.

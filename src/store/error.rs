@@ -98,6 +98,11 @@ pub enum AppendError {
         /// Sequence found; 0 for no message.
         found: u64,
     },
+    /// A message of this id was sent within the stream's duplicate window ([`Writer::hold_message_ids`](super::Writer::hold_message_ids)).
+    Duplicate {
+        /// The sequence it has or had.
+        seq: u64,
+    },
     /// The message is longer than the stream or the format takes.
     TooLarge {
         /// Its bytes: headers and body for the stream's limit, the record for the format's.
@@ -286,6 +291,9 @@ impl fmt::Display for AppendError {
             }
             AppendError::LastSequence { expected, found } => {
                 write!(f, "the last message is {found}, not {expected}")
+            }
+            AppendError::Duplicate { seq } => {
+                write!(f, "a message of this id was stored as {seq}")
             }
             AppendError::TooLarge { length, most } => {
                 write!(f, "{length} bytes, the most is {most}")

@@ -15,10 +15,10 @@ use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::living::Idle;
 
-const NOW_NS: i64 = 1_767_225_600_000_000_000;
-const DIR: &str = "/d/S";
+pub(super) const NOW_NS: i64 = 1_767_225_600_000_000_000;
+pub(super) const DIR: &str = "/d/S";
 
-fn options(more: &str, block_size: u64) -> StoreOptions {
+pub(super) fn options(more: &str, block_size: u64) -> StoreOptions {
     let config = format!(r#"{{"name":"S","subjects":["s.>"],"storage":"file"{more}}}"#);
     let config = StreamMeta::parse(config.as_bytes()).unwrap();
     StoreOptions {
@@ -28,7 +28,7 @@ fn options(more: &str, block_size: u64) -> StoreOptions {
     }
 }
 
-fn open(fs: &MemoryFileSystem, options: &StoreOptions) -> (Store, Writer) {
+pub(super) fn open(fs: &MemoryFileSystem, options: &StoreOptions) -> (Store, Writer) {
     let store = Store::open(
         Arc::new(fs.clone()),
         Arc::new(SeededEntropy::new(1)),
@@ -42,7 +42,7 @@ fn open(fs: &MemoryFileSystem, options: &StoreOptions) -> (Store, Writer) {
 }
 
 /// What a killed process leaves, without the index.
-fn killed(fs: &MemoryFileSystem) -> MemoryFileSystem {
+pub(super) fn killed(fs: &MemoryFileSystem) -> MemoryFileSystem {
     let left = fs.fork();
     let lock = Path::new(DIR).join(crate::env::LOCK_FILE_NAME);
     let _ = left.remove_file(&lock);
@@ -50,7 +50,7 @@ fn killed(fs: &MemoryFileSystem) -> MemoryFileSystem {
     left
 }
 
-fn message(subject: &str) -> NewMessage<'_> {
+pub(super) fn message(subject: &str) -> NewMessage<'_> {
     NewMessage {
         subject: subject.as_bytes(),
         headers: b"",
@@ -58,14 +58,14 @@ fn message(subject: &str) -> NewMessage<'_> {
     }
 }
 
-fn append(writer: &mut Writer, count: u64) {
+pub(super) fn append(writer: &mut Writer, count: u64) {
     for nth in 0..count {
         writer.append(&message("s.a"), NOW_NS + nth as i64).unwrap();
     }
 }
 
 /// First, last, and how many.
-fn bounds(store: &Store) -> (u64, u64, u64) {
+pub(super) fn bounds(store: &Store) -> (u64, u64, u64) {
     let summary = store.reader().summary();
     (summary.first.seq, summary.last.seq, summary.message_count)
 }
