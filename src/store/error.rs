@@ -115,6 +115,13 @@ pub enum AppendError {
         /// Its bytes.
         length: usize,
     },
+    /// The disk has less left than is kept for removals ([`StoreOptions::disk_margin_bytes`](super::StoreOptions::disk_margin_bytes)).
+    DiskFull {
+        /// Bytes left.
+        available_bytes: u64,
+        /// Bytes that are kept.
+        margin_bytes: u64,
+    },
     /// The time is one that a record cannot have: zero.
     Time,
     /// There is no sequence left.
@@ -301,6 +308,13 @@ impl fmt::Display for AppendError {
             AppendError::Headers { length } => {
                 write!(f, "headers of {length} bytes, the most is {}", u16::MAX)
             }
+            AppendError::DiskFull {
+                available_bytes,
+                margin_bytes,
+            } => write!(
+                f,
+                "the disk has {available_bytes} bytes left, and {margin_bytes} are kept for removals"
+            ),
             AppendError::Time => f.write_str("a message cannot have the time 0"),
             AppendError::Exhausted => f.write_str("there is no sequence left"),
             AppendError::Fault(fault) => fault.fmt(f),

@@ -217,6 +217,7 @@ impl Writer {
         };
         let ahead = Ahead::emptied(totals.messages, totals.bytes);
         let length = self.admit(message, stored.seq, now_ns, Some(&ahead))?;
+        self.has_disk(length)?;
         self.begin()?;
         self.flush()?;
         let number = number.saturating_add(1);

@@ -446,3 +446,47 @@ fn removing_comes_to_an_end_in_the_smallest_blocks() {
         }
     }
 }
+
+#[test]
+fn a_disk_that_fills_up_still_takes_removals() {
+    let (fs, options) = (MemoryFileSystem::new(), options("", 1 << 20));
+    let options = StoreOptions {
+        disk_margin_bytes: 64 * 1024,
+        ..options
+    };
+    let (store, mut writer) = open(&fs, &options);
+    fs.set_capacity(Some(3 << 20));
+    let body = vec![7; 32 * 1024];
+    let large = NewMessage {
+        body: &body,
+        ..message("s.a")
+    };
+    let refused = loop {
+        match writer.append(&large, NOW_NS) {
+            Ok(_) => {}
+            Err(refused) => break refused,
+        }
+    };
+    assert!(
+        matches!(refused, AppendError::DiskFull { available_bytes, margin_bytes: 65_536 }
+            if available_bytes < 65_536 + 33 * 1024),
+        "{refused:?}"
+    );
+    let (_, last, count) = bounds(&store);
+    assert!(count > 80, "{count}");
+    let mut batch = writer.batch(NOW_NS).unwrap();
+    let refused = batch.append(&large, super::Expected::default());
+    assert!(
+        matches!(refused, Err(AppendError::DiskFull { .. })),
+        "{refused:?}"
+    );
+    drop(batch);
+    for seq in 1..=last - 2 {
+        assert!(writer.remove(seq).unwrap());
+    }
+    assert_eq!(
+        writer.append(&large, NOW_NS).unwrap().seq,
+        last + 1,
+        "there is room again"
+    );
+}

@@ -76,6 +76,8 @@ pub struct Writer {
     /// Ids of the messages of the last while, where they are held.
     pub(super) message_ids: Option<MessageIds>,
     pub(super) told_of: Told,
+    /// Bytes that may be appended before the disk is asked again what is left of it.
+    pub(super) disk_allowance_bytes: u64,
     scratch: Vec<u8>,
     /// Sequence up to which everything has been handed over, and has been made durable.
     pub(super) watermark: Watermark,
@@ -122,6 +124,7 @@ impl Writer {
             orphaned_keys: Vec::new(),
             message_ids: None,
             told_of: Told::default(),
+            disk_allowance_bytes: 0,
             scratch: Vec::new(),
             watermark: Watermark {
                 written_seq: last_seq,

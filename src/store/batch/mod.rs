@@ -168,6 +168,7 @@ impl Batch<'_> {
             .writer
             .admit(message, next, self.now_ns, Some(&self.ahead))?;
         self.has_space(length)?;
+        self.writer.has_disk(length)?;
         let mut keep = |part: &[u8]| {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(part);
