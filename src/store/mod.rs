@@ -48,6 +48,7 @@ mod maintain;
 mod message;
 mod message_ids;
 mod open;
+mod outline;
 mod purge;
 mod reader;
 mod remove;

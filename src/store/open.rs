@@ -348,7 +348,8 @@ fn share(
 ) -> Shared {
     let settings = Settings::of(&meta);
     state.tracks_subjects |= tracks_subjects(&meta);
-    let by_rule = block_size(&meta, false, stream_key.is_some());
+    let is_sealed = stream_key.is_some();
+    let by_rule = block_size(&meta, false, is_sealed);
     Shared {
         fs,
         entropy,
@@ -361,7 +362,7 @@ fn share(
             .block_size
             .filter(|size| *size > 0)
             .unwrap_or(by_rule),
-        cache: BlockCache::new(options.cache_bytes),
+        cache: BlockCache::new(options.cache_bytes, is_sealed),
         disk_margin_bytes: options.disk_margin_bytes,
         live: RwLock::new(Live {
             state,
