@@ -270,8 +270,8 @@ fn direct_get(stream: &Stream, subject: &str, request: &Message, router: &mut Ro
         _ if is_empty || is_more => router.send(&request.reply, "NATS/1.0 408 Bad Request\r\n\r\n", String::new()),
         Ok(message) => {
             let headers = direct_headers(&stream.config.name, &message);
-            let subject = String::from_utf8_lossy(message.subject()).into_owned();
-            let answer = Message { subject, reply: String::new(), headers, body: message.body().to_vec() };
+            let (subject, reply, body) = (request.reply.clone(), String::new(), message.body().to_vec());
+            let answer = Message { subject, reply, headers, body };
             router.deliver(&request.reply, &answer, 0, "");
         }
         Err(_) => router.send(&request.reply, "NATS/1.0 404 Message Not Found\r\n\r\n", String::new()),

@@ -476,7 +476,8 @@ pub fn settings(wish: &Value, name: &str) -> Result<ConsumerMeta, ApiError> {
         "consumer name in subject does not match durable name in request",
     )?;
     let is_strange = word("replay_policy") == "original" || meta.ack_policy == AckPolicy::FlowControl || !meta.priority_groups.is_empty();
-    let is_strange = is_strange || meta.direct || is_set("rate_limit_bps") || !matches!(meta.pause_until.as_str(), "" | "0001-01-01T00:00:00Z");
+    let is_strange =
+        is_strange || meta.direct || is_set("rate_limit_bps") || !matches!(meta.pause_until.as_str(), "" | "0001-01-01T00:00:00Z");
     unless(
         is_strange,
         500,

@@ -90,10 +90,9 @@ fn run() -> Result<(), Box<dyn Error>> {
             "--dir" => js.dir = PathBuf::from(value()?).join("jetstream/$G/streams"),
             "--listen" => listen = value()?,
             "--level" => {
-                js.level = *[Level::Buffered, Level::Written, Level::Synced]
-                    .iter()
-                    .find(|level| value().is_ok_and(|value| value == level.to_string()))
-                    .ok_or("levels are buffered, written, synced")?
+                let (wish, levels) = (value()?, [Level::Buffered, Level::Written, Level::Synced]);
+                let level = levels.into_iter().find(|level| level.to_string() == wish);
+                js.level = level.ok_or("levels are buffered, written and synced")?;
             }
             "--cipher" => js.keys.cipher = Some(if value()? == "aes" { Cipher::Aes } else { Cipher::ChaCha }),
             "--store-is-idle" => is_declared = true,

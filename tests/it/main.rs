@@ -6,6 +6,7 @@
 )]
 
 mod at_once;
+mod broker;
 mod cases;
 mod cli;
 mod consumers;
@@ -37,6 +38,8 @@ mod salvage;
 mod salvaged;
 mod scan;
 mod scattered;
+#[path = "../../tools/hand_to_hand/scenario.rs"]
+mod scenario;
 mod starts;
 mod states;
 mod support;
