@@ -7,6 +7,8 @@
 
 mod at_once;
 mod broker;
+#[path = "../../tools/hand_to_hand/broker.rs"]
+mod broker_process;
 mod cases;
 mod cli;
 mod consumers;

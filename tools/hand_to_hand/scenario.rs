@@ -298,6 +298,13 @@ async fn double_ack(message: &jetstream::Message) -> Outcome<()> {
         .map_err(|error| format!("an acknowledgement is not answered: {error}").into())
 }
 
+/// Waits until what was sent without asking for an answer is worked off: a server does that beside other requests.
+async fn arrived(context: &Context) -> Outcome<()> {
+    context.client().flush().await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Ok(())
+}
+
 /// What waited for its acknowledgement when somebody else served still does.
 async fn take_up(context: &Context, before: Ended, truth: &mut Truth) -> Outcome<()> {
     let consumer: PullConsumer = context
@@ -336,7 +343,7 @@ async fn take_up(context: &Context, before: Ended, truth: &mut Truth) -> Outcome
     }
     if let Some((seq, reply)) = waiting.next() {
         context.client().publish(reply, "-NAK".into()).await?;
-        context.client().flush().await?;
+        arrived(context).await?;
         let fetched = fetch(&consumer, 1).await?;
         truth.same(
             "what was refused before comes again",
@@ -546,7 +553,7 @@ async fn consume(context: &Context, truth: &mut Truth) -> Outcome<()> {
             _ => {}
         }
     }
-    context.client().flush().await?;
+    arrived(context).await?;
     let again = fetch(&consumer, 1).await?;
     truth.same(
         "what was refused comes again",

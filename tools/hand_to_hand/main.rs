@@ -1,0 +1,148 @@
+//! From hand to hand: our broker and a real nats-server take turns on one directory, and a stock client finds with each what the one
+//! before acknowledged, and goes on.
+//!
+//! ```text
+//! testdata/oracle/build.sh
+//! cargo build --profile live --example broker
+//! cargo run --profile live --example hand_to_hand [-- --only TEXT] [--server 2.14.10=./nats-server-v2.14.10]
+//! ```
+//!
+//! Every way is gone with plain, compressed and encrypted streams of both ciphers, and with each of the two stopped or killed. After
+//! every turn `jetsam` judges each stream as well: what stopped is clean, and of what was killed no message is lost.
+//!
+//! A server that is killed may not have written what its consumers acknowledged last. There the check is that no message is missed.
+
+#![allow(clippy::disallowed_methods, reason = "this program stands outside the library")]
+
+mod broker;
+#[path = "../surroundings/nats.rs"]
+#[allow(dead_code, reason = "shared with another program, which asks more of a server")]
+mod nats;
+mod scenario;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use broker::Broker;
+use nats::Server;
+use scenario::{Ended, Outcome, Truth, play};
+
+const KEY: &str = "a key of two brokers";
+/// Turns of one directory: ours first, then a server, and so on.
+const TURNS: u32 = 5;
+
+/// How a store is kept.
+struct Kind {
+    name: &'static str,
+    compresses: bool,
+    cipher: Option<&'static str>,
+}
+
+const KINDS: [Kind; 5] = [
+    Kind { name: "plain", compresses: false, cipher: None },
+    Kind { name: "compressed", compresses: true, cipher: None },
+    Kind { name: "chacha", compresses: false, cipher: Some("chacha") },
+    Kind { name: "aes", compresses: false, cipher: Some("aes") },
+    Kind { name: "aes, compressed", compresses: true, cipher: Some("aes") },
+];
+
+struct Programs {
+    server: PathBuf,
+    broker: PathBuf,
+    only: String,
+}
+
+fn programs() -> Result<Programs, String> {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut found = Programs { server: target.join("oracle/nats-server"), broker: own.with_file_name("broker"), only: String::new() };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let value = args.next().ok_or(format!("{arg} wants a value"))?;
+        match arg.as_str() {
+            "--only" => found.only = value,
+            "--server" => found.server = PathBuf::from(value.split_once('=').map_or(value.as_str(), |(_, path)| path)),
+            _ => return Err(format!("unknown argument {arg}")),
+        }
+    }
+    for program in [&found.server, &found.broker] {
+        if !program.exists() {
+            return Err(format!("{} is not built", program.display()));
+        }
+    }
+    found.server = std::fs::canonicalize(&found.server).map_err(|error| error.to_string())?;
+    Ok(found)
+}
+
+fn main() -> ExitCode {
+    let programs = match programs() {
+        Ok(programs) => programs,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(16);
+        }
+    };
+    let (mut ways, mut checks, mut wrong) = (0, 0, 0);
+    for kind in &KINDS {
+        for (ours_dies, theirs_dies) in [(false, false), (true, false), (false, true), (true, true)] {
+            let how = |dies: bool| if dies { "killed" } else { "stopped" };
+            let name = format!("{}, ours {}, theirs {}", kind.name, how(ours_dies), how(theirs_dies));
+            if !name.contains(&programs.only) {
+                continue;
+            }
+            ways += 1;
+            let mut truth = Truth::default();
+            if let Err(error) = take_turns(&programs, kind, [ours_dies, theirs_dies], &mut truth) {
+                wrong += 1;
+                println!("WRONG {name}: {error}");
+            }
+            checks += truth.check_count;
+        }
+    }
+    println!("{ways} ways from hand to hand, {checks} checks: {wrong} wrong");
+    if wrong == 0 && ways > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Who serves, and how that ends.
+enum Turn {
+    Ours(Broker),
+    Theirs(Server),
+}
+
+fn take_turns(programs: &Programs, kind: &Kind, dies: [bool; 2], truth: &mut Truth) -> Outcome<()> {
+    let scratch = tempfile::tempdir()?;
+    let dir = scratch.path().join("data");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut before = Ended::Never;
+    for turn in 0..TURNS {
+        let is_ours = turn % 2 == 0;
+        let server = start(programs, kind, is_ours, scratch.path(), &dir)?;
+        let port = match &server {
+            Turn::Ours(broker) => broker.port,
+            Turn::Theirs(server) => server.client_port,
+        };
+        let part = async { tokio::time::timeout(Duration::from_secs(120), play(port, before, kind.compresses, truth)).await };
+        let who = if is_ours { "ours" } else { "theirs" };
+        runtime.block_on(part)?.map_err(|error| format!("turn {turn}, {who}: {error}"))?;
+        match (dies[(turn % 2) as usize], server) {
+            (true, server) => drop(server),
+            (false, Turn::Ours(broker)) => broker.stop()?,
+            (false, Turn::Theirs(server)) => server.stop()?,
+        }
+        before = if !is_ours && dies[1] { Ended::Killed } else { Ended::Safely };
+    }
+    Ok(())
+}
+
+fn start(programs: &Programs, kind: &Kind, is_ours: bool, scratch: &Path, dir: &Path) -> Outcome<Turn> {
+    if is_ours {
+        let more: Vec<&str> = kind.cipher.map(|cipher| ["--cipher", cipher]).into_iter().flatten().collect();
+        return Ok(Turn::Ours(Broker::start(&programs.broker, dir, &more, kind.cipher.map(|_| KEY))?));
+    }
+    let key = kind.cipher.map_or(String::new(), |cipher| format!("key: \"{KEY}\"\ncipher: {cipher}\n"));
+    let config = format!("jetstream {{\nstore_dir: \"{}\"\n{key}}}\n", dir.display());
+    let server = Server::start(&programs.server, scratch, &config)?;
+    Ok(Turn::Theirs(server.ok_or("the server does not start")?))
+}
