@@ -64,7 +64,8 @@ fn a_stock_client_finds_everything_after_a_stop_and_after_a_kill() {
     part(&broker, Ended::Safely, &mut truth);
     // No more than that: everything that was acknowledged is synced.
     drop(broker);
-    let broker = Broker::start(&program, dir.path(), &["--level", "written"], None).expect("it starts");
+    let broker =
+        Broker::start(&program, dir.path(), &["--level", "written"], None).expect("it starts");
     part(&broker, Ended::Safely, &mut truth);
     drop(broker);
     let broker = Broker::start(&program, dir.path(), &[], None).expect("it starts");
