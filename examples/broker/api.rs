@@ -4,7 +4,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jetsam::format::meta::StreamMeta;
 use jetsam::format::names::is_valid_asset_name;
-use jetsam::format::subject::matches;
 use jetsam::store::{PurgeRequest, ReadError, Reader, StoredMessage};
 use serde_json::{Value, json};
 
@@ -134,8 +133,7 @@ impl JetStream {
     }
 
     fn wished(&self, name: &str, wish: &Value) -> Result<StreamMeta, ApiError> {
-        let parsed = StreamMeta::parse(wish.to_string().as_bytes());
-        let config = checked(&parsed.map_err(|error| ApiError(400, 10025, format!("invalid JSON: {error}")))?)?;
+        let config = checked(wish)?;
         unless(config.name != name, 400, 10056, "stream name in subject does not match request")?;
         let mut others = self.streams.values().filter(|other| other.config.name != name).flat_map(|other| &other.config.subjects);
         let overlaps = others.any(|other| config.subjects.iter().any(|subject| collide(subject, other)));
@@ -189,9 +187,6 @@ impl JetStream {
             let identity = |meta: &jetsam::format::meta::ConsumerMeta| meta.with_identity("", "");
             let is_same = identity(&consumer.meta).encode() == identity(&meta).encode();
             unless(wish["action"] == "create" && !is_same, 400, 10148, "consumer already exists")?;
-            let kept = ["deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy", "durable_name", "mem_storage"];
-            let differs = |field: &&str| consumer.meta.raw().get(*field) != meta.raw().get(*field);
-            unless(kept.iter().any(differs), 500, 10012, "this of a consumer cannot be updated")?;
             if !is_same {
                 consumer.update(&meta)?;
             }
@@ -276,10 +271,4 @@ fn direct_get(stream: &Stream, subject: &str, request: &Message, router: &mut Ro
         }
         Err(_) => router.send(&request.reply, "NATS/1.0 404 Message Not Found\r\n\r\n", String::new()),
     }
-}
-
-/// The stream that takes a subject.
-pub fn stream_of<'a>(streams: impl IntoIterator<Item = &'a mut Stream>, subject: &str) -> Option<&'a mut Stream> {
-    let takes = |stream: &&mut Stream| stream.config.subjects.iter().any(|filter| matches(subject.as_bytes(), filter.as_bytes()));
-    streams.into_iter().find(takes)
 }

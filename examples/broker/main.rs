@@ -37,13 +37,13 @@ use jetsam::env::{Clock, OsClock, OsFileSystem};
 use jetsam::living::{self, Idle};
 use jetsam::store::Level;
 use jetsam::stream::options::Keys;
-use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use router::Router;
 use streams::Stream;
-use wire::{Event, Message, PAYLOAD_MAX};
+use wire::{Event, Message};
 
+const USAGE: &str = "usage: broker --dir DIR [--listen ADDRESS:PORT] [--level LEVEL] [--cipher chacha|aes] [--store-is-idle]";
 const TICK: Duration = Duration::from_millis(20);
 /// Commands that are worked off before the streams are committed.
 const BATCH: usize = 256;
@@ -96,12 +96,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             }
             "--cipher" => js.keys.cipher = Some(if value()? == "aes" { Cipher::Aes } else { Cipher::ChaCha }),
             "--store-is-idle" => is_declared = true,
-            _ => {
-                return Err(format!(
-                    "usage: broker --dir DIR [--listen ADDRESS:PORT] [--level LEVEL] [--cipher chacha|aes] [--store-is-idle]"
-                )
-                .into());
-            }
+            _ => return Err(USAGE.into()),
         }
     }
     js.keys.current = std::env::var("JETSAM_KEY").ok().map(|key| ServerKey::new(key.into_bytes()));
@@ -153,30 +148,19 @@ impl JetStream {
             for event in first.into_iter().chain(queue.try_iter()).take(BATCH) {
                 match event {
                     Event::Stop => return Ok(()),
-                    Event::Opened(id, outbox) => router.open(id, outbox, &json!({"server_id": "JETSAM", "server_name": "jetsam", "version": "2.10.0", "proto": 1, "headers": true, "max_payload": PAYLOAD_MAX, "jetstream": true, "client_id": id})),
+                    Event::Opened(id, outbox) => router.open(id, outbox),
                     Event::Closed(id, told) => router.close(id, told),
-                    Event::Asked(id, op) => {
-                        if let Some(message) = router.take(id, op) {
-                            self.publish(&message, id, &mut router, now_ns);
-                        }
-                    }
+                    Event::Asked(id, op) => _ = router.take(id, op).map(|message| self.publish(&message, id, &mut router, now_ns)),
                 }
             }
             if now_ns - ticked_ns >= 100_000_000 {
                 ticked_ns = now_ns;
                 let tidies = now_ns - tidied_ns >= 10_000_000_000;
-                if tidies {
-                    tidied_ns = now_ns;
-                }
-                for stream in self.streams.values_mut() {
-                    stream.maintain(now_ns, tidies);
-                }
+                tidied_ns = if tidies { now_ns } else { tidied_ns };
+                self.streams.values_mut().for_each(|stream| stream.maintain(now_ns, tidies));
             }
-            self.commit(&mut router, now_ns)?;
-            has_more = false;
-            for stream in self.streams.values_mut() {
-                has_more |= stream.serve(&mut router, now_ns);
-            }
+            self.streams.values_mut().try_for_each(|stream| stream.commit(self.level, now_ns, &mut router))?;
+            has_more = self.streams.values_mut().fold(false, |more, stream| stream.serve(&mut router, now_ns) | more);
             router.flush();
         }
     }
@@ -187,31 +171,17 @@ impl JetStream {
         let words: Vec<&str> = message.subject.split('.').collect();
         match words.as_slice() {
             ["$JS", "API", words @ ..] => heard |= self.answer(words, message, router, now_ns),
-            ["$JS", kind @ ("ACK" | "FC"), stream, name, words @ ..] => {
-                if let Some(consumer) = self.streams.get_mut(*stream).and_then(|stream| stream.consumers.get_mut(*name)) {
-                    heard = true;
-                    match *kind {
-                        "ACK" => consumer.acknowledge(words, message, now_ns),
-                        _ => consumer.confirm(&message.subject),
-                    }
-                }
+            ["$JS", "ACK", stream, name, words @ ..] => {
+                let consumer = self.streams.get_mut(*stream).and_then(|stream| stream.consumers.get_mut(*name));
+                heard |= consumer.map(|consumer| consumer.acknowledge(words, message, now_ns)).is_some();
             }
             _ => {
-                if let Some(stream) = api::stream_of(self.streams.values_mut(), &message.subject) {
-                    heard = true;
-                    stream.publish(message, now_ns);
-                }
+                let takes = |stream: &&mut Stream| stream.takes(&message.subject);
+                heard |= self.streams.values_mut().find(takes).map(|stream| stream.publish(message, now_ns)).is_some();
             }
         }
         if !heard && !message.reply.is_empty() {
             router.no_responders(from, &message.reply);
         }
-    }
-
-    fn commit(&mut self, router: &mut Router, now_ns: i64) -> Result<(), Box<dyn Error>> {
-        for stream in self.streams.values_mut() {
-            stream.commit(self.level, now_ns, router)?;
-        }
-        Ok(())
     }
 }

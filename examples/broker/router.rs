@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use jetsam::format::subject::matches;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::wire::{Message, Op, Outbox, WAITING_MAX, encode};
+use crate::wire::{Message, Op, Outbox, PAYLOAD_MAX, WAITING_MAX, encode};
 
 const SUBSCRIPTIONS_MAX: usize = 4096;
 /// Bytes waiting for a client at which consumers stop delivering to it.
@@ -38,7 +38,9 @@ pub struct Router {
 }
 
 impl Router {
-    pub fn open(&mut self, id: u64, outbox: Outbox, info: &Value) {
+    pub fn open(&mut self, id: u64, outbox: Outbox) {
+        let info = json!({"server_id": "JETSAM", "server_name": "jetsam", "version": "2.10.0", "proto": 1, "headers": true,
+            "max_payload": PAYLOAD_MAX, "jetstream": true, "client_id": id});
         let out = format!("INFO {info}\r\n").into_bytes();
         self.conns.insert(id, Conn { outbox, out, wish: Value::Null });
     }

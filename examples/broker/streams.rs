@@ -8,6 +8,7 @@ use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::duration::Instant;
 use jetsam::format::headers::{self, find};
 use jetsam::format::meta::{Retention, Storage, StreamMeta};
+use jetsam::format::subject::matches;
 use jetsam::living::Idle;
 use jetsam::store::consumers::ConsumerPlace;
 use jetsam::store::{
@@ -21,7 +22,8 @@ use crate::consumers::Consumer;
 use crate::router::Router;
 use crate::wire::Message;
 
-pub const ACCOUNT: &[u8] = b"$G";
+const ACCOUNT: &[u8] = b"$G";
+const NOT_DONE: &str = "the configuration asks for something that this broker does not do";
 
 /// An error of the API: its code, the server's number for it, and what is told.
 #[derive(Debug)]
@@ -66,30 +68,20 @@ pub struct Stream {
     is_changed: bool,
 }
 
-/// What of a configuration this broker does not do.
-fn unsupported(config: &StreamMeta) -> Option<&'static str> {
-    let wanted = [
-        (config.storage == Storage::Memory, "storage in memory"),
-        (config.retention != Retention::Limits, "retention but by limits"),
-        (config.replicas != 1, "replicas"),
-        (config.mirror.is_some() || !config.sources.is_empty(), "mirrors and sources"),
-        (config.subject_transform.is_some(), "subject transforms"),
-        (config.republish.is_some(), "republishing"),
-        (config.allow_msg_counter, "counters"),
-        (config.allow_msg_schedules, "schedules"),
-        (config.allow_atomic || config.allow_batched, "batches"),
-    ];
-    let found = wanted.iter().find(|(is_wanted, _)| *is_wanted);
-    found.map(|(_, what)| *what)
+/// Whether this broker does all that a configuration asks for.
+fn is_done(config: &StreamMeta) -> bool {
+    let is_own = config.mirror.is_none() && config.sources.is_empty() && config.subject_transform.is_none() && config.republish.is_none();
+    let is_plain = config.storage == Storage::File && config.retention == Retention::Limits && config.replicas == 1;
+    is_own && is_plain && !(config.allow_msg_counter || config.allow_msg_schedules || config.allow_atomic || config.allow_batched)
 }
 
-pub fn checked(config: &StreamMeta) -> Result<StreamMeta, ApiError> {
-    let settings = config.settings();
-    let config = settings.map_err(|error| ApiError(500, 10052, error.to_string()))?;
-    match unsupported(&config) {
-        Some(what) => refused(500, 10052, format!("this broker does not do {what}")),
-        None => Ok(config),
-    }
+/// A configuration as a client wishes for it, with what it does not say.
+pub fn checked(wish: &Value) -> Result<StreamMeta, ApiError> {
+    let parsed = StreamMeta::parse(wish.to_string().as_bytes());
+    let parsed = parsed.map_err(|error| ApiError(400, 10025, format!("invalid JSON: {error}")))?;
+    let config = parsed.settings().map_err(|error| ApiError(500, 10052, error.to_string()))?;
+    unless(!is_done(&config), 500, 10052, NOT_DONE)?;
+    Ok(config)
 }
 
 impl Stream {
@@ -111,8 +103,8 @@ impl Stream {
         };
         let store = Store::open(Arc::new(OsFileSystem), Arc::new(OsEntropy), idle, dir, &options)?;
         let config = store.config();
-        if let Some(what) = unsupported(&config) {
-            return Err(format!("{name}: this broker does not do {what}").into());
+        if !is_done(&config) {
+            return Err(NOT_DONE.into());
         }
         let mut stream = Stream {
             config,
@@ -135,6 +127,10 @@ impl Stream {
             stream.consumers.insert(name, consumer);
         }
         Ok(stream)
+    }
+
+    pub fn takes(&self, subject: &str) -> bool {
+        self.config.subjects.iter().any(|filter| matches(subject.as_bytes(), filter.as_bytes()))
     }
 
     /// Where its consumers lie.
@@ -189,12 +185,9 @@ impl Stream {
             let value = header(name).map(|value| std::str::from_utf8(value).unwrap_or(""));
             value.map(|value| value.trim().parse().unwrap_or(u64::MAX))
         };
-        if self.config.sealed {
-            return refused(400, 10109, "invalid operation on sealed stream");
-        }
-        if header("Nats-Expected-Stream").is_some_and(|name| name != self.config.name.as_bytes()) {
-            return refused(400, 10060, "expected stream does not match");
-        }
+        unless(self.config.sealed, 400, 10109, "invalid operation on sealed stream")?;
+        let is_other = header("Nats-Expected-Stream").is_some_and(|name| name != self.config.name.as_bytes());
+        unless(is_other, 400, 10060, "expected stream does not match")?;
         match (headers::message_ttl(&message.headers), self.config.allow_msg_ttl) {
             (Ok(0), _) | (Ok(_), true) => {}
             (_, false) => return refused(400, 10166, "per-message TTL is disabled"),
@@ -203,20 +196,14 @@ impl Stream {
         if let Some(seq) = self.ids.get(id_of(&message.headers)) {
             return Ok((*seq, true));
         }
-        if let Some(id) = header("Nats-Expected-Last-Msg-Id").filter(|id| *id != self.last_id) {
-            let _ = id;
+        if header("Nats-Expected-Last-Msg-Id").is_some_and(|id| id != self.last_id) {
             let last = String::from_utf8_lossy(&self.last_id).into_owned();
             return refused(400, 10070, format!("wrong last msg ID: {last}"));
         }
         let rollup = header("Nats-Rollup").unwrap_or_default();
-        match rollup {
-            b"" => {}
-            _ if !self.config.allow_rollup || self.config.deny_purge => {
-                return refused(500, 10111, "rollup not permitted");
-            }
-            b"sub" | b"all" => {}
-            _ => return refused(500, 10111, "rollup value invalid"),
-        }
+        let is_permitted = rollup.is_empty() || self.config.allow_rollup && !self.config.deny_purge;
+        unless(!is_permitted, 500, 10111, "rollup not permitted")?;
+        unless(!matches!(rollup, b"" | b"sub" | b"all"), 500, 10111, "rollup value invalid")?;
         let mut expected =
             Expected { last_seq: number("Nats-Expected-Last-Sequence"), last_subject_seq: number("Nats-Expected-Last-Subject-Sequence") };
         if let Some(filter) = header("Nats-Expected-Last-Subject-Sequence-Subject")
