@@ -113,7 +113,8 @@ impl Rude {
             .rsplit(' ')
             .next()
             .and_then(|length| length.parse::<usize>().ok());
-        let mut answer = vec![0; length.unwrap_or_else(|| panic!("{subject} {body}: {head:?}")) + 2];
+        let mut answer =
+            vec![0; length.unwrap_or_else(|| panic!("{subject} {body}: {head:?}")) + 2];
         self.0.read_exact(&mut answer).expect("an answer");
         self.send("UNSUB 1\r\n");
         String::from_utf8_lossy(&answer).trim_end().to_owned()

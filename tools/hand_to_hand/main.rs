@@ -25,6 +25,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use broker::Broker;
+use jetsam::crypto::ServerKey;
+use jetsam::env::{Clock, OsClock, OsFileSystem};
+use jetsam::recovery::examine;
+use jetsam::report::Watch;
+use jetsam::report::stream::{Outcome as Judged, Source};
+use jetsam::stream::find_streams;
+use jetsam::stream::options::Options;
 use nats::Server;
 use scenario::{Ended, Outcome, Truth, play};
 
@@ -84,25 +91,34 @@ fn main() -> ExitCode {
             return ExitCode::from(16);
         }
     };
-    let (mut ways, mut checks, mut wrong) = (0, 0, 0);
-    for kind in &KINDS {
-        for (ours_dies, theirs_dies) in [(false, false), (true, false), (false, true), (true, true)] {
-            let how = |dies: bool| if dies { "killed" } else { "stopped" };
-            let name = format!("{}, ours {}, theirs {}", kind.name, how(ours_dies), how(theirs_dies));
-            if !name.contains(&programs.only) {
-                continue;
-            }
-            ways += 1;
-            let mut truth = Truth::default();
-            if let Err(error) = take_turns(&programs, kind, [ours_dies, theirs_dies], &mut truth) {
-                wrong += 1;
-                println!("WRONG {name}: {error}");
-            }
-            checks += truth.check_count;
-        }
-    }
+    // Most of the time is spent waiting: every kind of store has a thread of its own.
+    let tallies = std::thread::scope(|scope| {
+        let kinds: Vec<_> = KINDS.iter().map(|kind| scope.spawn(|| go_all_ways(&programs, kind))).collect();
+        kinds.into_iter().map(|kind| kind.join().unwrap_or([0, 0, 1])).collect::<Vec<_>>()
+    });
+    let [ways, checks, wrong] = [0, 1, 2].map(|place: usize| tallies.iter().map(|tally| tally[place]).sum::<u64>());
     println!("{ways} ways from hand to hand, {checks} checks: {wrong} wrong");
     if wrong == 0 && ways > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How many ways were gone, how much was checked, and how many ways were wrong.
+fn go_all_ways(programs: &Programs, kind: &Kind) -> [u64; 3] {
+    let (mut ways, mut checks, mut wrong) = (0, 0, 0);
+    for (ours_dies, theirs_dies) in [(false, false), (true, false), (false, true), (true, true)] {
+        let how = |dies: bool| if dies { "killed" } else { "stopped" };
+        let name = format!("{}, ours {}, theirs {}", kind.name, how(ours_dies), how(theirs_dies));
+        if !name.contains(&programs.only) {
+            continue;
+        }
+        ways += 1;
+        let mut truth = Truth::default();
+        if let Err(error) = take_turns(programs, kind, [ours_dies, theirs_dies], &mut truth) {
+            wrong += 1;
+            println!("WRONG {name}: {error}");
+        }
+        checks += truth.check_count;
+    }
+    [ways, checks, wrong]
 }
 
 /// Who serves, and how that ends.
@@ -126,11 +142,13 @@ fn take_turns(programs: &Programs, kind: &Kind, dies: [bool; 2], truth: &mut Tru
         let part = async { tokio::time::timeout(Duration::from_secs(120), play(port, before, kind.compresses, truth)).await };
         let who = if is_ours { "ours" } else { "theirs" };
         runtime.block_on(part)?.map_err(|error| format!("turn {turn}, {who}: {error}"))?;
-        match (dies[(turn % 2) as usize], server) {
+        let is_killed = dies[(turn % 2) as usize];
+        match (is_killed, server) {
             (true, server) => drop(server),
             (false, Turn::Ours(broker)) => broker.stop()?,
             (false, Turn::Theirs(server)) => server.stop()?,
         }
+        judge(kind, &dir, is_killed, truth).map_err(|error| format!("after turn {turn}, {who}: {error}"))?;
         before = if !is_ours && dies[1] { Ended::Killed } else { Ended::Safely };
     }
     Ok(())
@@ -145,4 +163,22 @@ fn start(programs: &Programs, kind: &Kind, is_ours: bool, scratch: &Path, dir: &
     let config = format!("jetstream {{\nstore_dir: \"{}\"\n{key}}}\n", dir.display());
     let server = Server::start(&programs.server, scratch, &config)?;
     Ok(Turn::Theirs(server.ok_or("the server does not start")?))
+}
+
+/// What was stopped is clean and needs no scan; of what was killed nothing is lost.
+fn judge(kind: &Kind, dir: &Path, is_killed: bool, truth: &mut Truth) -> Outcome<()> {
+    let mut options = Options::new(OsClock.now_ns());
+    options.keys.current = kind.cipher.map(|_| ServerKey::new(KEY.into()));
+    let found = find_streams(&OsFileSystem, dir).map_err(|error| error.to_string())?;
+    for stream in &found.streams {
+        let report = examine(&OsFileSystem, stream, &options, &Watch::none());
+        let is_right = match is_killed {
+            true => matches!(report.outcome, Judged::Clean | Judged::Recovered),
+            false => report.outcome == Judged::Clean && report.source == Some(Source::Index),
+        };
+        let events: Vec<&str> = report.events.iter().map(|event| event.detail.as_str()).collect();
+        let told = format!("{} is {}: {}", stream.name, report.outcome.as_str(), events.join("; "));
+        truth.same("judged", (is_right, told.clone()), (true, told))?;
+    }
+    truth.same("streams", found.streams.len(), 3)
 }

@@ -59,7 +59,7 @@ type Figures = (u64, u64, u64, u64, u64, u64);
 type Position = ((u64, u64), (u64, u64), usize, usize, u64);
 
 impl Truth {
-    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: T, expected: T) -> Outcome<()> {
+    pub fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: T, expected: T) -> Outcome<()> {
         self.check_count += 1;
         match found == expected {
             true => Ok(()),
