@@ -294,8 +294,8 @@ impl Stream {
     pub fn serve(&mut self, router: &mut Router, now_ns: i64) -> bool {
         // One that cannot be deleted from disk goes at the next chance.
         self.consumers.retain(|_, consumer| !consumer.is_abandoned(now_ns) || consumer.delete().is_err());
-        let consumers = self.consumers.values_mut();
-        consumers.fold(false, |has_more, consumer| consumer.serve(&self.reader, router, now_ns) || has_more)
+        let served = self.consumers.values_mut().map(|consumer| consumer.serve(&self.reader, router, now_ns));
+        served.filter(|has_more| *has_more).count() > 0
     }
 
     pub fn close(mut self, now_ns: i64) -> Result<(), Box<dyn std::error::Error>> {

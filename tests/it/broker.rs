@@ -120,7 +120,7 @@ impl Rude {
         String::from_utf8_lossy(&answer).trim_end().to_owned()
     }
 
-    fn is_served(mut self) -> bool {
+    fn gets_an_answer(mut self) -> bool {
         self.send("PING\r\n");
         self.line() == "PONG\r\n"
     }
@@ -163,16 +163,12 @@ fn bad_input_is_told_and_costs_nobody_else_anything() {
         let mut rude = Rude::connect(broker.port);
         rude.send(bytes.take(300).collect::<Vec<u8>>());
     }
-    assert!(Rude::connect(broker.port).is_served());
+    assert!(Rude::connect(broker.port).gets_an_answer());
     broker.stop().expect("it closes its streams");
 }
 
-#[test]
-fn bad_requests_are_answered_with_the_servers_numbers() {
-    let (program, dir) = (program(), tempfile::tempdir().expect("a directory"));
-    let broker =
-        Broker::start(&program, dir.path(), &["--level", "buffered"], None).expect("it starts");
-    let mut client = Rude::connect(broker.port);
+/// Makes the stream S and its consumer C.
+fn make(client: &mut Rude) {
     let stream = r#"{"name":"S","subjects":["s.>"],"storage":"file","max_msgs":3,"discard":"new","max_msg_size":100}"#;
     assert!(
         client
@@ -185,74 +181,95 @@ fn bad_requests_are_answered_with_the_servers_numbers() {
             .ask("$JS.API.CONSUMER.DURABLE.CREATE.S.C", consumer)
             .contains("max_ack_pending")
     );
-    for (subject, body, number) in [
-        ("STREAM.CREATE.S", "{", 10025),
-        ("STREAM.CREATE.S", r#"{"name":7}"#, 10025),
-        ("STREAM.CREATE.T", r#"{"name":"S"}"#, 10056),
-        (
-            "STREAM.CREATE.S",
-            r#"{"name":"S","subjects":["s.>"],"storage":"file"}"#,
-            10058,
-        ),
-        (
-            "STREAM.CREATE.T",
-            r#"{"name":"T","subjects":["s.x"],"storage":"file"}"#,
-            10065,
-        ),
-        (
-            "STREAM.CREATE.T",
-            r#"{"name":"T","storage":"memory"}"#,
-            10052,
-        ),
-        (
-            "STREAM.CREATE.T",
-            r#"{"name":"T","retention":"workqueue","storage":"file"}"#,
-            10052,
-        ),
-        ("STREAM.INFO.T", "", 10059),
-        ("STREAM.MSG.GET.S", r#"{"seq":1}"#, 10037),
-        ("STREAM.MSG.GET.S", r#"{"last_by_subj":"s..x"}"#, 10037),
-        (
-            "STREAM.MSG.DELETE.S",
-            r#"{"seq":18446744073709551615}"#,
-            10057,
-        ),
-        ("STREAM.PURGE.S", r#"{"seq":2,"keep":2}"#, 10003),
-        ("CONSUMER.INFO.S.D", "", 10014),
-        (
-            "CONSUMER.CREATE.S.C",
-            r#"{"config":{"durable_name":"C","ack_policy":"none"},"action":"create"}"#,
-            10148,
-        ),
-        (
-            "CONSUMER.CREATE.S.D",
-            r#"{"config":{"durable_name":"E"}}"#,
-            10017,
-        ),
-        (
-            "CONSUMER.CREATE.S.D",
-            r#"{"config":{"filter_subject":"a..b"}}"#,
-            10093,
-        ),
-        (
-            "CONSUMER.CREATE.S.D",
-            r#"{"config":{"idle_heartbeat":5}}"#,
-            10088,
-        ),
-        (
-            "CONSUMER.CREATE.S.D",
-            r#"{"config":{},"action":"update"}"#,
-            10149,
-        ),
-        ("CONSUMER.CREATE.S", "[]", 10012),
-    ] {
+}
+
+/// Requests, and the server's numbers for what is wrong with them.
+const BAD_REQUESTS: &[(&str, &str, u32)] = &[
+    ("STREAM.CREATE.S", "{", 10025),
+    ("STREAM.CREATE.S", r#"{"name":7}"#, 10025),
+    ("STREAM.CREATE.T", r#"{"name":"S"}"#, 10056),
+    (
+        "STREAM.CREATE.S",
+        r#"{"name":"S","subjects":["s.>"],"storage":"file"}"#,
+        10058,
+    ),
+    (
+        "STREAM.CREATE.T",
+        r#"{"name":"T","subjects":["s.x"],"storage":"file"}"#,
+        10065,
+    ),
+    (
+        "STREAM.CREATE.T",
+        r#"{"name":"T","storage":"memory"}"#,
+        10052,
+    ),
+    (
+        "STREAM.CREATE.T",
+        r#"{"name":"T","retention":"workqueue","storage":"file"}"#,
+        10052,
+    ),
+    ("STREAM.INFO.T", "", 10059),
+    ("STREAM.MSG.GET.S", r#"{"seq":1}"#, 10037),
+    ("STREAM.MSG.GET.S", r#"{"last_by_subj":"s..x"}"#, 10037),
+    (
+        "STREAM.MSG.DELETE.S",
+        r#"{"seq":18446744073709551615}"#,
+        10057,
+    ),
+    ("STREAM.PURGE.S", r#"{"seq":2,"keep":2}"#, 10003),
+    ("CONSUMER.INFO.S.D", "", 10014),
+    (
+        "CONSUMER.CREATE.S.C",
+        r#"{"config":{"durable_name":"C","ack_policy":"none"},"action":"create"}"#,
+        10148,
+    ),
+    (
+        "CONSUMER.CREATE.S.D",
+        r#"{"config":{"durable_name":"E"}}"#,
+        10017,
+    ),
+    (
+        "CONSUMER.CREATE.S.D",
+        r#"{"config":{"filter_subject":"a..b"}}"#,
+        10093,
+    ),
+    (
+        "CONSUMER.CREATE.S.D",
+        r#"{"config":{"idle_heartbeat":5}}"#,
+        10088,
+    ),
+    (
+        "CONSUMER.CREATE.S.D",
+        r#"{"config":{},"action":"update"}"#,
+        10149,
+    ),
+    ("CONSUMER.CREATE.S", "[]", 10012),
+];
+
+#[test]
+fn bad_requests_are_answered_with_the_servers_numbers() {
+    let (program, dir) = (program(), tempfile::tempdir().expect("a directory"));
+    let broker =
+        Broker::start(&program, dir.path(), &["--level", "buffered"], None).expect("it starts");
+    let mut client = Rude::connect(broker.port);
+    make(&mut client);
+    for (subject, body, number) in BAD_REQUESTS {
         let told = client.ask(&format!("$JS.API.{subject}"), body);
-        let is_made = number == 10012 && told.contains("stream_name");
+        let is_made = *number == 10012 && told.contains("stream_name");
         assert!(
             told.contains(&format!("\"err_code\":{number}")) || is_made,
             "{subject} {body}: {told}"
         );
     }
+}
+
+#[test]
+fn limits_pulls_and_acknowledgements_are_told_as_the_server_tells_them() {
+    let (program, dir) = (program(), tempfile::tempdir().expect("a directory"));
+    let broker =
+        Broker::start(&program, dir.path(), &["--level", "buffered"], None).expect("it starts");
+    let mut client = Rude::connect(broker.port);
+    make(&mut client);
     assert!(
         client.ask("s.a", &"x".repeat(101)).contains("10054"),
         "a message that is too large"
@@ -301,7 +318,7 @@ fn bad_requests_are_answered_with_the_servers_numbers() {
         "0.0.0.0.0",
     ] {
         let told = client.ask(
-            &format!("$JS.ACK.S.C.{words}").trim_end_matches('.'),
+            format!("$JS.ACK.S.C.{words}").trim_end_matches('.'),
             "-NAK {\"delay\":-9223372036854775808}",
         );
         assert!(
@@ -309,7 +326,7 @@ fn bad_requests_are_answered_with_the_servers_numbers() {
             "{words}: {told}"
         );
     }
-    assert!(client.is_served());
+    assert!(client.gets_an_answer());
 }
 
 #[test]
@@ -324,7 +341,7 @@ fn a_client_that_does_not_fetch_is_dropped_and_the_others_are_served() {
     for _ in 0..100 {
         fast.send(&message);
     }
-    assert!(fast.is_served());
+    assert!(fast.gets_an_answer());
     let mut fetched = Vec::new();
     // An end or a reset, but an end.
     let ended = slow.0.read_to_end(&mut fetched);
