@@ -122,9 +122,12 @@ impl Stream {
         };
         stream.read_ids(now_ns)?;
         for entry in std::fs::read_dir(dir.join("obs")).into_iter().flatten() {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            let consumer = Consumer::open(&stream, &name, None, now_ns).map_err(|error| error.2)?;
-            stream.consumers.insert(name, consumer);
+            let (name, path) = entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))?;
+            // A deletion may have been cut short.
+            if path.join("meta.inf").exists() {
+                let consumer = Consumer::open(&stream, &name, None, now_ns).map_err(|error| error.2)?;
+                stream.consumers.insert(name, consumer);
+            }
         }
         Ok(stream)
     }
