@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{Message, Op, Outbox, PAYLOAD_MAX, WAITING_MAX, encode};
 
+const CONNECTIONS_MAX: usize = 1024;
 const SUBSCRIPTIONS_MAX: usize = 4096;
 /// Bytes waiting for a client at which consumers stop delivering to it.
 const CONGESTED_BYTES: usize = 8 * 1024 * 1024;
@@ -43,6 +44,9 @@ impl Router {
             "max_payload": PAYLOAD_MAX, "jetstream": true, "client_id": id});
         let out = format!("INFO {info}\r\n").into_bytes();
         self.conns.insert(id, Conn { outbox, out, wish: Value::Null });
+        if self.conns.len() > CONNECTIONS_MAX {
+            self.close(id, Some("maximum connections exceeded"));
+        }
     }
 
     pub fn close(&mut self, id: u64, told: Option<&str>) {
