@@ -7,14 +7,15 @@
 //!
 //! A nats-server with `store_dir: /tmp/data` takes the streams up once the broker is stopped, and the other way round. One thread owns
 //! everything; each connection has two that move bytes. Commands are worked off in batches: what a batch changed is made as safe as
-//! `--level` says (`synced` unless told otherwise) by one call for each stream, and only then anybody hears of it. Expiry, redelivery,
-//! heartbeats and tidying are looked after every 20 ms. A write that fails ends the broker before anything of its batch was told: what is
+//! `--level` says (`synced` unless told otherwise) by one call for each stream, and only then anybody hears of it. Redelivery and
+//! heartbeats are looked after every 20 ms, what is due in a stream every 100 ms. A write that fails ends the broker before anything of its batch was told: what is
 //! there when it is started anew is the truth. SIGINT and SIGTERM close the streams. `JETSAM_KEY` has the key of encrypted streams.
 //!
 //! Left out: accounts, passwords, TLS, clusters, mirrors and sources, transforms, republishing, retention by interest or as a work queue,
 //! streams in memory, counters, schedules, batches, direct gets of several messages, snapshots; of consumers original replay, rate limits,
-//! pauses, priority groups, `+NXT`, advisories. A request for one of them is refused, or nobody answers it. Consumers without a durable name
-//! live in memory.
+//! pauses, priority groups, `+NXT`, advisories. A request for one of them is refused, or nobody answers it. Flow control is never asked for:
+//! whoever does not keep up is waited for, and dropped when 64 MiB wait for him. Consumers without a durable name live in memory; what
+//! others acknowledged without asking for an answer is written 250 ms later, and may be delivered again behind a kill.
 
 #![allow(clippy::disallowed_methods, reason = "an example has a clock and files of its own")]
 
