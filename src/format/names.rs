@@ -32,6 +32,8 @@ pub const CONSUMER_STATE: &str = "o.dat";
 pub const STATE_FILE: &str = "index.db";
 /// Its path in the stream directory, where no purge is under way.
 pub const STATE_PATH: &str = "msgs/index.db";
+/// Beside the blocks' directory: which index this library wrote there. No server reads it.
+pub const OWN_INDEX: &str = ".jetsam.index";
 /// Times to live, among the blocks.
 pub const EXPIRIES: &str = "thw.db";
 /// Their path in the stream directory.

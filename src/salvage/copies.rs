@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::view::check;
 use crate::env::{FileKind, IoError, LOCK_FILE_NAME, ReadFile, ReadFiles};
+use crate::format::names::OWN_INDEX;
 use crate::report::Watch;
 use crate::report::events::{Event, EventCode};
 use crate::stream::options::Options;
@@ -151,7 +152,7 @@ fn same_files(fs: &dyn ReadFiles, a: &Path, b: &Path) -> Result<bool, IoError> {
 
 fn listed(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<(OsString, FileKind, u64)>, IoError> {
     let entries = fs.list(dir)?.into_iter();
-    let entries = entries.filter(|entry| entry.name != LOCK_FILE_NAME);
+    let entries = entries.filter(|entry| entry.name != LOCK_FILE_NAME && entry.name != OWN_INDEX);
     Ok(entries
         .map(|entry| (entry.name, entry.kind, entry.length))
         .collect())

@@ -59,6 +59,7 @@ mod schedules;
 mod settings;
 mod side_files;
 mod tail;
+mod takeover;
 mod truncate;
 mod verify;
 mod watch;

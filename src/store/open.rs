@@ -13,6 +13,7 @@ use super::error::{OpenError, WriterFault};
 use super::level::Level;
 use super::reader::Reader;
 use super::settings::{Settings, tracks_subjects};
+use super::takeover;
 use super::writer::Writer;
 use crate::crypto::Cipher;
 use crate::env::{Entropy, FileSystem, LockGuard};
@@ -23,7 +24,7 @@ use crate::living::Idle;
 use crate::recovery::{RecoverOptions, block_size, hand_over};
 use crate::report::Watch;
 use crate::report::actions::{Action, ActionKind};
-use crate::report::stream::StreamReport;
+use crate::report::stream::{Source, StreamReport};
 use crate::state::StreamState;
 use crate::stream::StreamDir;
 use crate::stream::metadata::Asset;
@@ -173,6 +174,7 @@ impl Store {
             accept_expiry: true,
             undo: false,
         };
+        let is_own_index = takeover::has_own_index(&*fs, dir);
         let handed = hand_over(
             &*fs,
             idle,
@@ -190,6 +192,8 @@ impl Store {
         let shared = Arc::new(shared);
         let lock = Arc::new(lock);
         let mut writer = Writer::new(shared.clone(), lock.clone(), options.level);
+        let by_index = handed.report.source == Some(Source::Index);
+        writer.is_unproven = by_index && !is_own_index;
         if let Some(told) = handed.told_last {
             writer.prove_last(told)?;
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::WriterFault;
 use super::settings::{Settings, tracks_subjects};
+use super::takeover;
 use super::writer::Writer;
 use crate::crypto::{Nonce, seal};
 use crate::env::{DEFAULT_FILE_MODE, FileSystem, IoError, temporary_path};
@@ -49,6 +50,9 @@ impl Writer {
             let hash = self.shared.stream_hash_key().hash64(&[&sealed]);
             sealed.extend_from_slice(&hash.to_le_bytes());
             self.write_side_file(STATE_PATH, &sealed)?;
+            if !self.is_unproven {
+                takeover::mark_own_index(&*self.shared.fs, &self.shared.dir, &sealed);
+            }
             self.has_index = true;
         }
         self.is_begun = false;

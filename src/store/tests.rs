@@ -490,3 +490,58 @@ fn a_disk_that_fills_up_still_takes_removals() {
         "there is room again"
     );
 }
+
+/// A server leaves no tombstone where a limit removes: after a clean stop its index alone tells that the message is gone. The first
+/// change behind makes that index stale, and whoever comes after a kill reads the blocks.
+#[test]
+fn what_a_servers_index_alone_tells_stays_away_behind_a_kill() {
+    let (fs, options) = (MemoryFileSystem::new(), options("", 10_000));
+    let (store, mut writer) = open(&fs, &options);
+    append(&mut writer, 3);
+    {
+        let mut live = writer.shared.live.write();
+        let state = &mut live.state;
+        let length = state.totals.bytes / 3;
+        let block = state.blocks.last_mut().unwrap();
+        block.deleted.insert(2);
+        block.message_count -= 1;
+        block.live_bytes -= length;
+        state.totals.messages -= 1;
+        state.totals.bytes -= length;
+        state.subjects.remove_one(b"s.a");
+    }
+    store.close(writer).unwrap();
+    // As a server's index would be: nobody took note of it.
+    fs.remove_file(&Path::new(DIR).join(crate::format::names::OWN_INDEX))
+        .unwrap();
+    let (store, mut writer) = open(&fs, &options);
+    assert_eq!(bounds(&store), (1, 3, 2));
+    append(&mut writer, 1);
+    let (store, _writer) = open(&killed(&fs), &options);
+    assert_eq!(
+        store.reader().get(2).unwrap_err(),
+        ReadError::Deleted { seq: 2 }
+    );
+    assert_eq!(bounds(&store), (1, 4, 3));
+}
+
+#[test]
+fn what_an_own_index_tells_is_proven_already() {
+    let (fs, options) = (MemoryFileSystem::new(), options("", 10_000));
+    let (store, mut writer) = open(&fs, &options);
+    append(&mut writer, 3);
+    assert!(writer.erase(2).unwrap() && writer.remove(1).unwrap());
+    store.close(writer).unwrap();
+    let length = |store: &Store| store.with_state(|state| state.blocks.last().unwrap().raw_bytes);
+    for is_own in [true, false] {
+        if !is_own {
+            fs.remove_file(&Path::new(DIR).join(crate::format::names::OWN_INDEX))
+                .unwrap();
+        }
+        let (store, mut writer) = open(&fs, &options);
+        let before = length(&store);
+        append(&mut writer, 1);
+        assert_eq!(length(&store) - before, 37, "one record, and no tombstone");
+        store.close(writer).unwrap();
+    }
+}

@@ -64,6 +64,8 @@ pub struct Writer {
     pub(super) names_changed: bool,
     /// Something changed since the files beside the blocks were written.
     pub(super) is_begun: bool,
+    /// An index alone tells of some messages that they are gone.
+    pub(super) is_unproven: bool,
     /// `index.db` may be there.
     pub(super) has_index: bool,
     /// Blocks that hold no message any more, and may go.
@@ -118,6 +120,7 @@ impl Writer {
             unsynced: Vec::new(),
             names_changed: false,
             is_begun: false,
+            is_unproven: false,
             has_index: true,
             emptied: without_messages,
             uncompressed: Vec::new(),
@@ -186,6 +189,9 @@ impl Writer {
         if !self.is_begun {
             self.remove_side_file(EXPIRIES_PATH)?;
             self.is_begun = true;
+        }
+        if std::mem::take(&mut self.is_unproven) {
+            self.prove_removed()?;
         }
         Ok(())
     }

@@ -14,8 +14,8 @@ use crate::block::key::BlockKey;
 use crate::env::{Entropy, FileKind, FileSystem, LOCK_FILE_NAME};
 use crate::format::checksum::HashKey;
 use crate::format::names::{
-    BlockFile, CONSUMER_STATE, CONSUMERS, MESSAGES, META, META_KEY, META_SUM, STATE_FILE,
-    block_number, in_messages,
+    BlockFile, CONSUMER_STATE, CONSUMERS, MESSAGES, META, META_KEY, META_SUM, OWN_INDEX,
+    STATE_FILE, block_number, in_messages,
 };
 use crate::parallel::Crew;
 use crate::recovery::UNDO_AREA;
@@ -313,7 +313,10 @@ impl Store<'_, '_> {
                 return Err(damaged("the stream directory", detail));
             };
             match (name, entry.kind) {
-                (META | META_SUM | META_KEY | MESSAGES | CONSUMERS | LOCK_FILE_NAME, _) => {}
+                (
+                    META | META_SUM | META_KEY | MESSAGES | CONSUMERS | LOCK_FILE_NAME | OWN_INDEX,
+                    _,
+                ) => {}
                 ("batches", FileKind::Dir) => self.batches()?,
                 // What recovery has put aside is under the old key, and does not fit what is new.
                 (UNDO_AREA, _) => self.leave_out(name),

@@ -257,6 +257,10 @@ impl Life {
             self.steps.push(step.name());
             self.changes_limits = matches!(step, EngineStep::Limits(_));
             // From here on the step may have happened, in part or whole.
+            if let Some(committed) = self.script.committed(&step) {
+                self.since_written.push(committed.clone());
+                self.since_synced.push(committed);
+            }
             self.since_written.push(after.clone());
             self.since_synced.push(after.clone());
             if step == EngineStep::Reopen {

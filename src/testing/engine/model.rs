@@ -131,14 +131,18 @@ impl ModelStream {
             self.last_seq += 1;
             self.messages.insert(self.last_seq, message.clone());
         }
-        for message in appended {
-            self.enforce_subject(&message.subject);
-            self.enforce_totals();
-        }
         self.batches.push(ModelBatch {
             appended: (first..=self.last_seq).collect(),
             removed,
         });
+    }
+
+    /// Drops what these messages drive out.
+    pub fn enforce_behind(&mut self, appended: &[ModelMessage]) {
+        for message in appended {
+            self.enforce_subject(&message.subject);
+            self.enforce_totals();
+        }
     }
 
     fn enforce_subject(&mut self, subject: &str) {

@@ -349,20 +349,36 @@ impl EngineScript {
         }
     }
 
+    /// What a batch makes of the model before limits drop what it drives out.
+    #[must_use]
+    pub fn committed(&self, step: &EngineStep) -> Option<ModelStream> {
+        let EngineStep::Batch(removed, appended) = step else {
+            return None;
+        };
+        let mut model = self.model.clone();
+        model.commit(removed, appended);
+        Some(model)
+    }
+
     /// What a step makes of the model.
     #[must_use]
     pub fn after(&self, step: &EngineStep) -> ModelStream {
         let mut model = self.model.clone();
         match step {
             EngineStep::Append(message) => _ = model.append(message.clone()),
-            EngineStep::Batch(removed, appended) => model.commit(removed, appended),
+            EngineStep::Batch(removed, appended) => {
+                model.commit(removed, appended);
+                model.enforce_behind(appended);
+            }
             EngineStep::RollUp(message, rollup) => {
                 let same = |(seq, held): (&u64, &ModelMessage)| {
                     let goes = *rollup == Rollup::All || held.subject == message.subject;
                     goes.then_some(*seq)
                 };
                 let removed: Vec<u64> = model.messages.iter().filter_map(same).collect();
-                model.commit(&removed, std::slice::from_ref(message));
+                let appended = std::slice::from_ref(message);
+                model.commit(&removed, appended);
+                model.enforce_behind(appended);
             }
             EngineStep::Skip(count) => model.last_seq += count,
             EngineStep::Remove(seq) | EngineStep::Erase(seq) => _ = model.messages.remove(seq),

@@ -1,0 +1,90 @@
+//! Taking a stream over from a server: what its index alone tells.
+//!
+//! The server leaves no tombstone where a limit removes. As long as its index is there and true, that tells what is gone; without it, and
+//! it goes with the first block that does, the records are messages again. So the first change to a stream that was opened by a foreign
+//! index writes the tombstones that are missing. Which index is our own stands beside it, in a file that nobody else reads: without that
+//! file no more is lost than the time for reading the blocks.
+
+use std::path::{Path, PathBuf};
+
+use super::cache;
+use super::error::WriterFault;
+use super::writer::Writer;
+use crate::env::{FileSystem, ReadFiles};
+use crate::format::names::{OWN_INDEX, STATE_PATH};
+use crate::format::seqset::SeqSet;
+use crate::state::{BlockState, SeqTime};
+
+/// Of the index so many bytes at its end are compared, its checksum among them.
+const TAIL_LENGTH: usize = 16;
+
+fn path_of(dir: &Path) -> PathBuf {
+    dir.join(OWN_INDEX)
+}
+
+/// What tells an index from another: its length, and its end.
+fn mark_of(length: u64, end: &[u8]) -> Vec<u8> {
+    [&length.to_le_bytes(), end].concat()
+}
+
+/// Whether the index in a stream's directory is the last that this library wrote there.
+pub(super) fn has_own_index(fs: &dyn ReadFiles, dir: &Path) -> bool {
+    let Ok(marked) = fs.read(&path_of(dir), 64) else {
+        return false;
+    };
+    let Ok(file) = fs.open(&dir.join(STATE_PATH)) else {
+        return false;
+    };
+    let mut end = [0; TAIL_LENGTH];
+    let Ok(length) = file.length() else {
+        return false;
+    };
+    let Some(offset) = length.checked_sub(TAIL_LENGTH as u64) else {
+        return false;
+    };
+    let read = file.read_at(offset, &mut end);
+    read.is_ok_and(|read| read == TAIL_LENGTH) && marked == mark_of(length, &end)
+}
+
+/// Takes note that this index is ours.
+pub(super) fn mark_own_index(fs: &dyn FileSystem, dir: &Path, index: &[u8]) {
+    if let Some(end) = index.last_chunk::<TAIL_LENGTH>() {
+        // Where it cannot be written the next owner looks for himself.
+        let _ = fs.write_in_place(&path_of(dir), &mark_of(index.len() as u64, end));
+    }
+}
+
+impl Writer {
+    /// Writes tombstones for records of messages that are gone and that nothing but the index says so of.
+    pub(super) fn prove_removed(&mut self) -> Result<(), WriterFault> {
+        let blocks: Vec<BlockState> = {
+            let live = self.shared.live.read();
+            let blocks = live.state.blocks.iter();
+            let may_hold_dead = blocks.filter(|block| {
+                block.compressed || block.raw_bytes != block.live_bytes || block.message_count == 0
+            });
+            may_hold_dead.cloned().collect()
+        };
+        let (mut dead, mut proven) = (Vec::new(), SeqSet::new());
+        for block in blocks {
+            // What cannot be read is nobody's message either.
+            let Ok(content) = cache::read(&self.shared, block.number) else {
+                continue;
+            };
+            for gone in content.tombstones() {
+                proven.insert(gone.seq);
+            }
+            let records = (0..content.slot_count()).filter_map(|slot| content.record(slot));
+            dead.extend(
+                records
+                    .filter(|record| !block.holds(record.sequence()))
+                    .map(|record| SeqTime {
+                        seq: record.sequence(),
+                        timestamp_ns: record.timestamp_ns(),
+                    }),
+            );
+        }
+        dead.retain(|gone| !proven.contains(gone.seq));
+        self.emit_tombstones(&dead)
+    }
+}
