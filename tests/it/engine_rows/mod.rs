@@ -6,8 +6,14 @@
 //! is asserted, with the reason beside it.
 
 mod bed;
+mod blocks;
+mod compact;
 mod erase;
 mod errors;
+mod limits;
+mod purge;
 mod removing;
 mod skips;
+mod sources;
 mod store_load;
+mod timers;
