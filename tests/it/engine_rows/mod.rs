@@ -16,4 +16,6 @@ mod removing;
 mod skips;
 mod sources;
 mod store_load;
+mod subjects;
 mod timers;
+mod walks;

@@ -216,6 +216,8 @@ fn e_174_a_schedule_sends_to_its_target_and_says_when_the_next_is_due() {
         // Missed times are made up for by one.
         assert_eq!(maintain(bed, 100 * SECOND_NS).fired_count, 1);
         assert_eq!(bed.bounds(), (1, 3, 3));
+        bed.purge("foo.schedule", 0, 0);
+        assert_eq!(schedules(bed), Some(0));
     });
     // Once, and then it is gone.
     every_shape(SCHEDULES, 8192, |bed| {
@@ -240,6 +242,11 @@ fn e_175_schedules_are_found_in_blocks_alone() {
         bed.kill();
         assert_eq!((schedules(bed), counters(bed)), (Some(1), vec![(0, 1)]));
         assert_eq!(maintain(bed, 3600 * SECOND_NS).fired_count, 1);
+        assert_eq!(maintain(bed, 0).fired_count, 0);
+        // When the next is due stands in the schedules' file alone: a start without that sends once more, as the reference's does.
+        bed.kill();
+        assert_eq!(maintain(bed, 0).fired_count, 1);
+        bed.purge("foo.schedule", 0, 0);
     });
 }
 
