@@ -11,5 +11,6 @@ pub mod read;
 pub mod rules;
 pub mod scan;
 pub mod slots;
+pub mod torn;
 pub mod walk;
 pub mod windows;

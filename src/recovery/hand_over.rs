@@ -8,6 +8,7 @@ use super::recover::{RecoverOptions, Recovered, Recovery, asks_for_losses};
 use super::walked::WalkedBlocks;
 use crate::env::{Entropy, FileSystem, LockGuard, ReadFiles};
 use crate::format::names::{self, MESSAGES};
+use crate::format::seqset::SeqSet;
 use crate::living::Idle;
 use crate::report::Watch;
 use crate::report::actions::Change;
@@ -194,6 +195,8 @@ pub struct HandedOver {
 
 /// Recovers a stream as [`super::recover`] does and hands over what it is, under the lock that was held all the while.
 ///
+/// What an interrupted write left at the end of the last block needs no consent; the report says that it went.
+///
 /// No state is handed over where nothing was changed for want of consent, where the server's open would fail, where the state does
 /// not agree with itself, and where the next start would find another; the report has an event for each.
 pub fn hand_over(
@@ -214,7 +217,12 @@ pub fn hand_over(
         entropy,
         watch,
     };
-    let mut ask = asks_for_losses(recover);
+    let mut asks = asks_for_losses(recover);
+    // Whoever goes on writing had not been told yet that this is stored.
+    let mut ask = |report: &mut StreamReport, readable: &SeqSet| match report.ends_torn {
+        true => None,
+        false => asks(report, readable),
+    };
     let Recovered { mut report, state } = recovery.run(WalkedBlocks::default(), &mut ask);
     let Some((unapplied, lock)) = state else {
         return HandedOver {

@@ -151,7 +151,7 @@ impl Simulation<'_> {
         self.add_block(block);
         let at = self.blocks.len() - 1;
         if let Some(fault) = fault {
-            self.cut(number, end, compressed, &fault.to_string());
+            self.cut(number, end, compressed, &fault);
             self.note_cut(number, end, content_length, lost_range);
         }
         self.tombstones.extend(tombstones);
@@ -380,7 +380,7 @@ impl Simulation<'_> {
     fn drop_unread_block(&mut self, number: u32, cause: &Cause) {
         let file = self.overlay.block(number);
         file.removed = true;
-        self.lossy = true;
+        self.note_loss(None);
         let detail =
             format!("{cause}; the server deletes the block, and nothing tells what was in it");
         self.block_event(EventCode::BlockRemovedBadKey, number, None, detail.clone());

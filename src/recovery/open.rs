@@ -369,7 +369,9 @@ fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
             let detail = "a purge had staged its marker block: the old messages go, the marker takes their place";
             sim.event(Event::new(EventCode::PurgeCompleted, detail).file(STAGED_MESSAGES));
             sim.action(ActionKind::CompletePurge, MESSAGES, None, detail);
-            sim.lossy |= staged_marker_is_doubtful(sim, &staged);
+            if staged_marker_is_doubtful(sim, &staged) {
+                sim.note_loss(None);
+            }
             changes.push(remove(MESSAGES));
             changes.push(Change::Rename {
                 from: STAGED_MESSAGES.into(),
@@ -439,7 +441,15 @@ fn staged_marker_is_doubtful(sim: &Simulation<'_>, staged: &[crate::stream::file
                 })
         })
     });
-    !sound
+    !sound && holds_records(sim)
+}
+
+/// Whether a purge that is finished takes anything away: the marker of a stream that was empty from its beginning is empty too.
+fn holds_records(sim: &Simulation<'_>) -> bool {
+    let listed = sim.overlay.files.list(MESSAGES).unwrap_or_default();
+    listed.iter().any(|entry| {
+        names::lax_block_number(entry.name.as_encoded_bytes()).is_some() && entry.length > 0
+    })
 }
 
 /// Has every block say anew how many of its records carry a TTL or a schedule: an older index does not know, and a block

@@ -217,6 +217,9 @@ pub struct StreamReport {
     pub salvage: Option<SalvageTotals>,
     /// Whether messages are lost, or would be lost by these actions.
     pub loses_messages: bool,
+    /// Whether what is lost is but what an interrupted write left at the end of the last block: the beginning of a record, zeros, or a
+    /// batch that was not committed. Nobody was told that it is stored.
+    pub ends_torn: bool,
 }
 
 impl StreamReport {

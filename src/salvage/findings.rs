@@ -55,6 +55,8 @@ pub struct Repair {
 pub enum GapCause {
     /// The first record there is bad.
     Record(RecordFault),
+    /// From there on to the end of the block lie changes that were written together and not committed.
+    Uncommitted,
     /// The compressed bytes there do not decode.
     Compressed(CompressionFault),
     /// No key given opens the block.

@@ -1,5 +1,6 @@
 //! Adding messages and using up sequences.
 
+use super::batch::Ahead;
 use super::core::Live;
 use super::error::{AppendError, LimitKind, WriterFault};
 use super::message::NewMessage;
@@ -51,6 +52,27 @@ enum Judged {
     Elsewhere,
 }
 
+impl Expected {
+    /// Compares with the stream's last sequence, and where that is asked for with the subject's.
+    pub(super) fn hold(
+        self,
+        last_seq: u64,
+        last_subject_seq: impl FnOnce() -> Result<u64, WriterFault>,
+    ) -> Result<(), AppendError> {
+        let differs = |expected: u64, found: u64| match expected == found {
+            true => Ok(()),
+            false => Err(AppendError::LastSequence { expected, found }),
+        };
+        if let Some(expected) = self.last_seq {
+            differs(expected, last_seq)?;
+        }
+        match self.last_subject_seq {
+            Some(expected) => differs(expected, last_subject_seq()?),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Writer {
     /// Appends a message under the next sequence with the time `now_ns`.
     ///
@@ -77,21 +99,21 @@ impl Writer {
         expected: Expected,
     ) -> Result<Appended, AppendError> {
         self.check()?;
-        if let Some(expected) = expected.last_seq {
-            let found = self.shared.live.read().state.totals.last.seq;
-            if found != expected {
-                return Err(AppendError::LastSequence { expected, found });
-            }
-        }
-        if let Some(expected) = expected.last_subject_seq {
-            let reader = super::Reader::of(self.shared.clone());
-            let found = reader.last_seq_of(message.subject);
-            let found = found.map_err(WriterFault::from)?.unwrap_or(0);
-            if found != expected {
-                return Err(AppendError::LastSequence { expected, found });
-            }
-        }
+        self.hold(message, expected)?;
         self.store(message, None, now_ns, Judged::Here)
+    }
+
+    /// Holds what an appender expects against the stream.
+    pub(super) fn hold(
+        &self,
+        message: &NewMessage<'_>,
+        expected: Expected,
+    ) -> Result<(), AppendError> {
+        let last_seq = self.shared.live.read().state.totals.last.seq;
+        expected.hold(last_seq, || {
+            let reader = super::Reader::of(self.shared.clone());
+            Ok(reader.last_seq_of(message.subject)?.unwrap_or(0))
+        })
     }
 
     /// Appends a message that was let in elsewhere: with a time of its own and, where given, the sequence that must be next. Limits
@@ -117,17 +139,10 @@ impl Writer {
         timestamp_ns: i64,
         judged: Judged,
     ) -> Result<Appended, AppendError> {
-        let length = fitting(message, timestamp_ns)?;
-        let next = {
-            let live = self.shared.live.read();
-            if judged == Judged::Here {
-                live.lets_in(message)?;
-            }
-            live.state.totals.last.seq.wrapping_add(1).max(1)
-        };
-        if judged == Judged::Here {
-            self.asks_for_room(message, length)?;
-        }
+        let last_seq = self.shared.live.read().state.totals.last.seq;
+        let next = last_seq.wrapping_add(1).max(1);
+        let ahead = (judged == Judged::Here).then(Ahead::default);
+        self.admit(message, next, timestamp_ns, ahead.as_ref())?;
         expect_next(next, seq)?;
         self.begin()?;
         let record = NewRecord::Message {
@@ -153,15 +168,39 @@ impl Writer {
         })
     }
 
+    /// Whether a message can be stored as `seq`, and where it is held against limits, behind what is `ahead` of it, whether these let it
+    /// in; the length of its record.
+    pub(super) fn admit(
+        &self,
+        message: &NewMessage<'_>,
+        seq: u64,
+        timestamp_ns: i64,
+        ahead: Option<&Ahead>,
+    ) -> Result<u64, AppendError> {
+        let length = fitting(message, timestamp_ns)?;
+        if let Some(ahead) = ahead {
+            self.shared.live.read().lets_in(message, ahead)?;
+            self.asks_for_room(message, length, ahead)?;
+        }
+        expect_next(seq, None)?;
+        Ok(length)
+    }
+
     /// Where the stream refuses what exceeds its bytes, a message may take the place of its subject's oldest, if that is as large.
-    fn asks_for_room(&self, message: &NewMessage<'_>, length: u64) -> Result<(), AppendError> {
+    fn asks_for_room(
+        &self,
+        message: &NewMessage<'_>,
+        length: u64,
+        ahead: &Ahead,
+    ) -> Result<(), AppendError> {
         let (limit, would_be, replaces) = {
             let live = self.shared.live.read();
             if !live.settings.refuses_new {
                 return Ok(());
             }
-            let would_be = live.state.totals.bytes.saturating_add(length);
-            let replaces = live.replaces_oldest(message.subject);
+            let bytes = Ahead::reach(live.state.totals.bytes, ahead.bytes);
+            let would_be = bytes.saturating_add(length);
+            let replaces = live.replaces_oldest(message.subject, ahead);
             (live.settings.max_bytes, would_be, replaces)
         };
         if limit == 0 || would_be <= limit {
@@ -169,7 +208,7 @@ impl Writer {
         }
         let reader = super::Reader::of(self.shared.clone());
         let oldest = match replaces {
-            true => reader.oldest_length(message.subject),
+            true => reader.oldest_length(message.subject, |seq| ahead.goes(seq)),
             false => Ok(None),
         };
         match oldest.map_err(WriterFault::from)? {
@@ -332,7 +371,7 @@ fn expect_next(next: u64, given: Option<u64>) -> Result<(), AppendError> {
 
 impl Live {
     /// Whether a client may add this message, but for the stream's bytes.
-    fn lets_in(&self, message: &NewMessage<'_>) -> Result<(), AppendError> {
+    fn lets_in(&self, message: &NewMessage<'_>, ahead: &Ahead) -> Result<(), AppendError> {
         let settings = &self.settings;
         let sent = (message.headers.len() + message.body.len()) as u64;
         if settings.max_message_bytes > 0 && sent > settings.max_message_bytes {
@@ -344,23 +383,28 @@ impl Live {
         if !settings.refuses_new {
             return Ok(());
         }
-        let replaces = self.replaces_oldest(message.subject);
-        let held = self.state.subjects.get(message.subject);
+        let replaces = self.replaces_oldest(message.subject, ahead);
         if replaces && settings.refuses_new_per_subject {
             let rolls_up = headers::find(message.headers, ROLLUP);
             if rolls_up.is_none_or(<[u8]>::is_empty) {
                 return Err(AppendError::Limit {
                     kind: LimitKind::MessagesPerSubject,
                     limit: settings.max_messages_per_subject,
-                    would_be: held.map_or(1, |held| held.total + 1),
+                    would_be: self.held_of(message.subject, ahead) + 1,
                 });
             }
         }
-        self.has_room(replaces)
+        let held = Ahead::reach(self.state.totals.messages, ahead.messages);
+        self.has_room(held, replaces)
     }
 
-    fn has_room(&self, replaces: bool) -> Result<(), AppendError> {
-        let (limit, held) = (self.settings.max_messages, self.state.totals.messages);
+    fn held_of(&self, subject: &[u8], ahead: &Ahead) -> u64 {
+        let held = self.state.subjects.get(subject);
+        Ahead::reach(held.map_or(0, |held| held.total), ahead.of_subject(subject))
+    }
+
+    fn has_room(&self, held: u64, replaces: bool) -> Result<(), AppendError> {
+        let limit = self.settings.max_messages;
         match limit > 0 && held >= limit && !replaces {
             true => Err(AppendError::Limit {
                 kind: LimitKind::Messages,
@@ -372,10 +416,9 @@ impl Live {
     }
 
     /// Whether one more message on a subject costs it its oldest.
-    fn replaces_oldest(&self, subject: &[u8]) -> bool {
+    fn replaces_oldest(&self, subject: &[u8], ahead: &Ahead) -> bool {
         let most = self.settings.max_messages_per_subject;
-        let held = self.state.subjects.get(subject);
-        most > 0 && held.map_or(0, |held| held.total) >= most
+        most > 0 && self.held_of(subject, ahead) >= most
     }
 
     /// Whether so many messages and bytes are more than the stream may hold.
@@ -385,7 +428,13 @@ impl Live {
     }
 
     /// Takes a new message into every account.
-    fn take_in(&mut self, message: &NewMessage<'_>, stored: SeqTime, number: u32, length: u64) {
+    pub(super) fn take_in(
+        &mut self,
+        message: &NewMessage<'_>,
+        stored: SeqTime,
+        number: u32,
+        length: u64,
+    ) {
         let state = &mut self.state;
         if let Some(block) = state.blocks.last_mut() {
             if block.message_count == 0 {

@@ -48,6 +48,11 @@ pub enum WriterFault {
     },
     /// What has to be looked at first cannot be read.
     Read(ReadError),
+    /// The records of a batch would come to more bytes than one may have.
+    Batch {
+        /// The most there may be.
+        most: u64,
+    },
 }
 
 /// Which limit a message would exceed.
@@ -237,6 +242,9 @@ impl fmt::Display for WriterFault {
                 write!(f, "block {block} cannot be written: {reason}")
             }
             WriterFault::Read(error) => error.fmt(f),
+            WriterFault::Batch { most } => {
+                write!(f, "the batch would come to more than {most} bytes")
+            }
         }
     }
 }

@@ -36,10 +36,12 @@
 
 mod append;
 mod archive;
+mod batch;
 mod cache;
 pub mod consumers;
 mod core;
 mod counting;
+mod create;
 mod error;
 mod level;
 mod maintain;
@@ -54,6 +56,7 @@ mod rewrite;
 mod schedules;
 mod settings;
 mod side_files;
+mod tail;
 mod truncate;
 mod writer;
 
@@ -62,6 +65,7 @@ mod tests;
 
 pub use append::{Appended, Expected};
 pub use archive::{ArchiveFault, RestoreError, SnapshotError};
+pub use batch::{Batch, Committed, Rollup};
 pub use counting::MatchCount;
 pub use error::{AppendError, LimitKind, OpenError, ReadError, RemoveError, WriterFault};
 pub use level::Level;

@@ -1,6 +1,10 @@
 //! Removing many messages at once: all, by subject, from the front, from the end.
 
-use super::error::{ReadError, RemoveError, WriterFault};
+use super::append::Expected;
+use super::batch::{Ahead, Committed};
+use super::core::Live;
+use super::error::{AppendError, ReadError, RemoveError, WriterFault};
+use super::message::NewMessage;
 use super::resident::Resident;
 use super::writer::Writer;
 use crate::env::DEFAULT_DIR_MODE;
@@ -132,17 +136,67 @@ impl Writer {
             };
             (last, live.state.last_block_number.saturating_add(1))
         };
-        let marker = self.stage_purge(last, number)?;
+        let marker = (last.seq > 0).then_some(NewRecord::Tombstone {
+            sequence: last.seq,
+            timestamp_ns: last.timestamp_ns,
+        });
+        let staged = self.stage_purge(last.seq, number, marker)?;
         // From here on the purge has happened, whatever becomes of the rest: readers go by it, not by names that are being changed.
-        let taken = self.start_over(last, number, marker);
+        let taken = self.start_over(last, number, staged, |_| {});
         self.exchange_messages()?;
         self.settle()?;
         Ok(taken)
     }
 
+    /// Appends a message in the place of all there are, in one step.
+    pub(super) fn append_alone(
+        &mut self,
+        message: &NewMessage<'_>,
+        now_ns: i64,
+        expected: Expected,
+    ) -> Result<Committed, AppendError> {
+        self.check()?;
+        self.hold(message, expected)?;
+        let (totals, number) = {
+            let live = self.shared.live.read();
+            (live.state.totals, live.state.last_block_number)
+        };
+        let stored = SeqTime {
+            seq: totals.last.seq.wrapping_add(1).max(1),
+            timestamp_ns: now_ns,
+        };
+        let ahead = Ahead::emptied(totals.messages, totals.bytes);
+        let length = self.admit(message, stored.seq, now_ns, Some(&ahead))?;
+        self.begin()?;
+        self.flush()?;
+        let number = number.saturating_add(1);
+        let record = NewRecord::Message {
+            sequence: stored.seq,
+            timestamp_ns: now_ns,
+            subject: message.subject,
+            headers: message.headers,
+            body: message.body,
+        };
+        let staged = self.stage_purge(stored.seq, number, Some(record))?;
+        self.start_over(totals.last, number, staged, |live| {
+            live.take_in(message, stored, number, length);
+        });
+        self.exchange_messages()?;
+        self.settle()?;
+        Ok(Committed {
+            last_seq: stored.seq,
+            evicted_count: 0,
+        })
+    }
+
     /// Puts the block that is to be the only one into a directory of its own. Once it lies there under its name, the purge has
     /// happened: whoever opens the stream finishes it.
-    fn stage_purge(&mut self, last: SeqTime, number: u32) -> Result<Vec<u8>, WriterFault> {
+    fn stage_purge(
+        &mut self,
+        last_seq: u64,
+        number: u32,
+        record: Option<NewRecord<'_>>,
+    ) -> Result<Vec<u8>, WriterFault> {
         let shared = self.shared.clone();
         let staged = shared.dir.join(STAGED_MESSAGES);
         // A leftover would be taken for the commit.
@@ -158,7 +212,7 @@ impl Writer {
         // How far sources were read is in no message any more once these are gone.
         let timers = {
             let live = shared.live.read();
-            live.state.timers.encode(last.seq.saturating_add(1))
+            live.state.timers.encode(last_seq.saturating_add(1))
         };
         if let Some(bytes) = timers.sources {
             self.write_side_file(SOURCES, &bytes)?;
@@ -169,13 +223,9 @@ impl Writer {
             block: number,
             reason,
         };
-        if last.seq > 0 {
-            let tombstone = NewRecord::Tombstone {
-                sequence: last.seq,
-                timestamp_ns: last.timestamp_ns,
-            };
+        if let Some(record) = record {
             let key = HashKey::for_block(&shared.name, number);
-            encode_record(&mut marker, &key, &tombstone)
+            encode_record(&mut marker, &key, &record)
                 .map_err(|fault| refused(fault.to_string()))?;
         }
         let mut file = marker.clone();
@@ -207,7 +257,14 @@ impl Writer {
         self.told(shared.fs.remove_dir_all(&at(PURGED_MESSAGES)))
     }
 
-    fn start_over(&mut self, last: SeqTime, number: u32, marker: Vec<u8>) -> u64 {
+    /// `then` is called in the same moment.
+    fn start_over(
+        &mut self,
+        last: SeqTime,
+        number: u32,
+        marker: Vec<u8>,
+        then: impl FnOnce(&mut Live),
+    ) -> u64 {
         let key = self.shared.hash_key(number);
         self.tail = None;
         self.emptied.clear();
@@ -235,6 +292,7 @@ impl Writer {
         live.state.subjects = SubjectIndex::default();
         live.state.timers.clear_messages();
         live.tail = Some(Resident::index(marker, &key));
+        then(&mut live);
         taken
     }
 

@@ -349,10 +349,19 @@ impl Reader {
         self.next_seq(&[subject], 0)
     }
 
-    /// Bytes of the record of a subject's first message.
-    pub(super) fn oldest_length(&self, subject: &[u8]) -> Result<Option<u64>, ReadError> {
-        let Some(seq) = self.first_seq_of(subject)? else {
-            return Ok(None);
+    /// Bytes of the record of a subject's first message of those that do not go.
+    pub(super) fn oldest_length(
+        &self,
+        subject: &[u8],
+        goes: impl Fn(u64) -> bool,
+    ) -> Result<Option<u64>, ReadError> {
+        let mut from = 0;
+        let seq = loop {
+            match self.next_seq(&[subject], from)? {
+                None => return Ok(None),
+                Some(seq) if goes(seq) => from = seq + 1,
+                Some(seq) => break seq,
+            }
         };
         let pick = |live: &Live| {
             let block = live.block_of(seq).map(|block| block.number);

@@ -35,7 +35,7 @@ pub(super) fn expiry_of(headers: &[u8], timestamp_ns: i64) -> Option<i64> {
 
 impl Live {
     /// What has to be known of a live message before it goes. `content` is that of its block.
-    fn leaving(&self, seq: u64, content: &Resident) -> Option<LeavingMessage> {
+    pub(super) fn leaving(&self, seq: u64, content: &Resident) -> Option<LeavingMessage> {
         let block = self.block_of(seq)?;
         let record = content.record(content.slot_of(seq)?)?;
         let next = (seq == block.first.seq).then(|| {
@@ -57,7 +57,7 @@ impl Live {
     }
 
     /// Takes a message out of every account; the number of its block where that holds none any more.
-    fn take_away(&mut self, gone: &LeavingMessage) -> Option<u32> {
+    pub(super) fn take_away(&mut self, gone: &LeavingMessage) -> Option<u32> {
         let place = self.place_from(gone.seq);
         let block = self.state.blocks.get_mut(place)?;
         block.message_count = block.message_count.saturating_sub(1);

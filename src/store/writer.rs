@@ -6,14 +6,14 @@ use super::core::{Live, Shared};
 use super::error::WriterFault;
 use super::level::Level;
 use super::resident::Resident;
+use super::tail::OpenTail;
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
 use crate::crypto::{BlockCipher, NewKey, block_context};
-use crate::env::{AppendFile, DEFAULT_FILE_MODE, IoError, LockGuard};
-use crate::format::checksum::HashKey;
-use crate::format::limits::{BLOCK_DELETES_MAX, CHECKSUM_LENGTH};
+use crate::env::{DEFAULT_FILE_MODE, IoError, LockGuard};
+use crate::format::limits::BLOCK_DELETES_MAX;
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
-use crate::format::record::{NewRecord, encode_record, record_length};
+use crate::format::record::{NewRecord, record_length};
 use crate::state::{BlockState, SeqTime};
 
 /// Bytes of records that may wait in memory before they are handed to the operating system whatever the level.
@@ -83,19 +83,6 @@ pub struct Watermark {
     pub written_seq: u64,
     /// They survive a power cut.
     pub synced_seq: u64,
-}
-
-/// The block that takes records.
-pub(super) struct OpenTail {
-    pub number: u32,
-    pub file: Box<dyn AppendFile>,
-    hash_key: HashKey,
-    cipher: Option<BlockCipher>,
-    /// Bytes of the block, those that wait included.
-    length: u64,
-    /// Bytes for the file that were not handed over yet.
-    pending: Vec<u8>,
-    is_unsynced: bool,
 }
 
 impl std::fmt::Debug for Writer {
@@ -239,7 +226,7 @@ impl Writer {
 
     /// Proves the last sequence in a new block, where neither a live message does nor what comes next. The server looks for it in the
     /// last block, and takes blocks without a message away before it has taken note of what they tell.
-    fn prove_last_again(&mut self, next_seq: u64) -> Result<(), WriterFault> {
+    pub(super) fn prove_last_again(&mut self, next_seq: u64) -> Result<(), WriterFault> {
         let last = {
             let live = self.shared.live.read();
             let last = live.state.totals.last;
@@ -267,36 +254,46 @@ impl Writer {
             return Err(WriterFault::Closed);
         };
         self.scratch.clear();
-        let block = tail.number;
-        let refused = |reason: String| WriterFault::Block { block, reason };
-        encode_record(&mut self.scratch, &tail.hash_key, record)
-            .map_err(|fault| refused(fault.to_string()))?;
-        let start = tail.pending.len();
-        tail.pending.extend_from_slice(&self.scratch);
-        if let Some(cipher) = &tail.cipher
-            && let Some(added) = tail.pending.get_mut(start..)
-            && let Err(exhausted) = cipher.apply(added, tail.length)
-        {
-            tail.pending.truncate(start);
-            return Err(refused(exhausted.to_string()));
-        }
-        tail.length += self.scratch.len() as u64;
-        let hash = self.scratch.last_chunk::<CHECKSUM_LENGTH>().copied();
+        tail.encode(record, &mut self.scratch)?;
+        tail.hold_back(&self.scratch)?;
         let mut live = self.shared.live.write();
         let live = &mut *live;
-        if let Some(resident) = &mut live.tail {
-            resident.push(&self.scratch);
-        }
-        if let Some(state) = live.state.blocks.last_mut() {
-            state.raw_bytes = tail.length;
-            state.last_record_hash = hash;
-        }
-        account(live, block, length);
+        tail.show(&self.scratch, live);
+        account(live, tail.number, length);
         Ok(())
     }
 
-    /// Sees to it that a record of this length fits into the last block. Whether that is a new one.
-    fn make_room(&mut self, length: u64) -> Result<bool, WriterFault> {
+    /// Writes records behind all others, for which there is room, so that whoever reads the disk finds all of them or none. `account` is
+    /// told each one's block, place among them and length, for all of them in one moment.
+    pub(super) fn emit_together<'a>(
+        &mut self,
+        records: impl Iterator<Item = NewRecord<'a>>,
+        mut account: impl FnMut(&mut Live, u32, usize, u64),
+    ) -> Result<(), WriterFault> {
+        let Some(tail) = &mut self.tail else {
+            return Err(WriterFault::Closed);
+        };
+        self.scratch.clear();
+        let mut ends = Vec::new();
+        for record in records {
+            tail.encode(&record, &mut self.scratch)?;
+            ends.push(self.scratch.len());
+        }
+        tail.hold_back_together(&self.scratch, &ends)?;
+        let mut live = self.shared.live.write();
+        let live = &mut *live;
+        let mut start = 0;
+        for (at, end) in ends.into_iter().enumerate() {
+            let encoded = self.scratch.get(start..end).unwrap_or_default();
+            tail.show(encoded, live);
+            account(live, tail.number, at, encoded.len() as u64);
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that records of this length fit into the last block. Whether that is a new one.
+    pub(super) fn make_room(&mut self, length: u64) -> Result<bool, WriterFault> {
         if self.tail.is_none() {
             self.open_tail()?;
         }
@@ -340,15 +337,8 @@ impl Writer {
             self.begin_exchange()?;
         }
         let cipher = self.cipher_of(number, length)?;
-        self.tail = Some(OpenTail {
-            number,
-            file,
-            hash_key: self.shared.hash_key(number),
-            cipher,
-            length,
-            pending: Vec::new(),
-            is_unsynced: false,
-        });
+        let hash_key = self.shared.hash_key(number);
+        self.tail = Some(OpenTail::new(number, file, hash_key, cipher));
         let mut live = self.shared.live.write();
         if let Some(block) = live.state.blocks.last_mut() {
             block.raw_bytes = length;
@@ -428,15 +418,8 @@ impl Writer {
         let opened = self.shared.fs.open_append(&path, Some(DEFAULT_FILE_MODE));
         let file = self.told(opened)?;
         self.names_changed = true;
-        let begun = OpenTail {
-            number,
-            file,
-            hash_key: self.shared.hash_key(number),
-            cipher,
-            length: 0,
-            pending: Vec::new(),
-            is_unsynced: true,
-        };
+        let mut begun = OpenTail::new(number, file, self.shared.hash_key(number), cipher);
+        begun.is_unsynced = true;
         self.retire_tail(Some(begun))?;
         let mut live = self.shared.live.write();
         let last = live.state.totals.last;
@@ -498,16 +481,9 @@ impl Writer {
     pub fn flush(&mut self) -> Result<(), WriterFault> {
         self.check()?;
         if let Some(tail) = &mut self.tail
-            && !tail.pending.is_empty()
+            && tail.waiting_bytes() > 0
         {
-            let before = tail.file.length();
-            let written = tail.file.append(&[&tail.pending]);
-            if written.is_err() {
-                // A torn record is cut off by the next start; that much less is there to be cut.
-                let _ = tail.file.set_length(before);
-            }
-            tail.is_unsynced = true;
-            tail.pending.clear();
+            let written = tail.hand_over();
             self.told(written)?;
         }
         self.watermark.written_seq = self.shared.live.read().state.totals.last.seq;
@@ -537,8 +513,7 @@ impl Writer {
         if let Some(tail) = &mut self.tail
             && tail.is_unsynced
         {
-            let synced = tail.file.sync();
-            tail.is_unsynced = synced.is_err();
+            let synced = tail.sync();
             self.told(synced)?;
         }
         if self.names_changed {
@@ -570,7 +545,7 @@ impl Writer {
         }
         match self.level {
             Level::Buffered => {
-                let waiting = self.tail.as_ref().map_or(0, |tail| tail.pending.len());
+                let waiting = self.tail.as_ref().map_or(0, OpenTail::waiting_bytes);
                 match waiting > PENDING_MOST_BYTES {
                     true => self.flush(),
                     false => Ok(()),

@@ -46,6 +46,7 @@ impl StreamDir {
             ledger: None,
             salvage: None,
             loses_messages: false,
+            ends_torn: false,
         }
     }
 }

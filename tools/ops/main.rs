@@ -9,6 +9,7 @@
 //! cargo build --release --example ops
 //! cargo run --release --example ops_compare -- --seeds 0..2000
 //! cargo run --release --example ops_compare -- --kill --seeds 0..200
+//! cargo run --release --example ops_compare -- --ended --seeds 0..100
 //! ```
 //!
 //! What is left out because the reference errs there is said where scripts are drawn (`steps.rs`, `make.rs`); what it gets wrong all
@@ -23,6 +24,7 @@
 mod compare;
 mod consume;
 mod driver;
+mod ended;
 mod exempt;
 mod kill;
 mod make;
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
     };
     let result = if options.kill {
         kill::run(&options)
+    } else if options.ended {
+        ended::run(&options)
     } else if let Some(file) = &options.replay {
         replay(&options, file)
     } else {

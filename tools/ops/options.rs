@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::driver::Side;
 
-pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --replay FILE] [--kill] [--minutes N] [--keep DIR]
+pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --replay FILE] [--kill | --ended] [--minutes N] [--keep DIR]
     [--left COMMAND] [--right COMMAND] [--scratch DIR] [--without OP,…] [--rekey] [--no-shrink] [--show N]
 
   --seeds A..B     the scripts of these seeds (0..200)
   --only SEED      one, each request told
   --replay FILE    a script that was kept
   --kill           instead: the left side is killed while it writes; both must find all it acknowledged
+  --ended          instead: the engine's lives in memory are ended at calls to the disk, and both sides open what is left
   --minutes N      no new seed after this time; without --seeds there is no other end
   --keep DIR       where scripts that disagree go (below the scratch directory)
   --left COMMAND   default: the engine's driver beside this program
@@ -27,6 +28,7 @@ pub struct Options {
     pub only: Option<u64>,
     pub replay: Option<PathBuf>,
     pub kill: bool,
+    pub ended: bool,
     pub time: Option<Duration>,
     pub keep: PathBuf,
     pub left: Side,
@@ -80,6 +82,7 @@ impl Options {
             only: None,
             replay: None,
             kill: false,
+            ended: false,
             time: None,
             keep: PathBuf::new(),
             left: Side::new(&engine_driver()),
@@ -105,6 +108,7 @@ impl Options {
                 }
                 "--replay" => options.replay = Some(PathBuf::from(value()?)),
                 "--kill" => options.kill = true,
+                "--ended" => options.ended = true,
                 "--minutes" => {
                     let minutes: f64 = value()?.parse().map_err(|error| format!("{error}"))?;
                     options.time = Some(Duration::from_secs_f64(minutes * 60.0));

@@ -83,6 +83,7 @@ pub fn clean() -> StreamReport {
         ledger: Some(Ledger::default()),
         salvage: None,
         loses_messages: false,
+        ends_torn: false,
     }
 }
 

@@ -315,7 +315,9 @@ impl Simulation<'_> {
             "the stream is configured to start at {}, and starts at {}: all {} messages go",
             self.rules.first_seq, self.totals.first.seq, self.totals.messages
         );
-        self.lossy |= self.totals.messages > 0;
+        if self.totals.messages > 0 {
+            self.note_loss(None);
+        }
         self.event(Event::new(EventCode::FirstSeqPurged, detail.clone()));
         self.action(ActionKind::ReplaceMessages, MESSAGES, None, detail);
         self.replace_messages()

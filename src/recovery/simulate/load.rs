@@ -7,9 +7,10 @@ use super::{
 };
 use crate::block::content::verifies;
 use crate::block::slots::{self, IndexFault};
+use crate::block::torn::torn_end;
 use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
-use crate::format::record::{self, RecordRef, Run};
+use crate::format::record::{self, RecordFault, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
 use crate::recovery::server::Quirk;
@@ -282,7 +283,7 @@ impl Simulation<'_> {
             return Ok((None, tombstones));
         };
         let lost_bytes = (content.bytes.len() as u64).saturating_sub(end);
-        self.cut(number, end, content.compressed, &fault.to_string());
+        self.cut(number, end, content.compressed, &fault);
         let seqs = lost_range
             .map(|(from, to)| (from..=to).collect())
             .unwrap_or_default();
@@ -296,19 +297,16 @@ impl Simulation<'_> {
     }
 
     /// Cuts a block's file at a decoded offset, as the server does, whatever the file's form.
-    pub fn cut(&mut self, number: u32, offset: u64, compressed: bool, why: &str) {
-        self.lossy = true;
-        self.block_event(
-            EventCode::BlockBadRecord,
-            number,
-            Some(offset),
-            why.to_owned(),
-        );
+    pub fn cut(&mut self, number: u32, offset: u64, compressed: bool, fault: &RecordFault) {
+        let torn = !compressed && self.is_torn_end(number, fault);
+        self.note_loss(torn.then_some(number));
+        let why = fault.to_string();
+        self.block_event(EventCode::BlockBadRecord, number, Some(offset), why.clone());
         self.action(
             ActionKind::TruncateBlock,
             block_path(number),
             Some(offset),
-            why.to_owned(),
+            why,
         );
         self.forget_all_loaded();
         let file = self.overlay.block(number);
@@ -328,6 +326,18 @@ impl Simulation<'_> {
         let file = self.overlay.block(number);
         file.set_length = Some(offset);
         file.cut_compressed = (compressed && offset > 0).then_some(offset);
+    }
+
+    /// Messages go although nothing asked for it; `torn` is a block of which no more goes than the end of an interrupted write.
+    pub fn note_loss(&mut self, torn: Option<u32>) {
+        self.lossy = true;
+        self.losses = (self.losses.0 + 1, torn);
+    }
+
+    fn is_torn_end(&mut self, number: u32, fault: &RecordFault) -> bool {
+        let hash_key = self.hash_key(number);
+        let content = self.overlay.content(number);
+        content.is_ok_and(|content| torn_end(&content.bytes, fault, &hash_key).is_some())
     }
 
     fn cut_pending(&mut self, number: u32, offset: u64) {
@@ -378,7 +388,7 @@ impl Simulation<'_> {
         block.raw_bytes = 0;
         block.deleted = SeqSet::new();
         block.first.seq = block.last.seq.wrapping_add(1);
-        self.lossy = true;
+        self.note_loss(None);
         Ok(Some(lost))
     }
 

@@ -200,6 +200,8 @@ pub struct Simulation<'a> {
     pub actions: Vec<Action>,
     /// Messages that this recovery takes away although nothing asked for it.
     pub lossy: bool,
+    /// How often that was found, and of which block the last time it was no more than the end of a write that was interrupted.
+    pub losses: (u32, Option<u32>),
     /// Live sequences that cannot be read although recovery passes them.
     pub unreadable: Vec<u64>,
     /// Whether a message was read whose own time to live is over.
@@ -246,6 +248,7 @@ impl<'a> Simulation<'a> {
             events: Vec::new(),
             actions: Vec::new(),
             lossy: false,
+            losses: (0, None),
             unreadable: Vec::new(),
             outlived: false,
             keyed: (0, 0),

@@ -132,12 +132,13 @@ pub fn of(finds: &[BlockFindings]) -> Vec<Place> {
     places
 }
 
-/// Whether what lies at the end of the last block was never stored whole: a record cut short by a crash, or the zeros that a
-/// power cut leaves.
+/// Whether what lies at the end of the last block was never stored whole: a record cut short by a crash, a batch that was
+/// not committed, or the zeros that a power cut leaves.
 fn is_torn(gap: &Gap, find: &BlockFindings) -> bool {
     let cut = matches!(
         gap.cause,
-        GapCause::Record(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
+        GapCause::Uncommitted
+            | GapCause::Record(RecordFault::PastEnd { .. } | RecordFault::HeaderCut { .. })
     );
     let at_end = gap.file_offset.saturating_add(gap.file_length) >= find.file_length;
     (cut || find.zero_tail > 0) && at_end && !find.compressed

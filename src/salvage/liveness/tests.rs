@@ -424,6 +424,9 @@ fn a_torn_tail_is_no_loss_and_other_damage_there_is() {
     }));
     assert_eq!((torn.lost.len(), torn.last.seq), (0, 10));
     assert!(torn.holes.unknown.is_empty());
+    let open = tail(GapCause::Uncommitted);
+    assert_eq!((open.lost.len(), open.last.seq), (0, 10));
+    assert!(open.holes.unknown.is_empty());
     let bad = tail(GapCause::Record(RecordFault::Checksum {
         offset: 1000,
         expected: 1,

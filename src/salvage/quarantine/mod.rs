@@ -293,6 +293,7 @@ fn put_gap(
 pub fn reason(cause: &GapCause) -> String {
     match cause {
         GapCause::Record(fault) => fault.to_string(),
+        GapCause::Uncommitted => "a batch that was not committed".to_owned(),
         GapCause::Compressed(fault) => fault.to_string(),
         GapCause::NoKey(detail) | GapCause::Unreadable(detail) => detail.clone(),
         GapCause::WorkLimit => {

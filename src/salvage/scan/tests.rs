@@ -480,6 +480,24 @@ fn a_torn_tail_is_a_gap_at_the_end() {
 }
 
 #[test]
+fn nothing_of_a_batch_that_was_not_committed_is_taken_for_a_message() {
+    let built = mixed();
+    let (start, end) = (built.borders[5], built.borders[6]);
+    let mut bytes = built.bytes.clone();
+    for byte in &mut bytes[end - 8..end] {
+        *byte = !*byte;
+    }
+    let scanned = scan(&bytes, &mixed_witness());
+    assert_eq!(scanned.plain(), built.records[..5]);
+    let gap = &scanned.find.gaps[0];
+    assert_eq!(
+        (gap.offset, &gap.cause),
+        (start as u64, &GapCause::Uncommitted)
+    );
+    assert_eq!(gap.offset + gap.length, bytes.len() as u64);
+}
+
+#[test]
 fn a_message_that_holds_records_does_not_pass_them_off_when_it_is_damaged() {
     let inner = build([
         message(2, "orders.forged", b"", b"forged"),

@@ -8,6 +8,7 @@ use super::chunks::Break;
 use super::resync::{self, Behind};
 use super::stats::{Tally, by_chain};
 use super::subject_length::{Borders, SUBJECT_LENGTH_AT, lengths_by_others};
+use crate::block::torn::is_uncommitted;
 use crate::format::bit_repair::Patch;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
 
@@ -181,6 +182,11 @@ impl<'a, 'h> RecordScanner<'a, 'h> {
 
     /// A bad record at `offset`. Returns where the next sound one begins.
     fn resolve(&mut self, offset: usize, fault: RecordFault) -> usize {
+        if is_uncommitted(self.content, &fault, self.hints.hash_key) {
+            let end = self.content.len();
+            self.gap(offset, end, GapCause::Uncommitted);
+            return end;
+        }
         self.work.begin_place();
         self.wary = WARY_RECORDS;
         let floor = self.tally.last_seq().unwrap_or(0);
@@ -221,7 +227,7 @@ impl<'a, 'h> RecordScanner<'a, 'h> {
             self.accept(mended);
         } else {
             let start = self.mend_from_near_end(offset, end, fits, &fault);
-            self.gap(start, end, &fault);
+            self.gap(start, end, GapCause::Record(fault));
         }
         for mended in far.into_iter().rev() {
             self.accept(mended);
@@ -247,7 +253,7 @@ impl<'a, 'h> RecordScanner<'a, 'h> {
             let Some(mended) = self.mended_within(at, at..=end, fits) else {
                 break;
             };
-            self.gap(start, at, fault);
+            self.gap(start, at, GapCause::Record(fault.clone()));
             if uses_sequence(&mended.record) {
                 fits.floor = fits.floor.max(mended.record.sequence());
             }
@@ -334,7 +340,7 @@ impl<'a, 'h> RecordScanner<'a, 'h> {
         record.end_offset()
     }
 
-    fn gap(&mut self, start: usize, end: usize, fault: &RecordFault) {
+    fn gap(&mut self, start: usize, end: usize, cause: GapCause) {
         if start >= end {
             return;
         }
@@ -342,7 +348,7 @@ impl<'a, 'h> RecordScanner<'a, 'h> {
         let cause = if self.work.is_cut_short() {
             GapCause::WorkLimit
         } else {
-            GapCause::Record(fault.clone())
+            cause
         };
         let within = self.breaks_seen;
         while self

@@ -13,9 +13,8 @@ use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::format::names::{META, is_valid_asset_name};
 use crate::format::state::split_trailing_hash;
 use crate::living::Idle;
-use crate::store::open::{
-    Store, StoreOptions, account_of, put_in_place, remove_dir, sealing_of, staging_dir,
-};
+use crate::store::create::{put_in_place, remove_dir, staging_dir};
+use crate::store::open::{Store, StoreOptions, account_of, sealing_of};
 use crate::stream::writer::StoreWriter;
 
 /// Consumers that an archive may hold.

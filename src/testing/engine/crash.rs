@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
-use super::model::{ModelMessage, ModelStream};
-use super::script::{EngineScript, EngineStep, StepEnd, take};
+use super::model::{ModelLimits, ModelMessage, ModelStream};
+use super::script::{EngineScript, EngineSetup, EngineStep};
+use super::taking::{StepEnd, take};
 use crate::env::memory::{Fault, MemoryFileSystem, Unsynced};
 use crate::store::{
     AppendError, Level, NewMessage, PurgeRequest, ReadError, Reader, RemoveError, Store,
@@ -97,6 +99,111 @@ fn everywhere(
     tally
 }
 
+/// The disk of a life that a kill ended at a call, as a program of another kind may open it.
+pub struct LeftBehind {
+    fs: MemoryFileSystem,
+    setup: EngineSetup,
+    limits: ModelLimits,
+    now_ns: i64,
+    call: usize,
+}
+
+impl LeftBehind {
+    /// The number of the call that was the last.
+    #[must_use]
+    pub fn call(&self) -> usize {
+        self.call
+    }
+
+    /// The time by then, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ns(&self) -> i64 {
+        self.now_ns
+    }
+
+    /// Bytes a block may grow to.
+    #[must_use]
+    pub fn block_size(&self) -> u64 {
+        self.setup.block_size()
+    }
+
+    /// The account in the derivation of keys.
+    #[must_use]
+    pub fn account(&self) -> &'static str {
+        super::script::ACCOUNT
+    }
+
+    /// Cipher, by its name, and key.
+    #[must_use]
+    pub fn key(&self) -> Option<(&'static str, &'static str)> {
+        self.setup.key()
+    }
+
+    /// The stream's configuration as JSON.
+    #[must_use]
+    pub fn stream(&self) -> serde_json::Value {
+        self.setup.config_json(&self.limits)
+    }
+
+    /// Whether limits of subjects and of the whole stream meet. The server's start goes by them in another order than its appends, and
+    /// takes more where an end came between a message and what it drives out.
+    #[must_use]
+    pub fn has_crossed_limits(&self) -> bool {
+        let limits = &self.limits;
+        limits.max_messages_per_subject > 0 && (limits.max_messages > 0 || limits.max_bytes > 0)
+    }
+
+    /// Directories, relative to the stream's.
+    #[must_use]
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        let files = self.files();
+        let above = files.iter().filter_map(|(path, _)| path.parent());
+        let mut dirs: Vec<PathBuf> = above.map(PathBuf::from).collect();
+        dirs.push("obs".into());
+        dirs.sort();
+        dirs.dedup();
+        dirs
+    }
+
+    /// Files, relative to the stream's directory, with their bytes.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = self.fs.files();
+        let inside = files.into_iter().filter_map(|(path, bytes)| {
+            let inside = path.strip_prefix(super::script::DIR).ok()?.to_owned();
+            let is_lock = inside.as_os_str() == crate::env::LOCK_FILE_NAME;
+            (!is_lock).then_some((inside, bytes))
+        });
+        inside.collect()
+    }
+}
+
+/// Lives a seed's life, once for every so-manieth call to the disk, and gives what a kill at that call leaves. Ends within a change
+/// of several files that no server has a way to finish are left out: the exchange of a configuration.
+#[must_use]
+pub fn left_behind(seed: u64, step_count: usize, stride: usize) -> Vec<LeftBehind> {
+    let whole = lived(seed, step_count, None);
+    let call_count = whole.fs.calls().len();
+    let ends = (0..call_count).step_by(stride.max(1));
+    let left = ends.filter_map(|number| {
+        let written = (number % 3 == 1).then_some(number % 29);
+        let life = lived(seed, step_count, Some(Fault::Crash { number, written }));
+        if life.wrong.is_some() || life.changes_limits {
+            return None;
+        }
+        let left = LeftBehind {
+            fs: life.fs.crash_image(Unsynced::Kept),
+            setup: life.script.setup.clone(),
+            limits: life.script.model.limits,
+            now_ns: life.script.now_ns,
+            call: number,
+        };
+        // Before a stream is made there is nothing to open.
+        (!left.files().is_empty()).then_some(left)
+    });
+    left.collect()
+}
+
 /// A life that ended.
 struct Life {
     fs: MemoryFileSystem,
@@ -111,6 +218,8 @@ struct Life {
     is_ended: bool,
     /// The steps begun, in short.
     steps: Vec<String>,
+    /// The last of them changes limits.
+    changes_limits: bool,
 }
 
 fn lived(seed: u64, step_count: usize, fault: Option<Fault>) -> Life {
@@ -129,6 +238,7 @@ fn lived(seed: u64, step_count: usize, fault: Option<Fault>) -> Life {
         fault,
         is_ended: false,
         steps: Vec::new(),
+        changes_limits: false,
     };
     life.wrong = life.live(seed, step_count).err();
     life
@@ -145,6 +255,7 @@ impl Life {
             let step = self.script.draw();
             let after = self.script.after(&step);
             self.steps.push(step.name());
+            self.changes_limits = matches!(step, EngineStep::Limits(_));
             // From here on the step may have happened, in part or whole.
             self.since_written.push(after.clone());
             self.since_synced.push(after.clone());
@@ -289,7 +400,13 @@ impl Life {
         let image = self.fs.crash_image(unsynced);
         let now_ns = self.script.now_ns;
         let left = names_of(&image);
-        let (store, mut writer) = match self.script.setup.open(&image, now_ns, seed) {
+        let setup = &self.script.setup;
+        let opened = match unsynced {
+            // Nobody is asked to accept a loss because a process was killed.
+            Unsynced::Kept => setup.open(&image, now_ns, seed),
+            _ => setup.open_whatever_is_left(&image, now_ns, seed),
+        };
+        let (store, mut writer) = match opened {
             Ok(opened) => opened,
             Err(error) => return Err(format!("does not open: {error}")),
         };
@@ -388,6 +505,7 @@ fn between(
             return Err(format!("message {seq} was not there at any moment"));
         }
     }
+    all_or_nothing(moments, found)?;
     let Some(first) = moments.first() else {
         return Ok(());
     };
@@ -403,6 +521,52 @@ fn between(
         if always && !found.contains_key(seq) && !is_aged && !is_crowded && !message.is_over(now_ns)
         {
             return Err(format!("message {seq} is gone"));
+        }
+    }
+    Ok(())
+}
+
+/// Of changes that belong together and may or may not have happened, all did or none. Where limits are, what is found may be another's
+/// doing.
+fn all_or_nothing(
+    moments: &[ModelStream],
+    found: &BTreeMap<u64, ModelMessage>,
+) -> Result<(), String> {
+    let Some(last) = moments.last() else {
+        return Ok(());
+    };
+    let is_limited = |model: &ModelStream| model.limits != Default::default();
+    if moments.iter().any(is_limited) {
+        return Ok(());
+    }
+    for batch in &last.batches {
+        let (after, before): (Vec<_>, Vec<_>) = moments
+            .iter()
+            .partition(|model| model.batches.contains(batch));
+        let stays = |seq: &&u64| {
+            let message = last.messages.get(seq);
+            message.is_some_and(|message| {
+                crate::format::headers::message_ttl(&message.headers) == Ok(0)
+            }) && after.iter().all(|model| model.messages.contains_key(seq))
+        };
+        let was = |seq: &&u64| before.iter().all(|model| model.messages.contains_key(seq));
+        let there = |seq: &u64| found.contains_key(seq);
+        let appended: Vec<bool> = batch.appended.iter().filter(stays).map(there).collect();
+        let removed: Vec<bool> = match before.is_empty() {
+            true => Vec::new(),
+            false => batch
+                .removed
+                .iter()
+                .filter(was)
+                .map(|seq| !there(seq))
+                .collect(),
+        };
+        let happened = appended.iter().chain(&removed);
+        let count = happened.clone().filter(|happened| **happened).count();
+        if !appended.is_empty() && count != 0 && count != happened.count() {
+            return Err(format!(
+                "half of a batch: {batch:?}, {appended:?}, {removed:?}"
+            ));
         }
     }
     Ok(())

@@ -1,13 +1,17 @@
 //! Lives of the engine's store in memory, by a seed: every step held against a simple model and against recovery, and the same life
 //! ended at every call to the disk, or with every call failing once.
 
+mod comparing;
 mod crash;
 mod model;
 mod script;
+mod taking;
 
-pub use crash::{CrashTally, crash_everywhere, fail_everywhere};
+pub use comparing::compare;
+pub use crash::{CrashTally, LeftBehind, crash_everywhere, fail_everywhere, left_behind};
 pub use model::{ModelLimits, ModelMessage, ModelStream};
-pub use script::{EngineScript, EngineSetup, EngineStep, StepEnd, compare, take};
+pub use script::{EngineScript, EngineSetup, EngineStep};
+pub use taking::{StepEnd, take};
 
 use crate::env::memory::MemoryFileSystem;
 use crate::format::record::parse_at;

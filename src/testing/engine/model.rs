@@ -60,6 +60,17 @@ pub struct ModelStream {
     pub last_seq: u64,
     /// Limits.
     pub limits: ModelLimits,
+    /// What happened together or not at all, first things first.
+    pub batches: Vec<ModelBatch>,
+}
+
+/// Changes that happen together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelBatch {
+    /// Sequences of its messages.
+    pub appended: Vec<u64>,
+    /// Sequences it removed.
+    pub removed: Vec<u64>,
 }
 
 impl ModelStream {
@@ -107,6 +118,27 @@ impl ModelStream {
         self.enforce_subject(&subject);
         self.enforce_totals();
         true
+    }
+
+    /// Removes and appends at once. Nothing is refused: only a stream that drops old messages takes it.
+    pub fn commit(&mut self, removed: &[u64], appended: &[ModelMessage]) {
+        let gone = removed
+            .iter()
+            .filter(|seq| self.messages.remove(seq).is_some());
+        let removed = gone.copied().collect();
+        let first = self.last_seq + 1;
+        for message in appended {
+            self.last_seq += 1;
+            self.messages.insert(self.last_seq, message.clone());
+        }
+        for message in appended {
+            self.enforce_subject(&message.subject);
+            self.enforce_totals();
+        }
+        self.batches.push(ModelBatch {
+            appended: (first..=self.last_seq).collect(),
+            removed,
+        });
     }
 
     fn enforce_subject(&mut self, subject: &str) {
@@ -221,5 +253,7 @@ impl ModelStream {
     pub fn truncate(&mut self, seq: u64) {
         self.messages.retain(|found, _| *found <= seq);
         self.last_seq = seq;
+        self.batches
+            .retain(|batch| batch.appended.last().is_none_or(|last| *last <= seq));
     }
 }

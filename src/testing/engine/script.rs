@@ -8,24 +8,20 @@ use crate::crypto::{Cipher, ServerKey};
 use crate::env::memory::{MemoryFileSystem, SeededEntropy};
 use crate::format::meta::StreamMeta;
 use crate::living::Idle;
-use crate::recovery::judge;
-use crate::report::Watch;
-use crate::state::StreamState;
-use crate::store::{
-    AppendError, Level, NewMessage, PurgeRequest, ReadError, RemoveError, Store, StoreOptions,
-    TidyBudget, Writer, WriterFault,
-};
-use crate::stream::StreamDir;
-use crate::stream::options::{Keys, Options};
+use crate::store::{Level, Rollup, Store, StoreOptions, Writer};
+use crate::stream::options::Keys;
 use crate::testing::Random;
 
 /// Where the stream lies in the memory's file system.
 pub const DIR: &str = "/data/ENGINE";
-const NAME: &str = "ENGINE";
+pub(super) const NAME: &str = "ENGINE";
+/// The account in the derivation of keys.
+pub const ACCOUNT: &str = "A";
+const KEY: &str = "engine key";
 const BEGINNING_NS: i64 = 1_767_225_600_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const SUBJECTS: [&str; 6] = ["e.a", "e.b", "e.c", "e.d.x", "e.d.y", "f"];
-const FILTERS: [&str; 6] = ["e.a", "e.*", "e.d.>", "f", ">", "e.>"];
+pub(super) const FILTERS: [&str; 6] = ["e.a", "e.*", "e.d.>", "f", ">", "e.>"];
 
 /// What a store is like before anything is in it.
 #[derive(Debug, Clone)]
@@ -72,7 +68,30 @@ impl EngineSetup {
     /// The configuration with these limits.
     #[must_use]
     pub fn config(&self, limits: &ModelLimits) -> StreamMeta {
-        let text = format!(
+        let text = self.config_text(limits);
+        StreamMeta::parse(text.as_bytes()).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    pub(super) fn config_json(&self, limits: &ModelLimits) -> serde_json::Value {
+        let text = self.config_text(limits);
+        serde_json::from_str(&text).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    pub(super) fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    /// Cipher, by its name, and key.
+    pub(super) fn key(&self) -> Option<(&'static str, &'static str)> {
+        let name = match self.cipher? {
+            Cipher::ChaCha => "chacha",
+            Cipher::Aes => "aes",
+        };
+        Some((name, KEY))
+    }
+
+    fn config_text(&self, limits: &ModelLimits) -> String {
+        format!(
             r#"{{"name":"{NAME}","subjects":["e.>","f"],"storage":"file","retention":"limits","max_msgs":{},"max_bytes":{},"max_msgs_per_subject":{},"max_age":{},"discard":"{}","compression":"{}","num_replicas":1,"max_consumers":-1,"allow_msg_ttl":true}}"#,
             limits.max_messages,
             limits.max_bytes,
@@ -80,13 +99,12 @@ impl EngineSetup {
             limits.max_age_ns,
             if limits.refuses_new { "new" } else { "old" },
             if self.compresses { "s2" } else { "none" },
-        );
-        StreamMeta::parse(text.as_bytes()).unwrap_or_else(|error| unreachable!("{error}"))
+        )
     }
 
-    fn keys(&self) -> Keys {
+    pub(super) fn keys(&self) -> Keys {
         Keys {
-            current: self.cipher.map(|_| ServerKey::new(b"engine key".to_vec())),
+            current: self.cipher.map(|_| ServerKey::new(KEY.as_bytes().to_vec())),
             previous: None,
             cipher: self.cipher,
         }
@@ -97,10 +115,9 @@ impl EngineSetup {
     pub fn options(&self, now_ns: i64) -> StoreOptions {
         StoreOptions {
             keys: self.keys(),
-            account: Some(b"A".to_vec()),
+            account: Some(ACCOUNT.as_bytes().to_vec()),
             block_size: Some(self.block_size),
             level: self.level,
-            accept_loss: true,
             threads: 1,
             ..StoreOptions::new(self.config(&self.limits), now_ns)
         }
@@ -117,12 +134,39 @@ impl EngineSetup {
         now_ns: i64,
         seed: u64,
     ) -> Result<(Store, Writer), String> {
+        self.open_as(fs, &self.options(now_ns), seed)
+    }
+
+    /// The same, though messages are lost by it: what a power cut leaves may have to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// What kept it closed, in words.
+    pub fn open_whatever_is_left(
+        &self,
+        fs: &MemoryFileSystem,
+        now_ns: i64,
+        seed: u64,
+    ) -> Result<(Store, Writer), String> {
+        let options = StoreOptions {
+            accept_loss: true,
+            ..self.options(now_ns)
+        };
+        self.open_as(fs, &options, seed)
+    }
+
+    fn open_as(
+        &self,
+        fs: &MemoryFileSystem,
+        options: &StoreOptions,
+        seed: u64,
+    ) -> Result<(Store, Writer), String> {
         let store = Store::open(
             Arc::new(fs.clone()),
             Arc::new(SeededEntropy::new(seed)),
             &Idle::declared(),
             Path::new(DIR),
-            &self.options(now_ns),
+            options,
         )
         .map_err(|error| error.to_string())?;
         let writer = store.writer().ok_or("the writer is taken")?;
@@ -135,6 +179,10 @@ impl EngineSetup {
 pub enum EngineStep {
     /// Appends.
     Append(ModelMessage),
+    /// Removes these and appends those, all at once.
+    Batch(Vec<u64>, Vec<ModelMessage>),
+    /// Appends in the place of what its subject holds, or of everything.
+    RollUp(ModelMessage, Rollup),
     /// Uses up sequences.
     Skip(u64),
     /// Removes one.
@@ -167,6 +215,13 @@ impl EngineStep {
             EngineStep::Append(message) => {
                 format!("append {} {}", message.subject, message.body.len())
             }
+            EngineStep::RollUp(message, rollup) => {
+                format!("roll up {rollup:?} {}", message.subject)
+            }
+            EngineStep::Batch(removed, appended) => {
+                let subjects: Vec<&str> = appended.iter().map(|m| m.subject.as_str()).collect();
+                format!("batch -{removed:?} +{subjects:?}")
+            }
             other => format!("{other:?}"),
         }
     }
@@ -182,6 +237,8 @@ pub struct EngineScript {
     pub now_ns: i64,
     /// What has to be there.
     pub model: ModelStream,
+    /// Draws batches among the appends, in every other life: what a seed's life was before there were any stays.
+    batches: Option<Random>,
 }
 
 impl EngineScript {
@@ -199,6 +256,7 @@ impl EngineScript {
             random,
             now_ns: BEGINNING_NS,
             model,
+            batches: seed.is_multiple_of(2).then(|| Random::derived(seed, &[8])),
         }
     }
 
@@ -236,7 +294,7 @@ impl EngineScript {
     pub fn draw(&mut self) -> EngineStep {
         self.now_ns += 1 + self.random.below(2 * SECOND_NS as u64) as i64;
         match self.random.below(100) {
-            0..55 => EngineStep::Append(self.some_message()),
+            0..55 => self.append(),
             55..59 => EngineStep::Skip(1 + self.random.below(4)),
             59..70 => EngineStep::Remove(self.some_seq()),
             70..74 => EngineStep::Erase(self.some_seq()),
@@ -264,12 +322,48 @@ impl EngineScript {
         }
     }
 
+    fn append(&mut self) -> EngineStep {
+        let message = self.some_message();
+        let Some(batches) = &mut self.batches else {
+            return EngineStep::Append(message);
+        };
+        let drawn = batches.below(10);
+        if self.model.limits.refuses_new {
+            return EngineStep::Append(message);
+        }
+        match drawn {
+            0..3 => {
+                let mut appended = vec![message];
+                while self.random.chance(60) {
+                    appended.push(self.some_message());
+                }
+                let mut removed = Vec::new();
+                while self.random.chance(50) {
+                    removed.push(self.some_seq());
+                }
+                EngineStep::Batch(removed, appended)
+            }
+            3 => EngineStep::RollUp(message, Rollup::Subject),
+            4 if self.random.chance(30) => EngineStep::RollUp(message, Rollup::All),
+            _ => EngineStep::Append(message),
+        }
+    }
+
     /// What a step makes of the model.
     #[must_use]
     pub fn after(&self, step: &EngineStep) -> ModelStream {
         let mut model = self.model.clone();
         match step {
             EngineStep::Append(message) => _ = model.append(message.clone()),
+            EngineStep::Batch(removed, appended) => model.commit(removed, appended),
+            EngineStep::RollUp(message, rollup) => {
+                let same = |(seq, held): (&u64, &ModelMessage)| {
+                    let goes = *rollup == Rollup::All || held.subject == message.subject;
+                    goes.then_some(*seq)
+                };
+                let removed: Vec<u64> = model.messages.iter().filter_map(same).collect();
+                model.commit(&removed, std::slice::from_ref(message));
+            }
             EngineStep::Skip(count) => model.last_seq += count,
             EngineStep::Remove(seq) | EngineStep::Erase(seq) => _ = model.messages.remove(seq),
             EngineStep::Purge(">", below, _) if *below > 1 => _ = model.compact(*below),
@@ -288,248 +382,5 @@ impl EngineScript {
             EngineStep::Sync | EngineStep::Tidy => {}
         }
         model
-    }
-}
-
-/// Why a step did not come to an end.
-#[derive(Debug)]
-pub enum StepEnd {
-    /// The disk failed.
-    Disk,
-    /// The engine did otherwise than the model.
-    Wrong(String),
-}
-
-impl From<WriterFault> for StepEnd {
-    fn from(fault: WriterFault) -> Self {
-        match fault {
-            WriterFault::Latched(_) => StepEnd::Disk,
-            other => StepEnd::Wrong(other.to_string()),
-        }
-    }
-}
-
-/// Takes a step but [`EngineStep::Reopen`] on the engine; `after` is the model behind it.
-///
-/// # Errors
-///
-/// [`StepEnd`].
-pub fn take(
-    writer: &mut Writer,
-    step: &EngineStep,
-    before: &ModelStream,
-    after: &ModelStream,
-    setup: &EngineSetup,
-    now_ns: i64,
-) -> Result<(), StepEnd> {
-    match step {
-        EngineStep::Append(message) => append(writer, message, before, after),
-        EngineStep::Skip(count) => match writer.skip_many(None, *count, now_ns) {
-            Ok(last) if last == after.last_seq => Ok(()),
-            Err(AppendError::Fault(fault)) => Err(fault.into()),
-            other => Err(StepEnd::Wrong(format!("skip: {other:?}"))),
-        },
-        EngineStep::Remove(seq) | EngineStep::Erase(seq) => {
-            let removed = match step {
-                EngineStep::Erase(_) => writer.erase(*seq),
-                _ => writer.remove(*seq),
-            };
-            let expected = before.messages.contains_key(seq);
-            match removed {
-                Err(RemoveError::Fault(fault)) => Err(fault.into()),
-                removed if removed.as_ref().is_ok_and(|removed| *removed) == expected => Ok(()),
-                removed => Err(StepEnd::Wrong(format!("remove {seq}: {removed:?}"))),
-            }
-        }
-        EngineStep::Purge(filter, below, keep) => {
-            let request = PurgeRequest {
-                filter: filter.as_bytes(),
-                below: *below,
-                keep: *keep,
-            };
-            let purged = writer.purge(&request);
-            counted(purged, before, after)
-        }
-        EngineStep::Compact(seq) => counted(writer.compact(*seq), before, after),
-        EngineStep::Truncate(seq) => match writer.truncate(*seq) {
-            Err(RemoveError::Range { .. }) if before == after => Ok(()),
-            cut => counted(cut, before, after),
-        },
-        EngineStep::Limits(limits) => Ok(writer.update_config(&setup.config(limits))?),
-        EngineStep::Maintain => match writer.maintain(now_ns) {
-            Ok(_) => Ok(()),
-            Err(AppendError::Fault(fault)) => Err(fault.into()),
-            Err(other) => Err(StepEnd::Wrong(other.to_string())),
-        },
-        EngineStep::Sync => Ok(writer.sync().map(|_| ())?),
-        EngineStep::Tidy => Ok(writer.tidy(TidyBudget::default()).map(|_| ())?),
-        EngineStep::Reopen => Ok(()),
-    }
-}
-
-fn append(
-    writer: &mut Writer,
-    message: &ModelMessage,
-    before: &ModelStream,
-    after: &ModelStream,
-) -> Result<(), StepEnd> {
-    let new = NewMessage {
-        subject: message.subject.as_bytes(),
-        headers: &message.headers,
-        body: &message.body,
-    };
-    let is_let_in = after.last_seq > before.last_seq;
-    match writer.append(&new, message.timestamp_ns) {
-        Ok(appended) if is_let_in && appended.seq == after.last_seq => Ok(()),
-        Err(AppendError::Limit { .. }) if !is_let_in => Ok(()),
-        Err(AppendError::Fault(fault)) => Err(fault.into()),
-        other => Err(StepEnd::Wrong(format!("append: {other:?}"))),
-    }
-}
-
-fn counted(
-    removed: Result<u64, RemoveError>,
-    before: &ModelStream,
-    after: &ModelStream,
-) -> Result<(), StepEnd> {
-    let expected = (before.messages.len() - after.messages.len()) as u64;
-    match removed {
-        Ok(count) if count == expected => Ok(()),
-        Err(RemoveError::Fault(fault)) => Err(fault.into()),
-        other => Err(StepEnd::Wrong(format!("{other:?} removed, not {expected}"))),
-    }
-}
-
-/// Holds a store against the model, and against what recovery makes of its directory.
-///
-/// # Errors
-///
-/// The first thing in which they differ.
-pub fn compare(store: &Store, fs: &MemoryFileSystem, script: &EngineScript) -> Result<(), String> {
-    let model = &script.model;
-    let reader = store.reader();
-    let summary = reader.summary();
-    let found = (
-        summary.message_count,
-        summary.bytes,
-        summary.first.seq,
-        summary.last.seq,
-    );
-    let expected = (
-        model.messages.len() as u64,
-        model.bytes(),
-        model.first_seq(),
-        model.last_seq,
-    );
-    let is_new = model.last_seq == 0 && found == (0, 0, 0, 0);
-    if found != expected && !is_new {
-        return Err(format!("summary {found:?}, not {expected:?}"));
-    }
-    for (seq, message) in &model.messages {
-        let found = reader
-            .get(*seq)
-            .map_err(|error| format!("get {seq}: {error}"))?;
-        if found.subject() != message.subject.as_bytes()
-            || found.headers() != message.headers
-            || found.body() != message.body
-            || found.timestamp_ns != message.timestamp_ns
-        {
-            return Err(format!("message {seq} is another: {found:?}"));
-        }
-    }
-    for filter in FILTERS {
-        walk(&reader, model, filter)?;
-    }
-    store.with_state(|state| {
-        state.check().map_err(|unsound| unsound.to_string())?;
-        let mut judged = judged(fs, script)?;
-        excuse(&mut judged, state);
-        match judged.difference_but_losses(state) {
-            None => Ok(()),
-            Some(difference) => Err(format!("recovery finds another state: {difference}")),
-        }
-    })
-}
-
-/// What no file keeps: when a message was stored that was wiped while it was the last, and that a store without a message ever was purged.
-fn excuse(judged: &mut StreamState, known: &StreamState) {
-    let last = judged.totals.last;
-    if last.timestamp_ns == 0 && !judged.holds(last.seq) {
-        judged.totals.last.timestamp_ns = known.totals.last.timestamp_ns;
-    }
-    if last.seq == 0 {
-        judged.totals.first = known.totals.first;
-    }
-    for block in &mut judged.blocks {
-        let mut others = known.blocks.iter();
-        let other = others.find(|other| other.number == block.number);
-        if block.last.timestamp_ns == 0
-            && !block.holds(block.last.seq)
-            && let Some(other) = other
-        {
-            block.last.timestamp_ns = other.last.timestamp_ns;
-        }
-    }
-}
-
-fn judged(fs: &MemoryFileSystem, script: &EngineScript) -> Result<StreamState, String> {
-    let stream = StreamDir {
-        account: None,
-        name: NAME.to_owned(),
-        dir: DIR.into(),
-    };
-    let options = Options {
-        expire: false,
-        keys: script.setup.keys(),
-        account: Some(b"A".to_vec()),
-        block_size: Some(script.setup.block_size),
-        threads: 1,
-        ..Options::new(script.now_ns)
-    };
-    let judgement = judge(fs, &stream, &options, &Watch::none());
-    let state = judgement
-        .state
-        .map(crate::recovery::Unapplied::into_preview);
-    state.ok_or_else(|| format!("recovery does not open it: {:?}", judgement.report.events))
-}
-
-fn walk(reader: &crate::store::Reader, model: &ModelStream, filter: &str) -> Result<(), String> {
-    let expected: Vec<u64> = {
-        let mut model = model.clone();
-        let all: Vec<u64> = model.messages.keys().copied().collect();
-        model.purge(filter, 0, 0);
-        let gone = all
-            .into_iter()
-            .filter(|seq| !model.messages.contains_key(seq));
-        gone.collect()
-    };
-    let filters = [filter.as_bytes()];
-    let (mut upwards, mut from) = (Vec::new(), 0);
-    loop {
-        match reader.next(&filters, from) {
-            Ok(message) => {
-                upwards.push(message.seq);
-                from = message.seq + 1;
-            }
-            Err(ReadError::Beyond { .. }) => break,
-            Err(error) => return Err(format!("next {filter} from {from}: {error}")),
-        }
-    }
-    let (mut downwards, mut from) = (Vec::new(), u64::MAX);
-    while let Ok(message) = reader.previous(&filters, from) {
-        downwards.push(message.seq);
-        from = message.seq - 1;
-    }
-    downwards.reverse();
-    let middle = expected.get(expected.len() / 2).copied().unwrap_or(0);
-    let behind = expected.iter().filter(|seq| **seq >= middle).count() as u64;
-    let counted = reader
-        .count(&filters, middle)
-        .map_err(|error| error.to_string())?;
-    match upwards == expected && downwards == expected && counted == behind {
-        true => Ok(()),
-        false => Err(format!(
-            "{filter}: {upwards:?} upwards, {downwards:?} downwards, {counted} from {middle}; not {expected:?}"
-        )),
     }
 }

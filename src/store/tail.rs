@@ -1,0 +1,137 @@
+//! The block that takes records: what of it waits, and how it is handed over.
+
+use super::core::Live;
+use super::error::WriterFault;
+use crate::block::torn;
+use crate::crypto::BlockCipher;
+use crate::env::{AppendFile, IoError};
+use crate::format::checksum::HashKey;
+use crate::format::limits::CHECKSUM_LENGTH;
+use crate::format::record::{NewRecord, encode_record};
+
+/// The block that takes records.
+pub(super) struct OpenTail {
+    pub number: u32,
+    file: Box<dyn AppendFile>,
+    hash_key: HashKey,
+    cipher: Option<BlockCipher>,
+    /// Bytes of the block, those that wait included.
+    pub length: u64,
+    /// Bytes for the file that were not handed over yet.
+    pending: Vec<u8>,
+    /// Where among them the checksum lies that commits the first batch and with it all that is behind it.
+    withheld: Option<usize>,
+    pub is_unsynced: bool,
+}
+
+impl OpenTail {
+    /// A block whose file is as long as what is in it.
+    pub fn new(
+        number: u32,
+        file: Box<dyn AppendFile>,
+        hash_key: HashKey,
+        cipher: Option<BlockCipher>,
+    ) -> Self {
+        OpenTail {
+            number,
+            length: file.length(),
+            file,
+            hash_key,
+            cipher,
+            pending: Vec::new(),
+            withheld: None,
+            is_unsynced: false,
+        }
+    }
+
+    /// Bytes that wait to be handed over.
+    pub fn waiting_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Makes what was handed over durable.
+    pub fn sync(&mut self) -> Result<(), IoError> {
+        let synced = self.file.sync();
+        self.is_unsynced = synced.is_err();
+        synced
+    }
+
+    /// Puts records with what waits to be handed over, so that whoever reads the disk finds all of them or none; `ends` are where each
+    /// ends.
+    pub fn hold_back_together(
+        &mut self,
+        encoded: &[u8],
+        ends: &[usize],
+    ) -> Result<(), WriterFault> {
+        let before = self.pending.len();
+        self.hold_back(encoded)?;
+        if let [first, _, ..] = ends
+            && self.withheld.is_none()
+        {
+            self.withheld = Some(before + first - CHECKSUM_LENGTH);
+        }
+        Ok(())
+    }
+
+    /// Appends a record's bytes, as this block would have them, to `out`.
+    pub fn encode(&self, record: &NewRecord<'_>, out: &mut Vec<u8>) -> Result<(), WriterFault> {
+        let encoded = encode_record(out, &self.hash_key, record);
+        encoded.map(|_| ()).map_err(|fault| WriterFault::Block {
+            block: self.number,
+            reason: fault.to_string(),
+        })
+    }
+
+    /// Puts records with what waits to be handed over.
+    pub fn hold_back(&mut self, encoded: &[u8]) -> Result<(), WriterFault> {
+        let start = self.pending.len();
+        self.pending.extend_from_slice(encoded);
+        if let Some(cipher) = &self.cipher
+            && let Some(added) = self.pending.get_mut(start..)
+            && let Err(exhausted) = cipher.apply(added, self.length)
+        {
+            self.pending.truncate(start);
+            return Err(WriterFault::Block {
+                block: self.number,
+                reason: exhausted.to_string(),
+            });
+        }
+        self.length += encoded.len() as u64;
+        Ok(())
+    }
+
+    /// Lets readers find a record that was put with the others. Who takes it into account does so under the same lock.
+    pub fn show(&self, encoded: &[u8], live: &mut Live) {
+        if let Some(resident) = &mut live.tail {
+            resident.push(encoded);
+        }
+        if let Some(state) = live.state.blocks.last_mut() {
+            state.raw_bytes = self.length;
+            state.last_record_hash = encoded.last_chunk::<CHECKSUM_LENGTH>().copied();
+        }
+    }
+
+    /// Hands over what waits. Where a batch is among it, that is durable before it counts.
+    pub fn hand_over(&mut self) -> Result<(), IoError> {
+        let before = self.file.length();
+        let withheld = self.withheld.take();
+        let checksum = withheld.and_then(|at| self.pending.get_mut(at..)?.first_chunk_mut());
+        let committed = checksum.map(|checksum: &mut [u8; CHECKSUM_LENGTH]| {
+            // A keystream has no part in it: the complement of what is encrypted is decrypted to the complement.
+            std::mem::replace(checksum, torn::withheld(*checksum))
+        });
+        self.is_unsynced = true;
+        let written = self.file.append(&[&self.pending]);
+        self.pending.clear();
+        if written.is_err() {
+            // A torn record is cut off by the next start; that much less is there to be cut.
+            let _ = self.file.set_length(before);
+            return written;
+        }
+        let (Some(at), Some(committed)) = (withheld, committed) else {
+            return Ok(());
+        };
+        self.file.sync()?;
+        self.file.write_at(before + at as u64, &committed)
+    }
+}
