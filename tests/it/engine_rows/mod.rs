@@ -14,6 +14,7 @@ mod delete_blocks;
 mod durability;
 mod erase;
 mod errors;
+mod faults;
 mod limits;
 mod purge;
 mod removing;
