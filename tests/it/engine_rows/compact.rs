@@ -84,7 +84,7 @@ fn e_109_e_110_e_111_space_before_the_first_is_won_back() {
     // The reference writes the block anew at once where much is dead in it; here tidying does.
     for shape in Shape::all() {
         let mut bed = Bed::new(shape, "", 500_000);
-        let body: Vec<u8> = (0..8 * 1024_u32).map(|at| (at * at >> 7) as u8).collect();
+        let body: Vec<u8> = (0..8 * 1024_u32).map(|at| ((at * at) >> 7) as u8).collect();
         for _ in 0..64 {
             bed.put("foo", &body);
         }
