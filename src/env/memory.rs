@@ -146,6 +146,11 @@ impl MemoryFileSystem {
         self.state.lock().log.clone()
     }
 
+    /// Says how many bytes the disk holds, for whoever asks what is left of it; `None` where it does not tell. Nothing fails by it.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().capacity_bytes = bytes;
+    }
+
     /// Plans a failure. Several may be planned; the first that fits a call decides.
     pub fn inject(&self, fault: Fault) {
         self.state.lock().faults.push(fault);

@@ -142,6 +142,9 @@ pub trait ReadFiles: Send + Sync {
     /// Kind, length and mode of a file or directory.
     fn metadata(&self, path: &Path) -> Result<Metadata, IoError>;
 
+    /// Bytes that may still be written below a directory; `None` where the system does not tell.
+    fn available_bytes(&self, dir: &Path) -> Result<Option<u64>, IoError>;
+
     /// A whole file of at most `max_length` bytes; a longer one fails as
     /// [`io::ErrorKind::FileTooLarge`] without being read to its end.
     fn read(&self, path: &Path, max_length: u64) -> Result<Vec<u8>, IoError>;

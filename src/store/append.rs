@@ -5,6 +5,8 @@ use super::core::Live;
 use super::error::{AppendError, LimitKind, WriterFault};
 use super::message::NewMessage;
 use super::remove::expiry_of;
+use super::tail::OpenTail;
+use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::block::slots::timer_headers;
 use crate::format::duration::parse_rfc3339;
@@ -18,6 +20,8 @@ use crate::state::{SeqTime, SubjectTotals};
 
 /// Header under which a roll-up is asked for. One with a value is let in where its subject has its fill.
 const ROLLUP: &[u8] = b"Nats-Rollup";
+/// After so many bytes the disk is asked again what is left of it: others write to it too.
+const DISK_ASKED_BYTES: u64 = 1024 * 1024;
 /// Header of messages that a schedule sent.
 pub(super) const SCHEDULER: &[u8] = b"Nats-Scheduler";
 /// Header that says when that schedule sends the next.
@@ -99,6 +103,7 @@ impl Writer {
         expected: Expected,
     ) -> Result<Appended, AppendError> {
         self.check()?;
+        self.is_new(message.headers, now_ns)?;
         self.hold(message, expected)?;
         self.store(message, None, now_ns, Judged::Here)
     }
@@ -142,8 +147,11 @@ impl Writer {
         let last_seq = self.shared.live.read().state.totals.last.seq;
         let next = last_seq.wrapping_add(1).max(1);
         let ahead = (judged == Judged::Here).then(Ahead::default);
-        self.admit(message, next, timestamp_ns, ahead.as_ref())?;
+        let length = self.admit(message, next, timestamp_ns, ahead.as_ref())?;
         expect_next(next, seq)?;
+        if judged == Judged::Here {
+            self.has_disk(length)?;
+        }
         self.begin()?;
         let record = NewRecord::Message {
             sequence: next,
@@ -159,6 +167,12 @@ impl Writer {
             };
             live.take_in(message, stored, block, length);
         })?;
+        self.note_id(message.headers, next, timestamp_ns);
+        self.tell(&StoreEvent::Appended {
+            seq: next,
+            subject: message.subject,
+            length_bytes: length,
+        });
         let evicted_count = self.enforce_behind(message.subject)?;
         self.settle()?;
         Ok(Appended {
@@ -184,6 +198,34 @@ impl Writer {
         }
         expect_next(seq, None)?;
         Ok(length)
+    }
+
+    /// Whether the disk has room for a record beside what is kept of it.
+    pub(super) fn has_disk(&mut self, length: u64) -> Result<(), AppendError> {
+        let margin_bytes = self.shared.disk_margin_bytes;
+        if margin_bytes == 0 {
+            return Ok(());
+        }
+        if let Some(left) = self.disk_allowance_bytes.checked_sub(length) {
+            self.disk_allowance_bytes = left;
+            return Ok(());
+        }
+        // What cannot be found out is for the write itself to tell.
+        let Ok(Some(available_bytes)) = self.shared.fs.available_bytes(&self.shared.dir) else {
+            return Ok(());
+        };
+        let waiting = self.tail.as_ref().map_or(0, OpenTail::waiting_bytes) as u64;
+        let room = available_bytes.saturating_sub(margin_bytes + waiting);
+        match room.min(DISK_ASKED_BYTES.max(length)).checked_sub(length) {
+            Some(left) => {
+                self.disk_allowance_bytes = left;
+                Ok(())
+            }
+            None => Err(AppendError::DiskFull {
+                available_bytes,
+                margin_bytes,
+            }),
+        }
     }
 
     /// Where the stream refuses what exceeds its bytes, a message may take the place of its subject's oldest, if that is as large.

@@ -1,24 +1,37 @@
 //! Blocks that were read, kept as long as there is room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use super::core::Shared;
 use super::error::ReadError;
+use super::outline::Outline;
 use super::resident::Resident;
+use super::watch::Looks;
 use crate::block::content;
 use crate::block::key::{BlockFiles, BlockKey};
 use crate::format::names::{BlockFile, MESSAGES};
+
+/// Of the bytes that the cache may take, this part goes to outlines at most.
+const OUTLINES_PART: usize = 8;
 
 /// Content of blocks by their numbers, up to so many bytes; the block that was not looked at for longest goes first.
 #[derive(Debug)]
 pub(super) struct BlockCache {
     most_bytes: usize,
+    /// Whether the stream is encrypted.
+    is_sealed: bool,
     blocks: RwLock<FxHashMap<u32, CachedBlock>>,
-    looks: AtomicU64,
+    /// Of blocks that were let go.
+    outlines: RwLock<FxHashMap<u32, Arc<Outline>>>,
+    /// Whether there ever was one.
+    has_let_go: AtomicBool,
+    clock: AtomicU64,
+    /// How often a block was there.
+    pub looks: Looks,
 }
 
 #[derive(Debug)]
@@ -29,26 +42,41 @@ struct CachedBlock {
 
 impl BlockCache {
     /// An empty one that keeps about so many bytes.
-    pub fn new(most_bytes: usize) -> Self {
+    pub fn new(most_bytes: usize, is_sealed: bool) -> Self {
         BlockCache {
             most_bytes,
+            is_sealed,
             blocks: RwLock::default(),
-            looks: AtomicU64::new(0),
+            outlines: RwLock::default(),
+            has_let_go: AtomicBool::new(false),
+            clock: AtomicU64::new(0),
+            looks: Looks::default(),
         }
+    }
+
+    /// Whether blocks were let go for want of room.
+    pub fn has_let_go(&self) -> bool {
+        self.has_let_go.load(Ordering::Relaxed)
+    }
+
+    /// Whether a block is there.
+    pub fn holds(&self, block: u32) -> bool {
+        self.blocks.read().contains_key(&block)
     }
 
     /// A block, if it is there.
     pub fn get(&self, block: u32) -> Option<Arc<Resident>> {
         let blocks = self.blocks.read();
         let cached = blocks.get(&block)?;
-        let now = self.looks.fetch_add(1, Ordering::Relaxed);
+        self.looks.note(true);
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
         cached.looked_at.store(now, Ordering::Relaxed);
         Some(cached.content.clone())
     }
 
     /// Keeps a block, and lets others go that there is no more room for.
     pub fn put(&self, block: u32, content: Arc<Resident>) {
-        let now = self.looks.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
         let looked_at = AtomicU64::new(now);
         let mut blocks = self.blocks.write();
         blocks.insert(block, CachedBlock { content, looked_at });
@@ -62,31 +90,58 @@ impl BlockCache {
             };
             if let Some(gone) = blocks.remove(&oldest) {
                 bytes -= gone.content.memory_bytes();
+                self.keep_outline(oldest, &gone.content);
             }
         }
+        self.outlines.write().remove(&block);
+    }
+
+    fn keep_outline(&self, block: u32, content: &Resident) {
+        let Some(outline) = content.outline(self.is_sealed) else {
+            return;
+        };
+        let mut outlines = self.outlines.write();
+        let kept: usize = outlines
+            .values()
+            .map(|outline| outline.memory_bytes())
+            .sum();
+        if kept + outline.memory_bytes() > self.most_bytes / OUTLINES_PART {
+            // They are had again with the block.
+            outlines.clear();
+        }
+        outlines.insert(block, Arc::new(outline));
+        self.has_let_go.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the messages of a block lie that was let go.
+    pub fn outline(&self, block: u32) -> Option<Arc<Outline>> {
+        self.outlines.read().get(&block).cloned()
     }
 
     /// Forgets a block whose files changed.
     pub fn forget(&self, block: u32) {
         self.blocks.write().remove(&block);
+        self.outlines.write().remove(&block);
     }
 
     /// Forgets all.
     pub fn clear(&self) {
         self.blocks.write().clear();
+        self.outlines.write().clear();
     }
 
     /// Bytes that the blocks in it take.
     pub fn memory_bytes(&self) -> usize {
         let blocks = self.blocks.read();
-        blocks
-            .values()
-            .map(|cached| cached.content.memory_bytes())
-            .sum()
+        let contents = blocks.values().map(|cached| cached.content.memory_bytes());
+        let outlines = self.outlines.read();
+        let outlines = outlines.values().map(|outline| outline.memory_bytes());
+        contents.sum::<usize>() + outlines.sum::<usize>()
     }
 
     /// Reads a block from its files and keeps it.
     pub fn load(&self, shared: &Shared, block: u32) -> Result<Arc<Resident>, ReadError> {
+        self.looks.note(false);
         let content = Arc::new(read_as_given(shared, block)?);
         if content.check_whole(block).is_ok() {
             // What the device did not give this time it may give the next.
@@ -127,5 +182,6 @@ fn read_as_given(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
     let decoded = content::decode(&mut bytes, &mut Vec::new(), None, &hash_key)
         .map_err(|fault| failed(fault.to_string()))?;
     let content = Resident::index(bytes, &hash_key).read_from(decoded.compressed);
+    let content = content.under(read.key.cipher());
     Ok(content.cut_by(read.cut))
 }

@@ -39,6 +39,8 @@ pub(super) struct Shared {
     /// Bytes a block may grow to.
     pub block_size: u64,
     pub cache: BlockCache,
+    /// Bytes of the disk that new messages leave free.
+    pub disk_margin_bytes: u64,
     /// Nothing waits for the disk while it holds this.
     pub live: RwLock<Live>,
 }

@@ -98,6 +98,11 @@ pub enum AppendError {
         /// Sequence found; 0 for no message.
         found: u64,
     },
+    /// A message of this id was sent within the stream's duplicate window ([`Writer::hold_message_ids`](super::Writer::hold_message_ids)).
+    Duplicate {
+        /// The sequence it has or had.
+        seq: u64,
+    },
     /// The message is longer than the stream or the format takes.
     TooLarge {
         /// Its bytes: headers and body for the stream's limit, the record for the format's.
@@ -109,6 +114,13 @@ pub enum AppendError {
     Headers {
         /// Its bytes.
         length: usize,
+    },
+    /// The disk has less left than is kept for removals ([`StoreOptions::disk_margin_bytes`](super::StoreOptions::disk_margin_bytes)).
+    DiskFull {
+        /// Bytes left.
+        available_bytes: u64,
+        /// Bytes that are kept.
+        margin_bytes: u64,
     },
     /// The time is one that a record cannot have: zero.
     Time,
@@ -287,12 +299,22 @@ impl fmt::Display for AppendError {
             AppendError::LastSequence { expected, found } => {
                 write!(f, "the last message is {found}, not {expected}")
             }
+            AppendError::Duplicate { seq } => {
+                write!(f, "a message of this id was stored as {seq}")
+            }
             AppendError::TooLarge { length, most } => {
                 write!(f, "{length} bytes, the most is {most}")
             }
             AppendError::Headers { length } => {
                 write!(f, "headers of {length} bytes, the most is {}", u16::MAX)
             }
+            AppendError::DiskFull {
+                available_bytes,
+                margin_bytes,
+            } => write!(
+                f,
+                "the disk has {available_bytes} bytes left, and {margin_bytes} are kept for removals"
+            ),
             AppendError::Time => f.write_str("a message cannot have the time 0"),
             AppendError::Exhausted => f.write_str("there is no sequence left"),
             AppendError::Fault(fault) => fault.fmt(f),

@@ -35,6 +35,7 @@ pub struct StoredMessage {
 #[derive(Clone)]
 enum MessageBytes {
     Own(Arc<[u8]>),
+    Read(Arc<Vec<u8>>),
     Block(Arc<Resident>),
 }
 
@@ -54,6 +55,11 @@ impl StoredMessage {
     pub(super) fn copied(record: &RecordRef, content: &[u8]) -> Option<Self> {
         let bytes: Arc<[u8]> = record.bytes(content)?.into();
         Self::of(record, content, MessageBytes::Own(bytes), record.offset())
+    }
+
+    /// One whose record was read alone.
+    pub(super) fn alone(record: &RecordRef, bytes: Arc<Vec<u8>>) -> Option<Self> {
+        Self::of(record, &bytes, MessageBytes::Read(bytes.clone()), 0)
     }
 
     /// One whose bytes stay where they are.
@@ -79,8 +85,9 @@ impl StoredMessage {
     }
 
     fn part(&self, range: Range<usize>) -> &[u8] {
-        let bytes = match &self.bytes {
+        let bytes: &[u8] = match &self.bytes {
             MessageBytes::Own(bytes) => bytes,
+            MessageBytes::Read(bytes) => bytes,
             MessageBytes::Block(block) => block.bytes(),
         };
         bytes.get(range).unwrap_or_default()

@@ -46,7 +46,9 @@ mod error;
 mod level;
 mod maintain;
 mod message;
+mod message_ids;
 mod open;
+mod outline;
 mod purge;
 mod reader;
 mod remove;
@@ -58,6 +60,8 @@ mod settings;
 mod side_files;
 mod tail;
 mod truncate;
+mod verify;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -74,4 +78,6 @@ pub use message::{NewMessage, StoredMessage};
 pub use open::{Store, StoreOptions};
 pub use purge::PurgeRequest;
 pub use reader::{Reader, StoreSummary};
+pub use verify::Verified;
+pub use watch::{CacheCounts, MemoryUse, StoreEvent, Watcher, WriterCounts};
 pub use writer::{Watermark, Writer};

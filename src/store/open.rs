@@ -65,6 +65,9 @@ pub struct StoreOptions {
     pub level: Level,
     /// Bytes of blocks kept in memory for readers, the one being written not counted.
     pub cache_bytes: usize,
+    /// Bytes of the disk that new messages leave free, for a full disk takes no removals either: 0 for none. Where the system does not
+    /// say what is left, nothing is held against it.
+    pub disk_margin_bytes: u64,
     /// Whether a damaged stream is opened where messages are lost by it.
     pub accept_loss: bool,
     /// Threads that recovery may use.
@@ -84,6 +87,7 @@ impl StoreOptions {
             block_size: None,
             level: Level::default(),
             cache_bytes: CACHE_BYTES,
+            disk_margin_bytes: 0,
             accept_loss: false,
             threads: Options::new(now_ns).threads,
         }
@@ -344,7 +348,8 @@ fn share(
 ) -> Shared {
     let settings = Settings::of(&meta);
     state.tracks_subjects |= tracks_subjects(&meta);
-    let by_rule = block_size(&meta, false, stream_key.is_some());
+    let is_sealed = stream_key.is_some();
+    let by_rule = block_size(&meta, false, is_sealed);
     Shared {
         fs,
         entropy,
@@ -357,7 +362,8 @@ fn share(
             .block_size
             .filter(|size| *size > 0)
             .unwrap_or(by_rule),
-        cache: BlockCache::new(options.cache_bytes),
+        cache: BlockCache::new(options.cache_bytes, is_sealed),
+        disk_margin_bytes: options.disk_margin_bytes,
         live: RwLock::new(Live {
             state,
             meta,

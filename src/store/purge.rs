@@ -6,6 +6,7 @@ use super::core::Live;
 use super::error::{AppendError, ReadError, RemoveError, WriterFault};
 use super::message::NewMessage;
 use super::resident::Resident;
+use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::env::DEFAULT_DIR_MODE;
 use crate::env::DEFAULT_FILE_MODE;
@@ -13,6 +14,7 @@ use crate::format::checksum::HashKey;
 use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::{BlockFile, MESSAGES, PURGED_MESSAGES, SOURCES, STAGED_MESSAGES};
 use crate::format::record::{NewRecord, encode_record};
+use crate::format::seqset::SeqSet;
 use crate::state::{BlockState, SeqTime, SubjectIndex};
 
 /// Which messages a purge takes.
@@ -124,6 +126,49 @@ impl Writer {
         }
     }
 
+    /// Takes over what a leader of a replicated stream has deleted: of the sequences in `deleted` those that are live here go; how many.
+    /// What lies behind the last sequence is passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`WriterFault`].
+    pub fn sync_deleted(&mut self, deleted: &SeqSet) -> Result<u64, WriterFault> {
+        self.check()?;
+        let mut taken = 0;
+        for span in deleted.spans() {
+            let mut from = *span.start();
+            while let Some((seq, whole)) = self.first_live_within(from, *span.end()) {
+                self.begin()?;
+                (taken, from) = match whole {
+                    Some((number, last_seq)) => (taken + self.drop_block(number)?, last_seq + 1),
+                    None => {
+                        self.take_message(seq)?;
+                        (taken + 1, seq + 1)
+                    }
+                };
+            }
+        }
+        if taken > 0 {
+            self.settle()?;
+        }
+        Ok(taken)
+    }
+
+    /// The first live sequence of a span, and where the span covers its whole block, which is not the last one, that block with the last
+    /// sequence in it.
+    fn first_live_within(&self, from: u64, to: u64) -> Option<(u64, Option<(u32, u64)>)> {
+        let live = self.shared.live.read();
+        let blocks = live.state.blocks.get(live.place_from(from)..)?.iter();
+        let mut found =
+            blocks.filter_map(|block| Some((block, live.first_live_from(block, from)?)));
+        let (block, seq) = found.next().filter(|(_, seq)| *seq <= to)?;
+        let covers = from <= block.first.seq
+            && block.last.seq <= to
+            && block.message_count > 1
+            && live.tail_number() != Some(block.number);
+        Some((seq, covers.then_some((block.number, block.last.seq))))
+    }
+
     /// Removes everything at once. `last_seq` is the last sequence afterwards.
     pub(super) fn purge_to(&mut self, last_seq: u64) -> Result<u64, WriterFault> {
         self.begin()?;
@@ -143,6 +188,10 @@ impl Writer {
         let staged = self.stage_purge(last.seq, number, marker)?;
         // From here on the purge has happened, whatever becomes of the rest: readers go by it, not by names that are being changed.
         let taken = self.start_over(last, number, staged, |_| {});
+        self.tell(&StoreEvent::Purged {
+            message_count: taken,
+            last_seq: last.seq,
+        });
         self.exchange_messages()?;
         self.settle()?;
         Ok(taken)
@@ -156,6 +205,7 @@ impl Writer {
         expected: Expected,
     ) -> Result<Committed, AppendError> {
         self.check()?;
+        self.is_new(message.headers, now_ns)?;
         self.hold(message, expected)?;
         let (totals, number) = {
             let live = self.shared.live.read();
@@ -167,6 +217,7 @@ impl Writer {
         };
         let ahead = Ahead::emptied(totals.messages, totals.bytes);
         let length = self.admit(message, stored.seq, now_ns, Some(&ahead))?;
+        self.has_disk(length)?;
         self.begin()?;
         self.flush()?;
         let number = number.saturating_add(1);
@@ -180,6 +231,16 @@ impl Writer {
         let staged = self.stage_purge(stored.seq, number, Some(record))?;
         self.start_over(totals.last, number, staged, |live| {
             live.take_in(message, stored, number, length);
+        });
+        self.note_id(message.headers, stored.seq, now_ns);
+        self.tell(&StoreEvent::Purged {
+            message_count: totals.messages,
+            last_seq: totals.last.seq,
+        });
+        self.tell(&StoreEvent::Appended {
+            seq: stored.seq,
+            subject: message.subject,
+            length_bytes: length,
         });
         self.exchange_messages()?;
         self.settle()?;

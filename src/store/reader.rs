@@ -171,12 +171,33 @@ impl Reader {
             Some(block) if block.holds(seq) => Ok(block.number),
             _ => Err(live.absence(seq)),
         };
+        if self.shared.cache.has_let_go()
+            && let Some(message) = self.read_alone(seq)
+        {
+            return Ok(message);
+        }
         self.visit(pick, |live, content| {
             content.message(seq).ok_or_else(|| {
                 let number = live.block_of(seq).map_or(0, |block| block.number);
                 unreadable(seq, number, &content)
             })
         })?
+    }
+
+    /// The message of a sequence, where its block is not in memory and where it lies is known.
+    fn read_alone(&self, seq: u64) -> Option<StoredMessage> {
+        let number = {
+            let live = self.shared.live.read();
+            let block = live.block_of(seq).filter(|block| block.holds(seq))?;
+            let is_elsewhere =
+                live.is_closed || live.tail_number() == Some(block.number) || block.compressed;
+            (!is_elsewhere).then_some(block.number)?
+        };
+        if self.shared.cache.holds(number) {
+            return None;
+        }
+        let outline = self.shared.cache.outline(number)?;
+        outline.read(&self.shared, number, seq)
     }
 
     /// The first message at or above `from` whose subject one of `filters` matches.

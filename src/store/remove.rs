@@ -6,13 +6,14 @@
 use super::core::Live;
 use super::error::{ReadError, RemoveError, WriterFault};
 use super::resident::Resident;
+use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::block::rules;
 use crate::format::headers;
 use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names::BlockFile;
 use crate::format::record::{NewRecord, RecordRef};
-use crate::state::SeqTime;
+use crate::state::{BlockState, SeqTime};
 
 /// A live message that is about to go.
 #[derive(Debug, Default)]
@@ -25,6 +26,17 @@ pub(super) struct LeavingMessage {
     pub expiry_ns: Option<i64>,
     /// The block's next message, where this is its first.
     next: Option<SeqTime>,
+}
+
+impl LeavingMessage {
+    /// That it went.
+    fn event(&self) -> StoreEvent<'_> {
+        StoreEvent::Removed {
+            seq: self.seq,
+            subject: &self.subject,
+            length_bytes: self.length,
+        }
+    }
 }
 
 /// When a message's time to live ends, by its headers.
@@ -170,6 +182,7 @@ impl Writer {
             emptied = live.take_away(&leaving).filter(|number| *number != tail);
         })?;
         self.emptied.extend(emptied);
+        self.tell(&leaving.event());
         Ok(leaving)
     }
 
@@ -180,7 +193,9 @@ impl Writer {
         let emptied = live
             .take_away(leaving)
             .filter(|number| Some(*number) != tail);
+        drop(live);
         self.emptied.extend(emptied);
+        self.tell(&leaving.event());
     }
 
     /// Takes away the files of blocks without a message, with what they alone prove written again first.
@@ -349,6 +364,7 @@ impl Writer {
         self.shared.cache.forget(number);
         self.emptied.retain(|emptied| *emptied != number);
         self.uncompressed.retain(|waiting| *waiting != number);
+        self.tell(&StoreEvent::BlockGone { block: number });
         Ok(())
     }
 
@@ -394,12 +410,31 @@ impl Writer {
     /// Removes every message of a block that is not the last one by taking its file away; how many there were.
     pub(super) fn drop_block(&mut self, number: u32) -> Result<u64, WriterFault> {
         let content = self.shared.whole(number)?;
-        let gone = {
+        let before = {
             let mut live = self.shared.live.write();
             live.empty_block(number, &content)
         };
+        let Some(before) = before else { return Ok(0) };
+        match self.told_of.has_watcher() {
+            true => self.tell_of_block(&before, &content),
+            false => self.told_of.counts.removed += before.message_count,
+        }
         self.unlink_block(number, &content)?;
-        Ok(gone)
+        Ok(before.message_count)
+    }
+
+    /// Tells of the messages that went with a block.
+    fn tell_of_block(&mut self, before: &BlockState, content: &Resident) {
+        let slots = content.slot_from(before.first.seq)..content.slot_count();
+        for record in slots.filter_map(|slot| content.record(slot)) {
+            if before.holds(record.sequence()) {
+                self.tell(&StoreEvent::Removed {
+                    seq: record.sequence(),
+                    subject: record.subject(content.bytes()),
+                    length_bytes: record.length() as u64,
+                });
+            }
+        }
     }
 }
 
@@ -419,19 +454,9 @@ impl Live {
         state.timers.forget_schedule(seq);
     }
 
-    /// Takes all messages of a block out of every account; how many there were.
-    fn empty_block(&mut self, number: u32, content: &Resident) -> u64 {
-        let Some(place) = self
-            .state
-            .blocks
-            .iter()
-            .position(|block| block.number == number)
-        else {
-            return 0;
-        };
-        let Some(block) = self.state.blocks.get_mut(place) else {
-            return 0;
-        };
+    /// Takes all messages of a block out of every account; the block as it was.
+    fn empty_block(&mut self, number: u32, content: &Resident) -> Option<BlockState> {
+        let block = self.block_mut(number)?;
         let before = block.clone();
         block.message_count = 0;
         block.live_bytes = 0;
@@ -454,7 +479,7 @@ impl Live {
         totals.messages = totals.messages.saturating_sub(before.message_count);
         totals.bytes = totals.bytes.saturating_sub(before.live_bytes);
         self.settle_first();
-        before.message_count
+        Some(before)
     }
 }
 

@@ -1,13 +1,15 @@
 //! The content of one block in memory, with what finds messages in it.
 
 use std::hash::Hasher;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use super::error::ReadError;
+use super::outline::Outline;
 use crate::block::content::verifies;
+use crate::crypto::BlockCipher;
 use crate::format::checksum::HashKey;
 use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
 use crate::state::SeqTime;
@@ -30,6 +32,10 @@ pub(super) struct Resident {
     tombstones: Vec<SeqTime>,
     latest_ns: i64,
     is_compressed: bool,
+    /// What the file is encrypted with, where it was read from one.
+    cipher: Option<Arc<BlockCipher>>,
+    /// Whether that is known.
+    is_cipher_known: bool,
     damage: Option<RecordFault>,
     /// Why it ends before the file does.
     cut: Option<String>,
@@ -180,6 +186,28 @@ impl Resident {
             is_compressed,
             ..self
         }
+    }
+
+    /// The same, read from a file that is encrypted so.
+    pub fn under(self, cipher: Option<BlockCipher>) -> Self {
+        Resident {
+            cipher: cipher.map(Arc::new),
+            is_cipher_known: true,
+            ..self
+        }
+    }
+
+    /// Where its messages lie in its file, if one can be read from there alone.
+    pub fn outline(&self, is_sealed: bool) -> Option<Outline> {
+        if self.is_compressed || is_sealed && !self.is_cipher_known {
+            return None;
+        }
+        Outline::new(
+            &self.seqs,
+            &self.offsets,
+            self.bytes.len(),
+            self.cipher.clone(),
+        )
     }
 
     /// The slots, all of them.

@@ -18,8 +18,10 @@ impl Writer {
     /// Removes one message and wipes its bytes from the block's file. False where it was gone before.
     ///
     /// The bytes are gone from the file once this returns, whatever the level; the file system may keep the blocks of the disk in which
-    /// they were. A reader that holds the message keeps it. In an encrypted store this is [`Writer::remove`]: the block would have to
-    /// change its key together with its bytes, which no two files can in one step.
+    /// they were. A reader that holds the message keeps it.
+    ///
+    /// In an encrypted store the block keeps its key, for no two files can change in one step. Random bytes take the place of the
+    /// message's under the same keystream: what was there cannot be had from the file, nor from both contents of it without the key.
     ///
     /// # Errors
     ///
@@ -30,14 +32,10 @@ impl Writer {
             return Ok(false);
         }
         self.begin()?;
-        if self.shared.stream_key.is_some() {
-            self.take_message(seq)?;
-        } else {
-            self.flush()?;
-            let leaving = self.leaving(seq)?;
-            self.wipe(seq)?;
-            self.take_unproven(&leaving);
-        }
+        self.flush()?;
+        let leaving = self.leaving(seq)?;
+        self.wipe(seq)?;
+        self.take_unproven(&leaving);
         self.settle()?;
         Ok(true)
     }

@@ -49,6 +49,11 @@ impl OpenTail {
         self.pending.len()
     }
 
+    /// Whether a batch is among what waits.
+    pub fn holds_a_batch(&self) -> bool {
+        self.withheld.is_some()
+    }
+
     /// Makes what was handed over durable.
     pub fn sync(&mut self) -> Result<(), IoError> {
         let synced = self.file.sync();

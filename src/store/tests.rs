@@ -15,10 +15,10 @@ use crate::format::sources::SourcesFile;
 use crate::format::timers::{ExpiryFile, ScheduleFile};
 use crate::living::Idle;
 
-const NOW_NS: i64 = 1_767_225_600_000_000_000;
-const DIR: &str = "/d/S";
+pub(super) const NOW_NS: i64 = 1_767_225_600_000_000_000;
+pub(super) const DIR: &str = "/d/S";
 
-fn options(more: &str, block_size: u64) -> StoreOptions {
+pub(super) fn options(more: &str, block_size: u64) -> StoreOptions {
     let config = format!(r#"{{"name":"S","subjects":["s.>"],"storage":"file"{more}}}"#);
     let config = StreamMeta::parse(config.as_bytes()).unwrap();
     StoreOptions {
@@ -28,7 +28,7 @@ fn options(more: &str, block_size: u64) -> StoreOptions {
     }
 }
 
-fn open(fs: &MemoryFileSystem, options: &StoreOptions) -> (Store, Writer) {
+pub(super) fn open(fs: &MemoryFileSystem, options: &StoreOptions) -> (Store, Writer) {
     let store = Store::open(
         Arc::new(fs.clone()),
         Arc::new(SeededEntropy::new(1)),
@@ -42,7 +42,7 @@ fn open(fs: &MemoryFileSystem, options: &StoreOptions) -> (Store, Writer) {
 }
 
 /// What a killed process leaves, without the index.
-fn killed(fs: &MemoryFileSystem) -> MemoryFileSystem {
+pub(super) fn killed(fs: &MemoryFileSystem) -> MemoryFileSystem {
     let left = fs.fork();
     let lock = Path::new(DIR).join(crate::env::LOCK_FILE_NAME);
     let _ = left.remove_file(&lock);
@@ -50,7 +50,7 @@ fn killed(fs: &MemoryFileSystem) -> MemoryFileSystem {
     left
 }
 
-fn message(subject: &str) -> NewMessage<'_> {
+pub(super) fn message(subject: &str) -> NewMessage<'_> {
     NewMessage {
         subject: subject.as_bytes(),
         headers: b"",
@@ -58,14 +58,14 @@ fn message(subject: &str) -> NewMessage<'_> {
     }
 }
 
-fn append(writer: &mut Writer, count: u64) {
+pub(super) fn append(writer: &mut Writer, count: u64) {
     for nth in 0..count {
         writer.append(&message("s.a"), NOW_NS + nth as i64).unwrap();
     }
 }
 
 /// First, last, and how many.
-fn bounds(store: &Store) -> (u64, u64, u64) {
+pub(super) fn bounds(store: &Store) -> (u64, u64, u64) {
     let summary = store.reader().summary();
     (summary.first.seq, summary.last.seq, summary.message_count)
 }
@@ -445,4 +445,48 @@ fn removing_comes_to_an_end_in_the_smallest_blocks() {
             assert!(fs.files().len() < 12, "{:?}", fs.files().keys());
         }
     }
+}
+
+#[test]
+fn a_disk_that_fills_up_still_takes_removals() {
+    let (fs, options) = (MemoryFileSystem::new(), options("", 1 << 20));
+    let options = StoreOptions {
+        disk_margin_bytes: 64 * 1024,
+        ..options
+    };
+    let (store, mut writer) = open(&fs, &options);
+    fs.set_capacity(Some(3 << 20));
+    let body = vec![7; 32 * 1024];
+    let large = NewMessage {
+        body: &body,
+        ..message("s.a")
+    };
+    let refused = loop {
+        match writer.append(&large, NOW_NS) {
+            Ok(_) => {}
+            Err(refused) => break refused,
+        }
+    };
+    assert!(
+        matches!(refused, AppendError::DiskFull { available_bytes, margin_bytes: 65_536 }
+            if available_bytes < 65_536 + 33 * 1024),
+        "{refused:?}"
+    );
+    let (_, last, count) = bounds(&store);
+    assert!(count > 80, "{count}");
+    let mut batch = writer.batch(NOW_NS).unwrap();
+    let refused = batch.append(&large, super::Expected::default());
+    assert!(
+        matches!(refused, Err(AppendError::DiskFull { .. })),
+        "{refused:?}"
+    );
+    drop(batch);
+    for seq in 1..=last - 2 {
+        assert!(writer.remove(seq).unwrap());
+    }
+    assert_eq!(
+        writer.append(&large, NOW_NS).unwrap().seq,
+        last + 1,
+        "there is room again"
+    );
 }

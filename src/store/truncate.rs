@@ -9,6 +9,7 @@ use super::core::Live;
 use super::error::WriterFault;
 use super::remove::time_of;
 use super::resident::Resident;
+use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::format::names::BlockFile;
 use crate::format::record::{RecordKind, parse_at};
@@ -120,6 +121,10 @@ impl Writer {
             self.remove_block(*number, |live| live.forget_block(*number, &content))?;
         }
         self.end_at(&cut, needs_block);
+        self.tell(&StoreEvent::Truncated {
+            message_count: cut.gone,
+            last_seq: cut.last.seq,
+        });
         self.cut_timer_files()?;
         // What comes next has the numbers of what went: never may both be there.
         self.sync()?;

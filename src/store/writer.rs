@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::core::{Live, Shared};
 use super::error::WriterFault;
 use super::level::Level;
+use super::message_ids::MessageIds;
 use super::resident::Resident;
 use super::tail::OpenTail;
+use super::watch::{StoreEvent, Told};
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
 use crate::crypto::{BlockCipher, NewKey, block_context};
@@ -71,6 +73,11 @@ pub struct Writer {
     pub(super) unlinked: std::ops::Range<u64>,
     /// Blocks that are gone, and whose keys may go once that is durable.
     pub(super) orphaned_keys: Vec<u32>,
+    /// Ids of the messages of the last while, where they are held.
+    pub(super) message_ids: Option<MessageIds>,
+    pub(super) told_of: Told,
+    /// Bytes that may be appended before the disk is asked again what is left of it.
+    pub(super) disk_allowance_bytes: u64,
     scratch: Vec<u8>,
     /// Sequence up to which everything has been handed over, and has been made durable.
     pub(super) watermark: Watermark,
@@ -115,6 +122,9 @@ impl Writer {
             uncompressed: Vec::new(),
             unlinked: 0..0,
             orphaned_keys: Vec::new(),
+            message_ids: None,
+            told_of: Told::default(),
+            disk_allowance_bytes: 0,
             scratch: Vec::new(),
             watermark: Watermark {
                 written_seq: last_seq,
@@ -160,7 +170,11 @@ impl Writer {
     /// Takes what the disk answered; a failure latches.
     pub(super) fn told<T>(&mut self, answer: Result<T, IoError>) -> Result<T, WriterFault> {
         answer.map_err(|error| {
+            let is_first = self.latch.is_none();
             let cause = self.latch.get_or_insert_with(|| Arc::new(error)).clone();
+            if is_first {
+                self.tell(&StoreEvent::Latched { cause: &cause });
+            }
             WriterFault::Latched(cause)
         })
     }
@@ -434,6 +448,8 @@ impl Writer {
             ..BlockState::default()
         });
         live.tail = Some(Resident::default());
+        drop(live);
+        self.tell(&StoreEvent::BlockBegun { block: number });
         Ok(())
     }
 
@@ -483,6 +499,9 @@ impl Writer {
         if let Some(tail) = &mut self.tail
             && tail.waiting_bytes() > 0
         {
+            let (writes, bytes) = self.told_of.handed_over;
+            self.told_of.handed_over = (writes + 1, bytes + tail.waiting_bytes() as u64);
+            self.told_of.counts.syncs += u64::from(tail.holds_a_batch());
             let written = tail.hand_over();
             self.told(written)?;
         }
@@ -498,6 +517,7 @@ impl Writer {
                 Err(error) if error.is_not_found() => {}
                 synced => self.told(synced)?,
             }
+            self.told_of.counts.syncs += 1;
         }
         Ok(())
     }
@@ -514,10 +534,12 @@ impl Writer {
             && tail.is_unsynced
         {
             let synced = tail.sync();
+            self.told_of.counts.syncs += 1;
             self.told(synced)?;
         }
         if self.names_changed {
             let synced = self.shared.fs.sync_dir(&self.shared.dir.join(MESSAGES));
+            self.told_of.counts.syncs += 1;
             self.told(synced)?;
             self.names_changed = false;
             self.unlinked = 0..0;
@@ -577,6 +599,8 @@ impl Writer {
         let path = self.shared.dir.join(BlockFile::Block.path(number));
         let written = self.shared.fs.write_atomically(&path, &bytes, None);
         self.told(written)?;
+        self.told_of.counts.blocks_rewritten += 1;
+        self.told_of.counts.rewritten_bytes += bytes.len() as u64;
         Ok(bytes.len() as u64)
     }
 }

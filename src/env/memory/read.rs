@@ -35,6 +35,13 @@ impl ReadFiles for MemoryFileSystem {
         Ok(entries)
     }
 
+    fn available_bytes(&self, _dir: &Path) -> Result<Option<u64>, IoError> {
+        let state = self.state.lock();
+        Ok(state
+            .capacity_bytes
+            .map(|capacity| capacity.saturating_sub(state.held_bytes())))
+    }
+
     fn metadata(&self, path: &Path) -> Result<Metadata, IoError> {
         let state = self.state.lock();
         let missing = || IoError::new(Operation::Metadata, path, io::ErrorKind::NotFound);

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) reads: HashMap<PathBuf, usize>,
     pub(super) locks: HashSet<PathBuf>,
+    /// What the disk is said to hold at most.
+    pub(super) capacity_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -144,11 +146,23 @@ impl Default for State {
             faults: Vec::new(),
             reads: HashMap::new(),
             locks: HashSet::new(),
+            capacity_bytes: None,
         }
     }
 }
 
 impl State {
+    /// Bytes of all files.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let mut held = 0;
+        self.for_each(&mut |_, node| {
+            if let Node::File(content) = node {
+                held += content.bytes.len() as u64;
+            }
+        });
+        held
+    }
+
     /// The same files and directories, with what was not synced, and nothing of what was done to them.
     pub(super) fn fork(&self) -> Self {
         State {

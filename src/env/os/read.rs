@@ -25,6 +25,17 @@ fn refuse_special(path: &Path) -> Result<(), IoError> {
     ))
 }
 
+#[cfg(unix)]
+fn available_bytes(dir: &Path) -> io::Result<Option<u64>> {
+    let told = rustix::fs::statvfs(dir)?;
+    Ok(Some(told.f_bavail.saturating_mul(told.f_frsize)))
+}
+
+#[cfg(not(unix))]
+fn available_bytes(_dir: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
 impl ReadFiles for OsFileSystem {
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, IoError> {
         let mut entries = Vec::new();
@@ -44,6 +55,10 @@ impl ReadFiles for OsFileSystem {
         }
         entries.sort_by(|a, b| a.name.as_encoded_bytes().cmp(b.name.as_encoded_bytes()));
         Ok(entries)
+    }
+
+    fn available_bytes(&self, dir: &Path) -> Result<Option<u64>, IoError> {
+        available_bytes(dir).at(Operation::Metadata, dir)
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata, IoError> {

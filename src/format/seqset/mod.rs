@@ -60,6 +60,13 @@ impl SeqSet {
         Self::default()
     }
 
+    /// Bytes it takes in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        const NODE_BYTES: usize = 2 * size_of::<u64>();
+        self.partial.len() * (size_of::<Page>() + NODE_BYTES) + self.full.len() * 2 * NODE_BYTES
+    }
+
     /// Sequences in the set. The set of all 2^64 sequences reports 2^64 - 1.
     #[must_use]
     pub fn len(&self) -> u64 {

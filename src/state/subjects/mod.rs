@@ -47,6 +47,13 @@ impl Default for SubjectIndex {
 }
 
 impl SubjectIndex {
+    /// Bytes it takes in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let shards = self.shards.iter().map(|shard| shard.lock().memory_bytes());
+        shards.sum::<usize>() + size_of_val(self.shards.as_slice())
+    }
+
     /// Adds totals of a subject; a zero total adds nothing.
     pub fn add(&mut self, subject: &[u8], totals: SubjectTotals) {
         let hash = hash_of(subject);

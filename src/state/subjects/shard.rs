@@ -165,6 +165,13 @@ impl Shard {
         self.bytes.len()
     }
 
+    /// Bytes it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<u64>()
+            + self.entries.capacity() * size_of::<ShardEntry>()
+            + self.bytes.capacity()
+    }
+
     /// Subjects that are here, with messages or without.
     pub fn entry_count(&self) -> usize {
         self.entries.len()

@@ -12,11 +12,13 @@ use super::append::Expected;
 use super::core::Live;
 use super::error::{AppendError, ReadError, RemoveError, WriterFault};
 use super::message::NewMessage;
+use super::message_ids::id_of;
 use super::remove::unreadable;
 use super::resident::Resident;
+use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::format::limits::{RECORD_MAX_LENGTH, RECORD_MIN_LENGTH};
-use crate::format::record::NewRecord;
+use crate::format::record::{NewRecord, record_length};
 use crate::state::SeqTime;
 
 /// Bytes of records that one batch may come to.
@@ -58,6 +60,8 @@ pub struct Batch<'a> {
     /// Bytes of the messages, one behind the other.
     bytes: Vec<u8>,
     records_bytes: u64,
+    /// Ids of the batch's own messages.
+    ids: FxHashMap<Vec<u8>, u64>,
     ahead: Ahead,
 }
 
@@ -87,7 +91,11 @@ enum Change {
         body: Range<usize>,
         stored: SeqTime,
     },
-    Remove(SeqTime),
+    Remove {
+        gone: SeqTime,
+        subject: Range<usize>,
+        length: u64,
+    },
 }
 
 /// What changes that were gathered make of a stream, beyond what it is.
@@ -152,6 +160,7 @@ impl Batch<'_> {
         message: &NewMessage<'_>,
         expected: Expected,
     ) -> Result<u64, AppendError> {
+        let id = self.new_id(message)?;
         let last = self.last_seq();
         expected.hold(last, || self.last_seq_of(message.subject))?;
         let next = last.wrapping_add(1).max(1);
@@ -159,6 +168,7 @@ impl Batch<'_> {
             .writer
             .admit(message, next, self.now_ns, Some(&self.ahead))?;
         self.has_space(length)?;
+        self.writer.has_disk(length)?;
         let mut keep = |part: &[u8]| {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(part);
@@ -174,6 +184,7 @@ impl Batch<'_> {
             body: keep(message.body),
             stored,
         });
+        self.ids.extend(id.map(|id| (id, next)));
         self.records_bytes += length;
         self.ahead.messages += 1;
         self.ahead.bytes += length.cast_signed();
@@ -200,10 +211,16 @@ impl Batch<'_> {
             .into());
         }
         let leaving = self.writer.leaving(seq)?;
-        self.changes.push(Change::Remove(SeqTime {
-            seq,
-            timestamp_ns: leaving.timestamp_ns,
-        }));
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&leaving.subject);
+        self.changes.push(Change::Remove {
+            gone: SeqTime {
+                seq,
+                timestamp_ns: leaving.timestamp_ns,
+            },
+            subject: start..self.bytes.len(),
+            length: leaving.length,
+        });
         self.records_bytes += length;
         self.ahead.removed.insert(seq);
         self.ahead.messages -= 1;
@@ -253,11 +270,12 @@ impl Batch<'_> {
         }
         writer.begin()?;
         if writer.make_room(records_bytes)?
-            && let Some(Change::Remove(first)) = changes.first()
+            && let Some(Change::Remove { gone: first, .. }) = changes.first()
         {
             writer.prove_last_again(first.seq)?;
         }
         writer.emit_all(&changes, &bytes)?;
+        writer.tell_of_all(&changes, &bytes);
         let last_seq = writer.shared.live.read().state.totals.last.seq;
         let mut evicted_count = 0;
         for change in &changes {
@@ -271,6 +289,23 @@ impl Batch<'_> {
             last_seq,
             evicted_count,
         })
+    }
+
+    /// The id of a message, where ids are held and this one is not known.
+    fn new_id(&mut self, message: &NewMessage<'_>) -> Result<Option<Vec<u8>>, AppendError> {
+        self.writer.is_new(message.headers, self.now_ns)?;
+        let id = self
+            .writer
+            .message_ids
+            .is_some()
+            .then(|| id_of(message.headers));
+        let Some(id) = id.flatten() else {
+            return Ok(None);
+        };
+        match self.ids.get(id) {
+            Some(seq) => Err(AppendError::Duplicate { seq: *seq }),
+            None => Ok(Some(id.to_vec())),
+        }
     }
 
     fn has_space(&self, length: u64) -> Result<(), AppendError> {
@@ -287,7 +322,7 @@ impl Batch<'_> {
     fn last_seq(&self) -> u64 {
         let ahead = self.changes.iter().rev().find_map(|change| match change {
             Change::Append { stored, .. } => Some(stored.seq),
-            Change::Remove(_) => None,
+            Change::Remove { .. } => None,
         });
         ahead.unwrap_or_else(|| self.writer.shared.live.read().state.totals.last.seq)
     }
@@ -327,7 +362,7 @@ impl Change {
                 headers: part(headers),
                 body: part(body),
             },
-            Change::Remove(gone) => NewRecord::Tombstone {
+            Change::Remove { gone, .. } => NewRecord::Tombstone {
                 sequence: gone.seq,
                 timestamp_ns: gone.timestamp_ns,
             },
@@ -349,6 +384,7 @@ impl Writer {
             changes: Vec::new(),
             bytes: Vec::new(),
             records_bytes: 0,
+            ids: FxHashMap::default(),
             ahead: Ahead::default(),
         })
     }
@@ -382,7 +418,7 @@ impl Writer {
     fn emit_all(&mut self, changes: &[Change], bytes: &[u8]) -> Result<(), WriterFault> {
         let mut holders: FxHashMap<u32, Arc<Resident>> = FxHashMap::default();
         for change in changes {
-            let Change::Remove(gone) = change else {
+            let Change::Remove { gone, .. } = change else {
                 continue;
             };
             if let Some((number, content)) = self.holder_of(gone.seq)? {
@@ -406,7 +442,7 @@ impl Writer {
                 };
                 live.take_in(&message, *stored, block, length);
             }
-            Some(Change::Remove(gone)) => {
+            Some(Change::Remove { gone, .. }) => {
                 let gone = live.take_from(gone.seq, &holders);
                 emptied.extend(gone.filter(|number| *number != block));
             }
@@ -414,6 +450,37 @@ impl Writer {
         })?;
         self.emptied.extend(emptied);
         Ok(())
+    }
+
+    fn tell_of_all(&mut self, changes: &[Change], bytes: &[u8]) {
+        let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+        for change in changes {
+            match change {
+                Change::Append {
+                    subject,
+                    headers,
+                    body,
+                    stored,
+                } => {
+                    self.note_id(part(headers), stored.seq, stored.timestamp_ns);
+                    let length = record_length(subject.len(), headers.len(), body.len());
+                    self.tell(&StoreEvent::Appended {
+                        seq: stored.seq,
+                        subject: part(subject),
+                        length_bytes: length as u64,
+                    });
+                }
+                Change::Remove {
+                    gone,
+                    subject,
+                    length,
+                } => self.tell(&StoreEvent::Removed {
+                    seq: gone.seq,
+                    subject: part(subject),
+                    length_bytes: *length,
+                }),
+            }
+        }
     }
 
     /// The block of a live message and its content, where that is not the last block.
