@@ -18,6 +18,7 @@ mod faults;
 mod limits;
 mod purge;
 mod removing;
+mod replicas;
 mod skips;
 mod sources;
 mod store_load;
@@ -26,7 +27,7 @@ mod timers;
 mod walks;
 mod without;
 
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     include_str!("blocks.rs"),
     include_str!("compact.rs"),
     include_str!("delete_blocks.rs"),
@@ -36,6 +37,7 @@ const SOURCES: [&str; 15] = [
     include_str!("limits.rs"),
     include_str!("purge.rs"),
     include_str!("removing.rs"),
+    include_str!("replicas.rs"),
     include_str!("skips.rs"),
     include_str!("sources.rs"),
     include_str!("store_load.rs"),
