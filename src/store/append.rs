@@ -114,6 +114,9 @@ impl Writer {
         message: &NewMessage<'_>,
         expected: Expected,
     ) -> Result<(), AppendError> {
+        if expected == Expected::default() {
+            return Ok(());
+        }
         let last_seq = self.shared.live.read().state.totals.last.seq;
         expected.hold(last_seq, || {
             let reader = super::Reader::of(self.shared.clone());
@@ -193,8 +196,14 @@ impl Writer {
     ) -> Result<u64, AppendError> {
         let length = fitting(message, timestamp_ns)?;
         if let Some(ahead) = ahead {
-            self.shared.live.read().lets_in(message, ahead)?;
-            self.asks_for_room(message, length, ahead)?;
+            let refuses_new = {
+                let live = self.shared.live.read();
+                live.lets_in(message, ahead)?;
+                live.settings.refuses_new
+            };
+            if refuses_new {
+                self.asks_for_room(message, length, ahead)?;
+            }
         }
         expect_next(seq, None)?;
         Ok(length)
@@ -237,9 +246,6 @@ impl Writer {
     ) -> Result<(), AppendError> {
         let (limit, would_be, replaces) = {
             let live = self.shared.live.read();
-            if !live.settings.refuses_new {
-                return Ok(());
-            }
             let bytes = Ahead::reach(live.state.totals.bytes, ahead.bytes);
             let would_be = bytes.saturating_add(length);
             let replaces = live.replaces_oldest(message.subject, ahead);
@@ -313,18 +319,16 @@ impl Writer {
     pub(super) fn enforce_behind(&mut self, subject: &[u8]) -> Result<u64, WriterFault> {
         let mut evicted_count = 0;
         loop {
-            let most = {
+            {
                 let live = self.shared.live.read();
-                let most = live.settings.max_messages_per_subject;
-                let held = live
-                    .state
-                    .subjects
-                    .get(subject)
-                    .map_or(0, |held| held.total);
-                if most == 0 || held <= most { 0 } else { most }
-            };
-            if most == 0 {
-                break;
+                if !live.has_too_many_of(subject) {
+                    let totals = &live.state.totals;
+                    match live.settings.refuses_new || !live.is_over(totals.messages, totals.bytes)
+                    {
+                        true => return Ok(evicted_count),
+                        false => break,
+                    }
+                }
             }
             let reader = super::Reader::of(self.shared.clone());
             let Some(oldest) = reader.first_seq_of(subject)? else {
@@ -461,6 +465,13 @@ impl Live {
     fn replaces_oldest(&self, subject: &[u8], ahead: &Ahead) -> bool {
         let most = self.settings.max_messages_per_subject;
         most > 0 && self.held_of(subject, ahead) >= most
+    }
+
+    /// Whether a subject holds more messages than it may.
+    fn has_too_many_of(&self, subject: &[u8]) -> bool {
+        let most = self.settings.max_messages_per_subject;
+        let held = || self.state.subjects.get(subject);
+        most > 0 && held().is_some_and(|held| held.total > most)
     }
 
     /// Whether so many messages and bytes are more than the stream may hold.

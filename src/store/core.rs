@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::RwLock;
 
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub cache: BlockCache,
     /// Bytes of the disk that new messages leave free.
     pub disk_margin_bytes: u64,
+    pub is_closed: AtomicBool,
     /// Nothing waits for the disk while it holds this.
     pub live: RwLock<Live>,
 }
@@ -52,7 +54,6 @@ pub(super) struct Live {
     pub settings: Settings,
     /// Content of the last block, once somebody needed it.
     pub tail: Option<Resident>,
-    pub is_closed: bool,
 }
 
 impl Live {

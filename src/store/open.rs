@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -251,7 +252,7 @@ impl Store {
             "another store's writer"
         );
         let written = writer.sync().and_then(|_| writer.write_side_files());
-        self.shared.live.write().is_closed = true;
+        self.shared.is_closed.store(true, Ordering::Release);
         self.lock = None;
         written
     }
@@ -369,8 +370,8 @@ fn share(
             meta,
             settings,
             tail: None,
-            is_closed: false,
         }),
+        is_closed: AtomicBool::new(false),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading from a store, by any number of threads.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::core::{Live, Shared};
 use super::error::ReadError;
@@ -117,7 +118,7 @@ impl Reader {
         for _ in 0..ATTEMPTS {
             let (number, is_tail) = {
                 let live = self.shared.live.read();
-                if live.is_closed {
+                if self.shared.is_closed.load(Ordering::Acquire) {
                     return Err(ReadError::Closed);
                 }
                 let number = pick(&live)?;
@@ -189,9 +190,9 @@ impl Reader {
         let number = {
             let live = self.shared.live.read();
             let block = live.block_of(seq).filter(|block| block.holds(seq))?;
-            let is_elsewhere =
-                live.is_closed || live.tail_number() == Some(block.number) || block.compressed;
-            (!is_elsewhere).then_some(block.number)?
+            let is_elsewhere = live.tail_number() == Some(block.number) || block.compressed;
+            let is_closed = self.shared.is_closed.load(Ordering::Acquire);
+            (!is_elsewhere && !is_closed).then_some(block.number)?
         };
         if self.shared.cache.holds(number) {
             return None;

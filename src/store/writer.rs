@@ -1,6 +1,7 @@
 //! The one writer of a store: its last block, and what of it has reached the disk.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::core::{Live, Shared};
 use super::error::WriterFault;
@@ -161,7 +162,7 @@ impl Writer {
         if let Some(cause) = &self.latch {
             return Err(WriterFault::Latched(cause.clone()));
         }
-        match self.shared.live.read().is_closed {
+        match self.shared.is_closed.load(Ordering::Acquire) {
             true => Err(WriterFault::Closed),
             false => Ok(()),
         }

@@ -6,6 +6,9 @@
 )]
 
 mod at_once;
+mod broker;
+#[path = "../../tools/hand_to_hand/broker.rs"]
+mod broker_process;
 mod cases;
 mod cli;
 mod consumers;
@@ -38,6 +41,8 @@ mod salvage;
 mod salvaged;
 mod scan;
 mod scattered;
+#[path = "../../tools/hand_to_hand/scenario.rs"]
+mod scenario;
 mod starts;
 mod states;
 mod support;
