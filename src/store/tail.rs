@@ -2,12 +2,13 @@
 
 use super::core::Live;
 use super::error::WriterFault;
+use super::writer::Writer;
 use crate::block::torn;
 use crate::crypto::BlockCipher;
 use crate::env::{AppendFile, IoError};
 use crate::format::checksum::HashKey;
 use crate::format::limits::CHECKSUM_LENGTH;
-use crate::format::record::{NewRecord, encode_record};
+use crate::format::record::{NewRecord, encode_record, record_length};
 
 /// The block that takes records.
 pub(super) struct OpenTail {
@@ -138,5 +139,26 @@ impl OpenTail {
         };
         self.file.sync()?;
         self.file.write_at(before + at as u64, &committed)
+    }
+}
+
+impl Writer {
+    /// Proves the last sequence in a new block, where neither a live message does nor what comes next. The server looks for it in the
+    /// last block, and takes blocks without a message away before it has taken note of what they tell.
+    pub(super) fn prove_last_again(&mut self, next_seq: u64) -> Result<(), WriterFault> {
+        let last = {
+            let live = self.shared.live.read();
+            let last = live.state.totals.last;
+            if last.seq == 0 || last.seq == next_seq || live.state.holds(last.seq) {
+                return Ok(());
+            }
+            last
+        };
+        let tombstone = NewRecord::Tombstone {
+            sequence: last.seq,
+            timestamp_ns: last.timestamp_ns,
+        };
+        let length = record_length(0, 0, 0) as u64;
+        self.write_record(&tombstone, |_, _, _| {}, length)
     }
 }

@@ -245,27 +245,8 @@ impl Writer {
         self.write_record(record, account, length as u64)
     }
 
-    /// Proves the last sequence in a new block, where neither a live message does nor what comes next. The server looks for it in the
-    /// last block, and takes blocks without a message away before it has taken note of what they tell.
-    pub(super) fn prove_last_again(&mut self, next_seq: u64) -> Result<(), WriterFault> {
-        let last = {
-            let live = self.shared.live.read();
-            let last = live.state.totals.last;
-            if last.seq == 0 || last.seq == next_seq || live.state.holds(last.seq) {
-                return Ok(());
-            }
-            last
-        };
-        let tombstone = NewRecord::Tombstone {
-            sequence: last.seq,
-            timestamp_ns: last.timestamp_ns,
-        };
-        let length = record_length(0, 0, 0) as u64;
-        self.write_record(&tombstone, |_, _, _| {}, length)
-    }
-
     /// Writes a record of this length into the last block.
-    fn write_record(
+    pub(super) fn write_record(
         &mut self,
         record: &NewRecord<'_>,
         account: impl FnOnce(&mut Live, u32, u64),

@@ -31,7 +31,7 @@ fn whatever_call_to_the_disk_fails_the_writer_stops_and_nothing_is_lost() {
         calls += tally.call_count;
         outlived += tally.outlived_count;
     }
-    assert!(calls > 1000, "only {calls} failures");
+    assert!(calls > 700, "only {calls} failures");
     // Few calls are such that nothing hangs on them.
     assert!(outlived * 10 < calls, "{outlived} of {calls} told nothing");
 }

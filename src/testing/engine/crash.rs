@@ -385,11 +385,23 @@ impl Life {
         let found = found_by(&store.reader())?;
         let last_seq = store.reader().summary().last.seq;
         let mut moments = self.since_written.clone();
-        if let (EngineStep::Append(message), Some(after)) = (step, moments.last()) {
-            // Stored, and nothing of what the limits have no room for is gone yet; it may be that message itself.
-            let mut stored = self.script.model.clone();
-            stored.last_seq = after.last_seq;
-            stored.messages.insert(after.last_seq, message.clone());
+        let appended = match step {
+            EngineStep::Append(message) | EngineStep::RollUp(message, _) => {
+                std::slice::from_ref(message)
+            }
+            EngineStep::Batch(_, appended) => appended.as_slice(),
+            _ => &[],
+        };
+        // Stored, and nothing of what the limits have no room for is gone yet; it may be among these themselves.
+        let mut stored = self.script.model.clone();
+        for message in appended {
+            stored.last_seq += 1;
+            stored.messages.insert(stored.last_seq, message.clone());
+        }
+        if moments
+            .iter()
+            .any(|moment| moment.last_seq == stored.last_seq)
+        {
             moments.push(stored);
         }
         between(&moments, &found, last_seq, self.script.now_ns)

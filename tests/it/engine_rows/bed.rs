@@ -519,6 +519,8 @@ fn excuse_time(known: &mut Book, found: &Book) {
 }
 
 fn excuse(judged: &mut StreamState, known: &StreamState) {
+    // A schedule whose message is gone is dropped when it would fire.
+    judged.timers.drop_schedules(|seq| !known.holds(seq));
     let last = judged.totals.last;
     if last.timestamp_ns == 0 && !judged.holds(last.seq) {
         judged.totals.last.timestamp_ns = known.totals.last.timestamp_ns;

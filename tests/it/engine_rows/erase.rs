@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use jetsam::block::key::{BlockFiles, BlockKey};
 use jetsam::env::memory::Fault;
 use jetsam::format::record::{RecordKind, parse_at};
 use jetsam::store::{ReadError, RemoveError, WriterFault};
 
-use super::bed::{Bed, DIR, Shape, every_shape, plain};
+use super::bed::{Bed, DIR, NAME, Shape, every_shape, plain};
 
 fn holds(bed: &Bed, secret: &[u8]) -> bool {
     let files = bed.fs.files();
@@ -15,19 +16,55 @@ fn holds(bed: &Bed, secret: &[u8]) -> bool {
         .any(|bytes| bytes.windows(secret.len()).any(|part| part == secret))
 }
 
-/// Shapes in which erasing wipes. Encrypted, the bytes on the disk are noise before, and the key has to go with them.
+/// Shapes in which the bytes on the disk tell what is in them. Encrypted ones have a test of their own.
 fn wiped(block_size: u64, demand: impl Fn(&mut Bed)) {
     for compresses in [false, true] {
-        let mut bed = Bed::new(
-            Shape {
-                cipher: None,
-                compresses,
-            },
-            "",
-            block_size,
-        );
+        let shape = Shape {
+            cipher: None,
+            compresses,
+        };
+        let mut bed = Bed::new(shape, "", block_size);
         demand(&mut bed);
         bed.finish();
+    }
+}
+
+/// The content of the first block, decrypted.
+fn first_block(bed: &Bed) -> Vec<u8> {
+    let keys = bed.options().keys;
+    let files = BlockFiles {
+        fs: &bed.fs,
+        dir: Path::new(DIR),
+        messages: "msgs",
+        name: NAME.as_bytes(),
+        ring: keys.ring(b"A"),
+        sealed: true,
+    };
+    let mut bytes = Vec::new();
+    let read = files.read_with("msgs/1.blk", &mut bytes, |first| files.key(1, first));
+    assert!(matches!(read.unwrap().key, BlockKey::Opened(_)));
+    bytes
+}
+
+#[test]
+fn e_067_nothing_is_left_of_it_behind_the_key_either() {
+    // The reference removes, and leaves ciphertext and key.
+    for shape in Shape::all().filter(|shape| shape.cipher.is_some()) {
+        for more in [0, 40] {
+            let mut bed = Bed::new(shape, "", 20 * 44);
+            bed.puts("foo", 3);
+            bed.put("foo", "the secret body");
+            bed.puts("foo", more);
+            let holds = |bed: &Bed| {
+                let bytes = first_block(bed);
+                bytes.windows(15).any(|part| part == b"the secret body")
+            };
+            assert!(holds(&bed));
+            bed.erase([4]);
+            assert!(!holds(&bed), "{shape:?}");
+            bed.puts("foo", 1);
+            bed.finish();
+        }
     }
 }
 

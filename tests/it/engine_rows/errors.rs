@@ -109,7 +109,8 @@ fn e_030_e_031_what_cannot_be_read_does_not_end_writing() {
 
 #[test]
 fn e_032_subjects_are_told_whole_or_not() {
-    let answers: [fn(&Bed) -> Result<u64, ReadError>; 6] = [
+    type Answer = fn(&Bed) -> Result<u64, ReadError>;
+    let answers: [Answer; 6] = [
         |bed| Ok(bed.reader().subjects(b">")?[&b"foo"[..]].message_count),
         |bed| bed.reader().count(&[b"foo"], 2),
         |bed| bed.reader().count_subjects(&[b"foo"], 2),

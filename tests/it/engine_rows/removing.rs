@@ -320,7 +320,8 @@ fn e_060_tombstones_of_what_lies_before_the_first_go_with_the_records() {
 
 #[test]
 fn e_061_after_every_kind_of_removal_the_state_is_read_back() {
-    let kinds: [(&str, fn(&mut Bed), (u64, u64, u64)); 10] = [
+    type Kind = (&'static str, fn(&mut Bed), (u64, u64, u64));
+    let kinds: [Kind; 10] = [
         ("remove the first", |bed| bed.remove([1]), (2, 10, 9)),
         ("remove inside", |bed| bed.remove([5]), (1, 10, 9)),
         ("remove the last", |bed| bed.remove([10]), (1, 10, 9)),
