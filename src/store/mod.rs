@@ -43,6 +43,7 @@ mod core;
 mod counting;
 mod create;
 mod error;
+mod keys;
 mod level;
 mod maintain;
 mod message;

@@ -34,6 +34,9 @@ use crate::stream::writer::Sealing;
 /// Bytes of blocks kept in memory for readers, unless the caller says otherwise.
 const CACHE_BYTES: usize = 128 * 1024 * 1024;
 
+/// No block grows beyond, whatever is asked for: places in it are told in 32 bits, and its keystream is not endless.
+const BLOCK_MOST_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// How a store is opened.
 ///
 /// ```
@@ -366,7 +369,8 @@ fn share(
         block_size: options
             .block_size
             .filter(|size| *size > 0)
-            .unwrap_or(by_rule),
+            .unwrap_or(by_rule)
+            .min(BLOCK_MOST_BYTES),
         cache: BlockCache::new(options.cache_bytes, is_sealed),
         disk_margin_bytes: options.disk_margin_bytes,
         live: RwLock::new(Live {

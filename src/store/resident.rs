@@ -64,6 +64,14 @@ fn hash_of(subject: &[u8]) -> u64 {
 }
 
 impl Resident {
+    /// An empty block with memory for so many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        Resident {
+            bytes: Vec::with_capacity(bytes),
+            ..Resident::default()
+        }
+    }
+
     /// Indexes the content of a block. Records that do not verify are left out; behind one whose length cannot be believed nothing
     /// is found.
     pub fn index(bytes: Vec<u8>, hash_key: &HashKey) -> Self {

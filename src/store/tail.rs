@@ -1,5 +1,7 @@
 //! The block that takes records: what of it waits, and how it is handed over.
 
+use std::ops::Range;
+
 use super::core::Live;
 use super::error::WriterFault;
 use super::writer::Writer;
@@ -62,52 +64,35 @@ impl OpenTail {
         synced
     }
 
-    /// Puts records with what waits to be handed over, so that whoever reads the disk finds all of them or none; `ends` are where each
-    /// ends.
-    pub fn hold_back_together(
-        &mut self,
-        encoded: &[u8],
-        ends: &[usize],
-    ) -> Result<(), WriterFault> {
-        let before = self.pending.len();
-        self.hold_back(encoded)?;
-        if let [first, _, ..] = ends
-            && self.withheld.is_none()
-        {
-            self.withheld = Some(before + first - CHECKSUM_LENGTH);
-        }
-        Ok(())
-    }
-
-    /// Appends a record's bytes, as this block would have them, to `out`.
-    pub fn encode(&self, record: &NewRecord<'_>, out: &mut Vec<u8>) -> Result<(), WriterFault> {
-        let encoded = encode_record(out, &self.hash_key, record);
-        encoded.map(|_| ()).map_err(|fault| WriterFault::Block {
+    /// Puts a record with what waits to be handed over; where among that it lies.
+    pub fn put(&mut self, record: &NewRecord<'_>) -> Result<Range<usize>, WriterFault> {
+        let start = self.pending.len();
+        let encoded = encode_record(&mut self.pending, &self.hash_key, record);
+        let length = encoded.map_err(|fault| WriterFault::Block {
             block: self.number,
             reason: fault.to_string(),
-        })
+        })?;
+        self.length += length as u64;
+        Ok(start..start + length)
     }
 
-    /// Puts records with what waits to be handed over.
-    pub fn hold_back(&mut self, encoded: &[u8]) -> Result<(), WriterFault> {
-        let start = self.pending.len();
-        self.pending.extend_from_slice(encoded);
-        if let Some(cipher) = &self.cipher
-            && let Some(added) = self.pending.get_mut(start..)
-            && let Err(exhausted) = cipher.apply(added, self.length)
-        {
-            self.pending.truncate(start);
-            return Err(WriterFault::Block {
-                block: self.number,
-                reason: exhausted.to_string(),
-            });
+    /// Takes back what was put from `start` on.
+    pub fn take_back(&mut self, start: usize) {
+        let taken = self.pending.len().saturating_sub(start);
+        self.pending.truncate(start);
+        self.length -= taken as u64;
+    }
+
+    /// Sees to it that whoever reads the disk finds the records behind this one only with it, and it only with them.
+    pub fn commit_with(&mut self, first: &Range<usize>) {
+        if self.withheld.is_none() {
+            self.withheld = Some(first.end - CHECKSUM_LENGTH);
         }
-        self.length += encoded.len() as u64;
-        Ok(())
     }
 
     /// Lets readers find a record that was put with the others. Who takes it into account does so under the same lock.
-    pub fn show(&self, encoded: &[u8], live: &mut Live) {
+    pub fn show(&self, put: &Range<usize>, live: &mut Live) {
+        let encoded = self.pending.get(put.clone()).unwrap_or_default();
         if let Some(resident) = &mut live.tail {
             resident.push(encoded);
         }
@@ -120,6 +105,10 @@ impl OpenTail {
     /// Hands over what waits. Where a batch is among it, that is durable before it counts.
     pub fn hand_over(&mut self) -> Result<(), IoError> {
         let before = self.file.length();
+        if let Some(cipher) = &self.cipher {
+            let sealed = cipher.apply(&mut self.pending, before);
+            debug_assert!(sealed.is_ok(), "a block is shorter than any keystream");
+        }
         let withheld = self.withheld.take();
         let checksum = withheld.and_then(|at| self.pending.get_mut(at..)?.first_chunk_mut());
         let committed = checksum.map(|checksum: &mut [u8; CHECKSUM_LENGTH]| {

@@ -12,7 +12,6 @@ use super::tail::OpenTail;
 use super::watch::{StoreEvent, Told};
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
-use crate::crypto::{BlockCipher, NewKey, block_context};
 use crate::env::{DEFAULT_FILE_MODE, IoError, LockGuard};
 use crate::format::limits::BLOCK_DELETES_MAX;
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
@@ -21,6 +20,9 @@ use crate::state::{BlockState, SeqTime};
 
 /// Bytes of records that may wait in memory before they are handed to the operating system whatever the level.
 pub(super) const PENDING_MOST_BYTES: usize = 1024 * 1024;
+
+/// Bytes of memory that a new block gets at once at the most.
+const ROOM_MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Writes to a store. There is one for each store that is open; its calls take `&mut self` and follow each other.
 ///
@@ -81,7 +83,6 @@ pub struct Writer {
     pub(super) told_of: Told,
     /// Bytes that may be appended before the disk is asked again what is left of it.
     pub(super) disk_allowance_bytes: u64,
-    scratch: Vec<u8>,
     /// Sequence up to which everything has been handed over, and has been made durable.
     pub(super) watermark: Watermark,
 }
@@ -129,7 +130,6 @@ impl Writer {
             message_ids: None,
             told_of: Told::default(),
             disk_allowance_bytes: 0,
-            scratch: Vec::new(),
             watermark: Watermark {
                 written_seq: last_seq,
                 synced_seq: last_seq,
@@ -255,12 +255,10 @@ impl Writer {
         let Some(tail) = &mut self.tail else {
             return Err(WriterFault::Closed);
         };
-        self.scratch.clear();
-        tail.encode(record, &mut self.scratch)?;
-        tail.hold_back(&self.scratch)?;
+        let put = tail.put(record)?;
         let mut live = self.shared.live.write();
         let live = &mut *live;
-        tail.show(&self.scratch, live);
+        tail.show(&put, live);
         account(live, tail.number, length);
         Ok(())
     }
@@ -275,21 +273,25 @@ impl Writer {
         let Some(tail) = &mut self.tail else {
             return Err(WriterFault::Closed);
         };
-        self.scratch.clear();
-        let mut ends = Vec::new();
+        let start = tail.waiting_bytes();
+        let mut all = Vec::new();
         for record in records {
-            tail.encode(&record, &mut self.scratch)?;
-            ends.push(self.scratch.len());
+            match tail.put(&record) {
+                Ok(put) => all.push(put),
+                Err(fault) => {
+                    tail.take_back(start);
+                    return Err(fault);
+                }
+            }
         }
-        tail.hold_back_together(&self.scratch, &ends)?;
+        if let [first, _, ..] = all.as_slice() {
+            tail.commit_with(first);
+        }
         let mut live = self.shared.live.write();
         let live = &mut *live;
-        let mut start = 0;
-        for (at, end) in ends.into_iter().enumerate() {
-            let encoded = self.scratch.get(start..end).unwrap_or_default();
-            tail.show(encoded, live);
-            account(live, tail.number, at, encoded.len() as u64);
-            start = end;
+        for (at, put) in all.iter().enumerate() {
+            tail.show(put, live);
+            account(live, tail.number, at, put.len() as u64);
         }
         Ok(())
     }
@@ -349,60 +351,6 @@ impl Writer {
         Ok(())
     }
 
-    /// The keystream of an existing block.
-    pub(super) fn cipher_of(
-        &self,
-        number: u32,
-        length: u64,
-    ) -> Result<Option<BlockCipher>, WriterFault> {
-        let path = self.shared.dir.join(BlockFile::Key.path(number));
-        let sealed = match self.shared.fs.read(&path, crate::crypto::KEY_FILE_MAX) {
-            Ok(sealed) => sealed,
-            Err(error) if error.is_not_found() && length == 0 => return Ok(None),
-            Err(error) if error.is_not_found() && self.shared.stream_key.is_none() => {
-                return Ok(None);
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                return Err(WriterFault::Block {
-                    block: number,
-                    reason,
-                });
-            }
-        };
-        let ring = self.shared.keys.ring(&self.shared.account);
-        let context = block_context(&self.shared.name, number);
-        match ring.open(&sealed, &context) {
-            Ok(key) => Ok(Some(key.block_cipher())),
-            Err(error) => Err(WriterFault::Block {
-                block: number,
-                reason: error.to_string(),
-            }),
-        }
-    }
-
-    /// Draws a key for a block, writes its file into `dir` and makes that durable.
-    pub(super) fn new_key(
-        &mut self,
-        dir: &str,
-        number: u32,
-    ) -> Result<Option<BlockCipher>, WriterFault> {
-        let shared = self.shared.clone();
-        let (Some(stream_key), Some(server)) = (&shared.stream_key, &shared.keys.current) else {
-            return Ok(None);
-        };
-        let drawn = NewKey::draw(stream_key.cipher, |bytes| shared.entropy.fill(bytes));
-        let key = self.told(drawn)?;
-        let context = block_context(&shared.name, number);
-        let sealed = key.key_file(server, &shared.account, &context);
-        let path = shared.dir.join(BlockFile::Key.path_in(dir, number));
-        let written = shared
-            .fs
-            .write_atomically(&path, &sealed, Some(DEFAULT_FILE_MODE));
-        self.told(written)?;
-        Ok(Some(key.block_cipher()))
-    }
-
     /// Begins a new block.
     pub(super) fn roll(&mut self) -> Result<(), WriterFault> {
         self.flush()?;
@@ -413,6 +361,14 @@ impl Writer {
                 block: number,
                 reason,
             });
+        };
+        // Whoever has filled one block is likely to fill the next.
+        let filled_bytes = self.tail.as_ref().map_or(0, |tail| tail.length);
+        let room_bytes = match filled_bytes.saturating_mul(2) >= self.shared.block_size {
+            true => usize::try_from(self.shared.block_size)
+                .unwrap_or(0)
+                .min(ROOM_MOST_BYTES),
+            false => 0,
         };
         // The key is durable before the first byte of its block: a block without one is lost.
         let cipher = self.new_key(MESSAGES, number)?;
@@ -435,7 +391,7 @@ impl Writer {
             last,
             ..BlockState::default()
         });
-        live.tail = Some(Resident::default());
+        live.tail = Some(Resident::with_room(room_bytes));
         drop(live);
         self.tell(&StoreEvent::BlockBegun { block: number });
         Ok(())
