@@ -11,8 +11,8 @@
 //! every turn `jetsam` judges each stream as well: what stopped is clean, and of what was killed no message is lost.
 //!
 //! A server that is killed may not have written what its consumers acknowledged last. There the check is that no message is missed.
-//! Not provoked is that a message comes back which a server's limit removed: its index alone tells of that (`docs/EMBEDDING.md`,
-//! "Changing hands with a nats-server"). So no purge here leaves a key with less than a limit kept before.
+//! Not provoked is that a message comes back which a server's limit removed, when the server itself is killed: it leaves no evidence of
+//! that. So no purge here leaves a key with less than a limit kept before.
 
 #![allow(
     clippy::disallowed_methods,

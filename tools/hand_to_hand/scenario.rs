@@ -612,7 +612,7 @@ async fn keep_values(context: &Context, truth: &mut Truth) -> Outcome<()> {
         ("a", "two"),
         ("b.c", "one"),
         ("gone", "one"),
-        // With no more than the bucket keeps: what a server's limit removes has no evidence but its index, and may come back behind a kill.
+        // With no more than the bucket keeps: what its limit removes comes back when a server is killed.
         ("purged", "one"),
     ] {
         let value = format!("{text} of part {part}");
