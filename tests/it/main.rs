@@ -17,6 +17,7 @@ mod damaged;
 mod downgrade;
 mod engine;
 mod engine_rows;
+mod engine_threads;
 mod expiry;
 mod flipped;
 mod golden;
