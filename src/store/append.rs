@@ -2,7 +2,7 @@
 
 use super::batch::Ahead;
 use super::core::Live;
-use super::error::{AppendError, LimitKind, WriterFault};
+use super::error::{AppendError, LimitKind, ReadError, WriterFault};
 use super::message::NewMessage;
 use super::remove::expiry_of;
 use super::tail::OpenTail;
@@ -28,7 +28,7 @@ pub(super) const SCHEDULER: &[u8] = b"Nats-Scheduler";
 const SCHEDULE_NEXT: &[u8] = b"Nats-Schedule-Next";
 
 /// What appending came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// The message's sequence.
     pub seq: u64,
@@ -36,6 +36,9 @@ pub struct Appended {
     pub timestamp_ns: i64,
     /// How many messages went by limits for it; it may be among them itself.
     pub evicted_count: u64,
+    /// Why a message that a limit has no room for is still there: it cannot be read, and so neither be taken out of any account. The new
+    /// message is stored all the same.
+    pub not_evicted: Option<ReadError>,
 }
 
 /// What an appender takes for granted about the store, and wants to hold in the moment of appending.
@@ -176,12 +179,14 @@ impl Writer {
             subject: message.subject,
             length_bytes: length,
         });
-        let evicted_count = self.enforce_behind(message.subject)?;
+        let mut evicted_count = 0;
+        let not_evicted = self.evict_behind(message.subject, &mut evicted_count)?;
         self.settle()?;
         Ok(Appended {
             seq: next,
             timestamp_ns,
             evicted_count,
+            not_evicted,
         })
     }
 
@@ -315,8 +320,25 @@ impl Writer {
         Ok(last)
     }
 
+    /// Drops what the limits have no room for, behind a message on `subject` that is stored, and counts it. What keeps a message that
+    /// has to go is told, and no failure of the one that is stored.
+    pub(super) fn evict_behind(
+        &mut self,
+        subject: &[u8],
+        evicted_count: &mut u64,
+    ) -> Result<Option<ReadError>, WriterFault> {
+        match self.enforce_behind(subject) {
+            Ok(count) => {
+                *evicted_count += count;
+                Ok(None)
+            }
+            Err(WriterFault::Read(error)) => Ok(Some(error)),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Drops what the limits have no room for, behind a message on `subject`; how many.
-    pub(super) fn enforce_behind(&mut self, subject: &[u8]) -> Result<u64, WriterFault> {
+    fn enforce_behind(&mut self, subject: &[u8]) -> Result<u64, WriterFault> {
         let mut evicted_count = 0;
         loop {
             {

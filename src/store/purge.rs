@@ -247,6 +247,7 @@ impl Writer {
         Ok(Committed {
             last_seq: stored.seq,
             evicted_count: 0,
+            not_evicted: None,
         })
     }
 

@@ -66,12 +66,14 @@ pub struct Batch<'a> {
 }
 
 /// What a batch came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// The stream's last sequence: that of the batch's last message, where it has one.
     pub last_seq: u64,
     /// Messages that went by limits for it.
     pub evicted_count: u64,
+    /// Why one that should have gone by limits is still there, as in [`Appended::not_evicted`](super::Appended::not_evicted).
+    pub not_evicted: Option<ReadError>,
 }
 
 /// Which messages a message takes the place of.
@@ -266,6 +268,7 @@ impl Batch<'_> {
             return Ok(Committed {
                 last_seq,
                 evicted_count: 0,
+                not_evicted: None,
             });
         }
         writer.begin()?;
@@ -277,17 +280,19 @@ impl Batch<'_> {
         writer.emit_all(&changes, &bytes)?;
         writer.tell_of_all(&changes, &bytes);
         let last_seq = writer.shared.live.read().state.totals.last.seq;
-        let mut evicted_count = 0;
+        let (mut evicted_count, mut not_evicted) = (0, None);
         for change in &changes {
             if let Change::Append { subject, .. } = change {
                 let subject = bytes.get(subject.clone()).unwrap_or_default();
-                evicted_count += writer.enforce_behind(subject)?;
+                let kept = writer.evict_behind(subject, &mut evicted_count)?;
+                not_evicted = not_evicted.or(kept);
             }
         }
         writer.settle()?;
         Ok(Committed {
             last_seq,
             evicted_count,
+            not_evicted,
         })
     }
 

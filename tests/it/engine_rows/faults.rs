@@ -10,9 +10,7 @@ use jetsam::format::consumer::{ConsumerState, SequencePair};
 use jetsam::format::meta::ConsumerMeta;
 use jetsam::living::Idle;
 use jetsam::store::consumers::{Consumer, ConsumerPlace};
-use jetsam::store::{
-    AppendError, Level, ReadError, RemoveError, Store, StoreOptions, Writer, WriterFault,
-};
+use jetsam::store::{Level, NewMessage, ReadError, RemoveError, Store, StoreOptions, Writer};
 
 use super::bed::{Bed, DIR, SECOND_NS, Shape, bounds, config_of, downwards, every_shape, upwards};
 
@@ -389,14 +387,25 @@ fn g3_a_message_in_the_way_of_a_limit_ends_the_call_and_not_the_store() {
         let mut block = bed.block_files().remove(&1).unwrap();
         block[30] ^= 1;
         bed.fs.seed_file(format!("{DIR}/msgs/1.blk"), block);
-        let answer = bed.try_put("foo", "", b"Hello World");
-        match answer {
-            Ok(seq) => assert_eq!(seq, 3),
-            // Whether it was stored is open behind a fault, which the error's kind says.
-            Err(AppendError::Fault(WriterFault::Read(error))) => {
-                assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
+        // The new one is stored, and the answer says so: who sent it must not send it again.
+        let message = NewMessage {
+            subject: b"foo",
+            headers: b"",
+            body: b"Hello World",
+        };
+        let now_ns = bed.now_ns;
+        let appended = bed.writer().append_at(&message, None, now_ns).unwrap();
+        assert_eq!(appended.seq, 3);
+        match appended.not_evicted {
+            // By subject the oldest that can be read goes.
+            None => assert_eq!(
+                (appended.evicted_count, more.contains("per_subject")),
+                (1, true)
+            ),
+            Some(kept) => {
+                assert!(matches!(kept, ReadError::Corrupt { seq: 1, .. }), "{kept}");
+                assert_eq!(appended.evicted_count, 0);
             }
-            Err(error) => panic!("{error}"),
         }
         assert!(bed.writer().latched().is_none());
         let last = bed.bounds().1;
