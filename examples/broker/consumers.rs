@@ -65,15 +65,11 @@ impl Consumer {
         if !consumer.file.has_state() {
             consumer.begin(&stream.reader);
         }
-        let waiting = consumer.file.state().pending.iter();
-        consumer.due_ns = waiting
-            .map(|(seq, pending)| (*seq, pending.timestamp_ns))
-            .collect();
         let wait_ns = consumer.ack_wait_ns();
-        consumer
-            .due_ns
-            .values_mut()
-            .for_each(|due_ns| *due_ns = due_ns.saturating_add(wait_ns));
+        for (seq, pending) in &consumer.file.state().pending {
+            let due_ns = pending.timestamp_ns.saturating_add(wait_ns);
+            consumer.due_ns.insert(*seq, due_ns);
+        }
         let target = consumer.file.config().deliver_subject.clone();
         if !target.is_empty() {
             let wish = Value::Object(consumer.file.config().raw().clone());
@@ -112,17 +108,16 @@ impl Consumer {
         };
         while let Some((&seq, _)) = self.due_ns.iter().find(|(_, due_ns)| **due_ns <= now_ns) {
             let state = self.file.state();
-            let again = state.redelivered.get(&seq).copied().unwrap_or(0);
-            let waiting = state
-                .pending
+            let again = state
+                .redelivered
                 .get(&seq)
-                .map(|pending| pending.consumer_sequence);
-            match (waiting, reader.get(seq)) {
-                (Some(_), Ok(message)) if again < most - 1 => {
-                    return Some((message, again.saturating_add(2)));
+                .map_or(0, |again| (*again).min(1 << 62));
+            if let Some(consumer) = state.pending.get(&seq).map(|it| it.consumer_sequence) {
+                match reader.get(seq) {
+                    Ok(message) if again < most - 1 => return Some((message, again + 2)),
+                    // Removed, or delivered as often as it may be: nobody waits for it.
+                    _ => _ = self.file.ack(pair(consumer, seq)),
                 }
-                // It was removed, or delivered as often as it may be: nobody waits for it.
-                (consumer, _) => _ = self.file.ack(pair(consumer.unwrap_or(0), seq)),
             }
             self.due_ns.remove(&seq);
         }
@@ -177,7 +172,8 @@ impl Consumer {
             _ => 0,
         };
         if matches!(word, b"" | b"+ACK" | b"+TER") {
-            let _ = self.file.ack(acked);
+            let acked = self.file.ack(acked).map(|()| acked.stream);
+            acked.map(|seq| self.due_ns.remove(&seq)).ok();
         } else if let Some(due_ns) = self.due_ns.get_mut(&acked.stream) {
             *due_ns = router.now_ns.saturating_add(wait_ns);
         }
@@ -191,6 +187,7 @@ impl Consumer {
     /// Delivers what there is to those who want it; whether there may be more.
     pub fn serve(&mut self, reader: &Reader, router: &mut Router) -> bool {
         self.tell(router, false);
+        let mut left = None;
         for _ in 0..TURN {
             let pull = self.pulls.front();
             let waiting = pull.and_then(|pull| router.waiting(&pull.reply));
@@ -201,12 +198,14 @@ impl Consumer {
                 self.tell(router, true);
                 return false;
             };
-            self.deliver(&message, count, reader, router);
+            let left = left.get_or_insert_with(|| self.pending_count(reader));
+            *left = left.saturating_sub(u64::from(count == 1));
+            self.deliver(&message, count, *left, router);
         }
         true
     }
 
-    fn deliver(&mut self, found: &StoredMessage, count: u64, reader: &Reader, router: &mut Router) {
+    fn deliver(&mut self, found: &StoredMessage, count: u64, left: u64, router: &mut Router) {
         let (seq, time) = (found.seq, found.timestamp_ns);
         let consumer = self.file.state().delivered.consumer.saturating_add(1);
         let _ = self.file.deliver(pair(consumer, seq), count, router.now_ns);
@@ -218,7 +217,7 @@ impl Consumer {
             self.lasts = self.lasts.split_off(&(seq + 1));
             self.next_seq = self.next_seq.max(seq + 1);
         }
-        let (stream, name, left) = (&self.stream, self.file.name(), self.pending_count(reader));
+        let (stream, name) = (&self.stream, self.file.name());
         let reply = format!("$JS.ACK.{stream}.{name}.{count}.{seq}.{consumer}.{time}.{left}");
         let subject = String::from_utf8_lossy(found.subject());
         let message = Message::new(&subject, &reply, found.headers(), found.body());
@@ -339,19 +338,13 @@ pub fn settings(wish: &Value, name: &str) -> Answer<ConsumerMeta> {
     }
     let meta = ConsumerMeta::parse(Value::Object(fields).to_string().as_bytes());
     let meta = meta.map_err(|fault| error(10025, fault))?;
-    let are_valid = meta
-        .filter_subjects
-        .iter()
-        .all(|filter| is_valid_subject(filter));
-    unless(!are_valid, 10093, "consumer filter subject is not valid")?;
+    for filter in &meta.filter_subjects {
+        unless(!is_valid_subject(filter), 10093, "filter is not valid")?;
+    }
     let is_other = !["", name].contains(&meta.durable.as_str());
     unless(is_other, 10017, "consumer name does not match")?;
     let is_strange = ["last", "by_start_time"].map(|policy| wish["deliver_policy"] == policy);
-    unless(
-        is_strange.contains(&true),
-        10012,
-        "this broker does not do that of consumers",
-    )?;
+    unless(is_strange.contains(&true), 10012, "deliver_policy")?;
     strange(meta.raw(), 10012, STRANGE)?;
     Ok(meta)
 }
