@@ -318,10 +318,7 @@ fn number(meta: &ConsumerMeta, name: &str) -> i64 {
 }
 
 fn filters(meta: &ConsumerMeta) -> Vec<&[u8]> {
-    meta.filter_subjects
-        .iter()
-        .map(|filter| filter.as_bytes())
-        .collect()
+    meta.filter_subjects.iter().map(String::as_bytes).collect()
 }
 
 /// The configuration a client wishes for, with what it does not say. All consumers are in files.

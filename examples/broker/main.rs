@@ -15,6 +15,7 @@
 //! key-value buckets need of those. It refuses or does not answer anything else: lists, updates and
 //! deletion of streams and consumers, queue groups, accounts, TLS, clusters, mirrors. A client for whom
 //! 64 MiB wait is dropped. What was acknowledged without asking for an answer is written 250 ms later.
+//! All consumers are in files; one without a durable name goes when nobody listens.
 #![allow(
     clippy::disallowed_methods,
     reason = "an example has a clock and files of its own"
