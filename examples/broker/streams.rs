@@ -1,131 +1,111 @@
-//! One stream: a store of ours with what the broker adds to it.
+//! Streams: a store of ours each, with what the broker adds to it; and the JetStream API.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::duration::Instant;
-use jetsam::format::headers::{self, find};
+use jetsam::format::headers::find;
 use jetsam::format::meta::{Retention, Storage, StreamMeta};
 use jetsam::format::subject::matches;
 use jetsam::living::Idle;
 use jetsam::store::consumers::ConsumerPlace;
-use jetsam::store::{
-    AppendError, Expected, Level, LimitKind, NewMessage, PurgeRequest, Reader, RemoveError, Store, StoreOptions, StoredMessage, TidyBudget,
-    Writer, WriterFault,
-};
+use jetsam::store::{AppendError, Expected, NewMessage, PurgeRequest, Rollup, TidyBudget};
+use jetsam::store::{Level, Reader, Store, StoreOptions, Writer};
 use jetsam::stream::options::Keys;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::consumers::Consumer;
-use crate::router::Router;
-use crate::wire::Message;
+use crate::clients::{Message, Router};
+use crate::consumers::{self, Consumer};
+use crate::{JetStream, Outcome};
 
-const ACCOUNT: &[u8] = b"$G";
-const NOT_DONE: &str = "the configuration asks for something that this broker does not do";
+/// What configurations and headers may ask for that this broker does not do.
+const STRANGE: &str = "mirror sources subject_transform republish sealed deny_purge no_ack \
+    allow_msg_ttl allow_msg_counter allow_msg_schedules allow_atomic allow_batched";
+const STRANGE_HEADERS: &str = "Nats-TTL Nats-Incr Nats-Schedule Nats-Batch-Id \
+    Nats-Expected-Stream Nats-Expected-Last-Msg-Id Nats-Expected-Last-Subject-Sequence-Subject";
 
-/// An error of the API: its code, the server's number for it, and what is told.
-#[derive(Debug)]
-pub struct ApiError(pub u16, pub u16, pub String);
+/// What a request comes to; else the error as the API tells it.
+pub type Answer<T = Value> = Result<T, Value>;
 
-impl ApiError {
-    pub fn json(&self) -> Value {
-        json!({"code": self.0, "err_code": self.1, "description": self.2})
-    }
-}
-
-pub fn refused<T>(code: u16, number: u16, told: impl ToString) -> Result<T, ApiError> {
-    Err(ApiError(code, number, told.to_string()))
+pub fn error(number: u16, told: impl ToString) -> Value {
+    let code = if matches!(number, 10014 | 10059) {
+        404
+    } else {
+        400
+    };
+    json!({"code": code, "err_code": number, "description": told.to_string()})
 }
 
 /// Refused where something is so.
-pub fn unless(is_wrong: bool, code: u16, number: u16, told: &str) -> Result<(), ApiError> {
-    if is_wrong { refused(code, number, told) } else { Ok(()) }
+pub fn unless(is_wrong: bool, number: u16, told: &str) -> Answer<()> {
+    let wrong = Some(told).filter(|_| is_wrong);
+    wrong.map_or(Ok(()), |told| Err(error(number, told)))
 }
 
-pub fn rfc3339(ns: i64) -> String {
-    match ns {
-        0 => Instant::ZERO.to_rfc3339(),
-        ns => Instant::from_unix_ns(ns).to_rfc3339(),
+/// Refused where a configuration asks for one of these: better nothing than something else.
+pub fn strange(config: &Map<String, Value>, number: u16, fields: &str) -> Answer<()> {
+    let nothing = [json!(null), json!(false), json!(0), json!(""), json!([])];
+    for field in fields.split(' ') {
+        let value = config.get(field).unwrap_or(&Value::Null);
+        unless(!nothing.contains(value), number, field)?;
     }
+    Ok(())
+}
+
+/// Whether this broker does all that a configuration asks for.
+fn check(config: &StreamMeta) -> Answer<()> {
+    let is_alone = config.retention == Retention::Limits && config.replicas == 1;
+    let is_plain = config.storage == Storage::File && is_alone;
+    unless(!is_plain, 10052, "streams are in files, alone, by limits")?;
+    strange(config.raw(), 10052, STRANGE)
+}
+
+fn rfc3339(ns: i64) -> String {
+    Instant::from_unix_ns(ns).to_rfc3339()
 }
 
 pub struct Stream {
     pub config: StreamMeta,
-    pub dir: PathBuf,
     pub reader: Reader,
-    pub writer: Writer,
-    store: Store,
-    keys: Keys,
     pub consumers: BTreeMap<String, Consumer>,
-    /// Message ids of the window, with their sequences; and in the order of their times.
-    ids: HashMap<Vec<u8>, u64>,
-    ids_in_order: VecDeque<(i64, Vec<u8>)>,
-    last_id: Vec<u8>,
-    /// Acknowledgements that wait for the commit: to whom, and what.
-    held: Vec<(String, Value)>,
+    writer: Writer,
+    store: Store,
+    dir: PathBuf,
+    keys: Keys,
     is_changed: bool,
 }
 
-/// Whether this broker does all that a configuration asks for.
-fn is_done(config: &StreamMeta) -> bool {
-    let is_own = config.mirror.is_none() && config.sources.is_empty() && config.subject_transform.is_none() && config.republish.is_none();
-    let is_plain = config.storage == Storage::File && config.retention == Retention::Limits && config.replicas == 1;
-    is_own && is_plain && !(config.allow_msg_counter || config.allow_msg_schedules || config.allow_atomic || config.allow_batched)
-}
-
-/// A configuration as a client wishes for it, with what it does not say.
-pub fn checked(wish: &Value) -> Result<StreamMeta, ApiError> {
-    let parsed = StreamMeta::parse(wish.to_string().as_bytes());
-    let parsed = parsed.map_err(|error| ApiError(400, 10025, format!("invalid JSON: {error}")))?;
-    let config = parsed.settings().map_err(|error| ApiError(500, 10052, error.to_string()))?;
-    unless(!is_done(&config), 500, 10052, NOT_DONE)?;
-    Ok(config)
-}
-
 impl Stream {
-    /// Opens what is there, or makes it by `new`.
-    pub fn open(
-        idle: &Idle,
-        keys: &Keys,
-        dir: &Path,
-        name: &str,
-        new: Option<&StreamMeta>,
-        now_ns: i64,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
-        let any = json!({ "name": name }).to_string();
-        let options = StoreOptions {
-            create: new.is_some(),
-            keys: keys.clone(),
-            level: Level::Buffered,
-            ..StoreOptions::new(new.cloned().map_or_else(|| StreamMeta::parse(any.as_bytes()), Ok)?, now_ns)
-        };
-        let store = Store::open(Arc::new(OsFileSystem), Arc::new(OsEntropy), idle, dir, &options)?;
-        let config = store.config();
-        if !is_done(&config) {
-            return Err(NOT_DONE.into());
-        }
+    /// Opens one that is there, or makes one by its configuration.
+    pub fn open(js: &JetStream, config: StreamMeta, is_new: bool, now_ns: i64) -> Outcome<Self> {
+        let dir = js.dir.join(&config.name);
+        let mut options = StoreOptions::new(config, now_ns);
+        (options.create, options.keys) = (is_new, js.keys.clone());
+        options.level = Level::Buffered;
+        let (fs, entropy) = (Arc::new(OsFileSystem), Arc::new(OsEntropy));
+        let store = Store::open(fs, entropy, &Idle::declared(), &dir, &options)?;
+        check(&store.config()).map_err(|error| error.to_string())?;
         let mut stream = Stream {
-            config,
-            dir: dir.to_owned(),
+            config: store.config(),
             reader: store.reader(),
+            consumers: BTreeMap::new(),
             writer: store.writer().ok_or("a store has a writer")?,
             store,
-            keys: keys.clone(),
-            consumers: BTreeMap::new(),
-            ids: HashMap::new(),
-            ids_in_order: VecDeque::new(),
-            last_id: Vec::new(),
-            held: Vec::new(),
+            dir,
+            keys: options.keys,
             is_changed: false,
         };
-        stream.read_ids(now_ns)?;
-        for entry in std::fs::read_dir(dir.join("obs")).into_iter().flatten() {
-            let (name, path) = entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))?;
+        stream.writer.hold_message_ids(now_ns)?;
+        let obs = std::fs::read_dir(stream.dir.join("obs"));
+        for entry in obs.into_iter().flatten() {
+            let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
             // A deletion may have been cut short.
             if path.join("meta.inf").exists() {
-                let consumer = Consumer::open(&stream, &name, None, now_ns).map_err(|error| error.2)?;
+                let name = name.to_string_lossy().into_owned();
+                let consumer = Consumer::open(&stream, &name, None, now_ns);
+                let consumer = consumer.map_err(|error| error.to_string())?;
                 stream.consumers.insert(name, consumer);
             }
         }
@@ -133,7 +113,8 @@ impl Stream {
     }
 
     pub fn takes(&self, subject: &str) -> bool {
-        self.config.subjects.iter().any(|filter| matches(subject.as_bytes(), filter.as_bytes()))
+        let mut filters = self.config.subjects.iter();
+        filters.any(|filter| matches(subject.as_bytes(), filter.as_bytes()))
     }
 
     /// Where its consumers lie.
@@ -143,217 +124,246 @@ impl Stream {
             entropy: Arc::new(OsEntropy),
             stream_dir: &self.dir,
             stream_name: self.config.name.as_bytes(),
-            keys: self.keys.ring(ACCOUNT),
+            keys: self.keys.ring(b"$G"),
         }
     }
 
-    /// The ids of the window, from the messages of that time.
-    fn read_ids(&mut self, now_ns: i64) -> Result<(), Box<dyn std::error::Error>> {
-        let mut from = self.reader.seq_at(now_ns - self.config.duplicate_window_ns)?;
-        while let Ok(message) = self.reader.next(&[], from) {
-            self.note_id(message.headers(), message.seq, message.timestamp_ns);
-            from = message.seq + 1;
-        }
-        if let Ok(last) = self.reader.last(b">") {
-            self.last_id = id_of(last.headers()).to_vec();
-        }
-        Ok(())
+    /// Takes a message from a client.
+    pub fn publish(&mut self, message: &Message, router: &mut Router) {
+        let told = self.append(message, router.now_ns);
+        let mut told = told.unwrap_or_else(|error| json!({"seq": 0, "error": error}));
+        told["stream"] = json!(self.config.name);
+        router.send(&message.reply, "", &told.to_string());
     }
 
-    fn note_id(&mut self, headers: &[u8], seq: u64, now_ns: i64) {
-        self.last_id = id_of(headers).to_vec();
-        if !self.last_id.is_empty() && self.config.duplicate_window_ns > 0 {
-            self.ids.insert(self.last_id.clone(), seq);
-            self.ids_in_order.push_back((now_ns, self.last_id.clone()));
-        }
-    }
-
-    /// Takes a message from a client. What it is told waits for the commit.
-    pub fn publish(&mut self, message: &Message, now_ns: i64) {
-        let name = self.config.name.clone();
-        let told = match self.append(message, now_ns) {
-            Ok((seq, true)) => json!({"stream": name, "seq": seq, "duplicate": true}),
-            Ok((seq, false)) => json!({"stream": name, "seq": seq}),
-            Err(error) => json!({"error": error.json(), "stream": name, "seq": 0}),
-        };
-        if !message.reply.is_empty() && !self.config.no_ack {
-            self.held.push((message.reply.clone(), told));
-        }
-    }
-
-    /// The sequence, and whether the message was there before.
-    fn append(&mut self, message: &Message, now_ns: i64) -> Result<(u64, bool), ApiError> {
+    fn append(&mut self, message: &Message, now_ns: i64) -> Answer {
         let header = |name: &str| find(&message.headers, name.as_bytes());
         let number = |name: &str| {
-            let value = header(name).map(|value| std::str::from_utf8(value).unwrap_or(""));
-            value.map(|value| value.trim().parse().unwrap_or(u64::MAX))
+            let text = header(name).map(String::from_utf8_lossy);
+            text.map(|text| text.trim().parse().unwrap_or(u64::MAX))
         };
-        unless(self.config.sealed, 400, 10109, "invalid operation on sealed stream")?;
-        let is_other = header("Nats-Expected-Stream").is_some_and(|name| name != self.config.name.as_bytes());
-        unless(is_other, 400, 10060, "expected stream does not match")?;
-        match (headers::message_ttl(&message.headers), self.config.allow_msg_ttl) {
-            (Ok(0), _) | (Ok(_), true) => {}
-            (_, false) => return refused(400, 10166, "per-message TTL is disabled"),
-            (Err(_), true) => return refused(400, 10165, "invalid per-message TTL"),
+        for name in STRANGE_HEADERS.split(' ') {
+            unless(header(name).is_some(), 10003, name)?;
         }
-        if let Some(seq) = self.ids.get(id_of(&message.headers)) {
-            return Ok((*seq, true));
-        }
-        if header("Nats-Expected-Last-Msg-Id").is_some_and(|id| id != self.last_id) {
-            let last = String::from_utf8_lossy(&self.last_id).into_owned();
-            return refused(400, 10070, format!("wrong last msg ID: {last}"));
-        }
-        let rollup = header("Nats-Rollup").unwrap_or_default();
-        let is_permitted = rollup.is_empty() || self.config.allow_rollup && !self.config.deny_purge;
-        unless(!is_permitted, 500, 10111, "rollup not permitted")?;
-        unless(!matches!(rollup, b"" | b"sub" | b"all"), 500, 10111, "rollup value invalid")?;
-        let mut expected =
-            Expected { last_seq: number("Nats-Expected-Last-Sequence"), last_subject_seq: number("Nats-Expected-Last-Subject-Sequence") };
-        if let Some(filter) = header("Nats-Expected-Last-Subject-Sequence-Subject")
-            && let Some(seq) = expected.last_subject_seq.take()
-        {
-            let found = self.reader.last(filter).map_or(0, |message| message.seq);
-            if found != seq {
-                return refused(400, 10071, format!("wrong last sequence: {found}"));
+        let expected = Expected {
+            last_seq: number("Nats-Expected-Last-Sequence"),
+            last_subject_seq: number("Nats-Expected-Last-Subject-Sequence"),
+        };
+        let rollup = match header("Nats-Rollup") {
+            None => None,
+            Some(b"sub") if self.config.allow_rollup => Some(Rollup::Subject),
+            Some(b"all") if self.config.allow_rollup => Some(Rollup::All),
+            Some(_) => return Err(error(10111, "rollup not permitted")),
+        };
+        let new = NewMessage {
+            subject: message.subject.as_bytes(),
+            headers: &message.headers,
+            body: &message.body,
+        };
+        let writer = &mut self.writer;
+        self.is_changed = true;
+        let appended = match rollup {
+            Some(rollup) => {
+                let rolled = writer.append_rolling_up(&new, rollup, now_ns, expected);
+                rolled.map(|done| done.last_seq)
             }
-        }
-        let new = NewMessage { subject: message.subject.as_bytes(), headers: &message.headers, body: &message.body };
-        let appended = self.writer.append_expecting(&new, now_ns, expected);
-        let seq = appended.map_err(append_refused)?.seq;
-        self.is_changed = true;
-        self.note_id(&message.headers, seq, now_ns);
-        if !rollup.is_empty() {
-            let filter = if rollup == b"sub" { message.subject.as_bytes() } else { b"" };
-            self.purge(&PurgeRequest { filter, below: 0, keep: 1 })?;
-        }
-        Ok((seq, false))
-    }
-
-    pub fn purge(&mut self, request: &PurgeRequest<'_>) -> Result<u64, ApiError> {
-        self.is_changed = true;
-        let purged = self.writer.purge(request);
-        purged.map_err(|error| ApiError(500, 10110, error.to_string()))
-    }
-
-    pub fn remove(&mut self, seq: u64, erases: bool) -> Result<(), ApiError> {
-        self.is_changed = true;
-        let removed = match erases {
-            true => self.writer.erase(seq),
-            false => self.writer.remove(seq),
+            None => {
+                let appended = writer.append_expecting(&new, now_ns, expected);
+                appended.map(|done| done.seq)
+            }
         };
-        match removed {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(RemoveError::NotFound { .. } | RemoveError::Beyond { .. }) => refused(500, 10057, "no message found"),
-            Err(error) => refused(500, 10057, error),
-        }
+        let refused = match appended {
+            Ok(seq) => return Ok(json!({ "seq": seq })),
+            Err(AppendError::Duplicate { seq }) => {
+                return Ok(json!({"seq": seq, "duplicate": true}));
+            }
+            Err(refused) => refused,
+        };
+        let number = match refused {
+            AppendError::LastSequence { .. } => 10071,
+            AppendError::TooLarge { .. } => 10054,
+            _ => 10077,
+        };
+        Err(error(number, refused))
     }
 
-    pub fn update(&mut self, config: &StreamMeta) -> Result<(), ApiError> {
-        let updated = self.writer.update_config(config);
-        updated.map_err(|error| ApiError(500, 10069, error.to_string()))?;
-        self.config = self.store.config();
+    fn purge(&mut self, wish: &Value) -> Answer {
+        let request = PurgeRequest {
+            filter: wish["filter"].as_str().unwrap_or("").as_bytes(),
+            below: wish["seq"].as_u64().unwrap_or(0),
+            keep: wish["keep"].as_u64().unwrap_or(0),
+        };
         self.is_changed = true;
-        Ok(())
+        let purged = self.writer.purge(&request);
+        let purged = purged.map_err(|fault| error(10110, fault))?;
+        Ok(json!({"success": true, "purged": purged}))
     }
 
-    /// Makes the batch as safe as `level` says, and only then lets the acknowledgements go.
-    pub fn commit(&mut self, level: Level, now_ns: i64, router: &mut Router) -> Result<(), WriterFault> {
+    /// Does what is due, and makes all of the batch safe: where that fails nobody hears of it.
+    pub fn commit(&mut self, is_due: bool, now_ns: i64) -> Outcome<()> {
+        if is_due {
+            self.is_changed |= self.writer.maintain(now_ns)?.expired_count > 0;
+            self.writer.tidy(TidyBudget { block_count: 1 })?;
+        }
         if std::mem::take(&mut self.is_changed) {
-            match level {
-                Level::Buffered => {}
-                Level::Written => self.writer.flush()?,
-                Level::Synced => _ = self.writer.sync()?,
-            }
+            self.writer.sync()?;
         }
-        if let Some(error) = self.writer.latched() {
-            return Err(WriterFault::Latched(Arc::new(error.clone())));
-        }
-        for (reply, told) in self.held.drain(..) {
-            router.send(&reply, "", told.to_string());
-        }
-        for consumer in self.consumers.values_mut() {
-            consumer.commit(now_ns, router);
-        }
-        Ok(())
-    }
-
-    /// What is due: nothing of it happens by itself.
-    pub fn maintain(&mut self, now_ns: i64, tidies: bool) {
-        let oldest_ns = now_ns - self.config.duplicate_window_ns;
-        while self.ids_in_order.front().is_some_and(|(ns, _)| *ns < oldest_ns) {
-            let oldest = self.ids_in_order.pop_front();
-            oldest.map(|(_, id)| self.ids.remove(&id));
-        }
-        // A write that failed is told by the commit.
-        if self.writer.maintain(now_ns).is_ok_and(|done| done.expired_count > 0) {
-            self.is_changed = true;
-        }
-        if tidies {
-            let _ = self.writer.tidy(TidyBudget { block_count: 4 });
-        }
+        let mut consumers = self.consumers.values_mut();
+        Ok(consumers.try_for_each(|consumer| consumer.commit(now_ns))?)
     }
 
     /// Lets its consumers deliver; whether one may have more.
-    pub fn serve(&mut self, router: &mut Router, now_ns: i64) -> bool {
-        // One that cannot be deleted from disk goes at the next chance.
-        self.consumers.retain(|_, consumer| !consumer.is_abandoned(now_ns) || consumer.delete().is_err());
-        let served = self.consumers.values_mut().map(|consumer| consumer.serve(&self.reader, router, now_ns));
-        served.filter(|has_more| *has_more).count() > 0
+    pub fn serve(&mut self, router: &mut Router) -> bool {
+        let now_ns = router.now_ns;
+        self.consumers
+            .retain(|_, consumer| !consumer.is_over(now_ns));
+        let mut has_more = false;
+        for consumer in self.consumers.values_mut() {
+            has_more |= consumer.serve(&self.reader, router);
+        }
+        has_more
     }
 
-    pub fn close(mut self, now_ns: i64) -> Result<(), Box<dyn std::error::Error>> {
-        for consumer in self.consumers.values_mut() {
-            consumer.close(now_ns)?;
-        }
+    pub fn close(mut self, now_ns: i64) -> Outcome<()> {
+        let mut consumers = self.consumers.values_mut();
+        consumers.try_for_each(|consumer| consumer.close(now_ns))?;
         Ok(self.store.close(self.writer)?)
     }
 
-    /// What the API tells of it.
-    pub fn info(&self, has_deleted: bool) -> Value {
+    fn info(&self) -> Value {
         let held = self.reader.summary();
-        let mut state = json!({
+        let mut config = self.config.raw().clone();
+        let created = config.remove("Created");
+        json!({"config": config, "created": created, "state": {
             "messages": held.message_count, "bytes": held.bytes,
             "first_seq": held.first.seq, "first_ts": rfc3339(held.first.timestamp_ns),
             "last_seq": held.last.seq, "last_ts": rfc3339(held.last.timestamp_ns),
             "num_subjects": held.subject_count, "num_deleted": held.deleted_count,
             "consumer_count": self.consumers.len(),
-        });
-        if has_deleted {
-            state["deleted"] = self.reader.deleted().iter().collect();
+        }})
+    }
+
+    fn create_consumer(&mut self, name: &[&str], wish: &Value, now_ns: i64) -> Answer {
+        let config = &wish["config"];
+        let drawn = format!("{now_ns:x}-{}", self.consumers.len());
+        let durable = config["durable_name"].as_str();
+        let name = name.first().copied().or(durable).unwrap_or(&drawn);
+        let meta = consumers::settings(config, name)?;
+        if let Some(there) = self.consumers.get(name) {
+            unless(!there.is_as(&meta), 10148, "consumer already exists")?;
+            return Ok(there.info(&self.reader));
         }
-        let mut config = Value::Object(self.config.raw().clone());
-        let config_of = config.as_object_mut().and_then(|fields| fields.remove("Created"));
-        json!({"config": config, "created": config_of, "state": state, "ts": rfc3339(crate::now_ns())})
+        unless(wish["action"] == "update", 10149, "consumer does not exist")?;
+        let consumer = Consumer::open(self, name, Some(&meta), now_ns)?;
+        let info = consumer.info(&self.reader);
+        self.consumers.insert(name.to_owned(), consumer);
+        Ok(info)
+    }
+
+    /// `subject` is of the short form.
+    fn direct_get(&self, subject: &str, request: &Message, router: &mut Router) {
+        let wish: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let last = wish["last_by_subj"].as_str().unwrap_or(subject);
+        let seq = wish["seq"].as_u64().unwrap_or(0);
+        let found = match wish["next_by_subj"].as_str() {
+            _ if !last.is_empty() => self.reader.last(last.as_bytes()),
+            Some(next) => self.reader.next(&[next.as_bytes()], seq),
+            None => self.reader.get(seq),
+        };
+        let Ok(found) = found else {
+            return router.send(&request.reply, "404 Message Not Found", "");
+        };
+        let own = found.headers().strip_prefix(b"NATS/1.0\r\n");
+        let (name, time) = (&self.config.name, rfc3339(found.timestamp_ns));
+        let (subject, seq) = (String::from_utf8_lossy(found.subject()), found.seq);
+        let head = format!(
+            "NATS/1.0\r\nNats-Stream: {name}\r\nNats-Subject: {subject}\r\n\
+             Nats-Sequence: {seq}\r\nNats-Time-Stamp: {time}\r\n"
+        );
+        let headers = [head.as_bytes(), own.unwrap_or(b"\r\n")].concat();
+        let answer = Message::new(&request.reply, "", &headers, found.body());
+        router.deliver(&request.reply, &answer);
     }
 }
 
-fn id_of(headers: &[u8]) -> &[u8] {
-    find(headers, b"Nats-Msg-Id").unwrap_or_default()
-}
-
-fn append_refused(error: AppendError) -> ApiError {
-    let (code, number, told) = match &error {
-        AppendError::LastSequence { found, .. } => (400, 10071, format!("wrong last sequence: {found}")),
-        AppendError::TooLarge { .. } => (400, 10054, "message size exceeds maximum allowed".to_owned()),
-        AppendError::Limit { kind, .. } => {
-            let what = match kind {
-                LimitKind::Messages => "messages",
-                LimitKind::Bytes => "bytes",
-                LimitKind::MessagesPerSubject => "messages per subject",
-            };
-            (503, 10077, format!("maximum {what} exceeded"))
+impl JetStream {
+    /// Answers a request; false where nobody does.
+    pub fn answer(&mut self, words: &[&str], message: &Message, router: &mut Router) -> bool {
+        if let ["DIRECT", "GET", stream, subject @ ..] = words {
+            let allows = |it: &&Stream| it.config.raw().get("allow_direct") == Some(&json!(true));
+            let stream = self.streams.get(*stream).filter(allows);
+            let subject = subject.join(".");
+            let got = stream.map(|it| it.direct_get(&subject, message, router));
+            return got.is_some();
         }
-        error => (503, 10077, error.to_string()),
-    };
-    ApiError(code, number, told)
-}
+        let wish = serde_json::from_slice(&message.body).unwrap_or_default();
+        let mut answer = match self.request(words, &wish, router.now_ns) {
+            Ok(Value::Null) => return false,
+            Ok(answer) => answer,
+            Err(error) => json!({ "error": error }),
+        };
+        let kind = words
+            .get(..2)
+            .map_or("account_info".to_owned(), |it| it.join("_"));
+        let kind = kind.to_lowercase();
+        answer["type"] = json!(format!("io.nats.jetstream.api.v1.{kind}_response"));
+        router.send(&message.reply, "", &answer.to_string());
+        true
+    }
 
-/// The headers of an answer to a direct get.
-pub fn direct_headers(stream: &str, message: &StoredMessage) -> Vec<u8> {
-    let (subject, time) = (String::from_utf8_lossy(message.subject()), rfc3339(message.timestamp_ns));
-    let own = message.headers().strip_prefix(b"NATS/1.0\r\n").unwrap_or(b"\r\n");
-    let seq = message.seq;
-    let head =
-        format!("NATS/1.0\r\nNats-Stream: {stream}\r\nNats-Subject: {subject}\r\nNats-Sequence: {seq}\r\nNats-Time-Stamp: {time}\r\n");
-    [head.as_bytes(), own].concat()
+    fn request(&mut self, words: &[&str], wish: &Value, now_ns: i64) -> Answer {
+        match words {
+            ["INFO"] => Ok(
+                json!({"memory": 0, "storage": 0, "streams": 0, "consumers": 0,
+                "reserved_memory": 0, "reserved_storage": 0, "api": {"total": 0, "errors": 0},
+                "limits": {"max_memory": -1, "max_storage": -1, "max_streams": -1,
+                "max_consumers": -1, "max_ack_pending": -1, "memory_max_stream_bytes": -1,
+                "storage_max_stream_bytes": -1, "max_bytes_required": false}}),
+            ),
+            ["STREAM", "CREATE", name] => self.create_stream(name, wish, now_ns),
+            ["STREAM", "INFO", name] => Ok(self.stream(name)?.info()),
+            ["STREAM", "PURGE", name] => self.stream(name)?.purge(wish),
+            ["CONSUMER", "CREATE", stream, name @ ..]
+            | ["CONSUMER", "DURABLE", "CREATE", stream, name @ ..] => {
+                self.stream(stream)?.create_consumer(name, wish, now_ns)
+            }
+            ["CONSUMER", "INFO", stream, name] => {
+                let stream = self.stream(stream)?;
+                let consumer = stream.consumers.get(*name);
+                let info = consumer.map(|consumer| consumer.info(&stream.reader));
+                info.ok_or_else(|| error(10014, "consumer not found"))
+            }
+            _ => Ok(Value::Null),
+        }
+    }
+
+    fn stream(&mut self, name: &str) -> Answer<&mut Stream> {
+        let stream = self.streams.get_mut(name);
+        stream.ok_or_else(|| error(10059, "stream not found"))
+    }
+
+    fn create_stream(&mut self, name: &str, wish: &Value, now_ns: i64) -> Answer {
+        let config = StreamMeta::parse(wish.to_string().as_bytes());
+        let config = config.map_err(|fault| error(10025, fault))?;
+        let config = config.settings().map_err(|fault| error(10052, fault))?;
+        check(&config)?;
+        unless(config.name != name, 10056, "stream name does not match")?;
+        if let Some(there) = self.streams.get(name) {
+            let created = there.config.created.instant;
+            let same = created.map(|created| config.with_created(created).encode());
+            let is_other = same != Some(there.config.encode());
+            unless(is_other, 10058, "stream name already in use")?;
+            return Ok(there.info());
+        }
+        let streams = self.streams.values();
+        let mut subjects = config.subjects.clone();
+        subjects.extend(streams.flat_map(|other| other.config.subjects.clone()));
+        let is_met = config.with_subjects(subjects).settings().is_err();
+        unless(is_met, 10065, "subjects overlap with an existing stream")?;
+        let stream = Stream::open(self, config, true, now_ns);
+        let stream = stream.map_err(|fault| error(10049, fault))?;
+        let info = stream.info();
+        self.streams.insert(name.to_owned(), stream);
+        Ok(info)
+    }
 }

@@ -14,10 +14,7 @@ impl Broker {
     /// Starts `program` on a directory, with further arguments and the key of its streams.
     pub fn start(program: &Path, dir: &Path, more: &[&str], key: Option<&str>) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command
-            .args(["--listen", "127.0.0.1:0", "--store-is-idle", "--dir"])
-            .arg(dir)
-            .args(more);
+        command.arg(dir).args(["127.0.0.1:0"]).args(more);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

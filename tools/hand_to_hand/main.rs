@@ -244,16 +244,14 @@ fn start(
     dir: &Path,
 ) -> Outcome<Turn> {
     if is_ours {
-        let more: Vec<&str> = kind
-            .cipher
-            .map(|cipher| ["--cipher", cipher])
-            .into_iter()
-            .flatten()
-            .collect();
+        let more: &[&str] = match kind.cipher {
+            Some("aes") => &["aes"],
+            _ => &[],
+        };
         return Ok(Turn::Ours(Broker::start(
             &programs.broker,
             dir,
-            &more,
+            more,
             kind.cipher.map(|_| KEY),
         )?));
     }
