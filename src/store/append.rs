@@ -18,8 +18,6 @@ use crate::format::subject;
 use crate::report::stream::SourcePosition;
 use crate::state::{SeqTime, SubjectTotals};
 
-/// Header under which a roll-up is asked for. One with a value is let in where its subject has its fill.
-const ROLLUP: &[u8] = b"Nats-Rollup";
 /// After so many bytes the disk is asked again what is left of it: others write to it too.
 const DISK_ASKED_BYTES: u64 = 1024 * 1024;
 /// Header of messages that a schedule sent.
@@ -319,79 +317,6 @@ impl Writer {
         self.settle()?;
         Ok(last)
     }
-
-    /// Drops what the limits have no room for, behind a message on `subject` that is stored, and counts it. What keeps a message that
-    /// has to go is told, and no failure of the one that is stored.
-    pub(super) fn evict_behind(
-        &mut self,
-        subject: &[u8],
-        evicted_count: &mut u64,
-    ) -> Result<Option<ReadError>, WriterFault> {
-        match self.enforce_behind(subject) {
-            Ok(count) => {
-                *evicted_count += count;
-                Ok(None)
-            }
-            Err(WriterFault::Read(error)) => Ok(Some(error)),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// Drops what the limits have no room for, behind a message on `subject`; how many.
-    fn enforce_behind(&mut self, subject: &[u8]) -> Result<u64, WriterFault> {
-        let mut evicted_count = 0;
-        loop {
-            {
-                let live = self.shared.live.read();
-                if !live.has_too_many_of(subject) {
-                    let totals = &live.state.totals;
-                    match live.settings.refuses_new || !live.is_over(totals.messages, totals.bytes)
-                    {
-                        true => return Ok(evicted_count),
-                        false => break,
-                    }
-                }
-            }
-            let reader = super::Reader::of(self.shared.clone());
-            let Some(oldest) = reader.first_seq_of(subject)? else {
-                break;
-            };
-            self.take_message(oldest)?;
-            evicted_count += 1;
-        }
-        Ok(evicted_count + self.enforce_totals()?)
-    }
-
-    /// Drops the stream's oldest messages while it holds more than its limits; how many.
-    pub(super) fn enforce_totals(&mut self) -> Result<u64, WriterFault> {
-        let mut evicted_count = 0;
-        loop {
-            let (first, whole) = {
-                let live = self.shared.live.read();
-                let (settings, totals) = (&live.settings, &live.state.totals);
-                if settings.refuses_new || !live.is_over(totals.messages, totals.bytes) {
-                    return Ok(evicted_count);
-                }
-                let mut blocks = live.state.blocks.iter();
-                let block = blocks.find(|block| block.message_count > 0);
-                let Some(block) = block else {
-                    return Ok(evicted_count);
-                };
-                let rest = (
-                    totals.messages.saturating_sub(block.message_count),
-                    totals.bytes.saturating_sub(block.live_bytes),
-                );
-                let goes_whole = live.is_over(rest.0, rest.1)
-                    && live.tail_number() != Some(block.number)
-                    && block.message_count > 1;
-                (totals.first.seq, goes_whole.then_some(block.number))
-            };
-            evicted_count += match whole {
-                Some(number) => self.drop_block(number)?,
-                None => self.take_message(first).map(|_| 1)?,
-            };
-        }
-    }
 }
 
 /// Whether a message can be stored at all; the length of its record.
@@ -438,70 +363,6 @@ fn expect_next(next: u64, given: Option<u64>) -> Result<(), AppendError> {
 }
 
 impl Live {
-    /// Whether a client may add this message, but for the stream's bytes.
-    fn lets_in(&self, message: &NewMessage<'_>, ahead: &Ahead) -> Result<(), AppendError> {
-        let settings = &self.settings;
-        let sent = (message.headers.len() + message.body.len()) as u64;
-        if settings.max_message_bytes > 0 && sent > settings.max_message_bytes {
-            return Err(AppendError::TooLarge {
-                length: sent,
-                most: settings.max_message_bytes,
-            });
-        }
-        if !settings.refuses_new {
-            return Ok(());
-        }
-        let replaces = self.replaces_oldest(message.subject, ahead);
-        if replaces && settings.refuses_new_per_subject {
-            let rolls_up = headers::find(message.headers, ROLLUP);
-            if rolls_up.is_none_or(<[u8]>::is_empty) {
-                return Err(AppendError::Limit {
-                    kind: LimitKind::MessagesPerSubject,
-                    limit: settings.max_messages_per_subject,
-                    would_be: self.held_of(message.subject, ahead) + 1,
-                });
-            }
-        }
-        let held = Ahead::reach(self.state.totals.messages, ahead.messages);
-        self.has_room(held, replaces)
-    }
-
-    fn held_of(&self, subject: &[u8], ahead: &Ahead) -> u64 {
-        let held = self.state.subjects.get(subject);
-        Ahead::reach(held.map_or(0, |held| held.total), ahead.of_subject(subject))
-    }
-
-    fn has_room(&self, held: u64, replaces: bool) -> Result<(), AppendError> {
-        let limit = self.settings.max_messages;
-        match limit > 0 && held >= limit && !replaces {
-            true => Err(AppendError::Limit {
-                kind: LimitKind::Messages,
-                limit,
-                would_be: held + 1,
-            }),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether one more message on a subject costs it its oldest.
-    fn replaces_oldest(&self, subject: &[u8], ahead: &Ahead) -> bool {
-        let most = self.settings.max_messages_per_subject;
-        most > 0 && self.held_of(subject, ahead) >= most
-    }
-
-    /// Whether a subject holds more messages than it may.
-    fn has_too_many_of(&self, subject: &[u8]) -> bool {
-        let most = self.settings.max_messages_per_subject;
-        let held = || self.state.subjects.get(subject);
-        most > 0 && held().is_some_and(|held| held.total > most)
-    }
-
-    /// Whether so many messages and bytes are more than the stream may hold.
-    pub(super) fn is_over(&self, messages: u64, bytes: u64) -> bool {
-        let over = |held: u64, most: u64| most > 0 && held > most;
-        over(messages, self.settings.max_messages) || over(bytes, self.settings.max_bytes)
-    }
-
     /// Takes a new message into every account.
     pub(super) fn take_in(
         &mut self,

@@ -45,6 +45,7 @@ mod create;
 mod error;
 mod keys;
 mod level;
+mod limits;
 mod maintain;
 mod message;
 mod message_ids;
