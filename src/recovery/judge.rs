@@ -12,7 +12,6 @@ use super::stuck;
 use super::verify::unreachable;
 use super::walked::WalkedBlocks;
 use crate::env::ReadFiles;
-use crate::format::names;
 use crate::format::seqset::SeqSet;
 use crate::format::sets::intersection;
 use crate::report::Watch;
@@ -316,15 +315,8 @@ fn fill(
 
 /// Whether what is lost is but the end of the last block, as an interrupted write leaves it: no index knew of a message in it.
 fn ends_torn(sim: &Simulation<'_>) -> bool {
-    let (1, Some(torn)) = sim.losses else {
-        return false;
-    };
-    let listed = sim.overlay.files.list(sim.overlay.msgs).unwrap_or_default();
-    let numbers = listed
-        .iter()
-        .filter_map(|entry| names::block_number(entry.name.as_encoded_bytes()));
     let knew = sim.lost.as_ref().is_some_and(|lost| !lost.seqs.is_empty());
-    numbers.max() == Some(torn) && !knew
+    matches!(sim.losses, (1, Some(_))) && !knew
 }
 
 fn note_loss(sim: &mut Simulation<'_>) {

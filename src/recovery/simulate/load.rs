@@ -10,6 +10,7 @@ use crate::block::slots::{self, IndexFault};
 use crate::block::torn::torn_end;
 use crate::block::walk::{Known, walk};
 use crate::format::checksum::HashKey;
+use crate::format::names;
 use crate::format::record::{self, RecordFault, RecordRef, Run};
 use crate::format::seqset::SeqSet;
 use crate::recovery::fault::{Cause, Fault};
@@ -335,6 +336,18 @@ impl Simulation<'_> {
     }
 
     fn is_torn_end(&mut self, number: u32, fault: &RecordFault) -> bool {
+        let listed = self
+            .overlay
+            .files
+            .list(self.overlay.msgs)
+            .unwrap_or_default();
+        let numbers = listed
+            .iter()
+            .filter_map(|entry| names::block_number(entry.name.as_encoded_bytes()));
+        // Only the last block was being written.
+        if numbers.max() != Some(number) {
+            return false;
+        }
         let hash_key = self.hash_key(number);
         let content = self.overlay.content(number);
         content.is_ok_and(|content| torn_end(&content.bytes, fault, &hash_key).is_some())
