@@ -556,9 +556,12 @@ fn all_or_nothing(
         return Ok(());
     }
     for batch in &last.batches {
-        let (after, before): (Vec<_>, Vec<_>) = moments
-            .iter()
-            .partition(|model| model.batches.contains(batch));
+        let Some(first) = batch.appended.first() else {
+            continue;
+        };
+        // A cut behind it may have taken part of it away again.
+        let (before, after): (Vec<_>, Vec<_>) =
+            moments.iter().partition(|model| model.last_seq < *first);
         let stays = |seq: &&u64| {
             let message = last.messages.get(seq);
             message.is_some_and(|message| {

@@ -151,10 +151,12 @@ fn e_139_e_140_walks_pass_no_live_message_while_blocks_are_written_anew() {
         let mut bed = Bed::new(shape, "", 8 * 44);
         bed.puts("foo", 400);
         let reader = bed.reader();
+        let (begun, has_begun) = std::sync::mpsc::channel();
         let reading = std::thread::spawn(move || {
             let mut rounds = 0;
             while reader.get(400).is_ok() {
                 let seqs = upwards(&reader, &[b"foo"], 0);
+                let _ = begun.send(());
                 // Multiples of twenty are never removed.
                 for seq in (20..400).step_by(20) {
                     assert!(seqs.binary_search(&seq).is_ok(), "{seq} was passed over");
@@ -166,6 +168,7 @@ fn e_139_e_140_walks_pass_no_live_message_while_blocks_are_written_anew() {
             }
             rounds
         });
+        has_begun.recv().unwrap();
         for seq in (1..400).filter(|seq| seq % 20 != 0) {
             bed.remove([seq]);
             if seq % 7 == 0 {
