@@ -316,7 +316,7 @@ fn fill(
 /// Whether what is lost is but the end of the last block, as an interrupted write leaves it: no index knew of a message in it.
 fn ends_torn(sim: &Simulation<'_>) -> bool {
     let knew = sim.lost.as_ref().is_some_and(|lost| !lost.seqs.is_empty());
-    matches!(sim.losses, (1, Some(_))) && !knew
+    sim.ends_torn && !knew
 }
 
 fn note_loss(sim: &mut Simulation<'_>) {

@@ -380,7 +380,7 @@ impl Simulation<'_> {
     fn drop_unread_block(&mut self, number: u32, cause: &Cause) {
         let file = self.overlay.block(number);
         file.removed = true;
-        self.note_loss(None);
+        self.note_loss(false);
         let detail =
             format!("{cause}; the server deletes the block, and nothing tells what was in it");
         self.block_event(EventCode::BlockRemovedBadKey, number, None, detail.clone());

@@ -370,7 +370,7 @@ fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
             sim.event(Event::new(EventCode::PurgeCompleted, detail).file(STAGED_MESSAGES));
             sim.action(ActionKind::CompletePurge, MESSAGES, None, detail);
             if staged_marker_is_doubtful(sim, &staged) {
-                sim.note_loss(None);
+                sim.note_loss(false);
             }
             changes.push(remove(MESSAGES));
             changes.push(Change::Rename {

@@ -12,7 +12,7 @@ use crate::block::slots::timer_headers;
 use crate::format::duration::parse_rfc3339;
 use crate::format::headers::{self, StreamSource};
 use crate::format::limits::{RECORD_MAX_LENGTH, SEQUENCE_MAX};
-use crate::format::record::{NewRecord, record_length};
+use crate::format::record::NewRecord;
 use crate::format::schedule;
 use crate::format::subject;
 use crate::report::stream::SourcePosition;
@@ -157,18 +157,11 @@ impl Writer {
             self.has_disk(length)?;
         }
         self.begin()?;
-        let record = NewRecord::Message {
-            sequence: next,
+        let stored = SeqTime {
+            seq: next,
             timestamp_ns,
-            subject: message.subject,
-            headers: message.headers,
-            body: message.body,
         };
-        self.emit(&record, |live, block, length| {
-            let stored = SeqTime {
-                seq: next,
-                timestamp_ns,
-            };
+        self.emit(&message.record(stored), |live, block, length| {
             live.take_in(message, stored, block, length);
         })?;
         self.note_id(message.headers, next, timestamp_ns);
@@ -337,11 +330,7 @@ fn fitting(message: &NewMessage<'_>, timestamp_ns: i64) -> Result<u64, AppendErr
     if length > usize::from(u16::MAX) {
         return Err(AppendError::Headers { length });
     }
-    let length = record_length(
-        message.subject.len(),
-        message.headers.len(),
-        message.body.len(),
-    );
+    let length = message.length();
     match length > RECORD_MAX_LENGTH {
         true => Err(AppendError::TooLarge {
             length: length as u64,

@@ -18,19 +18,18 @@ impl Writer {
         subject: &[u8],
         evicted_count: &mut u64,
     ) -> Result<Option<ReadError>, WriterFault> {
-        match self.enforce_behind(subject) {
-            Ok(count) => {
-                *evicted_count += count;
-                Ok(None)
-            }
+        match self.enforce_behind(subject, evicted_count) {
+            Ok(()) => Ok(None),
             Err(WriterFault::Read(error)) => Ok(Some(error)),
             Err(fault) => Err(fault),
         }
     }
 
-    /// Drops what the limits have no room for, behind a message on `subject`; how many.
-    fn enforce_behind(&mut self, subject: &[u8]) -> Result<u64, WriterFault> {
-        let mut evicted_count = 0;
+    fn enforce_behind(
+        &mut self,
+        subject: &[u8],
+        evicted_count: &mut u64,
+    ) -> Result<(), WriterFault> {
         loop {
             {
                 let live = self.shared.live.read();
@@ -38,7 +37,7 @@ impl Writer {
                     let totals = &live.state.totals;
                     match live.settings.refuses_new || !live.is_over(totals.messages, totals.bytes)
                     {
-                        true => return Ok(evicted_count),
+                        true => return Ok(()),
                         false => break,
                     }
                 }
@@ -48,9 +47,10 @@ impl Writer {
                 break;
             };
             self.take_message(oldest)?;
-            evicted_count += 1;
+            *evicted_count += 1;
         }
-        Ok(evicted_count + self.enforce_totals()?)
+        *evicted_count += self.enforce_totals()?;
+        Ok(())
     }
 
     /// Drops the stream's oldest messages while it holds more than its limits; how many.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::resident::Resident;
 use crate::format::limits::RECORD_HEADER_LENGTH;
-use crate::format::record::RecordRef;
+use crate::format::record::{NewRecord, RecordRef, record_length};
+use crate::state::SeqTime;
 
 /// A message to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +17,24 @@ pub struct NewMessage<'a> {
     pub headers: &'a [u8],
     /// Its body.
     pub body: &'a [u8],
+}
+
+impl<'a> NewMessage<'a> {
+    /// Bytes of its record.
+    pub(super) fn length(&self) -> usize {
+        record_length(self.subject.len(), self.headers.len(), self.body.len())
+    }
+
+    /// The record it is stored as.
+    pub(super) fn record(&self, stored: SeqTime) -> NewRecord<'a> {
+        NewRecord::Message {
+            sequence: stored.seq,
+            timestamp_ns: stored.timestamp_ns,
+            subject: self.subject,
+            headers: self.headers,
+            body: self.body,
+        }
+    }
 }
 
 /// A message that was read. It holds on to its bytes: it stays what it is however the store goes on.

@@ -242,12 +242,6 @@ impl Store {
         look(&self.shared.live.read().state)
     }
 
-    /// Bytes that the cache of blocks takes.
-    #[must_use]
-    pub fn cache_bytes(&self) -> usize {
-        self.shared.cache.memory_bytes()
-    }
-
     /// Makes everything durable, writes what spares the next start a scan, and gives the directory back. `writer` is the store's.
     ///
     /// # Errors

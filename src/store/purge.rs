@@ -221,14 +221,7 @@ impl Writer {
         self.begin()?;
         self.flush()?;
         let number = number.saturating_add(1);
-        let record = NewRecord::Message {
-            sequence: stored.seq,
-            timestamp_ns: now_ns,
-            subject: message.subject,
-            headers: message.headers,
-            body: message.body,
-        };
-        let staged = self.stage_purge(stored.seq, number, Some(record))?;
+        let staged = self.stage_purge(stored.seq, number, Some(message.record(stored)))?;
         self.start_over(totals.last, number, staged, |live| {
             live.take_in(message, stored, number, length);
         });
@@ -243,11 +236,13 @@ impl Writer {
             length_bytes: length,
         });
         self.exchange_messages()?;
+        let mut evicted_count = 0;
+        let not_evicted = self.evict_behind(message.subject, &mut evicted_count)?;
         self.settle()?;
         Ok(Committed {
             last_seq: stored.seq,
-            evicted_count: 0,
-            not_evicted: None,
+            evicted_count,
+            not_evicted,
         })
     }
 

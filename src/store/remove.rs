@@ -202,9 +202,25 @@ impl Writer {
     pub(super) fn drop_emptied(&mut self) -> Result<(), WriterFault> {
         self.emptied.sort_unstable();
         self.emptied.dedup();
-        while let Some(number) = self.emptied.first().copied() {
-            let content = self.shared.whole(number)?;
-            let needed = self.needed_tombstones(number, &content)?;
+        let mut unread = Vec::new();
+        loop {
+            let mut waiting = self.emptied.iter().copied();
+            let Some(number) = waiting.find(|number| !unread.contains(number)) else {
+                return Ok(());
+            };
+            let read = self.shared.whole(number).map_err(WriterFault::from);
+            let read = read.and_then(|content| {
+                let needed = self.needed_tombstones(number, &content)?;
+                Ok((content, needed))
+            });
+            let (content, needed) = match read {
+                // What it proves is not known: it stays, and waits for another look.
+                Err(WriterFault::Read(_)) => {
+                    unread.push(number);
+                    continue;
+                }
+                read => read?,
+            };
             let needed_bytes = needed.len() * RECORD_MIN_LENGTH;
             // One that holds little else would only be written once more, and in small blocks for ever.
             let is_mostly_needed = needed_bytes > 0 && needed_bytes * 2 >= content.bytes().len();
@@ -213,7 +229,6 @@ impl Writer {
                 false => self.unlink_block(number, &content)?,
             }
         }
-        Ok(())
     }
 
     /// The tombstones of a block whose messages' records still lie in another one.

@@ -190,8 +190,9 @@ impl Writer {
             self.remove_side_file(EXPIRIES_PATH)?;
             self.is_begun = true;
         }
-        if std::mem::take(&mut self.is_unproven) {
+        if self.is_unproven {
             self.prove_removed()?;
+            self.is_unproven = false;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ mod salvage;
 mod salvaged;
 mod scan;
 mod scattered;
-#[path = "../../tools/hand_to_hand/scenario.rs"]
+#[path = "../../tools/hand_to_hand/scenario/mod.rs"]
 mod scenario;
 mod starts;
 mod states;

@@ -316,7 +316,7 @@ impl Simulation<'_> {
             self.rules.first_seq, self.totals.first.seq, self.totals.messages
         );
         if self.totals.messages > 0 {
-            self.note_loss(None);
+            self.note_loss(false);
         }
         self.event(Event::new(EventCode::FirstSeqPurged, detail.clone()));
         self.action(ActionKind::ReplaceMessages, MESSAGES, None, detail);

@@ -299,8 +299,8 @@ impl Simulation<'_> {
 
     /// Cuts a block's file at a decoded offset, as the server does, whatever the file's form.
     pub fn cut(&mut self, number: u32, offset: u64, compressed: bool, fault: &RecordFault) {
-        let torn = !compressed && self.is_torn_end(number, fault);
-        self.note_loss(torn.then_some(number));
+        let is_torn_end = !compressed && self.is_torn_end(number, fault);
+        self.note_loss(is_torn_end);
         let why = fault.to_string();
         self.block_event(EventCode::BlockBadRecord, number, Some(offset), why.clone());
         self.action(
@@ -329,10 +329,10 @@ impl Simulation<'_> {
         file.cut_compressed = (compressed && offset > 0).then_some(offset);
     }
 
-    /// Messages go although nothing asked for it; `torn` is a block of which no more goes than the end of an interrupted write.
-    pub fn note_loss(&mut self, torn: Option<u32>) {
+    /// Messages go although nothing asked for it, or no more than the end of an interrupted write.
+    pub fn note_loss(&mut self, is_torn_end: bool) {
+        self.ends_torn = is_torn_end && !self.lossy;
         self.lossy = true;
-        self.losses = (self.losses.0 + 1, torn);
     }
 
     fn is_torn_end(&mut self, number: u32, fault: &RecordFault) -> bool {
@@ -401,7 +401,7 @@ impl Simulation<'_> {
         block.raw_bytes = 0;
         block.deleted = SeqSet::new();
         block.first.seq = block.last.seq.wrapping_add(1);
-        self.note_loss(None);
+        self.note_loss(false);
         Ok(Some(lost))
     }
 

@@ -200,8 +200,8 @@ pub struct Simulation<'a> {
     pub actions: Vec<Action>,
     /// Messages that this recovery takes away although nothing asked for it.
     pub lossy: bool,
-    /// How often that was found, and of which block the last time it was no more than the end of a write that was interrupted.
-    pub losses: (u32, Option<u32>),
+    /// All that is lost is the end of the last block, as an interrupted write leaves it.
+    pub ends_torn: bool,
     /// Live sequences that cannot be read although recovery passes them.
     pub unreadable: Vec<u64>,
     /// Whether a message was read whose own time to live is over.
@@ -248,7 +248,7 @@ impl<'a> Simulation<'a> {
             events: Vec::new(),
             actions: Vec::new(),
             lossy: false,
-            losses: (0, None),
+            ends_torn: false,
             unreadable: Vec::new(),
             outlived: false,
             keyed: (0, 0),

@@ -18,7 +18,7 @@ use super::resident::Resident;
 use super::watch::StoreEvent;
 use super::writer::Writer;
 use crate::format::limits::{RECORD_MAX_LENGTH, RECORD_MIN_LENGTH};
-use crate::format::record::{NewRecord, record_length};
+use crate::format::record::NewRecord;
 use crate::state::SeqTime;
 
 /// Bytes of records that one batch may come to.
@@ -281,12 +281,9 @@ impl Batch<'_> {
         writer.tell_of_all(&changes, &bytes);
         let last_seq = writer.shared.live.read().state.totals.last.seq;
         let (mut evicted_count, mut not_evicted) = (0, None);
-        for change in &changes {
-            if let Change::Append { subject, .. } = change {
-                let subject = bytes.get(subject.clone()).unwrap_or_default();
-                let kept = writer.evict_behind(subject, &mut evicted_count)?;
-                not_evicted = not_evicted.or(kept);
-            }
+        for (message, _) in changes.iter().filter_map(|change| change.message(&bytes)) {
+            let kept = writer.evict_behind(message.subject, &mut evicted_count)?;
+            not_evicted = not_evicted.or(kept);
         }
         writer.settle()?;
         Ok(Committed {
@@ -351,8 +348,8 @@ impl Batch<'_> {
 }
 
 impl Change {
-    /// The record that makes it.
-    fn record<'a>(&self, bytes: &'a [u8]) -> NewRecord<'a> {
+    /// The message it adds, with its sequence and time.
+    fn message<'a>(&self, bytes: &'a [u8]) -> Option<(NewMessage<'a>, SeqTime)> {
         let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
         match self {
             Change::Append {
@@ -360,17 +357,29 @@ impl Change {
                 headers,
                 body,
                 stored,
-            } => NewRecord::Message {
-                sequence: stored.seq,
-                timestamp_ns: stored.timestamp_ns,
-                subject: part(subject),
-                headers: part(headers),
-                body: part(body),
-            },
-            Change::Remove { gone, .. } => NewRecord::Tombstone {
+            } => {
+                let message = NewMessage {
+                    subject: part(subject),
+                    headers: part(headers),
+                    body: part(body),
+                };
+                Some((message, *stored))
+            }
+            Change::Remove { .. } => None,
+        }
+    }
+
+    /// The record that makes it.
+    fn record<'a>(&self, bytes: &'a [u8]) -> Option<NewRecord<'a>> {
+        match self {
+            Change::Append { .. } => {
+                let (message, stored) = self.message(bytes)?;
+                Some(message.record(stored))
+            }
+            Change::Remove { gone, .. } => Some(NewRecord::Tombstone {
                 sequence: gone.seq,
                 timestamp_ns: gone.timestamp_ns,
-            },
+            }),
         }
     }
 }
@@ -430,60 +439,49 @@ impl Writer {
                 holders.insert(number, content);
             }
         }
-        let records = changes.iter().map(|change| change.record(bytes));
+        let records = changes.iter().filter_map(|change| change.record(bytes));
         let mut emptied = Vec::new();
-        self.emit_together(records, |live, block, at, length| match changes.get(at) {
-            Some(Change::Append {
-                subject,
-                headers,
-                body,
-                stored,
-            }) => {
-                let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-                let message = NewMessage {
-                    subject: part(subject),
-                    headers: part(headers),
-                    body: part(body),
-                };
-                live.take_in(&message, *stored, block, length);
+        self.emit_together(records, |live, block, at, length| {
+            let Some(change) = changes.get(at) else {
+                return;
+            };
+            match change {
+                Change::Append { .. } => {
+                    if let Some((message, stored)) = change.message(bytes) {
+                        live.take_in(&message, stored, block, length);
+                    }
+                }
+                Change::Remove { gone, .. } => {
+                    let gone = live.take_from(gone.seq, &holders);
+                    emptied.extend(gone.filter(|number| *number != block));
+                }
             }
-            Some(Change::Remove { gone, .. }) => {
-                let gone = live.take_from(gone.seq, &holders);
-                emptied.extend(gone.filter(|number| *number != block));
-            }
-            None => {}
         })?;
         self.emptied.extend(emptied);
         Ok(())
     }
 
     fn tell_of_all(&mut self, changes: &[Change], bytes: &[u8]) {
-        let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
         for change in changes {
-            match change {
-                Change::Append {
-                    subject,
-                    headers,
-                    body,
-                    stored,
-                } => {
-                    self.note_id(part(headers), stored.seq, stored.timestamp_ns);
-                    let length = record_length(subject.len(), headers.len(), body.len());
-                    self.tell(&StoreEvent::Appended {
-                        seq: stored.seq,
-                        subject: part(subject),
-                        length_bytes: length as u64,
-                    });
-                }
-                Change::Remove {
-                    gone,
-                    subject,
-                    length,
-                } => self.tell(&StoreEvent::Removed {
+            if let Some((message, stored)) = change.message(bytes) {
+                self.note_id(message.headers, stored.seq, stored.timestamp_ns);
+                self.tell(&StoreEvent::Appended {
+                    seq: stored.seq,
+                    subject: message.subject,
+                    length_bytes: message.length() as u64,
+                });
+            }
+            if let Change::Remove {
+                gone,
+                subject,
+                length,
+            } = change
+            {
+                self.tell(&StoreEvent::Removed {
                     seq: gone.seq,
-                    subject: part(subject),
+                    subject: bytes.get(subject.clone()).unwrap_or_default(),
                     length_bytes: *length,
-                }),
+                });
             }
         }
     }

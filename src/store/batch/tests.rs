@@ -254,3 +254,18 @@ fn a_roll_up_takes_the_place_of_what_was_there_in_one_step() {
         assert!(seen.iter().any(|found| found.len() == 5));
     }
 }
+
+#[test]
+fn a_message_that_takes_the_place_of_all_is_held_against_limits_like_any_other() {
+    let fs = MemoryFileSystem::new();
+    let (store, mut writer) = try_open(&fs, &options(r#","max_bytes":100"#, None)).unwrap();
+    writer.append(&message(b"s.a", b"small"), NOW_NS).unwrap();
+    let large = message(b"s.a", &[7; 200]);
+    for rollup in [Rollup::All, Rollup::Subject] {
+        let rolled = writer.append_rolling_up(&large, rollup, NOW_NS, Expected::default());
+        // It drives itself out, as the server has it.
+        assert_eq!(rolled.unwrap().evicted_count, 1, "{rollup:?}");
+        assert!(live(&store).is_empty());
+    }
+    assert_eq!(store.reader().summary().last.seq, 3);
+}

@@ -7,7 +7,7 @@ mod model;
 mod script;
 mod taking;
 
-pub use comparing::compare;
+pub use comparing::{compare, excuse};
 pub use crash::{CrashTally, LeftBehind, crash_everywhere, fail_everywhere, left_behind};
 pub use model::{ModelLimits, ModelMessage, ModelStream};
 pub use script::{EngineScript, EngineSetup, EngineStep};

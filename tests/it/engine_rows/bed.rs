@@ -521,21 +521,5 @@ fn excuse_time(known: &mut Book, found: &Book) {
 fn excuse(judged: &mut StreamState, known: &StreamState) {
     // A schedule whose message is gone is dropped when it would fire.
     judged.timers.drop_schedules(|seq| !known.holds(seq));
-    let last = judged.totals.last;
-    if last.timestamp_ns == 0 && !judged.holds(last.seq) {
-        judged.totals.last.timestamp_ns = known.totals.last.timestamp_ns;
-    }
-    if last.seq == 0 {
-        judged.totals.first = known.totals.first;
-    }
-    for block in &mut judged.blocks {
-        let mut others = known.blocks.iter();
-        let other = others.find(|other| other.number == block.number);
-        if block.last.timestamp_ns == 0
-            && !block.holds(block.last.seq)
-            && let Some(other) = other
-        {
-            block.last.timestamp_ns = other.last.timestamp_ns;
-        }
-    }
+    jetsam::testing::engine::excuse(judged, known);
 }

@@ -161,7 +161,7 @@ fn e_094_e_095_e_096_e_097_a_purge_by_subject_reads_the_blocks_of_the_subject_al
     }
     // Unknown: nothing is read.
     assert_eq!(bed.purge("foo.unknown", 0, 0), 0);
-    assert_eq!(bed.store().cache_bytes(), 0);
+    assert_eq!(bed.store().memory().cache_bytes, 0);
     assert_eq!(bed.purge("A", 0, 0), 2);
     assert_eq!(bed.bounds(), (3, 10, 8));
     bed.fs = bed.fs.fork();

@@ -1,17 +1,24 @@
 //! What a stock client does with a broker, in parts: each looks first whether everything is there that was acknowledged before,
 //! whoever served then, and goes on. Between two parts the broker is stopped or killed, and another one may take over.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod truth;
+mod values;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
+use async_nats::jetstream::kv;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Compression, Config, DirectGetErrorKind, State, Stream};
 use async_nats::jetstream::{self, AckKind, Context};
 use futures_util::StreamExt;
+
+pub use truth::Truth;
+use truth::{Figures, Messages, Position};
+use values::{keep_values, watch_values};
 
 pub type Outcome<T> = Result<T, async_nats::Error>;
 
@@ -33,79 +40,6 @@ pub enum Ended {
     Safely,
     /// Killed, and not known to keep every acknowledgement of a consumer at once.
     Killed,
-}
-
-type Messages = BTreeMap<u64, (String, Vec<u8>)>;
-
-/// What is known by what was acknowledged.
-#[derive(Default)]
-pub struct Truth {
-    part: u32,
-    streams: BTreeMap<&'static str, Messages>,
-    last_seqs: BTreeMap<&'static str, u64>,
-    /// As it was told at the end of the last part.
-    told: BTreeMap<&'static str, Figures>,
-    consumer: Option<Position>,
-    /// Deliveries that wait: where their acknowledgement goes.
-    waiting: BTreeMap<u64, String>,
-    /// How many checks were made.
-    pub check_count: u64,
-}
-
-/// What a broker tells of a stream, without times.
-type Figures = (u64, u64, u64, u64, u64, u64);
-
-/// What a broker tells of a consumer: delivered, floor, waiting, delivered again, to come.
-type Position = ((u64, u64), (u64, u64), usize, usize, u64);
-
-impl Truth {
-    pub fn same<T: PartialEq + std::fmt::Debug>(
-        &mut self,
-        what: &str,
-        found: T,
-        expected: T,
-    ) -> Outcome<()> {
-        self.check_count += 1;
-        match found == expected {
-            true => Ok(()),
-            false => Err(format!(
-                "part {}: {what}: {found:?}, expected {expected:?}",
-                self.part
-            )
-            .into()),
-        }
-    }
-
-    fn stored(&mut self, stream: &'static str, seq: u64, subject: &str, body: &[u8]) {
-        self.last_seqs.insert(stream, seq);
-        let messages = self.streams.entry(stream).or_default();
-        messages.insert(seq, (subject.to_owned(), body.to_vec()));
-        let same: Vec<u64> = messages
-            .iter()
-            .filter(|(_, (other, _))| other == subject)
-            .map(|(seq, _)| *seq)
-            .collect();
-        if stream == BUCKET && same.len() > HISTORY {
-            messages.remove(&same[0]);
-        }
-        if stream == SMALL && messages.len() > SMALL_MAX {
-            messages.pop_first();
-        }
-    }
-
-    fn messages(&self, stream: &'static str) -> Messages {
-        self.streams.get(stream).cloned().unwrap_or_default()
-    }
-
-    /// The values of a key that are kept.
-    fn history(&self, key: &str) -> Vec<(u64, Vec<u8>)> {
-        let subject = format!("$KV.B.{key}");
-        let messages = self.messages(BUCKET).into_iter();
-        messages
-            .filter(|(_, (found, _))| *found == subject)
-            .map(|(seq, (_, body))| (seq, body))
-            .collect()
-    }
 }
 
 fn figures(state: &State) -> Figures {
@@ -574,127 +508,6 @@ async fn redeliver(context: &Context, truth: &mut Truth) -> Outcome<()> {
         double_ack(message).await?;
     }
     Ok(())
-}
-
-async fn keep_values(context: &Context, truth: &mut Truth) -> Outcome<()> {
-    let bucket = context.get_key_value("B").await?;
-    let part = truth.part;
-    for (key, text) in [
-        ("a", "one"),
-        ("a", "two"),
-        ("b.c", "one"),
-        ("gone", "one"),
-        // With no more than the bucket keeps: what its limit removes comes back when a server is killed.
-        ("purged", "one"),
-    ] {
-        let value = format!("{text} of part {part}");
-        let revision = bucket.put(key, value.clone().into()).await?;
-        truth.stored(BUCKET, revision, &format!("$KV.B.{key}"), value.as_bytes());
-    }
-    let revision = bucket.entry("a").await?.ok_or("no value")?.revision;
-    let updated = bucket.update("a", "updated".into(), revision).await?;
-    truth.stored(BUCKET, updated, "$KV.B.a", b"updated");
-    let refused = bucket
-        .update("a", "late".into(), revision)
-        .await
-        .err()
-        .map(|error| error.kind());
-    truth.same(
-        "an update of what was updated",
-        refused,
-        Some(UpdateErrorKind::WrongLastRevision),
-    )?;
-    let refused = bucket
-        .create("a", "new".into())
-        .await
-        .err()
-        .map(|error| error.kind());
-    truth.same(
-        "a key that is there",
-        refused,
-        Some(CreateErrorKind::AlreadyExists),
-    )?;
-    let fresh = format!("new-{part}");
-    let revision = bucket.create(&fresh, "new".into()).await?;
-    truth.stored(BUCKET, revision, &format!("$KV.B.{fresh}"), b"new");
-    bucket.delete("gone").await?;
-    truth.stored(BUCKET, revision + 1, "$KV.B.gone", b"");
-    bucket.purge("purged").await?;
-    truth
-        .streams
-        .entry(BUCKET)
-        .or_default()
-        .retain(|_, (subject, _)| subject != "$KV.B.purged");
-    truth.stored(BUCKET, revision + 2, "$KV.B.purged", b"");
-    truth.same(
-        "deleted",
-        (bucket.get("gone").await?, bucket.get("purged").await?),
-        (None, None),
-    )?;
-    truth.same(
-        "a value",
-        bucket.get("a").await?.map(|value| value.to_vec()),
-        Some(b"updated".to_vec()),
-    )?;
-    list_values(&bucket, truth).await
-}
-
-/// What is kept of each key, and which keys there are.
-async fn list_values(bucket: &kv::Store, truth: &mut Truth) -> Outcome<()> {
-    let part = truth.part;
-    for key in ["a", "b.c", "purged", "gone"] {
-        let mut history = bucket.history(key).await?;
-        let mut found = Vec::new();
-        while let Some(entry) = history.next().await {
-            let entry = entry?;
-            found.push((entry.revision, entry.value.to_vec()));
-        }
-        let expected = truth.history(key);
-        truth.same(&format!("the history of {key}"), found, expected)?;
-    }
-    let mut keys = bucket.keys().await?;
-    let mut found = BTreeSet::new();
-    while let Some(key) = keys.next().await {
-        found.insert(key?);
-    }
-    let expected: BTreeSet<String> = (1..=part)
-        .map(|part| format!("new-{part}"))
-        .chain(["a".to_owned(), "b.c".to_owned()])
-        .collect();
-    let expected = if part > 1 {
-        expected.into_iter().chain(["w".to_owned()]).collect()
-    } else {
-        expected
-    };
-    truth.same("the keys", found, expected)
-}
-
-async fn watch_values(context: &Context, truth: &mut Truth) -> Outcome<()> {
-    let bucket = context.get_key_value("B").await?;
-    let mut old = bucket.watch_with_history("a").await?;
-    let mut new = bucket.watch("w").await?;
-    for number in 0..3 {
-        let value = format!("watched {number}");
-        let revision = bucket.put("w", value.clone().into()).await?;
-        truth.stored(BUCKET, revision, "$KV.B.w", value.as_bytes());
-        let seen = tokio::time::timeout(Duration::from_secs(5), new.next())
-            .await?
-            .ok_or("the watch ended")??;
-        truth.same(
-            "a watched value",
-            (seen.revision, seen.value.to_vec(), seen.operation),
-            (revision, value.into_bytes(), Operation::Put),
-        )?;
-    }
-    let seen = tokio::time::timeout(Duration::from_secs(5), old.next())
-        .await?
-        .ok_or("the watch ended")??;
-    let last = truth.history("a").last().cloned();
-    truth.same(
-        "the last value",
-        Some((seen.revision, seen.value.to_vec())),
-        last,
-    )
 }
 
 /// Keeps what is told at the end of a part.
