@@ -319,7 +319,8 @@ impl Writer {
         }
         self.await_unlinked(content)?;
         // Something behind the block has to be durable: were all that lost with it, its sequences would be handed out again.
-        match block_last >= self.watermark.synced_seq || !needed.is_empty() {
+        let proves = block_last >= self.watermark.synced_seq || !needed.is_empty();
+        match proves || self.has_fresh_batch {
             true => _ = self.sync()?,
             false => self.flush()?,
         }

@@ -66,6 +66,8 @@ pub struct Writer {
     pub(super) names_changed: bool,
     /// Something changed since the files beside the blocks were written.
     pub(super) is_begun: bool,
+    /// A batch was committed, which is not durable. Until it is no file may go that it emptied, or half of it would have happened.
+    pub(super) has_fresh_batch: bool,
     /// An index alone tells of some messages that they are gone.
     pub(super) is_unproven: bool,
     /// `index.db` may be there.
@@ -121,6 +123,7 @@ impl Writer {
             unsynced: Vec::new(),
             names_changed: false,
             is_begun: false,
+            has_fresh_batch: false,
             is_unproven: false,
             has_index: true,
             emptied: without_messages,
@@ -287,6 +290,7 @@ impl Writer {
         }
         if let [first, _, ..] = all.as_slice() {
             tail.commit_with(first);
+            self.has_fresh_batch = true;
         }
         let mut live = self.shared.live.write();
         let live = &mut *live;
@@ -490,6 +494,7 @@ impl Writer {
             self.unlinked = 0..0;
             self.remove_orphaned_keys()?;
         }
+        self.has_fresh_batch = false;
         self.watermark.synced_seq = self.watermark.written_seq;
         Ok(self.watermark)
     }

@@ -44,3 +44,11 @@ fn a_last_sequence_that_only_an_earlier_block_tells_of_is_not_handed_out_again()
     assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
     assert!(tally.call_count > 158, "only {} ends", tally.call_count);
 }
+
+/// A roll-up emptied a block, whose file went while the roll-up itself was not durable: a power cut kept the one and took the other.
+#[test]
+fn no_file_goes_before_the_batch_that_emptied_it_is_durable() {
+    let tally = crash_everywhere(814, 40, 1);
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+    assert!(tally.call_count > 84, "only {} ends", tally.call_count);
+}
