@@ -20,6 +20,8 @@ pub struct Opening {
     pub stream: Value,
     /// In bytes; 0 for the server's rule.
     pub block_size: u64,
+    /// Bytes of blocks kept in memory; 0 for what the library takes.
+    pub cache_bytes: usize,
     /// `none` or `always`.
     pub sync: String,
     /// `none`, `chacha`, `aes`.

@@ -220,6 +220,9 @@ fn options(opening: &Opening, now_ns: i64) -> Result<StoreOptions, Refusal> {
         account => account,
     };
     options.account = Some(account.as_bytes().to_vec());
+    if opening.cache_bytes > 0 {
+        options.cache_bytes = opening.cache_bytes;
+    }
     options.block_size = Some(opening.block_size).filter(|size| *size > 0);
     options.level = match (opening.sync.as_str(), opening.flush.as_str()) {
         ("always", _) => Level::Synced,

@@ -13,6 +13,9 @@ const FIRST_BYTES: usize = 64 * 1024;
 /// Offsets in a block have 32 bits; what lies beyond could not be addressed.
 const BLOCK_LENGTH_MAX: u64 = u32::MAX as u64;
 
+/// Bytes that are read at a time into memory that holds nothing yet.
+const READ_BYTES: usize = 512 * 1024;
+
 /// A block that was read.
 #[derive(Debug, Clone)]
 pub struct ReadBlock {
@@ -104,10 +107,17 @@ pub fn read_start(
         buffer.clear();
         return Ok(Some(format!("no memory for its {taken} bytes")));
     }
-    buffer.resize(taken, 0);
     let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(filled as u64, rest) {
+    while filled < taken {
+        // What is zeroed is read over while the processor still has it at hand.
+        let end = taken.min(buffer.len().max(filled + READ_BYTES));
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
+        match file.read_at(
+            filled as u64,
+            buffer.get_mut(filled..end).unwrap_or_default(),
+        ) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) => {

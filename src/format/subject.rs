@@ -49,6 +49,10 @@ fn is_plainly_valid(subject: &[u8]) -> bool {
 /// Whether no token of a subject is a wildcard.
 #[must_use]
 pub fn is_literal(subject: &[u8]) -> bool {
+    let could_be = |byte: &u8| matches!(byte, b'*' | b'>');
+    if !subject.iter().fold(false, |any, byte| any | could_be(byte)) {
+        return true;
+    }
     !subject
         .split(|&byte| byte == SEPARATOR)
         .any(|token| token == ONE_TOKEN || token == REST)

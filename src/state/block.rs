@@ -52,6 +52,7 @@ impl BlockState {
     /// Whether `seq` is live in it.
     #[must_use]
     pub fn holds(&self, seq: u64) -> bool {
-        seq >= self.first.seq && seq <= self.last.seq && !self.deleted.contains(seq)
+        let is_between = seq >= self.first.seq && seq <= self.last.seq;
+        is_between && (self.deleted.is_empty() || !self.deleted.contains(seq))
     }
 }

@@ -150,8 +150,10 @@ impl Writer {
     ) -> Result<Appended, AppendError> {
         let last_seq = self.shared.live.read().state.totals.last.seq;
         let next = last_seq.wrapping_add(1).max(1);
-        let ahead = (judged == Judged::Here).then(Ahead::default);
-        let length = self.admit(message, next, timestamp_ns, ahead.as_ref())?;
+        let length = match judged {
+            Judged::Here => self.admit(message, next, timestamp_ns, &Ahead::default())?,
+            Judged::Elsewhere => fitting(message, timestamp_ns)?,
+        };
         expect_next(next, seq)?;
         if judged == Judged::Here {
             self.has_disk(length)?;
@@ -161,8 +163,10 @@ impl Writer {
             seq: next,
             timestamp_ns,
         };
+        let mut is_over = false;
         self.emit(&message.record(stored), |live, block, length| {
             live.take_in(message, stored, block, length);
+            is_over = live.exceeds_limits(message.subject);
         })?;
         self.note_id(message.headers, next, timestamp_ns);
         self.tell(&StoreEvent::Appended {
@@ -171,7 +175,10 @@ impl Writer {
             length_bytes: length,
         });
         let mut evicted_count = 0;
-        let not_evicted = self.evict_behind(message.subject, &mut evicted_count)?;
+        let not_evicted = match is_over {
+            true => self.evict_behind(message.subject, &mut evicted_count)?,
+            false => None,
+        };
         self.settle()?;
         Ok(Appended {
             seq: next,
@@ -181,25 +188,22 @@ impl Writer {
         })
     }
 
-    /// Whether a message can be stored as `seq`, and where it is held against limits, behind what is `ahead` of it, whether these let it
-    /// in; the length of its record.
+    /// Whether a message can be stored as `seq`, and whether the limits let it in behind what is `ahead` of it; the length of its record.
     pub(super) fn admit(
         &self,
         message: &NewMessage<'_>,
         seq: u64,
         timestamp_ns: i64,
-        ahead: Option<&Ahead>,
+        ahead: &Ahead,
     ) -> Result<u64, AppendError> {
         let length = fitting(message, timestamp_ns)?;
-        if let Some(ahead) = ahead {
-            let refuses_new = {
-                let live = self.shared.live.read();
-                live.lets_in(message, ahead)?;
-                live.settings.refuses_new
-            };
-            if refuses_new {
-                self.asks_for_room(message, length, ahead)?;
-            }
+        let refuses_new = {
+            let live = self.shared.live.read();
+            live.lets_in(message, ahead)?;
+            live.settings.refuses_new
+        };
+        if refuses_new {
+            self.asks_for_room(message, length, ahead)?;
         }
         expect_next(seq, None)?;
         Ok(length)

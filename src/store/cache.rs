@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::core::Shared;
 use super::error::ReadError;
 use super::outline::Outline;
 use super::resident::Resident;
+use super::room;
 use super::watch::Looks;
 use crate::block::content;
 use crate::block::key::{BlockFiles, BlockKey};
@@ -17,6 +18,12 @@ use crate::format::names::{BlockFile, MESSAGES};
 
 /// Of the bytes that the cache may take, this part goes to outlines at most.
 const OUTLINES_PART: usize = 8;
+
+/// Bytes of memory that a block gets before it is known what it takes.
+pub(super) const ROOM_MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// Memory for blocks comes in steps of this, so that what one leaves does for another of about its size.
+const ROOM_STEP_BYTES: usize = 256 * 1024;
 
 /// Content of blocks by their numbers, up to so many bytes; the block that was not looked at for longest goes first.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(super) struct BlockCache {
     outlines: RwLock<FxHashMap<u32, Arc<Outline>>>,
     /// Whether there ever was one.
     has_let_go: AtomicBool,
+    /// Memory of the block that was let go last, for the next.
+    spare: Mutex<Vec<u8>>,
     clock: AtomicU64,
     /// How often a block was there.
     pub looks: Looks,
@@ -49,6 +58,7 @@ impl BlockCache {
             blocks: RwLock::default(),
             outlines: RwLock::default(),
             has_let_go: AtomicBool::new(false),
+            spare: Mutex::default(),
             clock: AtomicU64::new(0),
             looks: Looks::default(),
         }
@@ -69,14 +79,30 @@ impl BlockCache {
         let blocks = self.blocks.read();
         let cached = blocks.get(&block)?;
         self.looks.note(true);
-        let now = self.clock.fetch_add(1, Ordering::Relaxed);
-        cached.looked_at.store(now, Ordering::Relaxed);
+        // The time goes on when a block comes: those that were looked at since are as good as each other.
+        let now = self.clock.load(Ordering::Relaxed);
+        if cached.looked_at.load(Ordering::Relaxed) != now {
+            cached.looked_at.store(now, Ordering::Relaxed);
+        }
         Some(cached.content.clone())
+    }
+
+    /// A buffer with memory for so many bytes, and not for many more. What is in it means nothing.
+    pub fn room(&self, bytes: usize) -> Vec<u8> {
+        let bytes = match bytes < ROOM_STEP_BYTES {
+            true => bytes,
+            false => bytes.next_multiple_of(ROOM_STEP_BYTES),
+        };
+        let mut spare = self.spare.lock();
+        match (bytes..=bytes.saturating_mul(2)).contains(&spare.capacity()) {
+            true => std::mem::take(&mut spare),
+            false => room::with_room(bytes),
+        }
     }
 
     /// Keeps a block, and lets others go that there is no more room for.
     pub fn put(&self, block: u32, content: Arc<Resident>) {
-        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
         let looked_at = AtomicU64::new(now);
         let mut blocks = self.blocks.write();
         blocks.insert(block, CachedBlock { content, looked_at });
@@ -91,6 +117,9 @@ impl BlockCache {
             if let Some(gone) = blocks.remove(&oldest) {
                 bytes -= gone.content.memory_bytes();
                 self.keep_outline(oldest, &gone.content);
+                if let Some(content) = Arc::into_inner(gone.content) {
+                    *self.spare.lock() = content.into_room();
+                }
             }
         }
         self.outlines.write().remove(&block);
@@ -128,6 +157,7 @@ impl BlockCache {
     pub fn clear(&self) {
         self.blocks.write().clear();
         self.outlines.write().clear();
+        *self.spare.lock() = Vec::new();
     }
 
     /// Bytes that the blocks in it take.
@@ -136,7 +166,8 @@ impl BlockCache {
         let contents = blocks.values().map(|cached| cached.content.memory_bytes());
         let outlines = self.outlines.read();
         let outlines = outlines.values().map(|outline| outline.memory_bytes());
-        contents.sum::<usize>() + outlines.sum::<usize>()
+        let spare = self.spare.lock().capacity();
+        contents.sum::<usize>() + outlines.sum::<usize>() + spare
     }
 
     /// Reads a block from its files and keeps it.
@@ -169,8 +200,14 @@ fn read_as_given(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
         ring: shared.keys.ring(&shared.account),
         sealed: shared.stream_key.is_some(),
     };
-    let mut bytes = Vec::new();
     let path = BlockFile::Block.path(block);
+    // Whether there is memory for a larger one is found out while it is read.
+    let length = shared.fs.metadata(&shared.dir.join(&path));
+    let length = length
+        .ok()
+        .and_then(|found| usize::try_from(found.length).ok());
+    let length = length.filter(|length| *length <= ROOM_MOST_BYTES);
+    let mut bytes = shared.cache.room(length.unwrap_or(0));
     let read = files
         .read_with(&path, &mut bytes, |first| files.key(block, first))
         .map_err(|error| failed(error.to_string()))?;

@@ -6,9 +6,10 @@ use rustc_hash::FxHashSet;
 
 use super::core::Live;
 use super::error::ReadError;
-use super::reader::{BlockContent, Reader, is_selected, selects_all};
+use super::reader::{BlockContent, Reader};
 use super::remove::expiry_of;
 use super::resident::Resident;
+use super::search::Selection;
 use super::side_files::MessageTimers;
 use crate::format::record::RecordRef;
 use crate::format::schedule;
@@ -47,25 +48,23 @@ impl Reader {
     ) -> Result<(), ReadError> {
         let mut from = from;
         loop {
-            let block_at = |live: &Live| {
-                let place = live.place_from(from);
-                let rest = live.state.blocks.get(place..).unwrap_or_default();
-                let block = rest.iter().find(|block| block.message_count > 0);
-                block.map(|block| block.number).ok_or(ReadError::NotFound)
-            };
-            let looked = self.visit(block_at, |live, content| {
-                let place = live.place_from(from);
-                let rest = live.state.blocks.get(place..).unwrap_or_default();
-                let block = rest.iter().find(|block| block.message_count > 0)?;
-                // Half a block would make half an answer.
-                let whole = content.check_whole(block.number);
-                Some(whole.map(|()| (look(live, block, content), block.last.seq)))
-            });
+            let looked = self.visit(
+                |live| {
+                    let place = live.place_from(from);
+                    let rest = live.state.blocks.get(place..).unwrap_or_default();
+                    let block = rest.iter().find(|block| block.message_count > 0);
+                    block.ok_or(ReadError::NotFound)
+                },
+                |live, block, content| {
+                    // Half a block would make half an answer.
+                    content.check_whole(block.number)?;
+                    Ok((look(live, block, content), block.last.seq))
+                },
+            );
             match looked {
-                Err(ReadError::NotFound) | Ok(Some(Ok((false, _)))) => return Ok(()),
-                Err(error) | Ok(Some(Err(error))) => return Err(error),
-                Ok(Some(Ok((true, last)))) => from = last + 1,
-                Ok(None) => {}
+                Err(ReadError::NotFound) | Ok(Ok((false, _))) => return Ok(()),
+                Err(error) | Ok(Err(error)) => return Err(error),
+                Ok(Ok((true, last))) => from = last + 1,
             }
         }
     }
@@ -88,9 +87,10 @@ impl Reader {
     ///
     /// [`ReadError`].
     pub fn matching(&self, filters: &[&[u8]], from: u64) -> Result<MatchCount, ReadError> {
+        let wanted = Selection::of(filters);
         let mut found = MatchCount::default();
         self.each_block(from, |_, block, content| {
-            each_match(block, &content, filters, from, |seq| found.add(seq));
+            each_match(block, &content, wanted, from, |seq| found.add(seq));
             true
         })?;
         Ok(found)
@@ -102,10 +102,11 @@ impl Reader {
     ///
     /// [`ReadError`].
     pub fn count_subjects(&self, filters: &[&[u8]], from: u64) -> Result<u64, ReadError> {
+        let wanted = Selection::of(filters);
         let mut subjects: FxHashSet<Vec<u8>> = FxHashSet::default();
         self.each_block(from, |_, block, content| {
             content.for_each_subject(|subject, _, last| {
-                if !is_selected(subject, filters) || subjects.contains(subject) {
+                if !wanted.selects(subject) || subjects.contains(subject) {
                     return;
                 }
                 let last = last_live(block, &content, last, u64::MAX);
@@ -172,10 +173,11 @@ impl Reader {
         to: u64,
         most: Option<u64>,
     ) -> Result<Vec<u64>, ReadError> {
+        let wanted = Selection::of(filters);
         let mut last: rustc_hash::FxHashMap<Vec<u8>, u64> = Default::default();
         self.each_block(0, |_, block, content| {
             content.for_each_subject(|subject, _, last_slot| {
-                if !is_selected(subject, filters) {
+                if !wanted.selects(subject) {
                     return;
                 }
                 let Some(seq) = last_live(block, &content, last_slot, to) else {
@@ -272,11 +274,11 @@ fn last_live(block: &BlockState, content: &Resident, slot: usize, to: u64) -> Op
     None
 }
 
-/// Visits the live messages of a block at or above `from` that filters select, not in their order.
+/// Visits the wanted live messages of a block at or above `from`, not in their order.
 fn each_match(
     block: &BlockState,
     content: &Resident,
-    filters: &[&[u8]],
+    wanted: Selection<'_>,
     from: u64,
     mut visit: impl FnMut(u64),
 ) {
@@ -285,19 +287,25 @@ fn each_match(
             visit(seq);
         }
     };
-    if selects_all(filters) {
+    if matches!(wanted, Selection::All) {
         let slots = content.slot_from(from)..content.slot_count();
         slots.filter_map(|slot| content.seq(slot)).for_each(take);
         return;
     }
-    content.for_each_subject(|subject, first, _| {
-        if !is_selected(subject, filters) {
-            return;
-        }
-        let mut at = Some(first);
+    let mut follow = |first: Option<usize>| {
+        let mut at = first;
         while let Some(slot) = at {
             content.seq(slot).into_iter().for_each(&mut take);
             at = content.next_of(slot);
+        }
+    };
+    if let Selection::Subject(subject) = wanted {
+        follow(content.first_of(subject));
+        return;
+    }
+    content.for_each_subject(|subject, first, _| {
+        if wanted.selects(subject) {
+            follow(Some(first));
         }
     });
 }
@@ -309,7 +317,7 @@ impl Live {
         if totals.messages == 0 || from > totals.last.seq {
             return Some(0);
         }
-        if selects_all(filters) {
+        if matches!(Selection::of(filters), Selection::All) {
             let place = self.place_from(from);
             let blocks = self.state.blocks.get(place..).unwrap_or_default();
             return Some(blocks.iter().map(|block| live_from(block, from)).sum());

@@ -10,6 +10,9 @@ use crate::format::headers;
 /// Header under which a roll-up is asked for. One with a value is let in where its subject has its fill.
 const ROLLUP: &[u8] = b"Nats-Rollup";
 
+/// The oldest of so many messages is looked for from the newest on.
+const SOUGHT_BACKWARDS: u64 = 8;
+
 impl Writer {
     /// Drops what the limits have no room for, behind a message on `subject` that is stored, and counts it. What keeps a message that
     /// has to go is told, and no failure of the one that is stored.
@@ -34,23 +37,40 @@ impl Writer {
             {
                 let live = self.shared.live.read();
                 if !live.has_too_many_of(subject) {
-                    let totals = &live.state.totals;
-                    match live.settings.refuses_new || !live.is_over(totals.messages, totals.bytes)
-                    {
-                        true => return Ok(()),
-                        false => break,
+                    match live.holds_too_much() {
+                        true => break,
+                        false => return Ok(()),
                     }
                 }
             }
-            let reader = super::Reader::of(self.shared.clone());
-            let Some(oldest) = reader.first_seq_of(subject)? else {
+            let Some((oldest, next_block)) = self.oldest_of(subject)? else {
                 break;
             };
-            self.take_message(oldest)?;
+            self.take_message_and(oldest, |live| {
+                live.state.subjects.begins_in(subject, next_block);
+            })?;
             *evicted_count += 1;
         }
         *evicted_count += self.enforce_totals()?;
         Ok(())
+    }
+
+    /// The oldest live message of a subject whose newest has just been appended, and the first block in which the next one may be.
+    fn oldest_of(&self, subject: &[u8]) -> Result<Option<(u64, u32)>, WriterFault> {
+        let newest_block = {
+            let live = self.shared.live.read();
+            let Some(tail) = live.tail_number() else {
+                return Ok(None);
+            };
+            if let Some(oldest) = live.oldest_in_tail(subject) {
+                return Ok(Some((oldest, tail)));
+            }
+            let held = live.state.subjects.get(subject);
+            held.filter(|held| held.total == 2).map(|_| tail)
+        };
+        let reader = super::Reader::of(self.shared.clone());
+        let oldest = reader.first_of(subject)?;
+        Ok(oldest.map(|(oldest, block)| (oldest, newest_block.unwrap_or(block))))
     }
 
     /// Drops the stream's oldest messages while it holds more than its limits; how many.
@@ -59,8 +79,8 @@ impl Writer {
         loop {
             let (first, whole) = {
                 let live = self.shared.live.read();
-                let (settings, totals) = (&live.settings, &live.state.totals);
-                if settings.refuses_new || !live.is_over(totals.messages, totals.bytes) {
+                let totals = &live.state.totals;
+                if !live.holds_too_much() {
                     return Ok(evicted_count);
                 }
                 let mut blocks = live.state.blocks.iter();
@@ -86,6 +106,24 @@ impl Writer {
 }
 
 impl Live {
+    /// The oldest live message of a subject, if it has a few only and all of them lie in the last block.
+    fn oldest_in_tail(&self, subject: &[u8]) -> Option<u64> {
+        let mut left = self.state.subjects.get(subject)?.total;
+        if left > SOUGHT_BACKWARDS {
+            return None;
+        }
+        let (block, content) = (self.state.blocks.last()?, self.tail.as_ref()?);
+        let mut slot = content.last_of(subject)?;
+        loop {
+            let seq = content.seq(slot)?;
+            left -= u64::from(block.holds(seq));
+            if left == 0 {
+                return Some(seq);
+            }
+            slot = content.previous_of(slot)?;
+        }
+    }
+
     /// Whether a client may add this message, but for the stream's bytes.
     pub(super) fn lets_in(
         &self,
@@ -146,6 +184,17 @@ impl Live {
         let most = self.settings.max_messages_per_subject;
         let held = || self.state.subjects.get(subject);
         most > 0 && held().is_some_and(|held| held.total > most)
+    }
+
+    /// Whether something has to go behind a message on `subject`.
+    pub(super) fn exceeds_limits(&self, subject: &[u8]) -> bool {
+        self.holds_too_much() || self.has_too_many_of(subject)
+    }
+
+    /// Whether the stream's oldest messages have to go.
+    fn holds_too_much(&self) -> bool {
+        let totals = &self.state.totals;
+        !self.settings.refuses_new && self.is_over(totals.messages, totals.bytes)
     }
 
     /// Whether so many messages and bytes are more than the stream may hold.

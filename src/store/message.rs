@@ -45,10 +45,31 @@ pub struct StoredMessage {
     pub seq: u64,
     /// Time it was stored, nanoseconds since the Unix epoch.
     pub timestamp_ns: i64,
-    start: usize,
-    subject_length: usize,
+    parts: Parts,
+}
+
+/// Where the parts of a message lie among the bytes that are kept.
+#[derive(Clone)]
+struct Parts {
+    subject: Range<usize>,
     headers: Range<usize>,
     body: Range<usize>,
+}
+
+impl Parts {
+    /// `origin` is where the bytes that are kept begin in `content`.
+    fn of(record: &RecordRef, content: &[u8], origin: usize) -> Option<Self> {
+        let (headers, body) = record.headers_and_body(content).ok()?;
+        let body_end = record.checksum_offset().checked_sub(origin)?;
+        let body_start = body_end.checked_sub(body.len())?;
+        let headers_start = body_start.checked_sub(headers.len())?;
+        let start = record.offset().checked_sub(origin)? + RECORD_HEADER_LENGTH;
+        Some(Parts {
+            subject: start..start + record.subject_length(),
+            headers: headers_start..body_start,
+            body: body_start..body_end,
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -72,61 +93,56 @@ impl std::fmt::Debug for StoredMessage {
 impl StoredMessage {
     /// One whose bytes are copied out of the block that is being written.
     pub(super) fn copied(record: &RecordRef, content: &[u8]) -> Option<Self> {
+        let parts = Parts::of(record, content, record.offset())?;
         let bytes: Arc<[u8]> = record.bytes(content)?.into();
-        Self::of(record, content, MessageBytes::Own(bytes), record.offset())
+        Some(Self::with(record, parts, MessageBytes::Own(bytes)))
     }
 
     /// One whose record was read alone.
     pub(super) fn alone(record: &RecordRef, bytes: Arc<Vec<u8>>) -> Option<Self> {
-        Self::of(record, &bytes, MessageBytes::Read(bytes.clone()), 0)
+        let parts = Parts::of(record, &bytes, 0)?;
+        Some(Self::with(record, parts, MessageBytes::Read(bytes)))
     }
 
     /// One whose bytes stay where they are.
-    pub(super) fn borrowed(record: &RecordRef, block: &Arc<Resident>) -> Option<Self> {
-        Self::of(record, block.bytes(), MessageBytes::Block(block.clone()), 0)
+    pub(super) fn borrowed(record: &RecordRef, block: Arc<Resident>) -> Option<Self> {
+        let parts = Parts::of(record, block.bytes(), 0)?;
+        Some(Self::with(record, parts, MessageBytes::Block(block)))
     }
 
-    /// `origin` is where the bytes that are kept begin in `content`.
-    fn of(record: &RecordRef, content: &[u8], bytes: MessageBytes, origin: usize) -> Option<Self> {
-        let (headers, body) = record.headers_and_body(content).ok()?;
-        let body_end = record.checksum_offset().checked_sub(origin)?;
-        let body_start = body_end.checked_sub(body.len())?;
-        let headers_start = body_start.checked_sub(headers.len())?;
-        Some(StoredMessage {
+    fn with(record: &RecordRef, parts: Parts, bytes: MessageBytes) -> Self {
+        StoredMessage {
             bytes,
             seq: record.sequence(),
             timestamp_ns: record.timestamp_ns(),
-            start: record.offset().checked_sub(origin)? + RECORD_HEADER_LENGTH,
-            subject_length: record.subject_length(),
-            headers: headers_start..body_start,
-            body: body_start..body_end,
-        })
+            parts,
+        }
     }
 
-    fn part(&self, range: Range<usize>) -> &[u8] {
+    fn part(&self, range: &Range<usize>) -> &[u8] {
         let bytes: &[u8] = match &self.bytes {
             MessageBytes::Own(bytes) => bytes,
             MessageBytes::Read(bytes) => bytes,
             MessageBytes::Block(block) => block.bytes(),
         };
-        bytes.get(range).unwrap_or_default()
+        bytes.get(range.clone()).unwrap_or_default()
     }
 
     /// The subject.
     #[must_use]
     pub fn subject(&self) -> &[u8] {
-        self.part(self.start..self.start + self.subject_length)
+        self.part(&self.parts.subject)
     }
 
     /// The header block; empty where there is none.
     #[must_use]
     pub fn headers(&self) -> &[u8] {
-        self.part(self.headers.clone())
+        self.part(&self.parts.headers)
     }
 
     /// The body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.part(self.body.clone())
+        self.part(&self.parts.body)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Shared;
 use super::message::StoredMessage;
+use super::places::Places;
 use crate::block::content::verifies;
 use crate::crypto::BlockCipher;
 use crate::format::names::BlockFile;
@@ -16,9 +17,7 @@ const READ_SINGLY_PART: u64 = 4;
 /// Where the messages of a full block that is not compressed lie in its file.
 #[derive(Debug)]
 pub(super) struct Outline {
-    seqs: Vec<u64>,
-    /// Where each one's record begins.
-    offsets: Vec<u32>,
+    places: Places,
     /// Where the block ends.
     end: u32,
     cipher: Option<Arc<BlockCipher>>,
@@ -27,16 +26,10 @@ pub(super) struct Outline {
 }
 
 impl Outline {
-    /// Of messages with rising sequences.
-    pub fn new(
-        seqs: &[u64],
-        offsets: &[u32],
-        end: usize,
-        cipher: Option<Arc<BlockCipher>>,
-    ) -> Option<Self> {
+    /// Of a block whose content ends at `end`.
+    pub fn new(places: &Places, end: usize, cipher: Option<Arc<BlockCipher>>) -> Option<Self> {
         Some(Outline {
-            seqs: seqs.to_vec(),
-            offsets: offsets.to_vec(),
+            places: places.clone(),
             end: u32::try_from(end).ok()?,
             cipher,
             read_bytes: AtomicU64::new(0),
@@ -45,15 +38,15 @@ impl Outline {
 
     /// Bytes it takes in memory.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.seqs.len() * (size_of::<u64>() + size_of::<u32>())
+        size_of::<Self>() + self.places.memory_bytes()
     }
 
     /// Reads one message from the file. `None` where the block had better be read whole: so much of it was wanted already, or what is
     /// found is not what was there.
     pub fn read(&self, shared: &Shared, block: u32, seq: u64) -> Option<StoredMessage> {
-        let slot = self.seqs.binary_search(&seq).ok()?;
-        let start = *self.offsets.get(slot)?;
-        let end = self.offsets.get(slot + 1).copied().unwrap_or(self.end);
+        let slot = self.places.slot_of(seq)?;
+        let start = self.places.offset(slot)?;
+        let end = self.places.offset(slot + 1).unwrap_or(self.end);
         let length = u64::from(end.checked_sub(start)?);
         let read_before = self.read_bytes.fetch_add(length, Ordering::Relaxed);
         if read_before.saturating_mul(READ_SINGLY_PART) > u64::from(self.end) {

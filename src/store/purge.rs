@@ -216,7 +216,7 @@ impl Writer {
             timestamp_ns: now_ns,
         };
         let ahead = Ahead::emptied(totals.messages, totals.bytes);
-        let length = self.admit(message, stored.seq, now_ns, Some(&ahead))?;
+        let length = self.admit(message, stored.seq, now_ns, &ahead)?;
         self.has_disk(length)?;
         self.begin()?;
         self.flush()?;

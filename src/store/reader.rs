@@ -8,8 +8,8 @@ use super::error::ReadError;
 use super::message::StoredMessage;
 use super::remove::unreadable;
 use super::resident::Resident;
+use super::search::Selection;
 use crate::format::seqset::SeqSet;
-use crate::format::subject;
 use crate::state::{BlockState, SeqTime, Totals};
 
 /// Reads from a store. Clones read the same store, from any thread; none waits for what the writer does on the disk.
@@ -70,12 +70,11 @@ pub struct StoreSummary {
 }
 
 /// The content of a block for one look at it.
-#[derive(Clone, Copy)]
 pub(super) enum BlockContent<'a> {
     /// Of the block that is being written.
     Tail(&'a Resident),
     /// Of any other.
-    Full(&'a Arc<Resident>),
+    Full(Arc<Resident>),
 }
 
 impl std::ops::Deref for BlockContent<'_> {
@@ -90,12 +89,17 @@ impl std::ops::Deref for BlockContent<'_> {
 }
 
 impl BlockContent<'_> {
-    fn message(&self, seq: u64) -> Option<StoredMessage> {
-        let record = self.record(self.slot_of(seq)?)?;
-        match self {
+    /// A live message of the block with this number.
+    fn message(self, seq: u64, number: u32) -> Result<StoredMessage, ReadError> {
+        let found = self.slot_of(seq).and_then(|slot| self.record(slot));
+        let Some(record) = found else {
+            return Err(unreadable(seq, number, &self));
+        };
+        let message = match self {
             BlockContent::Tail(content) => StoredMessage::copied(&record, content.bytes()),
             BlockContent::Full(content) => StoredMessage::borrowed(&record, content),
-        }
+        };
+        message.ok_or(ReadError::NotFound)
     }
 }
 
@@ -107,11 +111,11 @@ impl Reader {
         Reader { shared }
     }
 
-    /// Looks at the block that `pick` names. Both closures run under one lock; the disk is read without it.
+    /// Looks at the block that is picked. Both closures run in one moment; the disk is read without a lock.
     pub(super) fn visit<T>(
         &self,
-        mut pick: impl FnMut(&Live) -> Result<u32, ReadError>,
-        look: impl FnOnce(&Live, BlockContent<'_>) -> T,
+        mut pick: impl for<'a> FnMut(&'a Live) -> Result<&'a BlockState, ReadError>,
+        look: impl FnOnce(&Live, &BlockState, BlockContent<'_>) -> T,
     ) -> Result<T, ReadError> {
         let mut held: Option<(u32, Arc<Resident>)> = None;
         let mut failed = None;
@@ -121,17 +125,18 @@ impl Reader {
                 if self.shared.is_closed.load(Ordering::Acquire) {
                     return Err(ReadError::Closed);
                 }
-                let number = pick(&live)?;
+                let block = pick(&live)?;
+                let number = block.number;
                 let is_tail = live.tail_number() == Some(number);
                 if is_tail {
                     if let Some(tail) = &live.tail {
-                        return Ok(look(&live, BlockContent::Tail(tail)));
+                        return Ok(look(&live, block, BlockContent::Tail(tail)));
                     }
                 } else {
                     let held = held.take().filter(|(block, _)| *block == number);
                     let content = held.map(|(_, content)| content);
                     if let Some(content) = content.or_else(|| self.shared.cache.get(number)) {
-                        return Ok(look(&live, BlockContent::Full(&content)));
+                        return Ok(look(&live, block, BlockContent::Full(content)));
                     }
                 }
                 // A second failure for a block that is still there is no race.
@@ -168,21 +173,18 @@ impl Reader {
     ///
     /// [`ReadError`].
     pub fn get(&self, seq: u64) -> Result<StoredMessage, ReadError> {
-        let pick = |live: &Live| match live.block_of(seq) {
-            Some(block) if block.holds(seq) => Ok(block.number),
-            _ => Err(live.absence(seq)),
-        };
         if self.shared.cache.has_let_go()
             && let Some(message) = self.read_alone(seq)
         {
             return Ok(message);
         }
-        self.visit(pick, |live, content| {
-            content.message(seq).ok_or_else(|| {
-                let number = live.block_of(seq).map_or(0, |block| block.number);
-                unreadable(seq, number, &content)
-            })
-        })?
+        self.visit(
+            |live| match live.block_of(seq) {
+                Some(block) if block.holds(seq) => Ok(block),
+                _ => Err(live.absence(seq)),
+            },
+            |_, block, content| content.message(seq, block.number),
+        )?
     }
 
     /// The message of a sequence, where its block is not in memory and where it lies is known.
@@ -207,16 +209,10 @@ impl Reader {
     ///
     /// [`ReadError::Beyond`] where there is none.
     pub fn next(&self, filters: &[&[u8]], from: u64) -> Result<StoredMessage, ReadError> {
-        let mut from = from;
-        loop {
-            let found = self.next_seq(filters, from)?;
-            let seq = found.ok_or_else(|| self.beyond())?;
-            match self.get(seq) {
-                // It went in between.
-                Err(ReadError::Deleted { .. } | ReadError::NotFound) => from = seq + 1,
-                message => return message,
-            }
-        }
+        let found = self.find_next(filters, from, |seq, block, content| {
+            content.message(seq, block.number)
+        })?;
+        found.unwrap_or_else(|| Err(self.beyond()))
     }
 
     /// The last message at or below `from` whose subject one of `filters` matches.
@@ -225,15 +221,10 @@ impl Reader {
     ///
     /// [`ReadError::Beyond`] where there is none.
     pub fn previous(&self, filters: &[&[u8]], from: u64) -> Result<StoredMessage, ReadError> {
-        let mut from = from;
-        loop {
-            let found = self.previous_seq(filters, from)?;
-            let seq = found.ok_or_else(|| self.beyond())?;
-            match self.get(seq) {
-                Err(ReadError::Deleted { .. } | ReadError::NotFound) => from = seq - 1,
-                message => return message,
-            }
-        }
+        let found = self.find_previous(filters, from, |seq, block, content| {
+            content.message(seq, block.number)
+        })?;
+        found.unwrap_or_else(|| Err(self.beyond()))
     }
 
     /// The last message that matches a filter, which may be a subject.
@@ -242,11 +233,10 @@ impl Reader {
     ///
     /// [`ReadError::NotFound`] where there is none.
     pub fn last(&self, filter: &[u8]) -> Result<StoredMessage, ReadError> {
-        let found = match subject::is_literal(filter) {
-            true => self.last_seq_of(filter)?,
-            false => self.previous_seq(&[filter], u64::MAX)?,
-        };
-        self.get(found.ok_or(ReadError::NotFound)?)
+        let found = self.find_previous(&[filter], u64::MAX, |seq, block, content| {
+            content.message(seq, block.number)
+        })?;
+        found.unwrap_or(Err(ReadError::NotFound))
     }
 
     fn beyond(&self) -> ReadError {
@@ -304,28 +294,34 @@ impl Reader {
 
     /// The first live sequence at or above `from` that matches.
     pub(super) fn next_seq(&self, filters: &[&[u8]], from: u64) -> Result<Option<u64>, ReadError> {
+        self.find_next(filters, from, |seq, _, _| seq)
+    }
+
+    /// Takes from the first live message at or above `from` that matches what `take` makes of it, in the moment it is found.
+    fn find_next<T>(
+        &self,
+        filters: &[&[u8]],
+        from: u64,
+        take: impl Fn(u64, &BlockState, BlockContent<'_>) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        let wanted = Selection::of(filters);
         let mut from = from;
         loop {
-            let pick = |live: &Live| {
-                let block = live.block_from(from, filters);
-                block.map(|block| block.number).ok_or(ReadError::NotFound)
-            };
-            let looked = self.visit(pick, |live, content| {
-                let block = live.block_from(from, filters)?;
-                let found = live.next_in(block, &content, filters, from);
-                // What comes first in what could be read comes first; that nothing comes is another matter.
-                let whole = match found {
-                    Some(_) => Ok(()),
-                    None => content.check_whole(block.number),
-                };
-                Some(whole.map(|()| (found, block.last.seq)))
-            });
+            let looked = self.visit(
+                |live| live.block_from(from, wanted).ok_or(ReadError::NotFound),
+                |live, block, content| match live.next_in(block, &content, wanted, from) {
+                    // What comes first in what could be read comes first; that nothing comes is another matter.
+                    Some(seq) => Ok(Ok(take(seq, block, content))),
+                    None => content
+                        .check_whole(block.number)
+                        .map(|()| Err(block.last.seq)),
+                },
+            );
             match looked {
                 Err(ReadError::NotFound) => return Ok(None),
-                Err(error) | Ok(Some(Err(error))) => return Err(error),
-                Ok(Some(Ok((Some(seq), _)))) => return Ok(Some(seq)),
-                Ok(Some(Ok((None, last)))) => from = last + 1,
-                Ok(None) => {}
+                Err(error) | Ok(Err(error)) => return Err(error),
+                Ok(Ok(Ok(taken))) => return Ok(Some(taken)),
+                Ok(Ok(Err(last))) => from = last + 1,
             }
         }
     }
@@ -336,27 +332,37 @@ impl Reader {
         filters: &[&[u8]],
         from: u64,
     ) -> Result<Option<u64>, ReadError> {
+        self.find_previous(filters, from, |seq, _, _| seq)
+    }
+
+    /// Takes from the last live message at or below `from` that matches what `take` makes of it, in the moment it is found.
+    fn find_previous<T>(
+        &self,
+        filters: &[&[u8]],
+        from: u64,
+        take: impl Fn(u64, &BlockState, BlockContent<'_>) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        let wanted = Selection::of(filters);
         let mut from = from;
         loop {
-            let pick = |live: &Live| {
-                let block = live.block_to(from, filters);
-                block.map(|block| block.number).ok_or(ReadError::NotFound)
-            };
-            let looked = self.visit(pick, |live, content| {
-                let block = live.block_to(from, filters)?;
-                let whole = content.check_whole(block.number);
-                let found = whole.map(|()| live.previous_in(block, &content, filters, from));
-                Some(found.map(|found| (found, block.first.seq)))
-            });
+            let looked = self.visit(
+                |live| live.block_to(from, wanted).ok_or(ReadError::NotFound),
+                |live, block, content| {
+                    content.check_whole(block.number)?;
+                    Ok(match live.previous_in(block, &content, wanted, from) {
+                        Some(seq) => Ok(take(seq, block, content)),
+                        None => Err(block.first.seq),
+                    })
+                },
+            );
             match looked {
                 Err(ReadError::NotFound) => return Ok(None),
-                Err(error) | Ok(Some(Err(error))) => return Err(error),
-                Ok(Some(Ok((Some(seq), _)))) => return Ok(Some(seq)),
-                Ok(Some(Ok((None, first)))) => match first.checked_sub(1) {
+                Err(error) | Ok(Err(error)) => return Err(error),
+                Ok(Ok(Ok(taken))) => return Ok(Some(taken)),
+                Ok(Ok(Err(first))) => match first.checked_sub(1) {
                     Some(before) => from = before,
                     None => return Ok(None),
                 },
-                Ok(None) => {}
             }
         }
     }
@@ -366,9 +372,9 @@ impl Reader {
         self.previous_seq(&[subject], u64::MAX)
     }
 
-    /// First live sequence of a subject.
-    pub(super) fn first_seq_of(&self, subject: &[u8]) -> Result<Option<u64>, ReadError> {
-        self.next_seq(&[subject], 0)
+    /// First live sequence of a subject, and its block.
+    pub(super) fn first_of(&self, subject: &[u8]) -> Result<Option<(u64, u32)>, ReadError> {
+        self.find_next(&[subject], 0, |seq, block, _| (seq, block.number))
     }
 
     /// Bytes of the record of a subject's first message of those that do not go.
@@ -385,129 +391,12 @@ impl Reader {
                 Some(seq) => break seq,
             }
         };
-        let pick = |live: &Live| {
-            let block = live.block_of(seq).map(|block| block.number);
-            block.ok_or(ReadError::NotFound)
-        };
-        self.visit(pick, |_, content| {
-            let record = content.slot_of(seq).and_then(|slot| content.record(slot));
-            record.map(|record| record.length() as u64)
-        })
-    }
-}
-
-/// Whether a subject is selected by one of the filters.
-pub(super) fn is_selected(subject: &[u8], filters: &[&[u8]]) -> bool {
-    filters.is_empty()
-        || filters
-            .iter()
-            .any(|filter| subject::matches(subject, filter))
-}
-
-/// Whether the filters select everything.
-pub(super) fn selects_all(filters: &[&[u8]]) -> bool {
-    filters.is_empty() || filters.iter().any(|filter| *filter == b">")
-}
-
-/// The one subject that the filters select, where it is one.
-fn only_subject<'a>(filters: &[&'a [u8]]) -> Option<&'a [u8]> {
-    match filters {
-        [filter] if subject::is_literal(filter) => Some(filter),
-        _ => None,
-    }
-}
-
-impl Live {
-    /// Between which blocks the messages lie that filters select; `None` where there are none.
-    fn bounds(&self, filters: &[&[u8]]) -> Option<(u32, u32)> {
-        match only_subject(filters) {
-            Some(subject) if self.state.tracks_subjects => {
-                let totals = self.state.subjects.get(subject)?;
-                Some((totals.first_block, totals.last_block))
-            }
-            _ => Some((0, u32::MAX)),
-        }
-    }
-
-    /// The first block with a message at or above `from` that filters may select.
-    fn block_from(&self, from: u64, filters: &[&[u8]]) -> Option<&BlockState> {
-        let (lowest, highest) = self.bounds(filters)?;
-        let blocks = &self.state.blocks;
-        let place = self
-            .place_from(from)
-            .max(blocks.partition_point(|block| block.number < lowest));
-        let mut rest = blocks.get(place..)?.iter();
-        let found = rest.find(|block| block.message_count > 0)?;
-        (found.number <= highest).then_some(found)
-    }
-
-    /// The last block with a message at or below `from` that filters may select.
-    fn block_to(&self, from: u64, filters: &[&[u8]]) -> Option<&BlockState> {
-        let (lowest, highest) = self.bounds(filters)?;
-        let blocks = &self.state.blocks;
-        let reach = blocks.partition_point(|block| block.number <= highest);
-        let mut rest = blocks.get(..reach)?.iter().rev();
-        let found = rest.find(|block| block.message_count > 0 && block.first.seq <= from)?;
-        (found.number >= lowest).then_some(found)
-    }
-
-    fn next_in(
-        &self,
-        block: &BlockState,
-        content: &Resident,
-        filters: &[&[u8]],
-        from: u64,
-    ) -> Option<u64> {
-        let from = self.first_live_from(block, from)?;
-        if selects_all(filters) {
-            return Some(from);
-        }
-        if let Some(subject) = only_subject(filters) {
-            // Whoever goes through a subject comes from its last message, or from before the block.
-            let before = from.checked_sub(1).and_then(|seq| content.slot_of(seq));
-            let before = before.filter(|slot| content.subject(*slot) == subject);
-            let mut at = match before {
-                Some(slot) => content.next_of(slot),
-                None => content.first_of(subject),
-            };
-            while let Some(slot) = at {
-                let seq = content.seq(slot)?;
-                if seq >= from && block.holds(seq) {
-                    return Some(seq);
-                }
-                at = content.next_of(slot);
-            }
-            return None;
-        }
-        (content.slot_from(from)..content.slot_count()).find_map(|slot| {
-            let seq = content.seq(slot)?;
-            (block.holds(seq) && is_selected(content.subject(slot), filters)).then_some(seq)
-        })
-    }
-
-    fn previous_in(
-        &self,
-        block: &BlockState,
-        content: &Resident,
-        filters: &[&[u8]],
-        from: u64,
-    ) -> Option<u64> {
-        let from = from.min(block.last.seq);
-        if let Some(subject) = only_subject(filters) {
-            let mut at = content.last_of(subject);
-            while let Some(slot) = at {
-                let seq = content.seq(slot)?;
-                if seq <= from && block.holds(seq) {
-                    return Some(seq);
-                }
-                at = content.previous_of(slot);
-            }
-            return None;
-        }
-        let reach = content.slot_from(from.saturating_add(1));
-        (0..reach).rev().find_map(|slot| {
-            let seq = content.seq(slot)?;
-            (block.holds(seq) && is_selected(content.subject(slot), filters)).then_some(seq)
-        })
+        self.visit(
+            |live| live.block_of(seq).ok_or(ReadError::NotFound),
+            |_, _, content| {
+                let record = content.slot_of(seq).and_then(|slot| content.record(slot));
+                record.map(|record| record.length() as u64)
+            },
+        )
     }
 }

@@ -172,6 +172,15 @@ impl Writer {
 
     /// Removes a live message, with a tombstone.
     pub(super) fn take_message(&mut self, seq: u64) -> Result<LeavingMessage, WriterFault> {
+        self.take_message_and(seq, |_| {})
+    }
+
+    /// The same; `then` is called in the same moment.
+    pub(super) fn take_message_and(
+        &mut self,
+        seq: u64,
+        then: impl FnOnce(&mut Live),
+    ) -> Result<LeavingMessage, WriterFault> {
         let leaving = self.leaving(seq)?;
         let tombstone = NewRecord::Tombstone {
             sequence: seq,
@@ -180,6 +189,7 @@ impl Writer {
         let mut emptied = None;
         self.emit(&tombstone, |live, tail, _| {
             emptied = live.take_away(&leaving).filter(|number| *number != tail);
+            then(live);
         })?;
         self.emptied.extend(emptied);
         self.tell(&leaving.event());

@@ -8,26 +8,27 @@ use rustc_hash::FxHasher;
 
 use super::error::ReadError;
 use super::outline::Outline;
+use super::places::Places;
 use crate::block::content::verifies;
 use crate::crypto::BlockCipher;
 use crate::format::checksum::HashKey;
-use crate::format::record::{RecordFault, RecordKind, RecordRef, Run, Runs, parse_at};
+use crate::format::record::{
+    EncodeFault, NewRecord, RecordFault, RecordKind, RecordRef, Run, Runs, encode_unsealed,
+    parse_at,
+};
 use crate::state::SeqTime;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// Bytes that are counted for one message beside its record: its slot and its place in the chains.
-const SLOT_BYTES: usize = 8 + 4 + 8;
+/// Bytes that are counted for one message beside its record and its slot: its place in the chains.
+const CHAIN_BYTES: usize = 8;
 
 /// A block's decoded content and where in it each message lies. Messages that are gone from the stream lie in it too.
 #[derive(Debug, Default)]
 pub(super) struct Resident {
     bytes: Vec<u8>,
-    /// Sequences of the messages, rising.
-    seqs: Vec<u64>,
-    /// Where each one's record begins.
-    offsets: Vec<u32>,
+    places: Places,
     chains: OnceLock<Chains>,
     tombstones: Vec<SeqTime>,
     latest_ns: i64,
@@ -64,12 +65,18 @@ fn hash_of(subject: &[u8]) -> u64 {
 }
 
 impl Resident {
-    /// An empty block with memory for so many bytes.
-    pub fn with_room(bytes: usize) -> Self {
+    /// An empty block in this memory.
+    pub fn empty_in(mut room: Vec<u8>) -> Self {
+        room.clear();
         Resident {
-            bytes: Vec::with_capacity(bytes),
+            bytes: room,
             ..Resident::default()
         }
+    }
+
+    /// The memory of a block that nobody needs any more.
+    pub fn into_room(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Indexes the content of a block. Records that do not verify are left out; behind one whose length cannot be believed nothing
@@ -106,30 +113,37 @@ impl Resident {
                 seq,
                 timestamp_ns: record.timestamp_ns(),
             }),
-            RecordKind::Message if self.seqs.last().is_none_or(|last| *last < seq) => {
-                self.latest_ns = match self.seqs.is_empty() {
-                    true => record.timestamp_ns(),
-                    false => self.latest_ns.max(record.timestamp_ns()),
+            RecordKind::Message if self.places.takes(seq) => {
+                self.latest_ns = match self.places.len() {
+                    0 => record.timestamp_ns(),
+                    _ => self.latest_ns.max(record.timestamp_ns()),
                 };
-                self.seqs.push(seq);
-                self.offsets
-                    .push(u32::try_from(record.offset()).unwrap_or(u32::MAX));
+                let offset = u32::try_from(record.offset()).unwrap_or(u32::MAX);
+                self.places.push(seq, offset);
             }
             RecordKind::Message | RecordKind::Erased => {}
         }
     }
 
-    /// Adds one encoded record at the end.
-    pub fn push(&mut self, encoded: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(encoded);
-        let Ok(record) = parse_at(&self.bytes, start) else {
-            debug_assert!(false, "a record was encoded that does not parse");
-            return;
-        };
-        let before = self.seqs.len();
-        self.take(&record);
-        if self.seqs.len() == before {
+    /// Puts a record at the end, without its checksum. Nobody finds it before [`Resident::show`].
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_unsealed`] has it; nothing is put then.
+    pub fn put(&mut self, record: &NewRecord<'_>) -> Result<RecordRef, EncodeFault> {
+        encode_unsealed(&mut self.bytes, record)
+    }
+
+    /// Takes back what was put from the offset `end` on and not shown.
+    pub fn take_back(&mut self, end: usize) {
+        self.bytes.truncate(end);
+    }
+
+    /// Lets a record be found that was put.
+    pub fn show(&mut self, record: &RecordRef) {
+        let before = self.places.len();
+        self.take(record);
+        if self.places.len() == before {
             return;
         }
         if let Some(mut chains) = self.chains.take() {
@@ -138,9 +152,26 @@ impl Resident {
         }
     }
 
+    /// Puts the checksums of records that were put in their places.
+    pub fn seal(&mut self, records: &[RecordRef], hash_key: &HashKey) {
+        match records {
+            [record] => {
+                let hash = hash_key.hash_record(&self.bytes, record);
+                record.seal(&mut self.bytes, hash);
+            }
+            _ => {
+                let mut hashes = Vec::with_capacity(records.len());
+                hash_key.hash_run(&self.bytes, records, &mut hashes);
+                for (record, hash) in records.iter().zip(hashes) {
+                    record.seal(&mut self.bytes, hash);
+                }
+            }
+        }
+    }
+
     /// Bytes it takes in memory, about.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.seqs.len() * SLOT_BYTES
+        self.bytes.capacity() + self.places.memory_bytes() + self.places.len() * CHAIN_BYTES
     }
 
     /// The decoded content.
@@ -210,52 +241,32 @@ impl Resident {
         if self.is_compressed || is_sealed && !self.is_cipher_known {
             return None;
         }
-        Outline::new(
-            &self.seqs,
-            &self.offsets,
-            self.bytes.len(),
-            self.cipher.clone(),
-        )
+        Outline::new(&self.places, self.bytes.len(), self.cipher.clone())
     }
 
     /// The slots, all of them.
     pub fn slot_count(&self) -> usize {
-        self.seqs.len()
+        self.places.len()
     }
 
     /// The first slot whose sequence is `seq` or above.
     pub fn slot_from(&self, seq: u64) -> usize {
-        let Some(first) = self.seqs.first() else {
-            return 0;
-        };
-        let Some(guess) = seq.checked_sub(*first) else {
-            return 0;
-        };
-        // Sequences mostly follow each other; where some are missing the one looked for lies before its guess.
-        let guess = usize::try_from(guess).unwrap_or(usize::MAX);
-        if self.seqs.get(guess) == Some(&seq) {
-            return guess;
-        }
-        let end = guess.min(self.seqs.len());
-        self.seqs
-            .get(..end)
-            .map_or(0, |seqs| seqs.partition_point(|found| *found < seq))
+        self.places.slot_from(seq)
     }
 
     /// The slot of `seq`.
     pub fn slot_of(&self, seq: u64) -> Option<usize> {
-        let slot = self.slot_from(seq);
-        (self.seqs.get(slot) == Some(&seq)).then_some(slot)
+        self.places.slot_of(seq)
     }
 
     /// Sequence in a slot.
     pub fn seq(&self, slot: usize) -> Option<u64> {
-        self.seqs.get(slot).copied()
+        self.places.seq(slot)
     }
 
     /// The record in a slot.
     pub fn record(&self, slot: usize) -> Option<RecordRef> {
-        let offset = *self.offsets.get(slot)?;
+        let offset = self.places.offset(slot)?;
         parse_at(&self.bytes, offset as usize).ok()
     }
 
@@ -268,7 +279,7 @@ impl Resident {
     fn chains(&self) -> &Chains {
         self.chains.get_or_init(|| {
             let mut chains = Chains::default();
-            for slot in 0..self.seqs.len() as u32 {
+            for slot in 0..self.places.len() as u32 {
                 chains.add(self, slot);
             }
             chains
@@ -313,7 +324,8 @@ impl Resident {
 impl Chains {
     fn ends_of(&self, block: &Resident, hash: u64, subject: &[u8]) -> Option<&ChainEnds> {
         self.ends.find(hash, |ends| {
-            ends.hash == hash && block.subject(ends.first as usize) == subject
+            // Whoever asks for a subject mostly wants its last message, so that is the one to compare with.
+            ends.hash == hash && block.subject(ends.last as usize) == subject
         })
     }
 
@@ -322,7 +334,7 @@ impl Chains {
         let hash = hash_of(subject);
         self.next.push(NONE);
         let found = self.ends.find_mut(hash, |ends| {
-            ends.hash == hash && block.subject(ends.first as usize) == subject
+            ends.hash == hash && block.subject(ends.last as usize) == subject
         });
         let Some(ends) = found else {
             self.previous.push(NONE);
@@ -346,7 +358,6 @@ impl Chains {
 mod tests {
     use super::*;
     use crate::block::builder::BlockBuilder;
-    use crate::format::record::NewRecord;
 
     fn message(sequence: u64, subject: &[u8]) -> NewRecord<'_> {
         NewRecord::Message {
@@ -372,16 +383,36 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_found_where_sequences_are_missing() {
+    fn tombstones_and_the_latest_time_are_known() {
         let block = sample();
         let resident = Resident::index(block.content().to_vec(), block.hash_key());
         let slots: Vec<usize> = (1..=11).map(|seq| resident.slot_from(seq)).collect();
         assert_eq!(slots, [0, 0, 0, 1, 2, 2, 2, 3, 4, 5, 5]);
-        assert_eq!(resident.slot_of(7), Some(2));
-        assert_eq!(resident.slot_of(5), None);
-        assert_eq!(resident.slot_from(u64::MAX), 5);
         assert_eq!(resident.tombstones().len(), 1);
         assert_eq!(resident.latest_ns(), 90);
+    }
+
+    #[test]
+    fn what_is_sealed_verifies_and_what_is_taken_back_was_never_there() {
+        for count in [1, 2, 9, 70] {
+            let key = HashKey::for_block(b"S", 1);
+            let mut resident = Resident::default();
+            let put: Vec<RecordRef> = (1..=count)
+                .map(|seq| resident.put(&message(seq, b"a.b")).unwrap())
+                .collect();
+            let end = resident.bytes().len();
+            resident.put(&message(count + 1, b"a.b")).unwrap();
+            resident.take_back(end);
+            assert_eq!(resident.slot_count(), 0);
+            resident.seal(&put, &key);
+            for record in &put {
+                resident.show(record);
+                assert!(verifies(record, resident.bytes(), &key));
+            }
+            let read = Resident::index(resident.bytes().to_vec(), &key);
+            assert_eq!(read.slot_count() as u64, count);
+            assert!(read.damage().is_none());
+        }
     }
 
     #[test]
@@ -389,9 +420,9 @@ mod tests {
         let block = sample();
         let mut resident = Resident::index(block.content().to_vec(), block.hash_key());
         assert_eq!(resident.last_of(b"a"), Some(4));
-        let mut more = BlockBuilder::new(b"S", 1);
-        more.push(&message(10, b"a")).unwrap();
-        resident.push(more.content());
+        let put = resident.put(&message(10, b"a")).unwrap();
+        assert_eq!(resident.last_of(b"a"), Some(4));
+        resident.show(&put);
         let mut walked = Vec::new();
         let mut at = resident.first_of(b"a");
         while let Some(slot) = at {

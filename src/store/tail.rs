@@ -1,29 +1,38 @@
 //! The block that takes records: what of it waits, and how it is handed over.
 
-use std::ops::Range;
+use parking_lot::RwLock;
 
 use super::core::Live;
 use super::error::WriterFault;
+use super::resident::Resident;
 use super::writer::Writer;
 use crate::block::torn;
 use crate::crypto::BlockCipher;
 use crate::env::{AppendFile, IoError};
 use crate::format::checksum::HashKey;
-use crate::format::limits::CHECKSUM_LENGTH;
-use crate::format::record::{NewRecord, encode_record, record_length};
+use crate::format::limits::{BLOCK_DELETES_MAX, CHECKSUM_LENGTH};
+use crate::format::record::{NewRecord, RecordRef};
 
-/// The block that takes records.
+/// As soon as so many records wait for their checksums, these are put: that many are hashed side by side, and still in the
+/// processor's cache.
+const SEALED_TOGETHER: usize = 64;
+
+/// The block that takes records. Its content is that of [`Live::tail`], which is there as long as this is.
 pub(super) struct OpenTail {
     pub number: u32,
     file: Box<dyn AppendFile>,
     hash_key: HashKey,
     cipher: Option<BlockCipher>,
-    /// Bytes of the block, those that wait included.
+    /// Bytes of the block, those that were not handed over yet included.
     pub length: u64,
-    /// Bytes for the file that were not handed over yet.
-    pending: Vec<u8>,
-    /// Where among them the checksum lies that commits the first batch and with it all that is behind it.
+    /// Records that wait for their checksums, behind all others.
+    unsealed: Vec<RecordRef>,
+    /// Where the checksum lies that commits the first batch of those that wait, and with it all that is behind it.
     withheld: Option<usize>,
+    /// What was encrypted last, for its memory.
+    encrypted: Vec<u8>,
+    /// It has lost so many messages that it takes no more.
+    pub is_worn: bool,
     pub is_unsynced: bool,
 }
 
@@ -41,15 +50,17 @@ impl OpenTail {
             file,
             hash_key,
             cipher,
-            pending: Vec::new(),
+            unsealed: Vec::new(),
             withheld: None,
+            encrypted: Vec::new(),
+            is_worn: false,
             is_unsynced: false,
         }
     }
 
     /// Bytes that wait to be handed over.
     pub fn waiting_bytes(&self) -> usize {
-        self.pending.len()
+        usize::try_from(self.length.saturating_sub(self.file.length())).unwrap_or(usize::MAX)
     }
 
     /// Whether a batch is among what waits.
@@ -64,70 +75,116 @@ impl OpenTail {
         synced
     }
 
-    /// Puts a record with what waits to be handed over; where among that it lies.
-    pub fn put(&mut self, record: &NewRecord<'_>) -> Result<Range<usize>, WriterFault> {
-        let start = self.pending.len();
-        let encoded = encode_record(&mut self.pending, &self.hash_key, record);
-        let length = encoded.map_err(|fault| WriterFault::Block {
+    /// Puts a record behind the others, where readers do not find it yet.
+    pub fn put(
+        &mut self,
+        record: &NewRecord<'_>,
+        content: &mut Resident,
+    ) -> Result<RecordRef, WriterFault> {
+        debug_assert_eq!(content.bytes().len() as u64, self.length);
+        let put = content.put(record).map_err(|fault| WriterFault::Block {
             block: self.number,
             reason: fault.to_string(),
         })?;
-        self.length += length as u64;
-        Ok(start..start + length)
+        self.length += put.length() as u64;
+        self.unsealed.push(put);
+        Ok(put)
     }
 
-    /// Takes back what was put from `start` on.
-    pub fn take_back(&mut self, start: usize) {
-        let taken = self.pending.len().saturating_sub(start);
-        self.pending.truncate(start);
-        self.length -= taken as u64;
+    /// Takes back the last records that were put and not shown.
+    pub fn take_back(&mut self, put: &[RecordRef], content: &mut Resident) {
+        if let Some(first) = put.first() {
+            content.take_back(first.offset());
+            self.length = first.offset() as u64;
+            let stay = self.unsealed.len().saturating_sub(put.len());
+            self.unsealed.truncate(stay);
+        }
     }
 
     /// Sees to it that whoever reads the disk finds the records behind this one only with it, and it only with them.
-    pub fn commit_with(&mut self, first: &Range<usize>) {
+    pub fn commit_with(&mut self, first: &RecordRef) {
         if self.withheld.is_none() {
-            self.withheld = Some(first.end - CHECKSUM_LENGTH);
+            self.withheld = Some(first.checksum_offset());
         }
     }
 
-    /// Lets readers find a record that was put with the others. Who takes it into account does so under the same lock.
-    pub fn show(&self, put: &Range<usize>, live: &mut Live) {
-        let encoded = self.pending.get(put.clone()).unwrap_or_default();
-        if let Some(resident) = &mut live.tail {
-            resident.push(encoded);
+    /// Lets readers find records that were put with the others. Who takes them into account does so under the same lock.
+    pub fn show(&mut self, put: &[RecordRef], content: &mut Resident) {
+        for record in put {
+            content.show(record);
         }
-        if let Some(state) = live.state.blocks.last_mut() {
-            state.raw_bytes = self.length;
-            state.last_record_hash = encoded.last_chunk::<CHECKSUM_LENGTH>().copied();
+        if self.unsealed.len() >= SEALED_TOGETHER {
+            self.seal(content);
         }
+    }
+
+    /// Takes note of what became of the block: how long it is, and whether it takes more.
+    pub fn take_note(&mut self, live: &mut Live) {
+        if let Some(block) = live.state.blocks.last_mut() {
+            block.raw_bytes = self.length;
+            self.is_worn = block.deleted.len() > BLOCK_DELETES_MAX;
+        }
+    }
+
+    fn seal(&mut self, content: &mut Resident) {
+        content.seal(&self.unsealed, &self.hash_key);
+        self.unsealed.clear();
     }
 
     /// Hands over what waits. Where a batch is among it, that is durable before it counts.
-    pub fn hand_over(&mut self) -> Result<(), IoError> {
-        let before = self.file.length();
-        if let Some(cipher) = &self.cipher {
-            let sealed = cipher.apply(&mut self.pending, before);
-            debug_assert!(sealed.is_ok(), "a block is shorter than any keystream");
+    pub fn hand_over(&mut self, shared: &RwLock<Live>) -> Result<(), IoError> {
+        {
+            let mut live = shared.write();
+            let live = &mut *live;
+            let Some(content) = &mut live.tail else {
+                debug_assert!(false, "the content of the last block goes with the block");
+                return Ok(());
+            };
+            self.seal(content);
+            if let Some(block) = live.state.blocks.last_mut() {
+                block.last_record_hash = content.bytes().last_chunk().copied();
+            }
         }
-        let withheld = self.withheld.take();
-        let checksum = withheld.and_then(|at| self.pending.get_mut(at..)?.first_chunk_mut());
-        let committed = checksum.map(|checksum: &mut [u8; CHECKSUM_LENGTH]| {
-            // A keystream has no part in it: the complement of what is encrypted is decrypted to the complement.
-            std::mem::replace(checksum, torn::withheld(*checksum))
-        });
+        let before = self.file.length();
+        // Nobody but the writer, which this is, waits for the lock meanwhile.
+        let live = shared.read();
+        let content = live.tail.as_ref().map_or(&[][..], Resident::bytes);
+        let waiting = content.get(before as usize..).unwrap_or_default();
+        let waiting = match &self.cipher {
+            None => waiting,
+            Some(cipher) => {
+                self.encrypted.clear();
+                self.encrypted.extend_from_slice(waiting);
+                let sealed = cipher.apply(&mut self.encrypted, before);
+                debug_assert!(sealed.is_ok(), "a block is shorter than any keystream");
+                &self.encrypted
+            }
+        };
         self.is_unsynced = true;
-        let written = self.file.append(&[&self.pending]);
-        self.pending.clear();
+        let withheld = self.withheld.take().map(|at| at - before as usize);
+        let committed = withheld.and_then(|at| {
+            let (front, behind) = waiting.split_at_checked(at)?;
+            let (checksum, behind) = behind.split_first_chunk::<CHECKSUM_LENGTH>()?;
+            Some((front, checksum, behind))
+        });
+        let written = match committed {
+            None => self.file.append(&[waiting]),
+            // A keystream has no part in it: the complement of what is encrypted is decrypted to the complement.
+            Some((front, checksum, behind)) => {
+                self.file
+                    .append(&[front, &torn::withheld(*checksum), behind])
+            }
+        };
         if written.is_err() {
             // A torn record is cut off by the next start; that much less is there to be cut.
             let _ = self.file.set_length(before);
             return written;
         }
-        let (Some(at), Some(committed)) = (withheld, committed) else {
+        let Some((front, checksum, _)) = committed else {
             return Ok(());
         };
         self.file.sync()?;
-        self.file.write_at(before + at as u64, &committed)
+        self.file.write_at(before + front.len() as u64, checksum)
     }
 }
 
@@ -147,7 +204,6 @@ impl Writer {
             sequence: last.seq,
             timestamp_ns: last.timestamp_ns,
         };
-        let length = record_length(0, 0, 0) as u64;
-        self.write_record(&tombstone, |_, _, _| {}, length)
+        self.write_record(&tombstone, |_, _, _| {})
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::cache::ROOM_MOST_BYTES;
 use super::core::{Live, Shared};
 use super::error::WriterFault;
 use super::level::Level;
@@ -13,16 +14,12 @@ use super::watch::{StoreEvent, Told};
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
 use crate::env::{DEFAULT_FILE_MODE, IoError, LockGuard};
-use crate::format::limits::BLOCK_DELETES_MAX;
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
 use crate::format::record::{NewRecord, record_length};
 use crate::state::{BlockState, SeqTime};
 
 /// Bytes of records that may wait in memory before they are handed to the operating system whatever the level.
 pub(super) const PENDING_MOST_BYTES: usize = 1024 * 1024;
-
-/// Bytes of memory that a new block gets at once at the most.
-const ROOM_MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Writes to a store. There is one for each store that is open; its calls take `&mut self` and follow each other.
 ///
@@ -246,24 +243,24 @@ impl Writer {
         {
             self.prove_last_again(*sequence)?;
         }
-        self.write_record(record, account, length as u64)
+        self.write_record(record, account)
     }
 
-    /// Writes a record of this length into the last block.
+    /// Writes a record, for which there is room, into the last block.
     pub(super) fn write_record(
         &mut self,
         record: &NewRecord<'_>,
         account: impl FnOnce(&mut Live, u32, u64),
-        length: u64,
     ) -> Result<(), WriterFault> {
-        let Some(tail) = &mut self.tail else {
-            return Err(WriterFault::Closed);
-        };
-        let put = tail.put(record)?;
         let mut live = self.shared.live.write();
         let live = &mut *live;
-        tail.show(&put, live);
-        account(live, tail.number, length);
+        let (Some(tail), Some(content)) = (&mut self.tail, &mut live.tail) else {
+            return Err(WriterFault::Closed);
+        };
+        let put = tail.put(record, content)?;
+        tail.show(&[put], content);
+        account(live, tail.number, put.length() as u64);
+        tail.take_note(live);
         Ok(())
     }
 
@@ -274,16 +271,17 @@ impl Writer {
         records: impl Iterator<Item = NewRecord<'a>>,
         mut account: impl FnMut(&mut Live, u32, usize, u64),
     ) -> Result<(), WriterFault> {
-        let Some(tail) = &mut self.tail else {
+        let mut live = self.shared.live.write();
+        let live = &mut *live;
+        let (Some(tail), Some(content)) = (&mut self.tail, &mut live.tail) else {
             return Err(WriterFault::Closed);
         };
-        let start = tail.waiting_bytes();
         let mut all = Vec::new();
         for record in records {
-            match tail.put(&record) {
+            match tail.put(&record, content) {
                 Ok(put) => all.push(put),
                 Err(fault) => {
-                    tail.take_back(start);
+                    tail.take_back(&all, content);
                     return Err(fault);
                 }
             }
@@ -292,12 +290,11 @@ impl Writer {
             tail.commit_with(first);
             self.has_fresh_batch = true;
         }
-        let mut live = self.shared.live.write();
-        let live = &mut *live;
+        tail.show(&all, content);
         for (at, put) in all.iter().enumerate() {
-            tail.show(put, live);
-            account(live, tail.number, at, put.len() as u64);
+            account(live, tail.number, at, put.length() as u64);
         }
+        tail.take_note(live);
         Ok(())
     }
 
@@ -306,20 +303,14 @@ impl Writer {
         if self.tail.is_none() {
             self.open_tail()?;
         }
-        let live = self.shared.live.read();
-        let state = live.state.blocks.last();
-        let (live_bytes, deleted) =
-            state.map_or((0, 0), |block| (block.live_bytes, block.deleted.len()));
-        drop(live);
         let Some(tail) = &self.tail else {
             return self.roll().map(|()| true);
         };
         let fill = Fill {
-            live_bytes,
             raw_bytes: tail.length,
-            live_bytes_at_rewrite: 0,
+            ..Fill::default()
         };
-        match fill.is_full(length, self.shared.block_size) || deleted > BLOCK_DELETES_MAX {
+        match fill.is_full(length, self.shared.block_size) || tail.is_worn {
             true => self.roll().map(|()| true),
             false => Ok(false),
         }
@@ -347,12 +338,11 @@ impl Writer {
         }
         let cipher = self.cipher_of(number, length)?;
         let hash_key = self.shared.hash_key(number);
-        self.tail = Some(OpenTail::new(number, file, hash_key, cipher));
+        let mut tail = OpenTail::new(number, file, hash_key, cipher);
         let mut live = self.shared.live.write();
-        if let Some(block) = live.state.blocks.last_mut() {
-            block.raw_bytes = length;
-        }
+        tail.take_note(&mut live);
         live.tail = Some(loaded);
+        self.tail = Some(tail);
         Ok(())
     }
 
@@ -384,6 +374,7 @@ impl Writer {
         let mut begun = OpenTail::new(number, file, self.shared.hash_key(number), cipher);
         begun.is_unsynced = true;
         self.retire_tail(Some(begun))?;
+        let room = self.shared.cache.room(room_bytes);
         let mut live = self.shared.live.write();
         let last = live.state.totals.last;
         live.state.last_block_number = number;
@@ -396,7 +387,7 @@ impl Writer {
             last,
             ..BlockState::default()
         });
-        live.tail = Some(Resident::with_room(room_bytes));
+        live.tail = Some(Resident::empty_in(room));
         drop(live);
         self.tell(&StoreEvent::BlockBegun { block: number });
         Ok(())
@@ -451,7 +442,7 @@ impl Writer {
             let (writes, bytes) = self.told_of.handed_over;
             self.told_of.handed_over = (writes + 1, bytes + tail.waiting_bytes() as u64);
             self.told_of.counts.syncs += u64::from(tail.holds_a_batch());
-            let written = tail.hand_over();
+            let written = tail.hand_over(&self.shared.live);
             self.told(written)?;
         }
         self.watermark.written_seq = self.shared.live.read().state.totals.last.seq;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::super::checksum::HashKey;
 use super::super::limits::{
-    HEADER_LENGTH_FIELD, RECORD_MAX_LENGTH, RECORD_MIN_LENGTH, SEQUENCE_MAX,
+    CHECKSUM_LENGTH, HEADER_LENGTH_FIELD, RECORD_MAX_LENGTH, RECORD_MIN_LENGTH, SEQUENCE_MAX,
 };
-use super::{ERASED_BIT, HEADERS_BIT, TOMBSTONE_BIT};
+use super::{ERASED_BIT, HEADERS_BIT, RecordRef, TOMBSTONE_BIT};
 
 /// A record to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub enum EncodeFault {
         /// The sequence.
         sequence: u64,
     },
+    /// There are more than 4 GiB before it.
+    BlockTooLong,
 }
 
 impl fmt::Display for EncodeFault {
@@ -82,6 +84,7 @@ impl fmt::Display for EncodeFault {
             Self::SequenceTooLarge { sequence } => {
                 write!(f, "sequence {sequence}, the most is {SEQUENCE_MAX}")
             }
+            Self::BlockTooLong => f.write_str("the block holds 4 GiB already"),
         }
     }
 }
@@ -112,6 +115,20 @@ pub fn encode_record(
     key: &HashKey,
     record: &NewRecord<'_>,
 ) -> Result<usize, EncodeFault> {
+    let encoded = encode_unsealed(out, record)?;
+    let hash = key.hash_record(out, &encoded);
+    encoded.seal(out, hash);
+    Ok(encoded.length())
+}
+
+/// Appends a record to `out` but for its checksum, in whose place are zeros: many records are hashed at less cost than one at a time.
+///
+/// # Errors
+/// Any [`EncodeFault`]; `out` is then left as it was.
+pub fn encode_unsealed(
+    out: &mut Vec<u8>,
+    record: &NewRecord<'_>,
+) -> Result<RecordRef, EncodeFault> {
     const NONE: &[u8] = &[];
     let (sequence, flags, timestamp_ns, subject, headers, body) = match *record {
         NewRecord::Message {
@@ -145,6 +162,7 @@ pub fn encode_record(
     let length_bits = length as u32 | if headers.is_empty() { 0 } else { HEADERS_BIT };
     let sequence_bits = sequence | flags;
 
+    let offset = u32::try_from(out.len()).map_err(|_| EncodeFault::BlockTooLong)?;
     out.reserve(length);
     out.extend_from_slice(&length_bits.to_le_bytes());
     out.extend_from_slice(&sequence_bits.to_le_bytes());
@@ -156,13 +174,23 @@ pub fn encode_record(
         out.extend_from_slice(headers);
     }
     out.extend_from_slice(body);
-    let hash = key.hash64(&[
-        &sequence_bits.to_le_bytes(),
-        &timestamp_ns.to_le_bytes(),
-        subject,
-        headers,
-        body,
-    ]);
-    out.extend_from_slice(&hash.to_le_bytes());
-    Ok(length)
+    out.extend_from_slice(&[0; CHECKSUM_LENGTH]);
+    Ok(RecordRef {
+        sequence_bits,
+        timestamp_ns,
+        offset,
+        length: length as u32,
+        subject_length,
+        has_headers: !headers.is_empty(),
+    })
+}
+
+impl RecordRef {
+    /// Puts the checksum of a record into the buffer it lies in.
+    pub fn seal(&self, buffer: &mut [u8], hash: u64) {
+        let place = buffer.get_mut(self.checksum_offset()..);
+        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
+            *place = hash.to_le_bytes();
+        }
+    }
 }

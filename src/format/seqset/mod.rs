@@ -64,7 +64,8 @@ impl SeqSet {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         const NODE_BYTES: usize = 2 * size_of::<u64>();
-        self.partial.len() * (size_of::<Page>() + NODE_BYTES) + self.full.len() * 2 * NODE_BYTES
+        let page_bytes = size_of::<Page>() + size_of::<Words>() + NODE_BYTES;
+        self.partial.len() * page_bytes + self.full.len() * 2 * NODE_BYTES
     }
 
     /// Sequences in the set. The set of all 2^64 sequences reports 2^64 - 1.

@@ -185,6 +185,14 @@ impl SubjectIndex {
         }
     }
 
+    /// Takes note that no block before this one holds a message of the subject.
+    pub fn begins_in(&mut self, subject: &[u8], block: u32) {
+        let hash = hash_of(subject);
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
+            shard.get_mut().begins_in(hash, subject, block);
+        }
+    }
+
     /// Totals of a subject; `None` where it has no message.
     #[must_use]
     pub fn get(&self, subject: &[u8]) -> Option<SubjectTotals> {

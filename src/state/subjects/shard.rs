@@ -350,6 +350,15 @@ impl Shard {
         }
     }
 
+    /// Takes note that no block before this one holds a message of the subject.
+    pub fn begins_in(&mut self, hash: u64, subject: &[u8], block: u32) {
+        let found = self.find(hash, &words_of(subject), subject);
+        if let Some(entry) = found.and_then(|at| self.entries.get_mut(at as usize)) {
+            let totals = &mut entry.totals;
+            totals.first_block = totals.first_block.max(block.min(totals.last_block));
+        }
+    }
+
     /// Totals of a subject that has messages.
     pub fn get(&self, hash: u64, subject: &[u8]) -> Option<SubjectTotals> {
         let at = self.find(hash, &words_of(subject), subject)?;

@@ -166,9 +166,7 @@ impl Batch<'_> {
         let last = self.last_seq();
         expected.hold(last, || self.last_seq_of(message.subject))?;
         let next = last.wrapping_add(1).max(1);
-        let length = self
-            .writer
-            .admit(message, next, self.now_ns, Some(&self.ahead))?;
+        let length = self.writer.admit(message, next, self.now_ns, &self.ahead)?;
         self.has_space(length)?;
         self.writer.has_disk(length)?;
         let mut keep = |part: &[u8]| {
