@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! testdata/oracle/build.sh
-//! cargo build --profile live --example broker
-//! cargo run --profile live --example hand_to_hand [-- --only TEXT] [--server 2.14.10=./nats-server-v2.14.10]
+//! cargo build --example broker
+//! cargo run --example hand_to_hand [-- --only TEXT] [--server 2.14.10=./nats-server-v2.14.10]
 //! ```
 //!
 //! Every way is gone with plain, compressed and encrypted streams of both ciphers, and with each of the two stopped or killed. After

@@ -2,7 +2,7 @@
 //! the same live messages, the same records in the same blocks, the same index, the same consumers. So the harness's truth
 //! is not our own imagination.
 //!
-//! `cargo run --profile live --example histories -- --server target/oracle/nats-server --seeds 0..3`
+//! `cargo run --example histories -- --server target/oracle/nats-server --seeds 0..3`
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,7 +1,7 @@
 //! A living store is not touched: every verb that writes, against stores that real servers have open, however these were
 //! told where the store is. Refused with exit code 8 and not a byte changed; once the server is gone each goes through.
 //!
-//! `cargo build --profile live --bin jetsam && cargo run --profile live --example living`
+//! `cargo build --bin jetsam && cargo run --example living`
 //!
 //! Wants Linux, and the server that `testdata/oracle/build.sh` builds; `NATS_SERVER` names another one.
 

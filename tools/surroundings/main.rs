@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! testdata/oracle/build.sh
-//! cargo run --profile live --example surroundings [-- --cluster] [--only TEXT] [--server 2.10.29=./nats-server-v2.10.29]
+//! cargo run --example surroundings [-- --cluster] [--only TEXT] [--server 2.10.29=./nats-server-v2.10.29]
 //! ```
 //!
 //! Tokens of operators and accounts come from the oracle. Stores are made by the server beside it (the reference) or by the one

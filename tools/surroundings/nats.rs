@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,9 +13,20 @@ use serde_json::{Value, json};
 /// How long a server may take to come up or to go down.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A port nobody listens on.
+/// A port nobody listens on. It is none of those that the system hands out: it would give it to somebody else before it is used.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    const LOWEST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    let own = u16::try_from(std::process::id() * 97 % u32::from(COUNT)).unwrap_or(0);
+    for _ in 0..COUNT {
+        let step = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = LOWEST + own.wrapping_add(step) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// A running server.
