@@ -43,7 +43,7 @@ pub(super) struct Shared {
     /// Bytes of the disk that new messages leave free.
     pub disk_margin_bytes: u64,
     pub is_closed: AtomicBool,
-    /// Nothing waits for the disk while it holds this.
+    /// Nobody waits for the disk while holding it against readers. The writer may read it meanwhile: it is the only one who wants it whole.
     pub live: RwLock<Live>,
 }
 

@@ -160,6 +160,10 @@ impl Reader {
             return self.shared.resident(number).map(Some);
         }
         let content = super::cache::read(&self.shared, number)?;
+        if self.shared.live.read().tail.is_some() {
+            // It is not to be waited for: the writer may be handing it over.
+            return Ok(None);
+        }
         let mut live = self.shared.live.write();
         if live.tail.is_none() && live.tail_number() == Some(number) {
             live.tail = Some(content);

@@ -55,9 +55,10 @@ impl Live {
     pub(super) fn block_from(&self, from: u64, wanted: Selection<'_>) -> Option<&BlockState> {
         let (lowest, highest) = self.bounds(wanted)?;
         let blocks = &self.state.blocks;
-        let place = self
-            .place_from(from)
-            .max(blocks.partition_point(|block| block.number < lowest));
+        let place = match lowest {
+            0 => self.place_from(from),
+            _ => blocks.partition_point(|block| block.last.seq < from || block.number < lowest),
+        };
         let mut rest = blocks.get(place..)?.iter();
         let found = rest.find(|block| block.message_count > 0)?;
         (found.number <= highest).then_some(found)
