@@ -20,11 +20,19 @@ pub enum TornEnd {
     Batch,
 }
 
+/// In which bits a withheld checksum differs from the record's own. No byte of it is what damage mostly makes of one: a flipped bit, zeros,
+/// or the complement. So one that is left of a commit that was torn is told from those.
+const WITHHELD_BITS: [u8; CHECKSUM_LENGTH] = [0x5A, 0xC3, 0x96, 0x69, 0xB4, 0x2D, 0xD2, 0x4B];
+
 /// The checksum under which the first record of a batch is written before the batch is committed: whoever reads the block ends there.
-/// It is no record's own, whose complement it is.
+/// Encrypted or not, it differs from the record's own in the same bits.
 #[must_use]
 pub fn withheld(checksum: [u8; CHECKSUM_LENGTH]) -> [u8; CHECKSUM_LENGTH] {
-    checksum.map(|byte| !byte)
+    let mut withheld = checksum;
+    for (byte, bits) in withheld.iter_mut().zip(WITHHELD_BITS) {
+        *byte ^= bits;
+    }
+    withheld
 }
 
 /// Whether what lies behind `fault` in a block's decoded content is the rest of a write that nobody was told of, and which. `None` where
@@ -62,7 +70,7 @@ pub fn is_uncommitted(content: &[u8], fault: &RecordFault, hash_key: &HashKey) -
 }
 
 /// Whether a record's checksum is withheld. The write that commits it may be torn: so many of its bytes are the record's own, and the
-/// others are not. One byte alone that is not may be damage; where it is not, nothing is lost by taking it for that.
+/// others are not.
 fn is_withheld(record: &RecordRef, content: &[u8], hash_key: &HashKey) -> bool {
     let Some(stored) = record.stored_hash(content) else {
         return false;
@@ -70,7 +78,7 @@ fn is_withheld(record: &RecordRef, content: &[u8], hash_key: &HashKey) -> bool {
     let stored = stored.to_le_bytes();
     let own = hash_key.hash_record(content, record).to_le_bytes();
     let withheld = withheld(own);
-    (0..CHECKSUM_LENGTH - 1).any(|committed| {
+    (0..CHECKSUM_LENGTH).any(|committed| {
         let (came, waits) = (own.iter().take(committed), withheld.iter().skip(committed));
         came.chain(waits).eq(stored.iter())
     })
@@ -182,13 +190,28 @@ mod tests {
     fn a_batch_is_known_by_its_withheld_checksum_however_the_commit_was_torn() {
         let block = block_of(3);
         let end = block.content().len() / 3;
-        for committed in 0..CHECKSUM_LENGTH - 1 {
+        let own: [u8; CHECKSUM_LENGTH] = *block.content().get(..end).unwrap().last_chunk().unwrap();
+        let with = |checksum: &[u8]| {
             let mut content = block.content().to_vec();
-            let checksum = content.get_mut(end - CHECKSUM_LENGTH..end).unwrap();
-            for byte in checksum.iter_mut().skip(committed) {
-                *byte = !*byte;
+            let place = content.get_mut(end - CHECKSUM_LENGTH..end).unwrap();
+            place.copy_from_slice(checksum);
+            end_of(&block, &content)
+        };
+        for committed in 0..CHECKSUM_LENGTH {
+            let mut torn = withheld(own);
+            torn[..committed].copy_from_slice(&own[..committed]);
+            assert_eq!(with(&torn), Some(TornEnd::Batch), "{committed}");
+        }
+        // A byte that is damaged is no batch.
+        for at in 0..CHECKSUM_LENGTH {
+            let changes = (0..8).map(|bit| 1 << bit).chain([0xFF, own[at], !own[at]]);
+            for change in changes.filter(|change| *change != 0) {
+                let mut damaged = own;
+                damaged[at] ^= change;
+                if change != WITHHELD_BITS[at] {
+                    assert_eq!(with(&damaged), None, "byte {at} by {change:x}");
+                }
             }
-            assert_eq!(end_of(&block, &content), Some(TornEnd::Batch));
         }
     }
 }

@@ -102,13 +102,18 @@ impl Unapplied {
         self.state
     }
 
-    /// The state, for whoever has carried out its plan: held against itself and against the files.
-    fn settle(self, fs: &dyn ReadFiles, stream: &StreamDir) -> Result<StreamState, Unsettled> {
+    /// The state, for whoever has carried out its plan: held against itself and against the files. With it the blocks whose files are there
+    /// and that it does not know.
+    fn settle(
+        self,
+        fs: &dyn ReadFiles,
+        stream: &StreamDir,
+    ) -> Result<(StreamState, Vec<u32>), Unsettled> {
         let mut state = self.state;
         state.check().map_err(Unsettled::Unsound)?;
         let listed = StreamFiles::new(fs, &stream.dir).list(MESSAGES);
         let listed = listed.map_err(|fault| Unsettled::Io(fault.to_string()))?;
-        let lengths: BTreeMap<u32, u64> = listed
+        let mut lengths: BTreeMap<u32, u64> = listed
             .iter()
             .filter_map(|entry| {
                 let number = names::block_number(entry.name.as_encoded_bytes())?;
@@ -117,12 +122,12 @@ impl Unapplied {
             .collect();
         for block in &mut state.blocks {
             let number = block.number;
-            let length = *lengths.get(&number).ok_or(Unsettled::Block { number })?;
+            let length = lengths.remove(&number).ok_or(Unsettled::Block { number })?;
             if !block.compressed {
                 block.raw_bytes = length;
             }
         }
-        Ok(state)
+        Ok((state, lengths.into_keys().collect()))
     }
 }
 
@@ -191,6 +196,9 @@ pub struct HandedOver {
     /// A sequence behind the state's last that a tombstone speaks of. The server goes by the last block alone, and would hand out once
     /// more what lies in between; whoever owns the stream writes evidence behind all records before anything else.
     pub told_last: Option<SeqTime>,
+    /// Numbers of blocks that the state does not know and whose files are there: the server's index leaves out those without a message,
+    /// whose tombstones may yet be all that tells of what is gone.
+    pub unlisted: Vec<u32>,
 }
 
 /// Recovers a stream as [`super::recover`] does and hands over what it is, under the lock that was held all the while.
@@ -229,6 +237,7 @@ pub fn hand_over(
             report,
             state: None,
             told_last: None,
+            unlisted: Vec::new(),
         };
     };
     let told_last = unapplied.told_last;
@@ -238,10 +247,16 @@ pub fn hand_over(
         report.actions.is_empty() && options.quick && !options.expire && !options.limits;
     let settled = match is_judged {
         true => settled,
-        false => settled.and_then(|state| stays(fs, stream, options, watch, state)),
+        false => settled.and_then(|(state, unlisted)| {
+            stays(fs, stream, options, watch, state).map(|state| (state, unlisted))
+        }),
     };
+    let mut unlisted = Vec::new();
     let state = match settled {
-        Ok(state) => Some((state, lock)),
+        Ok((state, found)) => {
+            unlisted = found;
+            Some((state, lock))
+        }
         Err(unsettled) => {
             let detail = format!("nobody should write on to the stream: {unsettled}");
             report
@@ -254,5 +269,6 @@ pub fn hand_over(
         report,
         state,
         told_last,
+        unlisted,
     }
 }

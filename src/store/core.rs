@@ -70,6 +70,15 @@ impl Live {
         without.map(|block| block.number).collect()
     }
 
+    /// Those of them before the first message.
+    pub fn leading_without_messages(&self) -> impl Iterator<Item = u32> {
+        let tail = self.tail_number();
+        let blocks = self.state.blocks.iter();
+        let leading =
+            blocks.take_while(move |block| block.message_count == 0 && Some(block.number) != tail);
+        leading.map(|block| block.number)
+    }
+
     /// Place, in the list of blocks, of the first that reaches `seq`.
     pub fn place_from(&self, seq: u64) -> usize {
         let blocks = &self.state.blocks;

@@ -197,6 +197,7 @@ impl Store {
         let mut writer = Writer::new(shared.clone(), lock.clone(), options.level);
         let by_index = handed.report.source == Some(Source::Index);
         writer.is_unproven = by_index && !is_own_index;
+        writer.take_up(&handed.unlisted);
         if let Some(told) = handed.told_last {
             writer.prove_last(told)?;
         }

@@ -383,12 +383,15 @@ impl Writer {
             // A block without its key is noise: the key goes once the block is gone for good.
             self.orphaned_keys.push(number);
         }
+        self.emptied.retain(|emptied| *emptied != number);
         let mut live = self.shared.live.write();
         forget(&mut live);
         live.state.blocks.retain(|block| block.number != number);
+        // Behind no message there is nothing that their tombstones could speak of any more. The server writes no index while they are
+        // there, and loses what else it would have told.
+        self.emptied.extend(live.leading_without_messages());
         drop(live);
         self.shared.cache.forget(number);
-        self.emptied.retain(|emptied| *emptied != number);
         self.uncompressed.retain(|waiting| *waiting != number);
         self.tell(&StoreEvent::BlockGone { block: number });
         Ok(())

@@ -169,7 +169,7 @@ impl OpenTail {
         });
         let written = match committed {
             None => self.file.append(&[waiting]),
-            // A keystream has no part in it: the complement of what is encrypted is decrypted to the complement.
+            // A keystream has no part in it: it is withheld by the same bits, encrypted or not.
             Some((front, checksum, behind)) => {
                 self.file
                     .append(&[front, &torn::withheld(*checksum), behind])

@@ -55,6 +55,45 @@ pub(super) fn mark_own_index(fs: &dyn FileSystem, dir: &Path, index: &[u8]) {
 }
 
 impl Writer {
+    /// Takes up blocks of tombstones that the index leaves out. Once it is gone they may be all that tells of what was removed; and they go
+    /// when nothing is left that they speak of, for with one of them before the first message the server writes no index.
+    pub(super) fn take_up(&mut self, unlisted: &[u32]) {
+        for number in unlisted.iter().copied() {
+            // Anything else is left where it lies, as the server leaves it.
+            let Ok(content) = cache::read(&self.shared, number) else {
+                continue;
+            };
+            if content.slot_count() > 0 || content.damage().is_some() {
+                continue;
+            }
+            let mut live = self.shared.live.write();
+            let blocks = &mut live.state.blocks;
+            let place = blocks.partition_point(|block| block.number < number);
+            let Some(next) = blocks.get(place) else {
+                continue;
+            };
+            let before = place.checked_sub(1).and_then(|place| blocks.get(place));
+            let last = before.map_or(next.first.seq.saturating_sub(1), |before| before.last.seq);
+            let block = BlockState {
+                number,
+                first: SeqTime {
+                    seq: last + 1,
+                    timestamp_ns: 0,
+                },
+                last: SeqTime {
+                    seq: last,
+                    timestamp_ns: 0,
+                },
+                raw_bytes: content.bytes().len() as u64,
+                compressed: content.is_compressed(),
+                last_record_hash: content.bytes().last_chunk().copied(),
+                ..BlockState::default()
+            };
+            blocks.insert(place, block);
+            self.emptied.push(number);
+        }
+    }
+
     /// Writes tombstones for records of messages that are gone and that nothing but the index says so of.
     pub(super) fn prove_removed(&mut self) -> Result<(), WriterFault> {
         let blocks: Vec<BlockState> = {

@@ -11,8 +11,9 @@ use super::remove::time_of;
 use super::resident::Resident;
 use super::watch::StoreEvent;
 use super::writer::Writer;
+use crate::format::limits::RECORD_MIN_LENGTH;
 use crate::format::names::BlockFile;
-use crate::format::record::{RecordKind, parse_at};
+use crate::format::record::{NewRecord, RecordKind, parse_at};
 use crate::format::seqset::SeqSet;
 use crate::state::{BlockState, SeqTime};
 
@@ -108,7 +109,7 @@ impl Writer {
         let needs_block = !cut.tombstones.is_empty() || !in_place;
         if needs_block {
             self.roll()?;
-            self.emit_tombstones(&cut.tombstones)?;
+            self.prove_anew(&cut.tombstones)?;
             self.sync()?;
         } else if !was_tail {
             self.leave_tail();
@@ -130,6 +131,20 @@ impl Writer {
         self.sync()?;
         self.settle()?;
         Ok(cut.gone)
+    }
+
+    /// Writes tombstones behind all records. Where that takes more than one block the next ones do not prove the last sequence again: it
+    /// is still one that goes.
+    fn prove_anew(&mut self, tombstones: &[SeqTime]) -> Result<(), WriterFault> {
+        for gone in tombstones {
+            self.make_room(RECORD_MIN_LENGTH as u64)?;
+            let record = NewRecord::Tombstone {
+                sequence: gone.seq,
+                timestamp_ns: gone.timestamp_ns,
+            };
+            self.write_record(&record, |_, _, _| {})?;
+        }
+        Ok(())
     }
 
     fn plan_cut(&mut self, seq: u64) -> Result<Cut, WriterFault> {

@@ -12,7 +12,7 @@ use crate::recovery::index::{totals_agree, totals_over};
 use crate::recovery::server::Quirk;
 use crate::report::actions::{ActionKind, Change, Piece};
 use crate::report::events::{Event, EventCode};
-use crate::state::index_file_of;
+use crate::state::{Unsound, index_file_of};
 
 /// Deleted sets are written in nodes of 2,048 sequences; a set that would take more bytes than this
 /// is not written at all, and the index with it.
@@ -228,10 +228,11 @@ impl Simulation<'_> {
         }
         let listed = totals_over(&self.blocks);
         if !totals_agree(&self.totals, &listed) {
-            let detail = format!(
-                "no index is written: the stream counts {} messages, its blocks {}",
-                self.totals.messages, listed.messages
-            );
+            let told = Unsound::Totals {
+                told: self.totals,
+                counted: listed,
+            };
+            let detail = format!("no index is written: {told}");
             self.event(Event::new(EventCode::IndexTotalsMismatch, detail));
             return Ok(Vec::new());
         }
