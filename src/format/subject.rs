@@ -46,6 +46,20 @@ fn is_plainly_valid(subject: &[u8]) -> bool {
     !is_odd && !has_empty && *first != SEPARATOR && *last != SEPARATOR
 }
 
+/// Whether a message can be stored under a subject: a valid one without a wildcard, and without the byte 0x7F, with which the server's
+/// subject index marks nodes of its own.
+#[must_use]
+pub fn is_storable(subject: &[u8]) -> bool {
+    // Of what is plainly valid only the star is left.
+    let has_star = subject
+        .iter()
+        .fold(false, |any, byte| any | (*byte == b'*'));
+    if !has_star && is_plainly_valid(subject) {
+        return true;
+    }
+    is_valid(subject) && is_literal(subject) && !subject.contains(&0x7F)
+}
+
 /// Whether no token of a subject is a wildcard.
 #[must_use]
 pub fn is_literal(subject: &[u8]) -> bool {
@@ -104,6 +118,30 @@ pub fn matches(subject: &[u8], filter: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_can_be_stored_is_valid_literal_and_can_be_indexed(subject in "[a.*>\\x7F \u{e9}]{0,6}") {
+            let subject = subject.as_bytes();
+            let can = is_valid(subject) && is_literal(subject) && !subject.contains(&0x7F);
+            prop_assert_eq!(is_storable(subject), can);
+        }
+    }
+
+    #[test]
+    fn a_star_within_a_token_is_no_wildcard() {
+        assert!(is_storable(b"a*.b") && is_storable(b"orders.eu.1"));
+        let not = [
+            &b"a.*"[..],
+            b"a.>",
+            b"a..b",
+            b"",
+            b"a.\x7F",
+            b"a b",
+            b"\xFF",
+        ];
+        assert!(not.iter().all(|subject| !is_storable(subject)));
+    }
 
     #[test]
     fn reserved_subjects() {

@@ -319,12 +319,7 @@ impl Writer {
 /// Whether a message can be stored at all; the length of its record.
 fn fitting(message: &NewMessage<'_>, timestamp_ns: i64) -> Result<u64, AppendError> {
     let length = message.subject.len();
-    // The server's subject index cannot hold the byte it marks its own nodes with.
-    let is_sound = length <= usize::from(u16::MAX)
-        && subject::is_valid(message.subject)
-        && subject::is_literal(message.subject)
-        && !message.subject.contains(&0x7F);
-    if !is_sound {
+    if length > usize::from(u16::MAX) || !subject::is_storable(message.subject) {
         return Err(AppendError::Subject { length });
     }
     if timestamp_ns == 0 {
