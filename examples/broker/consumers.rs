@@ -84,6 +84,10 @@ impl Consumer {
         let meta = self.file.config();
         self.next_seq = match meta.deliver_policy {
             DeliverPolicy::New => last + 1,
+            DeliverPolicy::Last => {
+                let newest = reader.previous(&filters(meta), last);
+                newest.map_or(last + 1, |newest| newest.seq)
+            }
             DeliverPolicy::LastPerSubject => {
                 let lasts = reader.last_of_each(&filters(meta), last, None);
                 self.lasts = lasts.unwrap_or_default().into_iter().collect();
@@ -340,8 +344,11 @@ pub fn settings(wish: &Value, name: &str) -> Answer<ConsumerMeta> {
     }
     let is_other = !["", name].contains(&meta.durable.as_str());
     unless(is_other, 10017, "consumer name does not match")?;
-    let is_strange = ["last", "by_start_time"].map(|policy| wish["deliver_policy"] == policy);
-    unless(is_strange.contains(&true), 10012, "deliver_policy")?;
+    unless(
+        wish["deliver_policy"] == "by_start_time",
+        10012,
+        "deliver_policy",
+    )?;
     strange(meta.raw(), 10012, STRANGE)?;
     Ok(meta)
 }

@@ -11,9 +11,9 @@
 //! off in batches: what a batch changed is synced by one call for each stream, and only then anybody hears
 //! of it. A write that fails ends the broker before. SIGINT and SIGTERM close the streams.
 //!
-//! It does publishing with expectations, ids and roll-ups, direct gets, pull and push consumers, and what
-//! key-value buckets need of those. It refuses or does not answer anything else: lists, updates and
-//! deletion of streams and consumers, queue groups, accounts, TLS, clusters, mirrors. A client for whom
+//! It does publishing with expectations, ids and roll-ups, gets, pull and push consumers, lists, and what
+//! key-value buckets need of those. It refuses or does not answer anything else: updates and deletion
+//! of streams and consumers, queue groups, accounts, TLS, clusters, mirrors. A client for whom
 //! 64 MiB wait is dropped. What was acknowledged without asking for an answer is written 250 ms later.
 //! All consumers are in files; one without a durable name goes when nobody listens.
 #![allow(

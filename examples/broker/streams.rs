@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::engine::{Engine as _, general_purpose::STANDARD};
 use jetsam::env::{OsEntropy, OsFileSystem};
 use jetsam::format::duration::Instant;
 use jetsam::format::headers::find;
@@ -12,7 +13,7 @@ use jetsam::format::subject::matches;
 use jetsam::living::Idle;
 use jetsam::store::consumers::ConsumerPlace;
 use jetsam::store::{AppendError, Expected, NewMessage, PurgeRequest, Rollup, TidyBudget};
-use jetsam::store::{Level, Reader, Store, StoreOptions, Writer};
+use jetsam::store::{Level, ReadError, Reader, Store, StoreOptions, StoredMessage, Writer};
 use jetsam::stream::options::Keys;
 use serde_json::{Map, Value, json};
 
@@ -30,7 +31,7 @@ const STRANGE_HEADERS: &str = "Nats-TTL Nats-Incr Nats-Schedule Nats-Batch-Id \
 pub type Answer<T = Value> = Result<T, Value>;
 
 pub fn error(number: u16, told: impl ToString) -> Value {
-    let code = if matches!(number, 10014 | 10059) {
+    let code = if matches!(number, 10014 | 10037 | 10059) {
         404
     } else {
         400
@@ -46,7 +47,15 @@ pub fn unless(is_wrong: bool, number: u16, told: &str) -> Answer<()> {
 
 /// Refused where a configuration asks for one of these: better nothing than something else.
 pub fn strange(config: &Map<String, Value>, number: u16, fields: &str) -> Answer<()> {
-    let nothing = [json!(null), json!(false), json!(0), json!(""), json!([])];
+    let never = json!("0001-01-01T00:00:00Z");
+    let nothing = [
+        json!(null),
+        json!(false),
+        json!(0),
+        json!(""),
+        json!([]),
+        never,
+    ];
     for field in fields.split(' ') {
         let value = config.get(field).unwrap_or(&Value::Null);
         unless(!nothing.contains(value), number, field)?;
@@ -60,6 +69,13 @@ fn check(config: &StreamMeta) -> Answer<()> {
     let is_plain = config.storage == Storage::File && is_alone;
     unless(!is_plain, 10052, "streams are in files, alone, by limits")?;
     strange(config.raw(), 10052, STRANGE)
+}
+
+/// A part of a list, from where it is asked for.
+fn page(kind: &str, all: Vec<Value>, wish: &Value) -> Value {
+    let (total, offset) = (all.len(), wish["offset"].as_u64().unwrap_or(0));
+    let rest: Vec<Value> = all.into_iter().skip(offset as usize).take(256).collect();
+    json!({"total": total, "offset": offset, "limit": 256, kind: rest})
 }
 
 fn rfc3339(ns: i64) -> String {
@@ -260,17 +276,31 @@ impl Stream {
         Ok(info)
     }
 
-    /// `subject` is of the short form.
-    fn direct_get(&self, subject: &str, request: &Message, router: &mut Router) {
-        let wish: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    /// The message that is wished for; `subject` is of the short form.
+    fn find(&self, wish: &Value, subject: &str) -> Result<StoredMessage, ReadError> {
         let last = wish["last_by_subj"].as_str().unwrap_or(subject);
         let seq = wish["seq"].as_u64().unwrap_or(0);
-        let found = match wish["next_by_subj"].as_str() {
+        match wish["next_by_subj"].as_str() {
             _ if !last.is_empty() => self.reader.last(last.as_bytes()),
             Some(next) => self.reader.next(&[next.as_bytes()], seq),
             None => self.reader.get(seq),
-        };
-        let Ok(found) = found else {
+        }
+    }
+
+    fn get(&self, wish: &Value) -> Answer {
+        let found = self.find(wish, "");
+        let found = found.map_err(|_| error(10037, "no message found"))?;
+        let text = |bytes: &[u8]| STANDARD.encode(bytes);
+        let subject = String::from_utf8_lossy(found.subject());
+        Ok(
+            json!({"message": {"subject": subject, "seq": found.seq, "data": text(found.body()),
+            "hdrs": text(found.headers()), "time": rfc3339(found.timestamp_ns)}}),
+        )
+    }
+
+    fn direct_get(&self, subject: &str, request: &Message, router: &mut Router) {
+        let wish: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let Ok(found) = self.find(&wish, subject) else {
             return router.send(&request.reply, "404 Message Not Found", "");
         };
         let own = found.headers().strip_prefix(b"NATS/1.0\r\n");
@@ -302,10 +332,12 @@ impl JetStream {
             Ok(answer) => answer,
             Err(error) => json!({ "error": error }),
         };
-        let kind = words
-            .get(..2)
-            .map_or("account_info".to_owned(), |it| it.join("_"));
-        let kind = kind.to_lowercase();
+        let kind = match words {
+            ["STREAM", "MSG", "GET", _] => "stream_msg_get".to_owned(),
+            ["CONSUMER", "DURABLE", ..] => "consumer_create".to_owned(),
+            [one, two, ..] => format!("{one}_{two}").to_lowercase(),
+            _ => "account_info".to_owned(),
+        };
         answer["type"] = json!(format!("io.nats.jetstream.api.v1.{kind}_response"));
         router.send(&message.reply, "", &answer.to_string());
         true
@@ -323,6 +355,22 @@ impl JetStream {
             ["STREAM", "CREATE", name] => self.create_stream(name, wish, now_ns),
             ["STREAM", "INFO", name] => Ok(self.stream(name)?.info()),
             ["STREAM", "PURGE", name] => self.stream(name)?.purge(wish),
+            ["STREAM", "MSG", "GET", name] => self.stream(name)?.get(wish),
+            ["STREAM", kind @ ("NAMES" | "LIST")] => {
+                let all = self.streams.iter().map(|(name, stream)| match *kind {
+                    "NAMES" => json!(name),
+                    _ => stream.info(),
+                });
+                Ok(page("streams", all.collect(), wish))
+            }
+            ["CONSUMER", kind @ ("NAMES" | "LIST"), stream] => {
+                let stream = self.stream(stream)?;
+                let all = stream.consumers.iter().map(|(name, it)| match *kind {
+                    "NAMES" => json!(name),
+                    _ => it.info(&stream.reader),
+                });
+                Ok(page("consumers", all.collect(), wish))
+            }
             ["CONSUMER", "CREATE", stream, name @ ..]
             | ["CONSUMER", "DURABLE", "CREATE", stream, name @ ..] => {
                 self.stream(stream)?.create_consumer(name, wish, now_ns)
