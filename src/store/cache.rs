@@ -117,8 +117,9 @@ impl BlockCache {
             if let Some(gone) = blocks.remove(&oldest) {
                 bytes -= gone.content.memory_bytes();
                 self.keep_outline(oldest, &gone.content);
-                if let Some(content) = Arc::into_inner(gone.content) {
-                    *self.spare.lock() = content.into_room();
+                let room = Arc::into_inner(gone.content).map(Resident::into_room);
+                if let Some(room) = room.filter(|room| room.capacity() <= ROOM_MOST_BYTES) {
+                    *self.spare.lock() = room;
                 }
             }
         }

@@ -69,8 +69,15 @@ impl Writer {
             held.filter(|held| held.total == 2).map(|_| tail)
         };
         let reader = super::Reader::of(self.shared.clone());
-        let oldest = reader.first_of(subject)?;
-        Ok(oldest.map(|(oldest, block)| (oldest, newest_block.unwrap_or(block))))
+        let Some((oldest, block)) = reader.first_of(subject)? else {
+            return Ok(None);
+        };
+        if newest_block == Some(block) && reader.last_seq_of(subject)? == Some(oldest) {
+            // The other one is counted, and does not verify: the newest does not go in its place.
+            let reason = "the oldest message of a subject is not to be found".to_owned();
+            return Err(WriterFault::Read(ReadError::Block { block, reason }));
+        }
+        Ok(Some((oldest, newest_block.unwrap_or(block))))
     }
 
     /// Drops the stream's oldest messages while it holds more than its limits; how many.
@@ -201,5 +208,80 @@ impl Live {
     pub(super) fn is_over(&self, messages: u64, bytes: u64) -> bool {
         let over = |held: u64, most: u64| most > 0 && held > most;
         over(messages, self.settings.max_messages) || over(bytes, self.settings.max_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::env::memory::MemoryFileSystem;
+    use crate::env::{FileSystem, ReadFiles};
+    use crate::store::NewMessage;
+    use crate::store::tests::{DIR, NOW_NS, open, options};
+
+    fn keyed(nth: u64) -> Vec<u8> {
+        format!("s.{}", nth * 7 % 13).into_bytes()
+    }
+
+    #[test]
+    fn of_each_key_the_newest_stays_wherever_the_one_before_lies() {
+        let fs = MemoryFileSystem::new();
+        let options = options(r#","max_msgs_per_subject":1"#, 400);
+        let (mut store, mut writer) = open(&fs, &options);
+        for nth in 1..=400 {
+            // Some keys come often, some rarely, one once; blocks are full after a few messages.
+            let subject = match nth % 31 {
+                0 => keyed(nth),
+                1 if nth == 32 => b"s.once".to_vec(),
+                rest => format!("s.often.{}", rest % 3).into_bytes(),
+            };
+            let message = NewMessage {
+                subject: &subject,
+                headers: b"",
+                body: &nth.to_le_bytes(),
+            };
+            assert_eq!(writer.append(&message, NOW_NS).unwrap().seq, nth);
+            let last = store.reader().last(&subject).unwrap();
+            assert_eq!(last.seq, nth);
+            assert_eq!(store.reader().next(&[&subject], 0).unwrap().seq, nth);
+            if nth % 97 == 0 {
+                store.close(writer).unwrap();
+                (store, writer) = open(&fs, &options);
+            }
+        }
+        let summary = store.reader().summary();
+        assert_eq!(summary.message_count, summary.subject_count);
+        assert_eq!(store.reader().last(b"s.once").unwrap().seq, 32);
+    }
+
+    #[test]
+    fn the_newest_does_not_go_in_the_place_of_one_that_cannot_be_read() {
+        let fs = MemoryFileSystem::new();
+        let options = options(r#","max_msgs_per_subject":1"#, 4000);
+        let (store, mut writer) = open(&fs, &options);
+        let message = |body: &'static [u8]| NewMessage {
+            subject: b"s.a",
+            headers: b"",
+            body,
+        };
+        let other = NewMessage {
+            subject: b"s.b",
+            ..message(b"last")
+        };
+        writer.append(&message(b"old"), NOW_NS).unwrap();
+        writer.append(&other, NOW_NS).unwrap();
+        store.close(writer).unwrap();
+        let path = Path::new(DIR).join("msgs/1.blk");
+        let mut bytes = fs.read(&path, 4000).unwrap();
+        if let Some(byte) = bytes.get_mut(26) {
+            *byte ^= 1;
+        }
+        fs.write_in_place(&path, &bytes).unwrap();
+        let (store, mut writer) = open(&fs, &options);
+        let appended = writer.append(&message(b"new"), NOW_NS).unwrap();
+        assert_eq!((appended.seq, appended.evicted_count), (3, 0));
+        assert!(appended.not_evicted.is_some());
+        assert_eq!(store.reader().last(b"s.a").unwrap().body(), b"new");
     }
 }

@@ -92,7 +92,8 @@ impl BlockContent<'_> {
     /// A live message of the block with this number.
     fn message(self, seq: u64, number: u32) -> Result<StoredMessage, ReadError> {
         let found = self.slot_of(seq).and_then(|slot| self.record(slot));
-        let Some(record) = found else {
+        let sound = found.filter(|record| record.headers_and_body(self.bytes()).is_ok());
+        let Some(record) = sound else {
             return Err(unreadable(seq, number, &self));
         };
         let message = match self {
