@@ -75,42 +75,48 @@ impl OpenTail {
         synced
     }
 
-    /// Puts a record behind the others, where readers do not find it yet.
+    /// How many records wait for their checksums: the place of the next one among them.
+    pub fn unsealed_count(&self) -> usize {
+        self.unsealed.len()
+    }
+
+    /// Puts a record behind the others, where readers do not find it yet; its length.
     pub fn put(
         &mut self,
         record: &NewRecord<'_>,
         content: &mut Resident,
-    ) -> Result<RecordRef, WriterFault> {
+    ) -> Result<u64, WriterFault> {
         debug_assert_eq!(content.bytes().len() as u64, self.length);
         let put = content.put(record).map_err(|fault| WriterFault::Block {
             block: self.number,
             reason: fault.to_string(),
         })?;
-        self.length += put.length() as u64;
+        let length = put.length() as u64;
+        self.length += length;
         self.unsealed.push(put);
-        Ok(put)
+        Ok(length)
     }
 
-    /// Takes back the last records that were put and not shown.
-    pub fn take_back(&mut self, put: &[RecordRef], content: &mut Resident) {
-        if let Some(first) = put.first() {
+    /// Takes back the records from this place on, which were put and not shown.
+    pub fn take_back(&mut self, from: usize, content: &mut Resident) {
+        if let Some(first) = self.unsealed.get(from) {
             content.take_back(first.offset());
             self.length = first.offset() as u64;
-            let stay = self.unsealed.len().saturating_sub(put.len());
-            self.unsealed.truncate(stay);
+            self.unsealed.truncate(from);
         }
     }
 
-    /// Sees to it that whoever reads the disk finds the records behind this one only with it, and it only with them.
-    pub fn commit_with(&mut self, first: &RecordRef) {
+    /// Sees to it that whoever reads the disk finds the records from this place on all together.
+    pub fn commit_with(&mut self, from: usize) {
         if self.withheld.is_none() {
-            self.withheld = Some(first.checksum_offset());
+            let first = self.unsealed.get(from);
+            self.withheld = first.map(RecordRef::checksum_offset);
         }
     }
 
-    /// Lets readers find records that were put with the others. Who takes them into account does so under the same lock.
-    pub fn show(&mut self, put: &[RecordRef], content: &mut Resident) {
-        for record in put {
+    /// Lets readers find the records from this place on. Who takes them into account does so under the same lock.
+    pub fn show(&mut self, from: usize, content: &mut Resident) {
+        for record in self.unsealed.iter().skip(from) {
             content.show(record);
         }
         if self.unsealed.len() >= SEALED_TOGETHER {

@@ -257,9 +257,10 @@ impl Writer {
         let (Some(tail), Some(content)) = (&mut self.tail, &mut live.tail) else {
             return Err(WriterFault::Closed);
         };
-        let put = tail.put(record, content)?;
-        tail.show(&[put], content);
-        account(live, tail.number, put.length() as u64);
+        let from = tail.unsealed_count();
+        let length = tail.put(record, content)?;
+        tail.show(from, content);
+        account(live, tail.number, length);
         tail.take_note(live);
         Ok(())
     }
@@ -276,23 +277,24 @@ impl Writer {
         let (Some(tail), Some(content)) = (&mut self.tail, &mut live.tail) else {
             return Err(WriterFault::Closed);
         };
-        let mut all = Vec::new();
+        let from = tail.unsealed_count();
+        let mut lengths = Vec::new();
         for record in records {
             match tail.put(&record, content) {
-                Ok(put) => all.push(put),
+                Ok(length) => lengths.push(length),
                 Err(fault) => {
-                    tail.take_back(&all, content);
+                    tail.take_back(from, content);
                     return Err(fault);
                 }
             }
         }
-        if let [first, _, ..] = all.as_slice() {
-            tail.commit_with(first);
+        if lengths.len() > 1 {
+            tail.commit_with(from);
             self.has_fresh_batch = true;
         }
-        tail.show(&all, content);
-        for (at, put) in all.iter().enumerate() {
-            account(live, tail.number, at, put.length() as u64);
+        tail.show(from, content);
+        for (at, length) in lengths.into_iter().enumerate() {
+            account(live, tail.number, at, length);
         }
         tail.take_note(live);
         Ok(())
