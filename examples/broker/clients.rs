@@ -244,10 +244,12 @@ impl Router {
             if conn.out.is_empty() {
                 continue;
             }
+            // Whoever was not given everything has to know.
+            let is_over = conn.out.len() > WAITING_MAX;
             match conn.outbox.try_send(std::mem::take(&mut conn.out)) {
-                Err(TrySendError::Full(out)) if out.len() <= WAITING_MAX => conn.out = out,
-                Err(_) => self.ended.push(*id),
-                Ok(()) => {}
+                Ok(()) if !is_over => {}
+                Err(TrySendError::Full(out)) if !is_over => conn.out = out,
+                _ => self.ended.push(*id),
             }
         }
         for id in self.ended.drain(..) {
