@@ -51,10 +51,10 @@ sees 'ORDERS' stream ls --names
 sees 'Unprocessed Messages: 2' consumer add ORDERS C --pull --defaults
 sees 'one coffee' consumer next ORDERS C --ack
 sees 'two coffees' sub 'orders.>' --stream ORDERS --last --count 1
-sees 'KV_B' kv add B --history 5
-sees 'red' kv put B colour red
-sees 'blue' kv update B colour blue 1
-sees 'the last message is 2, not 1' kv update B colour green 1
+sees 'KV_COLOURS' kv add COLOURS --history 5
+sees 'red' kv put COLOURS colour red
+sees 'blue' kv update COLOURS colour blue 1
+sees 'the last message is 2, not 1' kv update COLOURS colour green 1
 # An acknowledgement that nobody wants confirmed is written a moment later.
 sleep 0.6
 kill -9 "$pid"
@@ -64,12 +64,12 @@ sees 'Messages: 2' stream info ORDERS
 sees 'Unprocessed Messages: 1' consumer info ORDERS C
 sees 'two coffees' consumer next ORDERS C --ack
 sees 'Unprocessed Messages: 0' consumer info ORDERS C
-sees 'blue' kv get B colour --raw
-sees 'red' kv history B colour
-sees 'colour' kv ls B
-sees 'B' kv ls
-sees '' kv del B colour --force
-sees 'not found' kv get B colour
+sees 'blue' kv get COLOURS colour --raw
+sees 'red' kv history COLOURS colour
+sees 'colour' kv ls COLOURS
+sees 'COLOURS' kv ls
+ask kv del COLOURS colour --force >/dev/null
+sees 'not found' kv get COLOURS colour
 sees 'Messages: 0' stream purge ORDERS --force
 sees 'Sequence: 3' pub orders.3 tea --jetstream
 kill "$pid"

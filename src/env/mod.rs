@@ -6,6 +6,7 @@
 mod error;
 pub mod memory;
 mod os;
+pub(crate) mod room;
 
 use std::ffi::OsString;
 use std::fmt;

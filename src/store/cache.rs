@@ -10,10 +10,10 @@ use super::core::Shared;
 use super::error::ReadError;
 use super::outline::Outline;
 use super::resident::Resident;
-use super::room;
 use super::watch::Looks;
 use crate::block::content;
 use crate::block::key::{BlockFiles, BlockKey};
+use crate::env::room::with_room;
 use crate::format::names::{BlockFile, MESSAGES};
 
 /// Of the bytes that the cache may take, this part goes to outlines at most.
@@ -96,7 +96,7 @@ impl BlockCache {
         let mut spare = self.spare.lock();
         match (bytes..=bytes.saturating_mul(2)).contains(&spare.capacity()) {
             true => std::mem::take(&mut spare),
-            false => room::with_room(bytes),
+            false => with_room(bytes),
         }
     }
 

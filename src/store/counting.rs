@@ -9,7 +9,7 @@ use super::error::ReadError;
 use super::reader::{BlockContent, Reader};
 use super::remove::expiry_of;
 use super::resident::Resident;
-use super::search::Selection;
+use super::search::{Selection, last_live};
 use super::side_files::MessageTimers;
 use crate::format::record::RecordRef;
 use crate::format::schedule;
@@ -259,19 +259,6 @@ impl Reader {
         })?;
         Ok(found)
     }
-}
-
-/// The last live message of a subject at or below `to`, from a slot of it downwards.
-fn last_live(block: &BlockState, content: &Resident, slot: usize, to: u64) -> Option<u64> {
-    let mut at = Some(slot);
-    while let Some(slot) = at {
-        let seq = content.seq(slot)?;
-        if seq <= to && block.holds(seq) {
-            return Some(seq);
-        }
-        at = content.previous_of(slot);
-    }
-    None
 }
 
 /// Visits the wanted live messages of a block at or above `from`, not in their order.

@@ -58,7 +58,6 @@ mod remove;
 mod replica;
 mod resident;
 mod rewrite;
-mod room;
 mod schedules;
 mod search;
 mod settings;

@@ -88,6 +88,33 @@ impl std::ops::Deref for BlockContent<'_> {
     }
 }
 
+/// What a look for a message comes to.
+enum Looked<T> {
+    Found(T),
+    /// It is not in the block; on from this sequence, if there is one.
+    GoOn(Option<u64>),
+}
+
+/// A look with its errors, where no block to look at is an end of looking.
+fn found_or_on<T>(
+    looked: Result<Result<Looked<T>, ReadError>, ReadError>,
+) -> Result<Looked<T>, ReadError> {
+    match looked {
+        Err(ReadError::NotFound) => Ok(Looked::GoOn(None)),
+        Err(error) | Ok(Err(error)) => Err(error),
+        Ok(Ok(looked)) => Ok(looked),
+    }
+}
+
+/// A live message of a block.
+fn message_of(
+    seq: u64,
+    block: &BlockState,
+    content: BlockContent<'_>,
+) -> Result<StoredMessage, ReadError> {
+    content.message(seq, block.number)
+}
+
 impl BlockContent<'_> {
     /// A live message of the block with this number.
     fn message(self, seq: u64, number: u32) -> Result<StoredMessage, ReadError> {
@@ -214,9 +241,7 @@ impl Reader {
     ///
     /// [`ReadError::Beyond`] where there is none.
     pub fn next(&self, filters: &[&[u8]], from: u64) -> Result<StoredMessage, ReadError> {
-        let found = self.find_next(filters, from, |seq, block, content| {
-            content.message(seq, block.number)
-        })?;
+        let found = self.find_next(filters, from, message_of)?;
         found.unwrap_or_else(|| Err(self.beyond()))
     }
 
@@ -226,9 +251,7 @@ impl Reader {
     ///
     /// [`ReadError::Beyond`] where there is none.
     pub fn previous(&self, filters: &[&[u8]], from: u64) -> Result<StoredMessage, ReadError> {
-        let found = self.find_previous(filters, from, |seq, block, content| {
-            content.message(seq, block.number)
-        })?;
+        let found = self.find_previous(filters, from, message_of)?;
         found.unwrap_or_else(|| Err(self.beyond()))
     }
 
@@ -238,9 +261,7 @@ impl Reader {
     ///
     /// [`ReadError::NotFound`] where there is none.
     pub fn last(&self, filter: &[u8]) -> Result<StoredMessage, ReadError> {
-        let found = self.find_previous(&[filter], u64::MAX, |seq, block, content| {
-            content.message(seq, block.number)
-        })?;
+        let found = self.find_previous(&[filter], u64::MAX, message_of)?;
         found.unwrap_or(Err(ReadError::NotFound))
     }
 
@@ -316,17 +337,16 @@ impl Reader {
                 |live| live.block_from(from, wanted).ok_or(ReadError::NotFound),
                 |live, block, content| match live.next_in(block, &content, wanted, from) {
                     // What comes first in what could be read comes first; that nothing comes is another matter.
-                    Some(seq) => Ok(Ok(take(seq, block, content))),
+                    Some(seq) => Ok(Looked::Found(take(seq, block, content))),
                     None => content
                         .check_whole(block.number)
-                        .map(|()| Err(block.last.seq)),
+                        .map(|()| Looked::GoOn(block.last.seq.checked_add(1))),
                 },
             );
-            match looked {
-                Err(ReadError::NotFound) => return Ok(None),
-                Err(error) | Ok(Err(error)) => return Err(error),
-                Ok(Ok(Ok(taken))) => return Ok(Some(taken)),
-                Ok(Ok(Err(last))) => from = last + 1,
+            match found_or_on(looked)? {
+                Looked::Found(taken) => return Ok(Some(taken)),
+                Looked::GoOn(Some(next)) => from = next,
+                Looked::GoOn(None) => return Ok(None),
             }
         }
     }
@@ -355,19 +375,15 @@ impl Reader {
                 |live, block, content| {
                     content.check_whole(block.number)?;
                     Ok(match live.previous_in(block, &content, wanted, from) {
-                        Some(seq) => Ok(take(seq, block, content)),
-                        None => Err(block.first.seq),
+                        Some(seq) => Looked::Found(take(seq, block, content)),
+                        None => Looked::GoOn(block.first.seq.checked_sub(1)),
                     })
                 },
             );
-            match looked {
-                Err(ReadError::NotFound) => return Ok(None),
-                Err(error) | Ok(Err(error)) => return Err(error),
-                Ok(Ok(Ok(taken))) => return Ok(Some(taken)),
-                Ok(Ok(Err(first))) => match first.checked_sub(1) {
-                    Some(before) => from = before,
-                    None => return Ok(None),
-                },
+            match found_or_on(looked)? {
+                Looked::Found(taken) => return Ok(Some(taken)),
+                Looked::GoOn(Some(before)) => from = before,
+                Looked::GoOn(None) => return Ok(None),
             }
         }
     }

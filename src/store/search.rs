@@ -39,6 +39,24 @@ impl<'a> Selection<'a> {
     }
 }
 
+/// The last live message of a subject at or below `to`, from a slot of it downwards.
+pub(super) fn last_live(
+    block: &BlockState,
+    content: &Resident,
+    slot: usize,
+    to: u64,
+) -> Option<u64> {
+    let mut at = Some(slot);
+    while let Some(slot) = at {
+        let seq = content.seq(slot)?;
+        if seq <= to && block.holds(seq) {
+            return Some(seq);
+        }
+        at = content.previous_of(slot);
+    }
+    None
+}
+
 impl Live {
     /// Between which blocks the messages lie that are wanted; `None` where there are none.
     fn bounds(&self, wanted: Selection<'_>) -> Option<(u32, u32)> {
@@ -119,15 +137,7 @@ impl Live {
     ) -> Option<u64> {
         let from = from.min(block.last.seq);
         if let Selection::Subject(subject) = wanted {
-            let mut at = content.last_of(subject);
-            while let Some(slot) = at {
-                let seq = content.seq(slot)?;
-                if seq <= from && block.holds(seq) {
-                    return Some(seq);
-                }
-                at = content.previous_of(slot);
-            }
-            return None;
+            return last_live(block, content, content.last_of(subject)?, from);
         }
         let reach = content.slot_from(from.saturating_add(1));
         (0..reach).rev().find_map(|slot| {

@@ -125,7 +125,7 @@ pub fn encode_record(
 ///
 /// # Errors
 /// Any [`EncodeFault`]; `out` is then left as it was.
-pub fn encode_unsealed(
+pub(crate) fn encode_unsealed(
     out: &mut Vec<u8>,
     record: &NewRecord<'_>,
 ) -> Result<RecordRef, EncodeFault> {
@@ -187,7 +187,7 @@ pub fn encode_unsealed(
 
 impl RecordRef {
     /// Puts the checksum of a record into the buffer it lies in.
-    pub fn seal(&self, buffer: &mut [u8], hash: u64) {
+    pub(crate) fn seal(&self, buffer: &mut [u8], hash: u64) {
         let place = buffer.get_mut(self.checksum_offset()..);
         if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
             *place = hash.to_le_bytes();

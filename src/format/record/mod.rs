@@ -10,7 +10,8 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{EncodeFault, NewRecord, encode_record, encode_unsealed, record_length};
+pub(crate) use encode::encode_unsealed;
+pub use encode::{EncodeFault, NewRecord, encode_record, record_length};
 pub use fault::{HeaderLengthFault, RecordFault};
 pub use runs::{RUN_RECORDS_MAX, Run, Runs, fuzz_one};
 
@@ -52,7 +53,7 @@ pub(in crate::format) struct Covered<'a> {
 
 /// Where a record lies in its buffer, and the fields of its header.
 ///
-/// Only [`parse_at`] and [`encode_unsealed`] make one, so its lengths agree with each other. Accessors take the buffer it was parsed from;
+/// Only [`parse_at`] makes one, or who writes it, so its lengths agree with each other. Accessors take the buffer it was parsed from;
 /// given another that is too short they find nothing, and never panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef {

@@ -1,4 +1,4 @@
-//! Memory for the content of a block.
+//! Memory for the content of a block, as the system has it best.
 //!
 //! Messages read at random from many blocks touch as many pages of memory. In pages of 2 MiB the processor finds them in 0.7 of the
 //! time that it takes in those of 4 KiB, and a block that grows asks the system a few times for memory instead of 2,000 times
@@ -15,7 +15,7 @@ const LARGE_MIN_BYTES: usize = 4 * 1024 * 1024;
 const PAGE_BYTES: usize = 4096;
 
 /// An empty buffer with memory for so many bytes.
-pub(super) fn with_room(bytes: usize) -> Vec<u8> {
+pub(crate) fn with_room(bytes: usize) -> Vec<u8> {
     let mut buffer = Vec::with_capacity(bytes);
     if bytes >= LARGE_MIN_BYTES {
         prefer_large_pages(&mut buffer);
