@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::key::{BlockFiles, BlockKey};
-use crate::env::{IoError, ReadFiles};
+use crate::env::{IoError, ReadFile, ReadFiles};
 use crate::format::bit_repair::FileRepair;
 use crate::format::limits::CHECKSUM_LENGTH;
 use crate::format::names::BlockFile;
@@ -66,7 +66,22 @@ impl BlockFiles<'_> {
         buffer: &mut Vec<u8>,
         key: impl FnOnce(&[u8]) -> (BlockKey, Option<FileRepair>),
     ) -> Result<ReadBlock, IoError> {
-        let cut = read_start(self.fs, &self.dir.join(path), BLOCK_LENGTH_MAX, buffer)?;
+        let file = self.fs.open(&self.dir.join(path))?;
+        self.read_open_with(&*file, buffer, key)
+    }
+
+    /// The same with a file that is open.
+    ///
+    /// # Errors
+    ///
+    /// Where the file does not tell its length.
+    pub fn read_open_with(
+        &self,
+        file: &dyn ReadFile,
+        buffer: &mut Vec<u8>,
+        key: impl FnOnce(&[u8]) -> (BlockKey, Option<FileRepair>),
+    ) -> Result<ReadBlock, IoError> {
+        let cut = read_start_of(file, BLOCK_LENGTH_MAX, buffer)?;
         let zero_tail = zero_tail(buffer);
         let (mut key, repair) = key(buffer.get(..FIRST_BYTES).unwrap_or(buffer));
         if let Some(cipher) = key.cipher()
@@ -95,7 +110,14 @@ pub fn read_start(
     most: u64,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<String>, IoError> {
-    let file = fs.open(path)?;
+    read_start_of(&*fs.open(path)?, most, buffer)
+}
+
+fn read_start_of(
+    file: &dyn ReadFile,
+    most: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<String>, IoError> {
     let length = file.length()?;
     let taken = usize::try_from(length.min(most)).unwrap_or(usize::MAX);
     let mut cut =

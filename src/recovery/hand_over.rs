@@ -7,7 +7,7 @@ use super::judge::{JudgeOptions, judge_as};
 use super::recover::{RecoverOptions, Recovered, Recovery, asks_for_losses};
 use super::walked::WalkedBlocks;
 use crate::env::{Entropy, FileSystem, LockGuard, ReadFiles};
-use crate::format::names::{self, MESSAGES};
+use crate::format::names::{self, BlockFile, MESSAGES};
 use crate::format::seqset::SeqSet;
 use crate::living::Idle;
 use crate::report::Watch;
@@ -40,6 +40,26 @@ impl Plan {
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// Leaves out what takes the files of blocks away; the blocks' numbers.
+    pub(super) fn spare_blocks(&mut self) -> Vec<u32> {
+        let mut spared = Vec::new();
+        let gone = |change: &Change| match change {
+            Change::RemoveFile { path } => BlockFile::parse_path(path),
+            _ => None,
+        };
+        for change in &self.changes {
+            if let Some((number, BlockFile::Block)) = gone(change) {
+                spared.push(number);
+            }
+        }
+        let stays = |(number, file)| {
+            matches!(file, BlockFile::Block | BlockFile::Key) && spared.contains(&number)
+        };
+        self.changes
+            .retain(|change| !gone(change).is_some_and(stays));
+        spared
     }
 }
 
@@ -199,6 +219,9 @@ pub struct HandedOver {
     /// Numbers of blocks that the state does not know and whose files are there: the server's index leaves out those without a message,
     /// whose tombstones may yet be all that tells of what is gone.
     pub unlisted: Vec<u32>,
+    /// Numbers of blocks that the report says are removed and whose files are there: their tombstones may be all that tells of what is
+    /// gone. The owner takes them away once that is written anew.
+    pub spared: Vec<u32>,
 }
 
 /// Recovers a stream as [`super::recover`] does and hands over what it is, under the lock that was held all the while.
@@ -222,6 +245,7 @@ pub fn hand_over(
         stream,
         options,
         keep_undo: recover.undo,
+        spares_blocks: true,
         entropy,
         watch,
     };
@@ -231,13 +255,18 @@ pub fn hand_over(
         true => None,
         false => asks(report, readable),
     };
-    let Recovered { mut report, state } = recovery.run(WalkedBlocks::default(), &mut ask);
+    let Recovered {
+        mut report,
+        state,
+        spared,
+    } = recovery.run(WalkedBlocks::default(), &mut ask);
     let Some((unapplied, lock)) = state else {
         return HandedOver {
             report,
             state: None,
             told_last: None,
             unlisted: Vec::new(),
+            spared: Vec::new(),
         };
     };
     let told_last = unapplied.told_last;
@@ -270,5 +299,6 @@ pub fn hand_over(
         state,
         told_last,
         unlisted,
+        spared,
     }
 }

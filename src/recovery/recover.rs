@@ -64,6 +64,7 @@ pub fn recover(
         stream,
         options,
         keep_undo: recover.undo,
+        spares_blocks: false,
         entropy,
         watch,
     };
@@ -82,6 +83,9 @@ pub(crate) struct Recovery<'a> {
     pub stream: &'a StreamDir,
     pub options: &'a Options,
     pub keep_undo: bool,
+    /// Whether the files of blocks that the server would drop stay, for an owner who takes them away himself once he has written anew what
+    /// they alone tell.
+    pub spares_blocks: bool,
     pub entropy: &'a dyn Entropy,
     pub watch: &'a Watch<'a>,
 }
@@ -91,6 +95,8 @@ pub(crate) struct Recovered {
     pub report: StreamReport,
     /// What the stream is by now, with the right to it.
     pub(super) state: Option<(Unapplied, LockGuard)>,
+    /// Numbers of blocks whose files would have gone.
+    pub(super) spared: Vec<u32>,
 }
 
 /// Wants [`RecoverOptions::accept_loss`] where messages would be lost.
@@ -139,10 +145,15 @@ impl Recovery<'_> {
         if let Err((refusal, event)) = still(fs, stream, before) {
             return Recovered::without(refused(judged.report, refusal, event));
         }
+        let mut spared = Vec::new();
+        if self.spares_blocks {
+            spared = judged.plan.spare_blocks();
+        }
         match self.apply(&judged) {
             Ok(()) => Recovered {
                 report: judged.report,
                 state: judged.state.map(|state| (state, lock)),
+                spared,
             },
             Err(event) => Recovered::without(refused(judged.report, Refusal::Io, event)),
         }
@@ -205,6 +216,7 @@ impl Recovered {
         Recovered {
             report,
             state: None,
+            spared: Vec::new(),
         }
     }
 }

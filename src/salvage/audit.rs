@@ -67,6 +67,7 @@ pub fn recover(
         stream,
         options,
         keep_undo: recover.undo,
+        spares_blocks: false,
         entropy,
         watch,
     };

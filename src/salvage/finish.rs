@@ -77,6 +77,7 @@ pub(super) fn settle_as(
         stream: made,
         options: &own,
         keep_undo: false,
+        spares_blocks: false,
         entropy,
         watch: &quietly,
     };

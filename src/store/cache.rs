@@ -12,9 +12,11 @@ use super::outline::Outline;
 use super::resident::Resident;
 use super::watch::Looks;
 use crate::block::content;
-use crate::block::key::{BlockFiles, BlockKey};
+use crate::block::key::BlockKey;
+use crate::block::read::ReadBlock;
 use crate::env::room::with_room;
-use crate::format::names::{BlockFile, MESSAGES};
+use crate::env::{IoError, ReadFile};
+use crate::format::names::BlockFile;
 
 /// Of the bytes that the cache may take, this part goes to outlines at most.
 const OUTLINES_PART: usize = 8;
@@ -192,15 +194,7 @@ pub(super) fn read(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
 
 /// Reads a block from its files, as far as the device gives them.
 fn read_as_given(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
-    let failed = |reason: String| ReadError::Block { block, reason };
-    let files = BlockFiles {
-        fs: &*shared.fs,
-        dir: &shared.dir,
-        messages: MESSAGES,
-        name: &shared.name,
-        ring: shared.keys.ring(&shared.account),
-        sealed: shared.stream_key.is_some(),
-    };
+    let files = shared.block_files();
     let path = BlockFile::Block.path(block);
     // Whether there is memory for a larger one is found out while it is read.
     let length = shared.fs.metadata(&shared.dir.join(&path));
@@ -209,9 +203,31 @@ fn read_as_given(shared: &Shared, block: u32) -> Result<Resident, ReadError> {
         .and_then(|found| usize::try_from(found.length).ok());
     let length = length.filter(|length| *length <= ROOM_MOST_BYTES);
     let mut bytes = shared.cache.room(length.unwrap_or(0));
-    let read = files
-        .read_with(&path, &mut bytes, |first| files.key(block, first))
-        .map_err(|error| failed(error.to_string()))?;
+    let read = files.read_with(&path, &mut bytes, |first| files.key(block, first));
+    decode(shared, block, read, bytes)
+}
+
+/// Reads a block from a file that is open, as far as the device gives it.
+pub(super) fn read_open(
+    shared: &Shared,
+    block: u32,
+    file: &dyn ReadFile,
+    key: BlockKey,
+) -> Result<Resident, ReadError> {
+    let mut bytes = Vec::new();
+    let files = shared.block_files();
+    let read = files.read_open_with(file, &mut bytes, |_| (key, None));
+    decode(shared, block, read, bytes)
+}
+
+fn decode(
+    shared: &Shared,
+    block: u32,
+    read: Result<ReadBlock, IoError>,
+    mut bytes: Vec<u8>,
+) -> Result<Resident, ReadError> {
+    let failed = |reason: String| ReadError::Block { block, reason };
+    let read = read.map_err(|error| failed(error.to_string()))?;
     if let BlockKey::Closed(reason) = &read.key {
         return Err(failed(reason.clone()));
     }

@@ -10,10 +10,12 @@ use super::cache::BlockCache;
 use super::error::ReadError;
 use super::resident::Resident;
 use super::settings::Settings;
+use crate::block::key::BlockFiles;
 use crate::crypto::{Cipher, Seed};
 use crate::env::{Entropy, FileSystem};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
+use crate::format::names::MESSAGES;
 use crate::state::{BlockState, SeqTime, StreamState};
 use crate::stream::options::Keys;
 
@@ -149,6 +151,18 @@ impl Shared {
     /// Key of the hashes of a block's records.
     pub fn hash_key(&self, block: u32) -> HashKey {
         HashKey::for_block(&self.name, block)
+    }
+
+    /// Where the blocks lie, and what opens them.
+    pub fn block_files(&self) -> BlockFiles<'_> {
+        BlockFiles {
+            fs: &*self.fs,
+            dir: &self.dir,
+            messages: MESSAGES,
+            name: &self.name,
+            ring: self.keys.ring(&self.account),
+            sealed: self.stream_key.is_some(),
+        }
     }
 
     /// A block's content, all of it: whoever changes files by it must not take for gone what the device did not give.

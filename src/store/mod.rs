@@ -73,7 +73,7 @@ mod writer;
 mod tests;
 
 pub use append::{Appended, Expected};
-pub use archive::{ArchiveFault, RestoreError, SnapshotError};
+pub use archive::{ArchiveFault, RestoreError, Snapshot, SnapshotError};
 pub use batch::{Batch, Committed, Rollup};
 pub use counting::MatchCount;
 pub use error::{AppendError, LimitKind, OpenError, ReadError, RemoveError, WriterFault};

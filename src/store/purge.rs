@@ -304,6 +304,7 @@ impl Writer {
     fn exchange_messages(&mut self) -> Result<(), WriterFault> {
         let shared = self.shared.clone();
         let at = |name: &str| shared.dir.join(name);
+        self.hold_all_for_archives();
         // The index goes with the directory it lies in.
         self.has_index = false;
         let moved = shared.fs.rename(&at(MESSAGES), &at(PURGED_MESSAGES));

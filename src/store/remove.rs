@@ -366,6 +366,7 @@ impl Writer {
         forget: impl FnOnce(&mut Live),
     ) -> Result<(), WriterFault> {
         self.begin_exchange()?;
+        self.hold_for_archives(number);
         let path = self.shared.dir.join(BlockFile::Block.path(number));
         match self.shared.fs.remove_file(&path) {
             Err(error) if error.is_not_found() => {}

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache;
 use super::error::WriterFault;
+use super::resident::Resident;
 use super::writer::Writer;
 use crate::env::{FileSystem, ReadFiles};
 use crate::format::names::{OWN_INDEX, STATE_PATH};
@@ -56,42 +57,35 @@ pub(super) fn mark_own_index(fs: &dyn FileSystem, dir: &Path, index: &[u8]) {
 
 impl Writer {
     /// Takes up blocks of tombstones that the index leaves out. Once it is gone they may be all that tells of what was removed; and they go
-    /// when nothing is left that they speak of, for with one of them before the first message the server writes no index.
-    pub(super) fn take_up(&mut self, unlisted: &[u32]) {
+    /// when nothing is left that they speak of, for with one of them before the first message the server writes no index. So does a
+    /// block that was `spared`, in which messages may lie that are gone.
+    pub(super) fn take_up(&mut self, unlisted: &[u32], spared: &[u32]) {
         for number in unlisted.iter().copied() {
             // Anything else is left where it lies, as the server leaves it.
             let Ok(content) = cache::read(&self.shared, number) else {
                 continue;
             };
-            if content.slot_count() > 0 || content.damage().is_some() {
+            let is_spared = spared.contains(&number);
+            if content.damage().is_some() || content.slot_count() > 0 && !is_spared {
                 continue;
             }
             let mut live = self.shared.live.write();
-            let blocks = &mut live.state.blocks;
-            let place = blocks.partition_point(|block| block.number < number);
-            let Some(next) = blocks.get(place) else {
-                continue;
-            };
-            let before = place.checked_sub(1).and_then(|place| blocks.get(place));
-            let last = before.map_or(next.first.seq.saturating_sub(1), |before| before.last.seq);
-            let block = BlockState {
-                number,
-                first: SeqTime {
-                    seq: last + 1,
-                    timestamp_ns: 0,
-                },
-                last: SeqTime {
-                    seq: last,
-                    timestamp_ns: 0,
-                },
-                raw_bytes: content.bytes().len() as u64,
-                compressed: content.is_compressed(),
-                last_record_hash: content.bytes().last_chunk().copied(),
-                ..BlockState::default()
-            };
-            blocks.insert(place, block);
-            self.emptied.push(number);
+            if let Some((place, block)) = emptied(&live.state.blocks, number, &content) {
+                live.state.blocks.insert(place, block);
+                self.emptied.push(number);
+            }
         }
+    }
+
+    /// Takes the files of spared blocks away that could not be taken up.
+    pub(super) fn drop_spared(&mut self, spared: &[u32]) -> Result<(), WriterFault> {
+        for number in spared.iter().copied() {
+            let is_known = self.shared.live.read().block(number).is_some();
+            if !is_known {
+                self.remove_block_files(number)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes tombstones for records of messages that are gone and that nothing but the index says so of.
@@ -126,4 +120,35 @@ impl Writer {
         dead.retain(|gone| !proven.contains(gone.seq));
         self.emit_tombstones(&dead)
     }
+}
+
+/// What a block without a message is between the others, and its place there.
+fn emptied(blocks: &[BlockState], number: u32, content: &Resident) -> Option<(usize, BlockState)> {
+    let place = blocks.partition_point(|block| block.number < number);
+    let next = blocks.get(place)?;
+    let before = place.checked_sub(1).and_then(|place| blocks.get(place));
+    let last_slot = content.slot_count().checked_sub(1);
+    let told = last_slot.and_then(|slot| content.record(slot));
+    let told = told.map_or(0, |record| record.sequence());
+    let most = next.first.seq.saturating_sub(1);
+    let last_seq = match before.map(|before| before.last.seq) {
+        None => most,
+        Some(before) => told.clamp(before, before.max(most)),
+    };
+    let block = BlockState {
+        number,
+        first: SeqTime {
+            seq: last_seq + 1,
+            timestamp_ns: 0,
+        },
+        last: SeqTime {
+            seq: last_seq,
+            timestamp_ns: 0,
+        },
+        raw_bytes: content.bytes().len() as u64,
+        compressed: content.is_compressed(),
+        last_record_hash: content.bytes().last_chunk().copied(),
+        ..BlockState::default()
+    };
+    Some((place, block))
 }

@@ -223,7 +223,8 @@ impl Writer {
         let content = super::cache::read(&self.shared, cut.number)?;
         // What is written again at the same place of an encrypted block would be under the same keystream.
         let is_plain = !content.is_compressed() && self.shared.stream_key.is_none();
-        Ok((is_plain, length))
+        // What an archive holds open must not get shorter.
+        Ok((is_plain && !self.is_archived(), length))
     }
 
     fn cut_block(&mut self, cut: &Cut, in_place: bool, length: u64) -> Result<(), WriterFault> {

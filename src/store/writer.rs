@@ -1,8 +1,9 @@
 //! The one writer of a store: its last block, and what of it has reached the disk.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
+use super::archive::Pins;
 use super::cache::ROOM_MOST_BYTES;
 use super::core::{Live, Shared};
 use super::error::WriterFault;
@@ -79,6 +80,8 @@ pub struct Writer {
     pub(super) orphaned_keys: Vec<u32>,
     /// Ids of the messages of the last while, where they are held.
     pub(super) message_ids: Option<MessageIds>,
+    /// Archives that are being written, unless nobody writes them any more.
+    pub(super) archives: Vec<Weak<Pins>>,
     pub(super) told_of: Told,
     /// Bytes that may be appended before the disk is asked again what is left of it.
     pub(super) disk_allowance_bytes: u64,
@@ -128,6 +131,7 @@ impl Writer {
             unlinked: 0..0,
             orphaned_keys: Vec::new(),
             message_ids: None,
+            archives: Vec::new(),
             told_of: Told::default(),
             disk_allowance_bytes: 0,
             watermark: Watermark {
@@ -539,6 +543,7 @@ impl Writer {
                 .map_err(|exhausted| refused(exhausted.to_string()))?;
         }
         self.begin_exchange()?;
+        self.hold_for_archives(number);
         let path = self.shared.dir.join(BlockFile::Block.path(number));
         let written = self.shared.fs.write_atomically(&path, &bytes, None);
         self.told(written)?;

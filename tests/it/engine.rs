@@ -78,3 +78,12 @@ fn a_cut_proves_nothing_of_what_it_takes_away() {
     assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
     assert!(tally.call_count > 180, "only {} ends", tally.call_count);
 }
+
+/// A power cut tore several blocks; what was left began with a block of tombstones that speak of messages in the block behind it. The server
+/// drops such a block, and has those messages back when it starts the time after.
+#[test]
+fn a_block_that_the_server_would_drop_stays_until_what_it_tells_is_written_anew() {
+    let tally = crash_everywhere(31_386, 60, 1);
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+    assert!(tally.call_count > 190, "only {} ends", tally.call_count);
+}

@@ -23,6 +23,13 @@ pub enum SnapshotError {
         /// Where in its decoded content.
         offset: usize,
     },
+    /// A block changed before its turn came, and what it was could not be kept: begin anew.
+    Overtaken {
+        /// Number of the block.
+        block: u32,
+        /// Why it could not be kept.
+        reason: String,
+    },
     /// A consumer cannot be read.
     Consumer {
         /// Its name.
@@ -142,6 +149,10 @@ impl fmt::Display for SnapshotError {
             Self::Damaged { block, offset } => write!(
                 f,
                 "msgs/{block}.blk is damaged at byte {offset} of its content: not archived"
+            ),
+            Self::Overtaken { block, reason } => write!(
+                f,
+                "the stream was changed faster than it could be archived: msgs/{block}.blk as it was could not be kept: {reason}"
             ),
             Self::Consumer { name, reason } => {
                 write!(f, "consumer {name} cannot be archived: {reason}")

@@ -6,10 +6,13 @@
 mod error;
 mod framing;
 mod members;
+mod pins;
 mod restore;
 mod snapshot;
 
 pub use error::{ArchiveFault, RestoreError, SnapshotError};
+pub(super) use pins::Pins;
+pub use snapshot::Snapshot;
 
 /// No configuration is nearly that long.
 const META_MOST_BYTES: u64 = 16 * 1024 * 1024;

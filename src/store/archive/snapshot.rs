@@ -1,17 +1,23 @@
 //! Writing an archive.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tar::{Builder, EntryType, Header};
 
 use super::error::SnapshotError;
 use super::framing::FramedWriter;
+use super::pins::Pins;
 use crate::block::content::tail_of;
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::names::{BlockFile, CONSUMER_STATE, META, META_SUM, STATE_PATH, consumer_dir};
 use crate::format::record::RecordFault;
 use crate::report::ServerVersion;
 use crate::state::index_file_of;
+use crate::store::core::Shared;
+use crate::store::error::WriterFault;
 use crate::store::writer::Writer;
 use crate::stream::consumers::{FileContent, consumers};
 
@@ -46,13 +52,92 @@ impl ArchiveWriter<'_> {
     }
 }
 
-impl Writer {
-    /// Writes an archive of the stream as it is: everything that was appended and removed before, and nothing else. Where
-    /// `with_consumers` says so, its consumers are in it as their files tell; whoever has one open flushes it first. `now_ns` is the
-    /// time its files bear, in nanoseconds since the Unix epoch.
+/// A consumer's files in the clear.
+struct ArchivedConsumer {
+    name: String,
+    meta: Vec<u8>,
+    state: Option<Vec<u8>>,
+}
+
+/// A stream as it was at one moment, on its way into an archive: see [`Writer::begin_snapshot`].
+///
+/// It may be given to another thread. Until it is written or dropped the writer keeps what it replaces: up to 256 files stay open for it.
+pub struct Snapshot {
+    shared: Arc<Shared>,
+    pins: Arc<Pins>,
+    modified_s: u64,
+    meta: Vec<u8>,
+    blocks: Vec<u32>,
+    index: Option<Vec<u8>>,
+    consumers: Vec<ArchivedConsumer>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("blocks", &self.blocks.len())
+            .field("consumers", &self.consumers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// Writes the archive. It takes the memory of one block.
     ///
-    /// The archive is not encrypted. Readers go on meanwhile, and nothing is written to the store. It takes the memory of one block, and of
-    /// the index. What an error leaves written is no archive, and does not pass for one.
+    /// The archive is not encrypted. What an error leaves written is no archive, and does not pass for one.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`]: also where the store is closed meanwhile, or changed faster than it is read.
+    pub fn write(self, out: &mut dyn Write) -> Result<(), SnapshotError> {
+        let mut archive = ArchiveWriter {
+            tar: Builder::new(FramedWriter::new(out)),
+            modified_s: self.modified_s,
+        };
+        let written = self.write_files(&mut archive);
+        if written.is_err() {
+            archive.tar.get_mut().abandon();
+        }
+        written?;
+        Ok(archive.tar.into_inner()?.finish()?)
+    }
+
+    fn write_files(&self, archive: &mut ArchiveWriter<'_>) -> Result<(), SnapshotError> {
+        let shared = &self.shared;
+        archive.meta("", &self.meta, &shared.stream_hash_key())?;
+        for number in self.blocks.iter().copied() {
+            let content = self.pins.take(shared, number);
+            // Whoever has the directory next may have changed the file.
+            if shared.is_closed.load(Ordering::Acquire) {
+                return Err(WriterFault::Closed.into());
+            }
+            let content = content?;
+            if let Some(offset) = content.damage().map(RecordFault::offset) {
+                return Err(SnapshotError::Damaged {
+                    block: number,
+                    offset,
+                });
+            }
+            archive.file(&BlockFile::Block.path(number), content.bytes())?;
+        }
+        // Without an index the blocks are read.
+        if let Some(index) = &self.index {
+            archive.file(STATE_PATH, index)?;
+        }
+        for consumer in &self.consumers {
+            let below = consumer_dir(&consumer.name);
+            let key = HashKey::for_consumer(&shared.name, consumer.name.as_bytes());
+            archive.meta(&below, &consumer.meta, &key)?;
+            if let Some(state) = &consumer.state {
+                archive.file(&format!("{below}{CONSUMER_STATE}"), state)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Writes an archive of the stream as it is: [`Writer::begin_snapshot`] and [`Snapshot::write`] in one call, for which the writer waits.
     ///
     /// # Errors
     ///
@@ -63,55 +148,60 @@ impl Writer {
         with_consumers: bool,
         now_ns: i64,
     ) -> Result<(), SnapshotError> {
+        self.begin_snapshot(with_consumers, now_ns)?.write(out)
+    }
+
+    /// The stream as it is, to be written into an archive while the stream goes on: everything that was appended and removed before, and
+    /// nothing else. Where `with_consumers` says so, its consumers are in it as their files tell; whoever has one open flushes it first.
+    /// `now_ns` is the time its files bear, in nanoseconds since the Unix epoch.
+    ///
+    /// Nothing is written to the store. What is held in memory is the index and the consumers' states; the last block is read, the others
+    /// when their turn comes. A message that is erased meanwhile is in the archive.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`]. The store is as it was.
+    pub fn begin_snapshot(
+        &mut self,
+        with_consumers: bool,
+        now_ns: i64,
+    ) -> Result<Snapshot, SnapshotError> {
         self.settle()?;
         self.flush()?;
         let seconds = now_ns.div_euclid(NANOSECONDS_PER_SECOND);
-        let mut archive = ArchiveWriter {
-            tar: Builder::new(FramedWriter::new(out)),
-            modified_s: u64::try_from(seconds).unwrap_or_default(),
-        };
-        let written = self.archive_files(&mut archive, with_consumers);
-        if written.is_err() {
-            archive.tar.get_mut().abandon();
-        }
-        written?;
-        Ok(archive.tar.into_inner()?.finish()?)
-    }
-
-    fn archive_files(
-        &self,
-        archive: &mut ArchiveWriter<'_>,
-        with_consumers: bool,
-    ) -> Result<(), SnapshotError> {
-        let (json, numbers): (_, Vec<u32>) = {
+        let (meta, blocks) = {
             let live = self.shared.live.read();
             let blocks = live.state.blocks.iter();
-            (
-                live.meta.encode(),
-                blocks.map(|block| block.number).collect(),
-            )
+            let numbers: Vec<u32> = blocks.map(|block| block.number).collect();
+            (live.meta.encode(), numbers)
         };
-        archive.meta("", &json, &self.shared.stream_hash_key())?;
+        let mut lengths: BTreeMap<u32, u64> =
+            blocks.iter().map(|number| (*number, u64::MAX)).collect();
         let mut last = (0, [0; 8]);
-        for number in numbers {
+        if let Some(number) = blocks.last().copied() {
+            // What is appended next is behind the end of its file.
+            let path = self.shared.dir.join(BlockFile::Block.path(number));
+            let found = self.shared.fs.metadata(&path);
+            lengths.insert(number, found.map_err(SnapshotError::Io)?.length);
             let content = crate::store::cache::read(&self.shared, number)?;
-            if let Some(offset) = content.damage().map(RecordFault::offset) {
-                return Err(SnapshotError::Damaged {
-                    block: number,
-                    offset,
-                });
-            }
-            archive.file(&BlockFile::Block.path(number), content.bytes())?;
             last = (number, tail_of(content.bytes()));
         }
-        // Nothing is written while this is: the state is still that of the blocks above. Without an index the blocks are read.
-        if let Some(index) = self.index_of_archive(last) {
-            archive.file(STATE_PATH, &index)?;
-        }
-        match with_consumers {
-            true => self.archive_consumers(archive),
-            false => Ok(()),
-        }
+        let pins = Pins::of(lengths);
+        let snapshot = Snapshot {
+            shared: self.shared.clone(),
+            pins: pins.clone(),
+            modified_s: u64::try_from(seconds).unwrap_or_default(),
+            meta,
+            blocks,
+            index: self.index_of_archive(last),
+            consumers: match with_consumers {
+                true => self.consumers_for_archive()?,
+                false => Vec::new(),
+            },
+        };
+        self.archives.retain(|archive| archive.strong_count() > 0);
+        self.archives.push(Arc::downgrade(&pins));
+        Ok(snapshot)
     }
 
     /// `index.db` in plaintext, for blocks whose last one ends in this hash. `None` where it cannot be encoded.
@@ -129,36 +219,32 @@ impl Writer {
         Some(bytes)
     }
 
-    fn archive_consumers(&self, archive: &mut ArchiveWriter<'_>) -> Result<(), SnapshotError> {
+    fn consumers_for_archive(&self) -> Result<Vec<ArchivedConsumer>, SnapshotError> {
         let shared = &self.shared;
         let ring = shared.keys.ring(&shared.account);
         let found = consumers(&*shared.fs, &shared.dir, &shared.name, ring);
+        let mut archived = Vec::new();
         for consumer in found.map_err(SnapshotError::Io)? {
             if consumer.superseded_by.is_some() {
                 continue;
             }
-            let name = &consumer.name;
+            let name = consumer.name;
             let closed = |reason: &str| SnapshotError::Consumer {
                 name: name.clone(),
                 reason: reason.to_owned(),
             };
-            let below = consumer_dir(name);
-            match &consumer.meta {
-                FileContent::Plain(json) => {
-                    let key = HashKey::for_consumer(&shared.name, name.as_bytes());
-                    archive.meta(&below, json, &key)?;
-                }
+            let meta = match consumer.meta {
+                FileContent::Plain(json) => json,
                 FileContent::Missing => return Err(closed("there is no configuration")),
-                FileContent::Closed(reason) => return Err(closed(reason)),
-            }
-            match &consumer.file {
-                FileContent::Plain(state) => {
-                    archive.file(&format!("{below}{CONSUMER_STATE}"), state)?;
-                }
-                FileContent::Missing => {}
-                FileContent::Closed(reason) => return Err(closed(reason)),
-            }
+                FileContent::Closed(reason) => return Err(closed(&reason)),
+            };
+            let state = match consumer.file {
+                FileContent::Plain(state) => Some(state),
+                FileContent::Missing => None,
+                FileContent::Closed(reason) => return Err(closed(&reason)),
+            };
+            archived.push(ArchivedConsumer { name, meta, state });
         }
-        Ok(())
+        Ok(archived)
     }
 }

@@ -1,3 +1,5 @@
+mod moving;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
