@@ -198,6 +198,7 @@ impl Store {
         let by_index = handed.report.source == Some(Source::Index);
         writer.is_unproven = by_index && !is_own_index;
         writer.take_up(&handed.unlisted, &handed.spared);
+        writer.drop_spared(&handed.spared)?;
         if let Some(told) = handed.told_last {
             writer.prove_last(told)?;
         }
@@ -205,7 +206,6 @@ impl Store {
         if handed.report.actions.iter().any(dropped) {
             writer.prove_head()?;
         }
-        writer.drop_spared(&handed.spared)?;
         writer.enforce_at_open(options.now_ns)?;
         Ok(Store {
             writer: Mutex::new(Some(writer)),

@@ -77,7 +77,7 @@ impl Writer {
         }
     }
 
-    /// Takes the files of spared blocks away that could not be taken up.
+    /// Takes the files of spared blocks away that could not be taken up: the next block that is begun may have the number of one.
     pub(super) fn drop_spared(&mut self, spared: &[u32]) -> Result<(), WriterFault> {
         for number in spared.iter().copied() {
             let is_known = self.shared.live.read().block(number).is_some();
