@@ -527,7 +527,9 @@ fn between(
     };
     for (seq, message) in &first.messages {
         let always = moments.iter().all(|model| model.messages.contains_key(seq));
-        let is_crowded = moments.iter().any(|model| model.is_full_of(found, message));
+        let is_crowded = moments
+            .iter()
+            .any(|model| model.is_full_of(found, *seq, message));
         let age_ns = moments
             .iter()
             .map(|model| model.limits.max_age_ns)

@@ -167,13 +167,24 @@ impl ModelStream {
     /// Whether a store that holds `found` has no room for `message` by these limits: a removal that was not durable leaves its message
     /// to take another one's place.
     #[must_use]
-    pub fn is_full_of(&self, found: &BTreeMap<u64, ModelMessage>, message: &ModelMessage) -> bool {
+    pub fn is_full_of(
+        &self,
+        found: &BTreeMap<u64, ModelMessage>,
+        seq: u64,
+        message: &ModelMessage,
+    ) -> bool {
         let limits = self.limits;
         let reached = |most: u64, held: u64| most > 0 && held >= most;
         let same = found
             .values()
             .filter(|held| held.subject == message.subject);
-        let bytes: u64 = found.values().map(ModelMessage::length).sum();
+        let mut bytes: u64 = found.values().map(ModelMessage::length).sum();
+        // The oldest go first: what went after it was still there.
+        if found.keys().all(|held| *held > seq) {
+            let behind = self.messages.range(seq + 1..);
+            let gone = behind.filter(|(later, _)| !found.contains_key(later));
+            bytes += gone.map(|(_, later)| later.length()).sum::<u64>();
+        }
         reached(limits.max_messages, found.len() as u64)
             || reached(limits.max_messages_per_subject, same.count() as u64)
             || limits.max_bytes > 0 && bytes + message.length() > limits.max_bytes
