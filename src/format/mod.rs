@@ -1,6 +1,7 @@
 //! Bytes to values and back: no I/O, no clock, no keys, no panics on any input.
 
 #[doc(hidden)]
+pub mod archive;
 pub mod bit_repair;
 pub mod checksum;
 pub mod compression;

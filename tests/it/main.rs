@@ -5,6 +5,7 @@
     reason = "tests make and read files themselves"
 )]
 
+mod archived;
 mod at_once;
 mod broker;
 #[path = "../../tools/hand_to_hand/broker.rs"]

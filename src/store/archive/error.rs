@@ -5,6 +5,7 @@ use std::{fmt, io};
 
 use crate::env::IoError;
 use crate::format::compression::ChunkFault;
+use crate::store::consumers::ConsumerError;
 use crate::store::error::{OpenError, ReadError, WriterFault};
 use crate::stream::writer::WriteError;
 
@@ -66,8 +67,21 @@ pub enum ArchiveFault {
         /// What is wrong with it.
         fault: ChunkFault,
     },
-    /// It is one of the second version, which holds messages instead of files.
-    SecondVersion,
+    /// What stands for an entry of the second version is none.
+    Entry {
+        /// Where, in its decoded bytes: at the entry, or behind it.
+        offset: u64,
+        /// In words.
+        reason: String,
+    },
+    /// It holds fewer messages than it says: some could not be read when it was written, or were removed meanwhile. With
+    /// `accept_loss` the others are restored.
+    Short {
+        /// The messages there should be.
+        told: u64,
+        /// Those there are.
+        found: u64,
+    },
     /// Its tar does not hold together.
     Tar {
         /// In words.
@@ -137,6 +151,17 @@ pub enum RestoreError {
     Archive(ArchiveFault),
     /// The files could not be written.
     Write(WriteError),
+    /// What holds messages could not be written.
+    Writer(WriterFault),
+    /// A message in it cannot be stored.
+    Message {
+        /// Its sequence.
+        seq: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A consumer in it cannot be stored.
+    Consumer(ConsumerError),
     /// What was restored does not open.
     Open(OpenError),
 }
@@ -193,7 +218,12 @@ impl fmt::Display for ArchiveFault {
             Self::Chunk { offset, fault } => {
                 write!(f, "is damaged: chunk at offset {offset}: {fault}")
             }
-            Self::SecondVersion => f.write_str("is one of messages, not of files"),
+            Self::Entry { offset, reason } => {
+                write!(f, "is damaged at byte {offset} of its content: {reason}")
+            }
+            Self::Short { told, found } => {
+                write!(f, "holds {found} messages and tells of {told}")
+            }
             Self::Tar { reason } => write!(f, "is damaged: {reason}"),
             Self::Cut => f.write_str("ends too early"),
             Self::Name { name } => write!(f, "holds {name:?}, which is no file of a stream"),
@@ -250,6 +280,11 @@ impl fmt::Display for RestoreError {
             }
             Self::Archive(fault) => write!(f, "the archive {fault}"),
             Self::Write(error) => error.fmt(f),
+            Self::Writer(fault) => fault.fmt(f),
+            Self::Message { seq, reason } => {
+                write!(f, "message {seq} of the archive cannot be stored: {reason}")
+            }
+            Self::Consumer(error) => error.fmt(f),
             Self::Open(error) => error.fmt(f),
         }
     }
@@ -268,6 +303,18 @@ impl std::error::Error for RestoreError {
 impl From<ArchiveFault> for RestoreError {
     fn from(fault: ArchiveFault) -> Self {
         Self::Archive(fault)
+    }
+}
+
+impl From<WriterFault> for RestoreError {
+    fn from(fault: WriterFault) -> Self {
+        Self::Writer(fault)
+    }
+}
+
+impl From<ConsumerError> for RestoreError {
+    fn from(error: ConsumerError) -> Self {
+        Self::Consumer(error)
     }
 }
 

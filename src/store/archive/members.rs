@@ -5,10 +5,9 @@ use std::io::Read;
 use tar::{Archive, EntryType, PaxExtensions};
 
 use super::error::{ArchiveFault, RestoreError};
-use super::framing::{FramedReader, read_full};
+use super::framing::FramedReader;
 use super::{
-    CONSUMER_STATE_MOST_BYTES, ERRORS, INDEX_MOST_BYTES, META_MOST_BYTES, SECOND_VERSION,
-    TAR_BLOCK_BYTES,
+    CONSUMER_STATE_MOST_BYTES, ERRORS, INDEX_MOST_BYTES, META_MOST_BYTES, TAR_BLOCK_BYTES,
 };
 use crate::format::limits::DECODED_BLOCK_MAX;
 use crate::format::names::{
@@ -88,20 +87,14 @@ impl ArchivePlace {
     }
 }
 
-/// Visits the files of an archive in their order. An index that is too long comes empty.
+/// Visits the files of an archive in their order. `head` is what was read of it. An index that is too long comes empty.
 pub(super) fn for_each_file(
-    input: &mut dyn Read,
+    head: &[u8],
+    framed: &mut FramedReader<'_>,
     most_bytes: u64,
     mut visit: impl FnMut(ArchivePlace, &str, Vec<u8>) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
-    let mut framed = FramedReader::new(input);
-    let mut head = [0; SECOND_VERSION.len()];
-    let got = read_full(&mut framed, &mut head).map_err(ArchiveFault::from)?;
-    if head == *SECOND_VERSION {
-        return Err(ArchiveFault::SecondVersion.into());
-    }
-    let head = head.get(..got).unwrap_or_default();
-    let mut archive = Archive::new(head.chain(&mut framed));
+    let mut archive = Archive::new(head.chain(&mut *framed));
     // Taken as they come: what carries long names is read here, in bounds.
     let entries = archive.entries().map_err(ArchiveFault::from)?.raw(true);
     let mut long_name = None;

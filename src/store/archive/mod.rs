@@ -1,13 +1,18 @@
-//! Archives of a stream, as servers up to 2.14 write them and all restore them: one file with everything in it, readable without a key.
+//! Archives of a stream: one file with everything in it, readable without a key, inside an S2 framed stream.
 //!
-//! Source: file format reference, section 12.1. A tar archive inside an S2 framed stream: configuration, blocks decrypted and
-//! decompressed, an `index.db` for exactly these blocks, consumers. Both directions stream: memory holds one file of it at a time.
+//! Source: file format reference, sections 12.1 and 12.2. Those of the first version, which servers up to 2.14 write and all restore, are
+//! tar archives: configuration, blocks decrypted and decompressed, an `index.db` for exactly these blocks, consumers. Those of the
+//! second, which servers write and restore from 2.15 on, hold the live messages and no configuration. Both directions stream: memory
+//! holds one block or message at a time.
 
+mod documents;
+mod entries;
 mod error;
 mod framing;
 mod members;
 mod pins;
 mod restore;
+mod second;
 mod snapshot;
 
 pub use error::{ArchiveFault, RestoreError, SnapshotError};
@@ -22,8 +27,6 @@ const INDEX_MOST_BYTES: u64 = 256 * 1024 * 1024;
 const CONSUMER_STATE_MOST_BYTES: u64 = 256 * 1024 * 1024;
 /// What the server writes into an archive that it cannot complete.
 const ERRORS: &str = "errors.txt";
-/// What archives of the second version begin with, which hold messages instead of files.
-const SECOND_VERSION: &[u8; 8] = b"NATSARC1";
 /// Tar's unit: headers are that long, and files are filled up to it.
 const TAR_BLOCK_BYTES: u64 = 512;
 

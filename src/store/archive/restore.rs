@@ -5,9 +5,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::entries::Entries;
 use super::error::{ArchiveFault, RestoreError};
+use super::framing::{FramedReader, read_full};
 use super::members::{ArchivePlace, for_each_file};
+use super::second;
 use crate::env::{Entropy, FileSystem};
+use crate::format::archive::MAGIC;
 use crate::format::checksum::HashKey;
 use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::format::names::{META, is_valid_asset_name};
@@ -155,9 +159,14 @@ fn no_meta() -> ArchiveFault {
 }
 
 impl Store {
-    /// Makes a store of an archive in `dir`, which is new or empty, and opens it as [`Store::open`] does. Names, sequences, times and the
-    /// configuration are the archive's, and so is the stream's name, which has to be that of `options`. It is encrypted where `options`
-    /// have a current key.
+    /// Makes a store of an archive in `dir`, which is new or empty, and opens it as [`Store::open`] does. Sequences, times and consumers are
+    /// the archive's. It is encrypted where `options` have a current key.
+    ///
+    /// An archive of the first version brings its configuration along, and its name, which has to be that of `options`. One of the second
+    /// has neither: it is the configuration of `options` that holds, from then on for what comes too, and limits of it that have no room
+    /// for all take from what was restored. Messages whose time to live is over are there until [`Writer::maintain`] looks.
+    ///
+    /// [`Writer::maintain`]: crate::store::Writer::maintain
     ///
     /// Up to `most_bytes` of the archive's content are read. Nothing is under the name of `dir` before all of it is durable; it is written
     /// to a directory beside it, which a server takes for what is left of a deleted stream, should it find one there after a crash.
@@ -186,7 +195,7 @@ impl Store {
         let staged = staging_dir(dir, ".jetsam.restored");
         check_empty(&*fs, dir)?;
         remove_dir(&*fs, &staged)?;
-        let unpacked = unpack(&*fs, &*entropy, dir, &staged, archive, most_bytes, options)
+        let unpacked = unpack(&fs, &entropy, dir, &staged, archive, most_bytes, options)
             .and_then(|()| Ok(put_in_place(&*fs, &staged, dir)?));
         if let Err(error) = unpacked {
             if fs
@@ -216,18 +225,34 @@ fn check_empty(fs: &dyn FileSystem, dir: &Path) -> Result<(), RestoreError> {
 }
 
 fn unpack(
-    fs: &dyn FileSystem,
-    entropy: &dyn Entropy,
+    fs: &Arc<dyn FileSystem>,
+    entropy: &Arc<dyn Entropy>,
     dir: &Path,
     staged: &Path,
     archive: &mut dyn Read,
     most_bytes: u64,
     options: &StoreOptions,
 ) -> Result<(), RestoreError> {
-    let name = options.config.name.as_str();
     let account = account_of(dir, options);
+    let mut framed = FramedReader::new(archive);
+    let mut head = [0; MAGIC.len()];
+    let got = read_full(&mut framed, &mut head).map_err(ArchiveFault::from)?;
+    if head == *MAGIC {
+        let mut entries = Entries::new(&mut framed, most_bytes);
+        let (fs, entropy) = (fs.clone(), entropy.clone());
+        return second::unpack(fs, entropy, staged, account, &mut entries, options);
+    }
+    let head = head.get(..got).unwrap_or_default();
+    let name = options.config.name.as_str();
     let sealing = sealing_of(&options.keys);
-    let writer = StoreWriter::create(fs, staged, name.as_bytes(), &account, sealing, entropy)?;
+    let writer = StoreWriter::create(
+        &**fs,
+        staged,
+        name.as_bytes(),
+        &account,
+        sealing,
+        &**entropy,
+    )?;
     let mut restoring = Restoring {
         writer,
         name,
@@ -237,7 +262,7 @@ fn unpack(
         consumers: BTreeSet::new(),
         coming: None,
     };
-    for_each_file(archive, most_bytes, |place, name, bytes| {
+    for_each_file(head, &mut framed, most_bytes, |place, name, bytes| {
         restoring.take(place, name, bytes)
     })?;
     restoring.finish()

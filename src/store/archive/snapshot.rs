@@ -5,19 +5,26 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
+use super::documents::{consumer_of, state_of};
+use super::entries::{CONSUMERS, STATE, put as put_entry};
 use super::error::SnapshotError;
 use super::framing::FramedWriter;
 use super::pins::Pins;
 use crate::block::content::tail_of;
+use crate::format::archive::MAGIC;
 use crate::format::checksum::{HashKey, hex16};
+use crate::format::consumer::{ConsumerFile, ConsumerState};
+use crate::format::meta::{ConsumerMeta, StreamMeta};
 use crate::format::names::{BlockFile, CONSUMER_STATE, META, META_SUM, STATE_PATH, consumer_dir};
 use crate::format::record::RecordFault;
 use crate::report::ServerVersion;
-use crate::state::index_file_of;
+use crate::state::{BlockState, Totals, index_file_of};
 use crate::store::core::Shared;
 use crate::store::error::WriterFault;
+use crate::store::resident::Resident;
 use crate::store::writer::Writer;
 use crate::stream::consumers::{FileContent, consumers};
 
@@ -66,8 +73,9 @@ pub struct Snapshot {
     shared: Arc<Shared>,
     pins: Arc<Pins>,
     modified_s: u64,
-    meta: Vec<u8>,
-    blocks: Vec<u32>,
+    meta: StreamMeta,
+    blocks: Vec<BlockState>,
+    totals: Totals,
     index: Option<Vec<u8>>,
     consumers: Vec<ArchivedConsumer>,
 }
@@ -104,21 +112,10 @@ impl Snapshot {
 
     fn write_files(&self, archive: &mut ArchiveWriter<'_>) -> Result<(), SnapshotError> {
         let shared = &self.shared;
-        archive.meta("", &self.meta, &shared.stream_hash_key())?;
-        for number in self.blocks.iter().copied() {
-            let content = self.pins.take(shared, number);
-            // Whoever has the directory next may have changed the file.
-            if shared.is_closed.load(Ordering::Acquire) {
-                return Err(WriterFault::Closed.into());
-            }
-            let content = content?;
-            if let Some(offset) = content.damage().map(RecordFault::offset) {
-                return Err(SnapshotError::Damaged {
-                    block: number,
-                    offset,
-                });
-            }
-            archive.file(&BlockFile::Block.path(number), content.bytes())?;
+        archive.meta("", &self.meta.encode(), &shared.stream_hash_key())?;
+        for block in &self.blocks {
+            let content = self.content_of(block.number)?;
+            archive.file(&BlockFile::Block.path(block.number), content.bytes())?;
         }
         // Without an index the blocks are read.
         if let Some(index) = &self.index {
@@ -133,6 +130,95 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+}
+
+impl Snapshot {
+    /// A block as it was, all of it sound.
+    fn content_of(&self, number: u32) -> Result<Resident, SnapshotError> {
+        let content = self.pins.take(&self.shared, number);
+        // Whoever has the directory next may have changed the file.
+        if self.shared.is_closed.load(Ordering::Acquire) {
+            return Err(WriterFault::Closed.into());
+        }
+        let content = content?;
+        match content.damage().map(RecordFault::offset) {
+            Some(offset) => Err(SnapshotError::Damaged {
+                block: number,
+                offset,
+            }),
+            None => Ok(content),
+        }
+    }
+
+    /// Writes an archive of the second version, which holds the live messages and no configuration: what servers write from 2.15 on, and
+    /// older ones do not take. It may be restored under another name; the time at which the stream was made is not in it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Snapshot::write`].
+    pub fn write_messages(self, out: &mut dyn Write) -> Result<(), SnapshotError> {
+        let mut framed = FramedWriter::new(out);
+        let written = self.write_entries(&mut framed);
+        if written.is_err() {
+            framed.abandon();
+        }
+        written?;
+        Ok(framed.finish()?)
+    }
+
+    fn write_entries(&self, out: &mut dyn Write) -> Result<(), SnapshotError> {
+        let document = |out: &mut dyn Write, name: &str, told: &Value| {
+            let body = told.to_string();
+            put_entry(out, 0, 0, [name.as_bytes(), b"", body.as_bytes()])
+        };
+        out.write_all(MAGIC)?;
+        document(out, STATE, &state_of(&self.totals, self.consumers.len()))?;
+        for consumer in &self.consumers {
+            let name = &consumer.name;
+            let unread = |reason: String| SnapshotError::Consumer {
+                name: name.clone(),
+                reason,
+            };
+            let meta =
+                ConsumerMeta::parse(&consumer.meta).map_err(|error| unread(error.to_string()))?;
+            let state = match consumer.state.as_deref().unwrap_or_default() {
+                [] => ConsumerState::default(),
+                bytes => {
+                    let found = ConsumerFile::decode(bytes);
+                    found.map_err(|error| unread(error.to_string()))?.state
+                }
+            };
+            let told = consumer_of(&meta, &state, self.totals.last.seq);
+            document(out, &format!("{CONSUMERS}{name}"), &told)?;
+        }
+        for block in self.blocks.iter().filter(|block| block.message_count > 0) {
+            let content = self.content_of(block.number)?;
+            for slot in 0..content.slot_count() {
+                let record = content.record(slot);
+                let Some(record) = record.filter(|record| block.holds(record.sequence())) else {
+                    continue;
+                };
+                let bytes = content.bytes();
+                let parts = record.headers_and_body(bytes);
+                let (headers, body) = parts.map_err(|_| SnapshotError::Damaged {
+                    block: block.number,
+                    offset: record.offset(),
+                })?;
+                let parts = [record.subject(bytes), headers, body];
+                put_entry(out, record.sequence(), record.timestamp_ns(), parts)?;
+            }
+        }
+        Ok(put_entry(out, 0, 0, [b"", b"", b""])?)
+    }
+
+    /// Configuration and state, as the server's request to restore an archive takes them, and the `backup.json` of the `nats` command.
+    #[must_use]
+    pub fn request(&self) -> Value {
+        let mut config = self.meta.raw().clone();
+        config.remove("created");
+        let state = state_of(&self.totals, self.consumers.len());
+        json!({"config": config, "state": state})
     }
 }
 
@@ -169,16 +255,18 @@ impl Writer {
         self.settle()?;
         self.flush()?;
         let seconds = now_ns.div_euclid(NANOSECONDS_PER_SECOND);
-        let (meta, blocks) = {
+        let (meta, blocks, totals) = {
             let live = self.shared.live.read();
-            let blocks = live.state.blocks.iter();
-            let numbers: Vec<u32> = blocks.map(|block| block.number).collect();
-            (live.meta.encode(), numbers)
+            (
+                live.meta.clone(),
+                live.state.blocks.clone(),
+                live.state.totals,
+            )
         };
-        let mut lengths: BTreeMap<u32, u64> =
-            blocks.iter().map(|number| (*number, u64::MAX)).collect();
+        let numbers = blocks.iter().map(|block| block.number);
+        let mut lengths: BTreeMap<u32, u64> = numbers.map(|number| (number, u64::MAX)).collect();
         let mut last = (0, [0; 8]);
-        if let Some(number) = blocks.last().copied() {
+        if let Some(number) = blocks.last().map(|block| block.number) {
             // What is appended next is behind the end of its file.
             let path = self.shared.dir.join(BlockFile::Block.path(number));
             let found = self.shared.fs.metadata(&path);
@@ -193,6 +281,7 @@ impl Writer {
             modified_s: u64::try_from(seconds).unwrap_or_default(),
             meta,
             blocks,
+            totals,
             index: self.index_of_archive(last),
             consumers: match with_consumers {
                 true => self.consumers_for_archive()?,

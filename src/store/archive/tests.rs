@@ -1,4 +1,5 @@
 mod moving;
+mod second;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -349,11 +350,6 @@ fn what_announces_more_than_there_may_be_takes_no_memory() {
 
 #[test]
 fn other_archives_are_told_apart() {
-    let mut second = Vec::new();
-    let mut framed = FramedWriter::new(&mut second);
-    framed.write_all(b"NATSARC1\x0astate.json").unwrap();
-    framed.finish().unwrap();
-    assert_eq!(fault_of(&second), ArchiveFault::SecondVersion);
     let failed = packed(&[(FILE, META, CONFIG), (FILE, "errors.txt", b"no space\n")]);
     let reason = "no space".to_owned();
     assert_eq!(fault_of(&failed), ArchiveFault::Incomplete { reason });
