@@ -312,3 +312,59 @@ fn a_disk_that_fails_under_messages_leaves_nothing_under_the_name() {
     }
     assert!(failed > 20, "only {failed} failures told");
 }
+
+/// Nothing but the frame around an archive has checksums: what is inside may be anything.
+#[test]
+fn whatever_is_inside_the_frame_is_restored_or_refused_and_leaves_nothing() {
+    let fs = MemoryFileSystem::new();
+    let from = orders(None);
+    let (_store, mut writer) = open(&fs, &from);
+    fill(&mut writer);
+    let config = ConsumerMeta::parse(CONSUMER).unwrap();
+    drop(Consumer::open(&place(&fs, DIR, &from), "c", Some(&config), NOW_NS).unwrap());
+    let mut random = crate::testing::Random::new(12);
+    let (mut restored, mut refused) = (0, 0);
+    for version in 0..2 {
+        let begun = writer.begin_snapshot(true, NOW_NS).unwrap();
+        let mut archive = Vec::new();
+        match version {
+            0 => begun.write(&mut archive).unwrap(),
+            _ => begun.write_messages(&mut archive).unwrap(),
+        }
+        let mut inside = Vec::new();
+        let mut archive = archive.as_slice();
+        let mut framed = FramedReader::new(&mut archive);
+        std::io::Read::read_to_end(&mut framed, &mut inside).unwrap();
+        for _ in 0..300 {
+            let mut bytes = inside.clone();
+            // Half of the changes where the documents and the first entries are.
+            let most = if random.chance(50) {
+                2000
+            } else {
+                bytes.len() as u64
+            };
+            let at = random.below(most.min(bytes.len() as u64)) as usize;
+            match random.below(3) {
+                0 => bytes[at] ^= 1 << random.below(8),
+                1 => bytes[at] = random.below(256) as u8,
+                _ => drop(bytes.drain(at..bytes.len().min(at + 1 + random.below(9) as usize))),
+            }
+            let mut archive = Vec::new();
+            let mut framed = FramedWriter::new(&mut archive);
+            framed.write_all(&bytes).unwrap();
+            framed.finish().unwrap();
+            let elsewhere = MemoryFileSystem::new();
+            match restore(&elsewhere, &archive, &from) {
+                Ok(store) => {
+                    restored += 1;
+                    assert!(store.reader().summary().message_count <= 60);
+                }
+                Err(_) => {
+                    refused += 1;
+                    assert!(elsewhere.metadata(Path::new(RESTORED)).is_err());
+                }
+            }
+        }
+    }
+    assert!(restored > 50 && refused > 100, "{restored} and {refused}");
+}
