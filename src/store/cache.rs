@@ -1,9 +1,7 @@
 //! Blocks that were read, kept as long as there is room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::core::Shared;
@@ -14,6 +12,8 @@ use super::watch::Looks;
 use crate::block::content;
 use crate::block::key::{BlockFiles, BlockKey};
 use crate::env::room::with_room;
+use crate::env::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::env::sync::{Mutex, RwLock};
 use crate::format::names::{BlockFile, MESSAGES};
 
 /// Of the bytes that the cache may take, this part goes to outlines at most.

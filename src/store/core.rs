@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use parking_lot::RwLock;
 
 use super::cache::BlockCache;
 use super::error::ReadError;
 use super::resident::Resident;
 use super::settings::Settings;
 use crate::crypto::{Cipher, Seed};
+use crate::env::sync::RwLock;
+use crate::env::sync::atomic::AtomicBool;
 use crate::env::{Entropy, FileSystem};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;

@@ -1,7 +1,6 @@
 //! Reading from a store, by any number of threads.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::core::{Live, Shared};
 use super::error::ReadError;
@@ -9,6 +8,7 @@ use super::message::StoredMessage;
 use super::remove::unreadable;
 use super::resident::Resident;
 use super::search::Selection;
+use crate::env::sync::atomic::Ordering;
 use crate::format::seqset::SeqSet;
 use crate::state::{BlockState, SeqTime, Totals};
 

@@ -1,7 +1,6 @@
 //! The one writer of a store: its last block, and what of it has reached the disk.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::cache::ROOM_MOST_BYTES;
 use super::core::{Live, Shared};
@@ -13,6 +12,7 @@ use super::tail::OpenTail;
 use super::watch::{StoreEvent, Told};
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
+use crate::env::sync::atomic::Ordering;
 use crate::env::{DEFAULT_FILE_MODE, IoError, LockGuard};
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
 use crate::format::record::{NewRecord, record_length};
