@@ -31,7 +31,7 @@ pub(super) struct BlockCache {
     most_bytes: usize,
     /// Whether the stream is encrypted.
     is_sealed: bool,
-    blocks: RwLock<FxHashMap<u32, CachedBlock>>,
+    kept: RwLock<Kept>,
     /// Of blocks that were let go.
     outlines: RwLock<FxHashMap<u32, Arc<Outline>>>,
     /// Whether there ever was one.
@@ -41,6 +41,19 @@ pub(super) struct BlockCache {
     clock: AtomicU64,
     /// How often a block was there.
     pub looks: Looks,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    blocks: FxHashMap<u32, CachedBlock>,
+    /// How often the file of a block was changed since the store was opened; those that are not here never were.
+    versions: FxHashMap<u32, u64>,
+}
+
+impl Kept {
+    fn version(&self, block: u32) -> u64 {
+        self.versions.get(&block).copied().unwrap_or(0)
+    }
 }
 
 #[derive(Debug)]
@@ -55,7 +68,7 @@ impl BlockCache {
         BlockCache {
             most_bytes,
             is_sealed,
-            blocks: RwLock::default(),
+            kept: RwLock::default(),
             outlines: RwLock::default(),
             has_let_go: AtomicBool::new(false),
             spare: Mutex::default(),
@@ -71,13 +84,13 @@ impl BlockCache {
 
     /// Whether a block is there.
     pub fn holds(&self, block: u32) -> bool {
-        self.blocks.read().contains_key(&block)
+        self.kept.read().blocks.contains_key(&block)
     }
 
     /// A block, if it is there.
     pub fn get(&self, block: u32) -> Option<Arc<Resident>> {
-        let blocks = self.blocks.read();
-        let cached = blocks.get(&block)?;
+        let kept = self.kept.read();
+        let cached = kept.blocks.get(&block)?;
         self.looks.note(true);
         // The time goes on when a block comes: those that were looked at since are as good as each other.
         let now = self.clock.load(Ordering::Relaxed);
@@ -102,9 +115,41 @@ impl BlockCache {
 
     /// Keeps a block, and lets others go that there is no more room for.
     pub fn put(&self, block: u32, content: Arc<Resident>) {
+        self.insert(&mut self.kept.write(), block, content);
+    }
+
+    /// Keeps what was read of a block whose file had this version before. Where it was changed since, what was read says what no longer
+    /// holds: another message may have the same sequence by now.
+    fn put_read(&self, block: u32, content: Arc<Resident>, version: u64) {
+        let mut kept = self.kept.write();
+        if kept.version(block) == version {
+            self.insert(&mut kept, block, content);
+        }
+    }
+
+    /// Takes note that a block's file was changed, and keeps what is in it now, if that is given. Within the moment in which the state
+    /// tells of the change.
+    pub fn change(&self, block: u32, content: Option<Arc<Resident>>) {
+        let mut kept = self.kept.write();
+        *kept.versions.entry(block).or_default() += 1;
+        match content {
+            Some(content) => self.insert(&mut kept, block, content),
+            None => {
+                kept.blocks.remove(&block);
+                self.outlines.write().remove(&block);
+            }
+        }
+    }
+
+    /// How often the file of a block was changed. Asked under the lock on the state, it is that of the block as the state has it.
+    pub fn version(&self, block: u32) -> u64 {
+        self.kept.read().version(block)
+    }
+
+    fn insert(&self, kept: &mut Kept, block: u32, content: Arc<Resident>) {
         let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
         let looked_at = AtomicU64::new(now);
-        let mut blocks = self.blocks.write();
+        let blocks = &mut kept.blocks;
         blocks.insert(block, CachedBlock { content, looked_at });
         let sizes = blocks.values().map(|cached| cached.content.memory_bytes());
         let mut bytes: usize = sizes.sum();
@@ -148,23 +193,29 @@ impl BlockCache {
         self.outlines.read().get(&block).cloned()
     }
 
-    /// Forgets a block whose files changed.
+    /// Forgets a block that is gone. No other gets its number.
     pub fn forget(&self, block: u32) {
-        self.blocks.write().remove(&block);
+        let mut kept = self.kept.write();
+        kept.blocks.remove(&block);
+        kept.versions.remove(&block);
+        drop(kept);
         self.outlines.write().remove(&block);
     }
 
     /// Forgets all.
     pub fn clear(&self) {
-        self.blocks.write().clear();
+        *self.kept.write() = Kept::default();
         self.outlines.write().clear();
         *self.spare.lock() = Vec::new();
     }
 
     /// Bytes that the blocks in it take.
     pub fn memory_bytes(&self) -> usize {
-        let blocks = self.blocks.read();
-        let contents = blocks.values().map(|cached| cached.content.memory_bytes());
+        let kept = self.kept.read();
+        let contents = kept
+            .blocks
+            .values()
+            .map(|cached| cached.content.memory_bytes());
         let outlines = self.outlines.read();
         let outlines = outlines.values().map(|outline| outline.memory_bytes());
         let spare = self.spare.lock().capacity();
@@ -174,10 +225,11 @@ impl BlockCache {
     /// Reads a block from its files and keeps it.
     pub fn load(&self, shared: &Shared, block: u32) -> Result<Arc<Resident>, ReadError> {
         self.looks.note(false);
+        let version = self.version(block);
         let content = Arc::new(read_as_given(shared, block)?);
         if content.check_whole(block).is_ok() {
             // What the device did not give this time it may give the next.
-            self.put(block, content.clone());
+            self.put_read(block, content.clone(), version);
         }
         Ok(content)
     }

@@ -53,6 +53,8 @@ pub(super) struct Live {
     pub settings: Settings,
     /// Content of the last block, once somebody needed it.
     pub tail: Option<Resident>,
+    /// A block whose file is being changed, and what is in it: readers go by that until the state tells of the change.
+    pub changing: Option<(u32, Arc<Resident>)>,
 }
 
 impl Live {

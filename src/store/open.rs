@@ -372,6 +372,7 @@ fn share(
             meta,
             settings,
             tail: None,
+            changing: None,
         }),
         is_closed: AtomicBool::new(false),
     }

@@ -196,9 +196,14 @@ impl Writer {
         Ok(leaving)
     }
 
-    /// Removes a live message whose record is no longer in its file, or is about to leave with it.
-    pub(super) fn take_unproven(&mut self, leaving: &LeavingMessage) {
+    /// Removes a live message whose record is no longer in its file. `before` is called in the same moment.
+    pub(super) fn take_unproven(
+        &mut self,
+        leaving: &LeavingMessage,
+        before: impl FnOnce(&mut Live),
+    ) {
         let mut live = self.shared.live.write();
+        before(&mut live);
         let tail = live.tail_number();
         let emptied = live
             .take_away(leaving)
