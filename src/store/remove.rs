@@ -391,6 +391,10 @@ impl Writer {
         self.emptied.retain(|emptied| *emptied != number);
         let mut live = self.shared.live.write();
         forget(&mut live);
+        if live.tail_number() == Some(number) {
+            // A reader may have read it meanwhile: the block before is the last one now, and this is not what is in it.
+            live.tail = None;
+        }
         live.state.blocks.retain(|block| block.number != number);
         // Behind no message there is nothing that their tombstones could speak of any more. The server writes no index while they are
         // there, and loses what else it would have told.
