@@ -1,9 +1,11 @@
 //! One writer and two readers of a real store, in schedules that a scheduler picks: at every lock and every atomic it says who goes on.
 //! What is found has to be what was stored; a failure prints its schedule, for `shuttle::replay`. See `src/env/sync.rs`.
 //!
-//! More of them, and others (`.ci/run` has the same line with its own numbers):
-//! `RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle SHUTTLE_RANDOM_SEED=$RANDOM JETSAM_SCHEDULES=20000 cargo test
-//! --profile schedules --no-default-features --features testing --test shuttle`
+//! More of them, and others than `.ci/run` tries; `JETSAM_SCHEDULES=1` with the seed that a failure prints has that one again:
+//!
+//! ```text
+//! SHUTTLE_RANDOM_SEED=$RANDOM JETSAM_SCHEDULES=20000 RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --profile schedules --no-default-features --features testing --test shuttle
+//! ```
 //!
 //! Every atomic counts as sequentially consistent here: what weaker orders allow is not tried.
 #![cfg(shuttle)]
@@ -146,7 +148,7 @@ fn and_where_streams_are_cut_and_messages_wiped() {
         has_cuts: true,
         ..EVERYDAY
     };
-    random(life, 400);
+    random(life, 1600);
     few_changes(life, 400);
 }
 
@@ -156,6 +158,6 @@ fn a_store_that_closes_says_so_to_its_readers() {
         writer_steps: 1,
         ..EVERYDAY
     };
-    random(life, 300);
-    few_changes(life, 300);
+    random(life, 200);
+    few_changes(life, 100);
 }
