@@ -47,6 +47,11 @@ const EVERYDAY: Life = Life {
     has_cuts: false,
 };
 
+const CUT: Life = Life {
+    has_cuts: true,
+    ..EVERYDAY
+};
+
 impl Life {
     fn open(&self, fs: &MemoryFileSystem) -> Store {
         let config = format!(
@@ -104,11 +109,37 @@ impl Life {
     }
 }
 
-fn try_schedules(life: Life, scheduler: impl Scheduler + 'static) {
+/// A stream is cut and its sequences used again, while somebody reads what goes.
+fn cut_under_a_reader() {
+    let fs = MemoryFileSystem::new();
+    let account = Arc::new(Account::default());
+    {
+        let mut writer = writing::Script::new(&CUT.open(&fs), account.clone(), CUT.has_cuts);
+        for _ in 0..5 {
+            writer.append();
+        }
+    }
+    // No block is in memory.
+    let store = CUT.open(&fs);
+    let mut reader = reading::Looks::new(store.reader(), account.clone(), CUT.has_cuts);
+    let mut writer = writing::Script::new(&store, account.clone(), CUT.has_cuts);
+    let reading = thread::spawn(move || reader.get(3));
+    let writing = thread::spawn(move || {
+        writer.cut_behind(2);
+        for _ in 0..5 {
+            writer.append();
+        }
+    });
+    reading.join().unwrap();
+    writing.join().unwrap();
+    reading::holds_all(&store.reader(), &account);
+}
+
+fn try_schedules(life: impl Fn() + Send + Sync + 'static, scheduler: impl Scheduler + 'static) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
     config.silence_warnings = true;
-    Runner::new(scheduler, config).run(move || life.live());
+    Runner::new(scheduler, config).run(life);
 }
 
 /// How many schedules are tried: so many, unless the caller says otherwise.
@@ -118,12 +149,18 @@ fn schedules(usual: usize) -> usize {
 }
 
 fn random(life: Life, usual: usize) {
-    try_schedules(life, RandomScheduler::new_from_seed(SEED, schedules(usual)));
+    try_schedules(
+        move || life.live(),
+        RandomScheduler::new_from_seed(SEED, schedules(usual)),
+    );
 }
 
 /// Few changes between threads, each at a place picked beforehand: what needs one thread to wait long is found by these.
 fn few_changes(life: Life, usual: usize) {
-    try_schedules(life, PctScheduler::new_from_seed(SEED, 4, schedules(usual)));
+    try_schedules(
+        move || life.live(),
+        PctScheduler::new_from_seed(SEED, 4, schedules(usual)),
+    );
 }
 
 #[test]
@@ -144,12 +181,17 @@ fn and_where_blocks_are_compressed() {
 
 #[test]
 fn and_where_streams_are_cut_and_messages_wiped() {
-    let life = Life {
-        has_cuts: true,
-        ..EVERYDAY
-    };
-    random(life, 1600);
-    few_changes(life, 400);
+    random(CUT, 1600);
+    few_changes(CUT, 400);
+}
+
+/// Found by picking the one place where the reader has to wait, and hardly ever by chance.
+#[test]
+fn what_was_read_before_a_cut_is_not_kept() {
+    try_schedules(
+        cut_under_a_reader,
+        PctScheduler::new_from_seed(SEED, 2, schedules(400)),
+    );
 }
 
 #[test]

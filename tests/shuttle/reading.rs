@@ -92,7 +92,7 @@ impl Looks {
         seq
     }
 
-    fn get(&mut self, seq: u64) {
+    pub fn get(&mut self, seq: u64) {
         let found = self.find(
             |reader| reader.get(seq),
             |known, found| known.seq == seq && found.is_none(),

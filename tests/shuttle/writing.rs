@@ -44,7 +44,7 @@ impl Script {
             writer,
             account,
             has_cuts,
-            last_seq: 0,
+            last_seq: store.reader().summary().last.seq,
             pair: None,
         }
     }
@@ -202,7 +202,10 @@ impl Script {
 
     fn truncate(&mut self) {
         let Some(seq) = self.any_seq() else { return };
-        let last_seq = seq.max(self.pair.map_or(0, |pair| pair + 1));
+        self.cut_behind(seq.max(self.pair.map_or(0, |pair| pair + 1)));
+    }
+
+    pub fn cut_behind(&mut self, last_seq: u64) {
         let count = self.on(Stage::There, Stage::Leaving, |known| known.seq > last_seq);
         assert_eq!(self.writer.truncate(last_seq), Ok(count));
         self.on(Stage::Leaving, Stage::Gone, |_| true);
