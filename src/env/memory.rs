@@ -12,12 +12,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
 
 pub use crash::Unsynced;
 
+use super::sync::atomic::{AtomicI64, Ordering};
+use super::sync::{Mutex, MutexGuard};
 use super::{Clock, DEFAULT_DIR_MODE, Entropy, IoError, Operation};
 use state::{Node, State, parent_of};
 

@@ -7,6 +7,7 @@ mod error;
 pub mod memory;
 mod os;
 pub(crate) mod room;
+pub(crate) mod sync;
 
 use std::ffi::OsString;
 use std::fmt;

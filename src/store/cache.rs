@@ -1,9 +1,7 @@
 //! Blocks that were read, kept as long as there is room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::core::Shared;
@@ -15,6 +13,8 @@ use crate::block::content;
 use crate::block::key::BlockKey;
 use crate::block::read::ReadBlock;
 use crate::env::room::with_room;
+use crate::env::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::env::sync::{Mutex, RwLock};
 use crate::env::{IoError, ReadFile};
 use crate::format::names::BlockFile;
 
@@ -23,6 +23,9 @@ const OUTLINES_PART: usize = 8;
 
 /// Bytes of memory that a block gets before it is known what it takes.
 pub(super) const ROOM_MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// Blocks of which it is known when their files were changed.
+const VERSIONS_MOST: usize = 4096;
 
 /// Memory for blocks comes in steps of this, so that what one leaves does for another of about its size.
 const ROOM_STEP_BYTES: usize = 256 * 1024;
@@ -33,7 +36,7 @@ pub(super) struct BlockCache {
     most_bytes: usize,
     /// Whether the stream is encrypted.
     is_sealed: bool,
-    blocks: RwLock<FxHashMap<u32, CachedBlock>>,
+    kept: RwLock<Kept>,
     /// Of blocks that were let go.
     outlines: RwLock<FxHashMap<u32, Arc<Outline>>>,
     /// Whether there ever was one.
@@ -43,6 +46,38 @@ pub(super) struct BlockCache {
     clock: AtomicU64,
     /// How often a block was there.
     pub looks: Looks,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    blocks: FxHashMap<u32, CachedBlock>,
+    /// How many changes of files there were since the store was opened.
+    change_count: u64,
+    /// By which of them the file of a block is as it is, or gone: what comes later may have its number.
+    versions: FxHashMap<u32, u64>,
+    /// The same for blocks that are not among them.
+    version: u64,
+}
+
+impl Kept {
+    fn version(&self, block: u32) -> u64 {
+        self.versions.get(&block).copied().unwrap_or(self.version)
+    }
+
+    fn note_change(&mut self, block: u32) {
+        self.change_count += 1;
+        self.versions.insert(block, self.change_count);
+        if self.versions.len() > VERSIONS_MOST {
+            self.forget_versions();
+        }
+    }
+
+    /// What is being read meanwhile is not kept.
+    fn forget_versions(&mut self) {
+        self.versions.clear();
+        self.change_count += 1;
+        self.version = self.change_count;
+    }
 }
 
 #[derive(Debug)]
@@ -57,7 +92,7 @@ impl BlockCache {
         BlockCache {
             most_bytes,
             is_sealed,
-            blocks: RwLock::default(),
+            kept: RwLock::default(),
             outlines: RwLock::default(),
             has_let_go: AtomicBool::new(false),
             spare: Mutex::default(),
@@ -73,13 +108,13 @@ impl BlockCache {
 
     /// Whether a block is there.
     pub fn holds(&self, block: u32) -> bool {
-        self.blocks.read().contains_key(&block)
+        self.kept.read().blocks.contains_key(&block)
     }
 
     /// A block, if it is there.
     pub fn get(&self, block: u32) -> Option<Arc<Resident>> {
-        let blocks = self.blocks.read();
-        let cached = blocks.get(&block)?;
+        let kept = self.kept.read();
+        let cached = kept.blocks.get(&block)?;
         self.looks.note(true);
         // The time goes on when a block comes: those that were looked at since are as good as each other.
         let now = self.clock.load(Ordering::Relaxed);
@@ -104,9 +139,41 @@ impl BlockCache {
 
     /// Keeps a block, and lets others go that there is no more room for.
     pub fn put(&self, block: u32, content: Arc<Resident>) {
+        self.insert(&mut self.kept.write(), block, content);
+    }
+
+    /// Keeps what was read of a block whose file had this version before. Where it was changed since, what was read says what no longer
+    /// holds: another message may have the same sequence by now.
+    fn put_read(&self, block: u32, content: Arc<Resident>, version: u64) {
+        let mut kept = self.kept.write();
+        if kept.version(block) == version {
+            self.insert(&mut kept, block, content);
+        }
+    }
+
+    /// Takes note that a block's file was changed, and keeps what is in it now, if that is given. Within the moment in which the state
+    /// tells of the change.
+    pub fn change(&self, block: u32, content: Option<Arc<Resident>>) {
+        let mut kept = self.kept.write();
+        kept.note_change(block);
+        match content {
+            Some(content) => self.insert(&mut kept, block, content),
+            None => {
+                kept.blocks.remove(&block);
+                self.outlines.write().remove(&block);
+            }
+        }
+    }
+
+    /// Which change of its file a block is as it is by. Asked under the lock on the state, it is that of the block as the state has it.
+    pub fn version(&self, block: u32) -> u64 {
+        self.kept.read().version(block)
+    }
+
+    fn insert(&self, kept: &mut Kept, block: u32, content: Arc<Resident>) {
         let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
         let looked_at = AtomicU64::new(now);
-        let mut blocks = self.blocks.write();
+        let blocks = &mut kept.blocks;
         blocks.insert(block, CachedBlock { content, looked_at });
         let sizes = blocks.values().map(|cached| cached.content.memory_bytes());
         let mut bytes: usize = sizes.sum();
@@ -150,23 +217,28 @@ impl BlockCache {
         self.outlines.read().get(&block).cloned()
     }
 
-    /// Forgets a block whose files changed.
+    /// Forgets a block that is gone.
     pub fn forget(&self, block: u32) {
-        self.blocks.write().remove(&block);
-        self.outlines.write().remove(&block);
+        self.change(block, None);
     }
 
     /// Forgets all.
     pub fn clear(&self) {
-        self.blocks.write().clear();
+        let mut kept = self.kept.write();
+        kept.blocks.clear();
+        kept.forget_versions();
+        drop(kept);
         self.outlines.write().clear();
         *self.spare.lock() = Vec::new();
     }
 
     /// Bytes that the blocks in it take.
     pub fn memory_bytes(&self) -> usize {
-        let blocks = self.blocks.read();
-        let contents = blocks.values().map(|cached| cached.content.memory_bytes());
+        let kept = self.kept.read();
+        let contents = kept
+            .blocks
+            .values()
+            .map(|cached| cached.content.memory_bytes());
         let outlines = self.outlines.read();
         let outlines = outlines.values().map(|outline| outline.memory_bytes());
         let spare = self.spare.lock().capacity();
@@ -176,10 +248,11 @@ impl BlockCache {
     /// Reads a block from its files and keeps it.
     pub fn load(&self, shared: &Shared, block: u32) -> Result<Arc<Resident>, ReadError> {
         self.looks.note(false);
+        let version = self.version(block);
         let content = Arc::new(read_as_given(shared, block)?);
         if content.check_whole(block).is_ok() {
             // What the device did not give this time it may give the next.
-            self.put(block, content.clone());
+            self.put_read(block, content.clone(), version);
         }
         Ok(content)
     }

@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use parking_lot::RwLock;
 
 use super::cache::BlockCache;
 use super::error::ReadError;
@@ -12,6 +9,8 @@ use super::resident::Resident;
 use super::settings::Settings;
 use crate::block::key::BlockFiles;
 use crate::crypto::{Cipher, Seed};
+use crate::env::sync::RwLock;
+use crate::env::sync::atomic::AtomicBool;
 use crate::env::{Entropy, FileSystem};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
@@ -56,6 +55,8 @@ pub(super) struct Live {
     pub settings: Settings,
     /// Content of the last block, once somebody needed it.
     pub tail: Option<Resident>,
+    /// A block whose file is being changed, and what is in it: readers go by that until the state tells of the change.
+    pub changing: Option<(u32, Arc<Resident>)>,
 }
 
 impl Live {

@@ -40,11 +40,12 @@ impl MatchCount {
 }
 
 impl Reader {
-    /// Looks at every block that reaches `from`, in order, as long as `look` wants to go on.
+    /// Looks at every block that reaches `from`, in order, as long as `look` wants to go on. It is told from which sequence on: a block
+    /// that grew since it was looked at comes again.
     fn each_block(
         &self,
         from: u64,
-        mut look: impl FnMut(&Live, &BlockState, BlockContent<'_>) -> bool,
+        mut look: impl FnMut(&BlockState, BlockContent<'_>, u64) -> bool,
     ) -> Result<(), ReadError> {
         let mut from = from;
         loop {
@@ -55,10 +56,10 @@ impl Reader {
                     let block = rest.iter().find(|block| block.message_count > 0);
                     block.ok_or(ReadError::NotFound)
                 },
-                |live, block, content| {
+                |_, block, content| {
                     // Half a block would make half an answer.
                     content.check_whole(block.number)?;
-                    Ok((look(live, block, content), block.last.seq))
+                    Ok((look(block, content, from), block.last.seq))
                 },
             );
             match looked {
@@ -89,7 +90,7 @@ impl Reader {
     pub fn matching(&self, filters: &[&[u8]], from: u64) -> Result<MatchCount, ReadError> {
         let wanted = Selection::of(filters);
         let mut found = MatchCount::default();
-        self.each_block(from, |_, block, content| {
+        self.each_block(from, |block, content, from| {
             each_match(block, &content, wanted, from, |seq| found.add(seq));
             true
         })?;
@@ -104,7 +105,7 @@ impl Reader {
     pub fn count_subjects(&self, filters: &[&[u8]], from: u64) -> Result<u64, ReadError> {
         let wanted = Selection::of(filters);
         let mut subjects: FxHashSet<Vec<u8>> = FxHashSet::default();
-        self.each_block(from, |_, block, content| {
+        self.each_block(from, |block, content, from| {
             content.for_each_subject(|subject, _, last| {
                 if !wanted.selects(subject) || subjects.contains(subject) {
                     return;
@@ -141,14 +142,15 @@ impl Reader {
     pub fn subjects(&self, filter: &[u8]) -> Result<BTreeMap<Vec<u8>, MatchCount>, ReadError> {
         let filter = if filter.is_empty() { b">" } else { filter };
         let mut found: BTreeMap<Vec<u8>, MatchCount> = BTreeMap::new();
-        self.each_block(0, |_, block, content| {
+        self.each_block(0, |block, content, from| {
             content.for_each_subject(|subject, first, _| {
                 if !subject::matches(subject, filter) {
                     return;
                 }
                 let mut at = Some(first);
                 while let Some(slot) = at {
-                    if let Some(seq) = content.seq(slot).filter(|seq| block.holds(*seq)) {
+                    let seq = content.seq(slot);
+                    if let Some(seq) = seq.filter(|seq| *seq >= from && block.holds(*seq)) {
                         match found.get_mut(subject) {
                             Some(known) => known.add(seq),
                             None => found.entry(subject.to_vec()).or_default().add(seq),
@@ -175,7 +177,7 @@ impl Reader {
     ) -> Result<Vec<u64>, ReadError> {
         let wanted = Selection::of(filters);
         let mut last: rustc_hash::FxHashMap<Vec<u8>, u64> = Default::default();
-        self.each_block(0, |_, block, content| {
+        self.each_block(0, |block, content, _| {
             content.for_each_subject(|subject, _, last_slot| {
                 if !wanted.selects(subject) {
                     return;
@@ -206,7 +208,7 @@ impl Reader {
     /// [`ReadError`].
     pub fn seq_at(&self, time_ns: i64) -> Result<u64, ReadError> {
         let mut found = None;
-        self.each_block(0, |_, block, content| {
+        self.each_block(0, |block, content, _| {
             if content.latest_ns() < time_ns {
                 return true;
             }
@@ -228,8 +230,8 @@ impl Reader {
     /// What the headers of all live messages ask for.
     pub(super) fn timers_of_messages(&self) -> Result<MessageTimers, ReadError> {
         let mut found = MessageTimers::default();
-        self.each_block(0, |_, block, content| {
-            for slot in content.slot_from(block.first.seq)..content.slot_count() {
+        self.each_block(0, |block, content, from| {
+            for slot in content.slot_from(from.max(block.first.seq))..content.slot_count() {
                 let Some(record) = content.record(slot).filter(RecordRef::has_headers) else {
                     continue;
                 };

@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use super::cache::BlockCache;
 use super::core::{Live, Shared, StreamKey};
@@ -16,6 +13,8 @@ use super::settings::{Settings, tracks_subjects};
 use super::takeover;
 use super::writer::Writer;
 use crate::crypto::Cipher;
+use crate::env::sync::atomic::{AtomicBool, Ordering};
+use crate::env::sync::{Mutex, RwLock};
 use crate::env::{Entropy, FileSystem, LockGuard};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
@@ -374,6 +373,7 @@ fn share(
             meta,
             settings,
             tail: None,
+            changing: None,
         }),
         is_closed: AtomicBool::new(false),
     }

@@ -1,13 +1,13 @@
 //! Where the messages of a block lie, kept when its bytes are let go: one message is then read alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Shared;
 use super::message::StoredMessage;
 use super::places::Places;
 use crate::block::content::verifies;
 use crate::crypto::BlockCipher;
+use crate::env::sync::atomic::{AtomicU64, Ordering};
 use crate::format::names::BlockFile;
 use crate::format::record::{RecordKind, parse_at};
 

@@ -1,7 +1,6 @@
 //! Reading from a store, by any number of threads.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::core::{Live, Shared};
 use super::error::ReadError;
@@ -9,6 +8,7 @@ use super::message::StoredMessage;
 use super::remove::unreadable;
 use super::resident::Resident;
 use super::search::Selection;
+use crate::env::sync::atomic::Ordering;
 use crate::format::seqset::SeqSet;
 use crate::state::{BlockState, SeqTime, Totals};
 
@@ -145,24 +145,32 @@ impl Reader {
         mut pick: impl for<'a> FnMut(&'a Live) -> Result<&'a BlockState, ReadError>,
         look: impl FnOnce(&Live, &BlockState, BlockContent<'_>) -> T,
     ) -> Result<T, ReadError> {
-        let mut held: Option<(u32, Arc<Resident>)> = None;
+        let mut held: Option<(u32, u64, Arc<Resident>)> = None;
         let mut failed = None;
         for _ in 0..ATTEMPTS {
-            let (number, is_tail) = {
+            let (number, is_tail, version) = {
                 let live = self.shared.live.read();
                 if self.shared.is_closed.load(Ordering::Acquire) {
                     return Err(ReadError::Closed);
                 }
                 let block = pick(&live)?;
                 let number = block.number;
+                if let Some((_, content)) =
+                    live.changing.as_ref().filter(|(block, _)| *block == number)
+                {
+                    return Ok(look(&live, block, BlockContent::Full(content.clone())));
+                }
                 let is_tail = live.tail_number() == Some(number);
                 if is_tail {
                     if let Some(tail) = &live.tail {
                         return Ok(look(&live, block, BlockContent::Tail(tail)));
                     }
                 } else {
-                    let held = held.take().filter(|(block, _)| *block == number);
-                    let content = held.map(|(_, content)| content);
+                    // What was read before a change tells of messages that are gone.
+                    let held = held.take().filter(|(block, version, _)| {
+                        *block == number && *version == self.shared.cache.version(number)
+                    });
+                    let content = held.map(|(_, _, content)| content);
                     if let Some(content) = content.or_else(|| self.shared.cache.get(number)) {
                         return Ok(look(&live, block, BlockContent::Full(content)));
                     }
@@ -173,17 +181,22 @@ impl Reader {
                 {
                     return Err(error);
                 }
-                (number, is_tail)
+                (number, is_tail, self.shared.cache.version(number))
             };
-            match self.load(number, is_tail) {
-                Ok(content) => held = content.map(|content| (number, content)),
+            match self.load(number, is_tail, version) {
+                Ok(content) => held = content.map(|content| (number, version, content)),
                 Err(error) => failed = Some((number, error)),
             }
         }
         Err(ReadError::NotFound)
     }
 
-    fn load(&self, number: u32, is_tail: bool) -> Result<Option<Arc<Resident>>, ReadError> {
+    fn load(
+        &self,
+        number: u32,
+        is_tail: bool,
+        version: u64,
+    ) -> Result<Option<Arc<Resident>>, ReadError> {
         if !is_tail {
             return self.shared.resident(number).map(Some);
         }
@@ -193,7 +206,10 @@ impl Reader {
             return Ok(None);
         }
         let mut live = self.shared.live.write();
-        if live.tail.is_none() && live.tail_number() == Some(number) {
+        if live.tail.is_none()
+            && live.tail_number() == Some(number)
+            && self.shared.cache.version(number) == version
+        {
             live.tail = Some(content);
         }
         Ok(None)

@@ -196,9 +196,14 @@ impl Writer {
         Ok(leaving)
     }
 
-    /// Removes a live message whose record is no longer in its file, or is about to leave with it.
-    pub(super) fn take_unproven(&mut self, leaving: &LeavingMessage) {
+    /// Removes a live message whose record is no longer in its file. `before` is called in the same moment.
+    pub(super) fn take_unproven(
+        &mut self,
+        leaving: &LeavingMessage,
+        before: impl FnOnce(&mut Live),
+    ) {
         let mut live = self.shared.live.write();
+        before(&mut live);
         let tail = live.tail_number();
         let emptied = live
             .take_away(leaving)
@@ -387,6 +392,10 @@ impl Writer {
         self.emptied.retain(|emptied| *emptied != number);
         let mut live = self.shared.live.write();
         forget(&mut live);
+        if live.tail_number() == Some(number) {
+            // A reader may have read it meanwhile: the block before is the last one now, and this is not what is in it.
+            live.tail = None;
+        }
         live.state.blocks.retain(|block| block.number != number);
         // Behind no message there is nothing that their tombstones could speak of any more. The server writes no index while they are
         // there, and loses what else it would have told.

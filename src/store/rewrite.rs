@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::{RemoveError, WriterFault};
-use super::remove::unreadable;
+use super::remove::{LeavingMessage, unreadable};
 use super::resident::Resident;
 use super::writer::Writer;
 use crate::block::builder::BlockBuilder;
@@ -34,13 +34,13 @@ impl Writer {
         self.begin()?;
         self.flush()?;
         let leaving = self.leaving(seq)?;
-        self.wipe(seq)?;
-        self.take_unproven(&leaving);
+        self.wipe(&leaving)?;
         self.settle()?;
         Ok(true)
     }
 
-    fn wipe(&mut self, seq: u64) -> Result<(), WriterFault> {
+    fn wipe(&mut self, leaving: &LeavingMessage) -> Result<(), WriterFault> {
+        let seq = leaving.seq;
         let (number, compressed, is_tail) = {
             let live = self.shared.live.read();
             let block = live.block_of(seq);
@@ -68,25 +68,52 @@ impl Writer {
                 reason,
             });
         }
-        if is_tail {
-            self.leave_tail();
-        }
         let is_compressed = compressed && !is_tail;
-        let length = self.replace_block(number, block.content(), is_compressed)?;
-        self.shared.cache.forget(number);
+        let length = self.change_file(number, Arc::new(content), |writer| {
+            writer.replace_block(number, block.content(), is_compressed)
+        })?;
         let hash = block.last_hash();
         let content = Resident::index(block.into_content(), &self.shared.hash_key(number));
-        let mut live = self.shared.live.write();
-        let state = live.block_mut(number);
-        if let Some(state) = state {
-            state.raw_bytes = length;
-            state.last_record_hash = Some(hash);
-        }
-        match is_tail {
-            true => live.tail = Some(content),
-            false => self.shared.cache.put(number, Arc::new(content)),
-        }
+        let shared = self.shared.clone();
+        self.take_unproven(leaving, |live| {
+            if let Some(state) = live.block_mut(number) {
+                state.raw_bytes = length;
+                state.last_record_hash = Some(hash);
+            }
+            live.changing = None;
+            if is_tail {
+                shared.cache.change(number, None);
+                live.tail = Some(content);
+            } else {
+                shared.cache.change(number, Some(Arc::new(content)));
+            }
+        });
         Ok(())
+    }
+
+    /// Changes the file of a block that holds `content`. Readers go by that until whoever calls this has told the state of the change,
+    /// and taken [`Live::changing`] back in the same moment; behind a failure of the disk for good, for what the file holds is not known.
+    pub(super) fn change_file<T>(
+        &mut self,
+        number: u32,
+        content: Arc<Resident>,
+        change: impl FnOnce(&mut Self) -> Result<T, WriterFault>,
+    ) -> Result<T, WriterFault> {
+        if self.tail.as_ref().is_some_and(|tail| tail.number == number) {
+            self.tail = None;
+        }
+        {
+            let mut live = self.shared.live.write();
+            if live.tail_number() == Some(number) {
+                live.tail = None;
+            }
+            live.changing = Some((number, content));
+        }
+        let changed = change(self);
+        if changed.is_err() && self.latched().is_none() {
+            self.shared.live.write().changing = None;
+        }
+        changed
     }
 
     /// Compresses a full block.
@@ -178,7 +205,7 @@ impl Writer {
                 ..after
             };
         }
-        self.shared.cache.put(number, Arc::new(content));
+        self.shared.cache.change(number, Some(Arc::new(content)));
         Ok(())
     }
 }

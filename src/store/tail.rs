@@ -1,13 +1,12 @@
 //! The block that takes records: what of it waits, and how it is handed over.
 
-use parking_lot::RwLock;
-
 use super::core::Live;
 use super::error::WriterFault;
 use super::resident::Resident;
 use super::writer::Writer;
 use crate::block::torn;
 use crate::crypto::BlockCipher;
+use crate::env::sync::RwLock;
 use crate::env::{AppendFile, IoError};
 use crate::format::checksum::HashKey;
 use crate::format::limits::{BLOCK_DELETES_MAX, CHECKSUM_LENGTH};

@@ -5,6 +5,8 @@
 //! the first one up, so that none goes before what its tombstones speak of. A crash in between leaves a stream with a hole that ends
 //! further up, which is cut again.
 
+use std::sync::Arc;
+
 use super::core::Live;
 use super::error::WriterFault;
 use super::remove::time_of;
@@ -116,10 +118,15 @@ impl Writer {
         }
         self.cut_block(&cut, in_place, length)?;
         for number in &cut.above {
-            let content = super::cache::read(&self.shared, *number)?;
+            let content = Arc::new(super::cache::read(&self.shared, *number)?);
             self.await_unlinked(&content)?;
             // Only now: should the disk fail before, readers still find what is there.
-            self.remove_block(*number, |live| live.forget_block(*number, &content))?;
+            self.change_file(*number, content.clone(), |writer| {
+                writer.remove_block(*number, |live| {
+                    live.forget_block(*number, &content);
+                    live.changing = None;
+                })
+            })?;
         }
         self.end_at(&cut, needs_block);
         self.tell(&StoreEvent::Truncated {
@@ -228,21 +235,20 @@ impl Writer {
     }
 
     fn cut_block(&mut self, cut: &Cut, in_place: bool, length: u64) -> Result<(), WriterFault> {
-        self.shared.cache.forget(cut.number);
-        let before = super::cache::read(&self.shared, cut.number)?;
+        let before = Arc::new(super::cache::read(&self.shared, cut.number)?);
         let kept = before.bytes().get(..cut.keep_bytes).unwrap_or_default();
         let path = self.shared.dir.join(BlockFile::Block.path(cut.number));
-        let raw_bytes = if in_place {
-            self.leave_tail_of(cut.number);
-            self.begin_exchange()?;
-            if (cut.keep_bytes as u64) < length {
-                let cut_off = self.shared.fs.truncate(&path, cut.keep_bytes as u64);
-                self.told(cut_off)?;
+        let raw_bytes = self.change_file(cut.number, before.clone(), |writer| {
+            if !in_place {
+                return writer.replace_block(cut.number, kept, false);
             }
-            cut.keep_bytes as u64
-        } else {
-            self.replace_block(cut.number, kept, false)?
-        };
+            writer.begin_exchange()?;
+            if (cut.keep_bytes as u64) < length {
+                let cut_off = writer.shared.fs.truncate(&path, cut.keep_bytes as u64);
+                writer.told(cut_off)?;
+            }
+            Ok(cut.keep_bytes as u64)
+        })?;
         let content = Resident::index(kept.to_vec(), &self.shared.hash_key(cut.number));
         let hash = content.bytes().last_chunk().copied();
         let mut live = self.shared.live.write();
@@ -256,16 +262,12 @@ impl Writer {
             shorten(block, &content, cut.last);
         }
         live.add_up_blocks();
+        live.changing = None;
+        self.shared.cache.change(cut.number, None);
         if tail_number == Some(cut.number) {
             live.tail = None;
         }
         Ok(())
-    }
-
-    fn leave_tail_of(&mut self, number: u32) {
-        if self.tail.as_ref().is_some_and(|tail| tail.number == number) {
-            self.leave_tail();
-        }
     }
 
     /// Settles the totals by the blocks that stay.

@@ -1,12 +1,12 @@
 //! What a store tells of itself: events as they happen, counts, and what it keeps in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::open::Store;
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::env::IoError;
+use crate::env::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that a call of the writer did. New kinds may come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,8 +139,7 @@ impl Writer {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use std::sync::atomic::{AtomicU64, Ordering};
-    /// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
+    /// #     /// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
     /// # use jetsam::format::meta::StreamMeta;
     /// # use jetsam::living::Idle;
     /// # use jetsam::store::{NewMessage, Store, StoreEvent, StoreOptions};

@@ -1,6 +1,5 @@
 //! The one writer of a store: its last block, and what of it has reached the disk.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::archive::Pins;
@@ -14,6 +13,7 @@ use super::tail::OpenTail;
 use super::watch::{StoreEvent, Told};
 use crate::block::builder::file_of;
 use crate::block::rules::Fill;
+use crate::env::sync::atomic::Ordering;
 use crate::env::{DEFAULT_FILE_MODE, IoError, LockGuard};
 use crate::format::names::{BlockFile, EXPIRIES_PATH, MESSAGES, STATE_PATH};
 use crate::format::record::{NewRecord, record_length};

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
 use super::error::SnapshotError;
 use crate::block::key::BlockKey;
+use crate::env::sync::Mutex;
 use crate::env::{IoError, ReadFile};
 use crate::format::names::BlockFile;
 use crate::store::cache;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
@@ -14,6 +13,7 @@ use super::error::SnapshotError;
 use super::framing::FramedWriter;
 use super::pins::Pins;
 use crate::block::content::tail_of;
+use crate::env::sync::atomic::Ordering;
 use crate::format::archive::MAGIC;
 use crate::format::checksum::{HashKey, hex16};
 use crate::format::consumer::{ConsumerFile, ConsumerState};
