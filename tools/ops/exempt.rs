@@ -102,3 +102,37 @@ pub fn kill_exemption(wrong: &[String]) -> Option<&'static KillExemption> {
 pub fn exemption(differing: &Differing<'_>) -> Option<&'static Exemption> {
     EXEMPTIONS.iter().find(|row| (row.fits)(differing))
 }
+
+/// Something that a server says otherwise than the engine about a directory that the engine left.
+#[derive(Debug)]
+pub struct Unlike<'a> {
+    pub version: &'a str,
+    pub is_killed: bool,
+    pub is_encrypted: bool,
+    /// The stream's configuration.
+    pub stream: &'a Value,
+    pub what: &'a str,
+    pub ours: &'a Value,
+    pub theirs: &'a Value,
+}
+
+/// A fault of a server that opens what the engine left.
+pub struct ServedExemption {
+    pub fault: &'static str,
+    pub about: &'static str,
+    /// How its versions begin.
+    versions: &'static [&'static str],
+    fits: fn(&Unlike<'_>) -> bool,
+}
+
+/// Those of all lines.
+pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[];
+
+/// The fault of a server that explains what it says.
+pub fn served_exemption(unlike: &Unlike<'_>) -> Option<&'static ServedExemption> {
+    let mut rows = SERVED_EXEMPTIONS.iter();
+    rows.find(|row| {
+        let mut versions = row.versions.iter();
+        versions.any(|version| unlike.version.starts_with(version)) && (row.fits)(unlike)
+    })
+}
