@@ -1,9 +1,13 @@
 //! What a server may make of a consumer's state as it opens it.
 //!
-//! A server tidies up: soon after the start it drops what is pending or redelivered for messages that are gone, and a consumer that has
-//! done nothing yet starts at the stream's first message. When exactly is a matter of timers, so each of these is taken for the same.
+//! A server tidies up: soon after the start, when its timers run, it drops what is pending or redelivered for messages that are gone, and
+//! moves the floor up over them; a consumer that has done nothing yet begins at the first message. In which order it does that, and so
+//! where exactly the floor ends, differs by version and from run to run. So the floor may be anywhere in between, but only where something
+//! is gone; nothing else may change.
 
-use serde_json::{Value, json};
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
 
 /// The ends of a stream.
 #[derive(Debug, Clone, Copy)]
@@ -12,108 +16,121 @@ pub struct Ends {
     pub last: u64,
 }
 
-/// The state in one form: numbers instead of absent fields.
-fn plain(state: &Value) -> Value {
-    let pair = |field: &str| {
-        let number = |of: &str| state[field][of].as_u64().unwrap_or(0);
-        json!({"consumer_seq": number("consumer_seq"), "stream_seq": number("stream_seq")})
-    };
-    let list = |field: &str| json!(state[field].as_array().cloned().unwrap_or_default());
-    json!({
-        "delivered": pair("delivered"), "ack_floor": pair("ack_floor"),
-        "pending": list("pending"), "redelivered": list("redelivered"),
-    })
+/// A consumer sequence and a stream sequence.
+type Pair = (u64, u64);
+
+/// All states that a server may have made of one.
+#[derive(Debug)]
+pub struct Allowed {
+    delivered: Vec<Pair>,
+    floor: (RangeInclusive<u64>, RangeInclusive<u64>),
+    pending: Entries,
+    redelivered: Entries,
+}
+
+/// What may be listed, and how much of it has to be.
+#[derive(Debug)]
+struct Entries {
+    all: Vec<Value>,
+    kept: Vec<Value>,
+}
+
+impl Entries {
+    fn new(all: Vec<Value>, keeps: impl Fn(u64) -> bool) -> Self {
+        let kept = all.iter().filter(|entry| keeps(of(entry, 0)));
+        let kept = kept.cloned().collect();
+        Self { all, kept }
+    }
+
+    fn counts(&self) -> RangeInclusive<usize> {
+        self.kept.len()..=self.all.len()
+    }
+
+    fn admits(&self, listed: &[Value]) -> bool {
+        listed.iter().all(|entry| self.all.contains(entry))
+            && self.kept.iter().all(|entry| listed.contains(entry))
+    }
 }
 
 fn of(entry: &Value, at: usize) -> u64 {
     entry[at].as_u64().unwrap_or(0)
 }
 
-fn retain(state: &mut Value, field: &str, keeps: impl Fn(u64) -> bool) {
-    if let Some(entries) = state[field].as_array_mut() {
-        entries.retain(|entry| keeps(of(entry, 0)));
+fn pair(state: &Value, field: &str) -> Pair {
+    let number = |of: &str| state[field][of].as_u64().unwrap_or(0);
+    (number("consumer_seq"), number("stream_seq"))
+}
+
+fn list(state: &Value, field: &str) -> Vec<Value> {
+    state[field].as_array().cloned().unwrap_or_default()
+}
+
+impl Allowed {
+    /// What may become of the state that the engine answers for a consumer of a stream with these ends.
+    pub fn new(state: &Value, ends: Ends) -> Self {
+        let (delivered, floor) = (pair(state, "delivered"), pair(state, "ack_floor"));
+        let before_first = ends.first.saturating_sub(1);
+        let is_there = |seq: u64| seq > floor.1 && seq >= ends.first;
+        let pending = Entries::new(list(state, "pending"), is_there);
+        let redelivered = Entries::new(list(state, "redelivered"), |seq| {
+            is_there(seq) && seq <= ends.last
+        });
+        let gone = pending
+            .all
+            .iter()
+            .filter(|entry| !is_there(of(entry, 0)))
+            .map(|entry| of(entry, 1));
+        let gone_to = gone.fold(floor.0, u64::max);
+        let (to_consumer, to_stream) = if floor.1 < before_first {
+            (delivered.0.max(gone_to), delivered.1.max(before_first))
+        } else {
+            (gone_to, floor.1)
+        };
+        let mut starts = vec![delivered];
+        if delivered == (0, 0) {
+            starts.push((0, before_first));
+        }
+        Self {
+            delivered: starts,
+            floor: (
+                floor.0..=to_consumer.max(floor.0),
+                floor.1..=to_stream.max(floor.1),
+            ),
+            pending,
+            redelivered,
+        }
     }
-}
 
-/// Without what is pending for messages before the first, or at or below the floor; the floor moves up with it.
-fn without_gone(state: &Value, ends: Ends) -> Value {
-    let mut state = state.clone();
-    let floor = |state: &Value, of: &str| state["ack_floor"][of].as_u64().unwrap_or(0);
-    let (at, at_consumer) = (floor(&state, "stream_seq"), floor(&state, "consumer_seq"));
-    let is_gone = |seq: u64| seq < ends.first || seq <= at;
-    let gone: Vec<Value> = state["pending"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|entry| is_gone(of(entry, 0)))
-        .cloned()
-        .collect();
-    let highest =
-        |at: usize, from: u64| gone.iter().map(|entry| of(entry, at)).fold(from, u64::max);
-    state["ack_floor"]["stream_seq"] = json!(highest(0, at));
-    state["ack_floor"]["consumer_seq"] = json!(highest(1, at_consumer));
-    retain(&mut state, "pending", |seq| !is_gone(seq));
-    let was_pending = |seq: u64| gone.iter().any(|entry| of(entry, 0) == seq);
-    retain(&mut state, "redelivered", |seq| !was_pending(seq));
-    state
-}
-
-/// A consumer that has done nothing, at the first message.
-fn started(state: &Value, ends: Ends) -> Option<Value> {
-    let untouched = json!({"consumer_seq": 0, "stream_seq": 0});
-    if state["delivered"] != untouched {
-        return None;
+    fn admits_place(&self, state: &Value) -> bool {
+        let floor = pair(state, "ack_floor");
+        self.delivered.contains(&pair(state, "delivered"))
+            && self.floor.0.contains(&floor.0)
+            && self.floor.1.contains(&floor.1)
     }
-    let before = json!({"consumer_seq": 0, "stream_seq": ends.first.saturating_sub(1)});
-    let mut state = state.clone();
-    state["delivered"] = before.clone();
-    state["ack_floor"] = before;
-    Some(state)
-}
 
-/// All that a server may have made of a state, itself first.
-pub fn allowed(state: &Value, ends: Ends) -> Vec<Value> {
-    let state = plain(state);
-    let floor = state["ack_floor"]["stream_seq"].as_u64().unwrap_or(0);
-    // 2.10 and 2.11 go by the floor and the last message, later lines by the first.
-    let (mut by_floor, mut by_first) = (state.clone(), state.clone());
-    retain(&mut by_floor, "redelivered", |seq| {
-        seq > floor && (ends.last == 0 || seq <= ends.last)
-    });
-    retain(&mut by_first, "redelivered", |seq| seq >= ends.first);
-    let started = started(&state, ends);
-    let mut all = vec![state, by_floor, by_first];
-    for at in 0..all.len() {
-        all.push(without_gone(&all[at], ends));
+    /// Whether this is such a state.
+    pub fn admits(&self, state: &Value) -> bool {
+        self.admits_place(state)
+            && self.pending.admits(&list(state, "pending"))
+            && self.redelivered.admits(&list(state, "redelivered"))
     }
-    all.extend(started);
-    all
-}
 
-/// What the interface tells of a state: where it is, and how many are pending and redelivered.
-pub fn told(state: &Value) -> Value {
-    let pair = |field: &str| {
-        let number = |of: &str| state[field][of].as_u64().unwrap_or(0);
-        json!([number("consumer_seq"), number("stream_seq")])
-    };
-    let count = |field: &str, list: &str| {
-        let told = state[field].as_u64();
-        told.unwrap_or_else(|| state[list].as_array().map_or(0, Vec::len) as u64)
-    };
-    json!({
-        "delivered": pair("delivered"), "ack_floor": pair("ack_floor"),
-        "pending": count("num_ack_pending", "pending"), "redelivered": count("num_redelivered", "redelivered"),
-    })
-}
-
-/// Whether a state is one that a server may have made of another.
-pub fn is_allowed(state: &Value, before: &Value, ends: Ends) -> bool {
-    allowed(before, ends).contains(&plain(state))
+    /// Whether what a server tells of a consumer is told of such a state.
+    pub fn admits_told(&self, info: &Value) -> bool {
+        let count = |field: &str| usize::try_from(info[field].as_u64().unwrap_or(0)).unwrap_or(0);
+        self.admits_place(info)
+            && self.pending.counts().contains(&count("num_ack_pending"))
+            && self
+                .redelivered
+                .counts()
+                .contains(&count("num_redelivered"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const ENDS: Ends = Ends { first: 5, last: 9 };
 
@@ -130,28 +147,40 @@ mod tests {
             "delivered": {"consumer_seq": 8, "stream_seq": 9}, "ack_floor": {"consumer_seq": 2, "stream_seq": 3},
             "pending": [[6, 5, 100]], "redelivered": [[6, 2]],
         });
-        assert!(is_allowed(&tidied, &busy(), ENDS));
-        assert!(is_allowed(&busy(), &busy(), ENDS));
+        let allowed = Allowed::new(&busy(), ENDS);
+        assert!(allowed.admits(&tidied));
+        assert!(allowed.admits(&busy()));
     }
 
     #[test]
     fn nothing_else_may_change() {
+        let allowed = Allowed::new(&busy(), ENDS);
         for (field, value) in [
             ("pending", json!([[3, 2, 100]])),
+            ("pending", json!([[3, 2, 100], [6, 5, 101]])),
             ("redelivered", json!([])),
             ("delivered", json!({"consumer_seq": 8, "stream_seq": 8})),
+            ("ack_floor", json!({"consumer_seq": 0, "stream_seq": 2})),
         ] {
             let mut changed = busy();
             changed[field] = value;
-            assert!(!is_allowed(&changed, &busy(), ENDS), "{field}");
+            assert!(!allowed.admits(&changed), "{field}");
         }
+    }
+
+    #[test]
+    fn where_nothing_is_gone_the_floor_stays() {
+        let allowed = Allowed::new(&busy(), Ends { first: 3, last: 9 });
+        let mut changed = busy();
+        changed["ack_floor"] = json!({"consumer_seq": 2, "stream_seq": 3});
+        assert!(!allowed.admits(&changed));
     }
 
     #[test]
     fn a_consumer_that_did_nothing_starts_at_the_first_message() {
         let before = json!({"consumer_seq": 0, "stream_seq": 4});
         let started = json!({"delivered": before, "ack_floor": before});
-        assert!(is_allowed(&started, &json!({}), ENDS));
-        assert!(!is_allowed(&started, &busy(), ENDS));
+        assert!(Allowed::new(&json!({}), ENDS).admits(&started));
+        assert!(!Allowed::new(&busy(), ENDS).admits(&started));
     }
 }

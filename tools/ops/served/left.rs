@@ -48,6 +48,12 @@ impl Left {
         &self.opening["stream"]
     }
 
+    /// Whether the message of this sequence was asked to be erased.
+    pub fn was_erased(&self, seq: u64) -> bool {
+        let mut requests = self.script.iter();
+        requests.any(|request| request["op"] == "erase" && request["seq"] == seq)
+    }
+
     /// The consumers whose directories are there, with their configurations.
     pub fn consumers(&self) -> Vec<(&str, &Value)> {
         let is_there = |name: &str| self.dir.join("obs").join(name).is_dir();

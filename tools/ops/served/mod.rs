@@ -30,7 +30,7 @@ use crate::options::{Options, Program};
 use crate::script;
 
 use asked::{Compared, Comparison};
-use consumer::is_allowed;
+use consumer::Allowed;
 use left::{KEY, Left, Seen, look, play};
 
 /// Scripts that are played before servers open them, a third of them for each cipher.
@@ -184,8 +184,8 @@ fn continue_after(driver: &mut Driver, one: &Played, dir: &Path, comparison: &mu
     };
     for (name, ours) in one.seen.answers() {
         let again = after.of(name);
-        let is_tidied =
-            name.starts_with("consumer ") && is_allowed(&again["ok"], &ours["ok"], one.seen.ends());
+        let is_tidied = name.starts_with("consumer ")
+            && Allowed::new(&ours["ok"], one.seen.ends()).admits(&again["ok"]);
         if !agree(ours, again) && !is_tidied {
             let what = format!("after the server: {name}");
             comparison.same(&what, ours.clone(), again.clone());
@@ -201,12 +201,14 @@ fn judge(
     comparison: &Comparison,
     tally: &mut Tally,
 ) -> Result<(), String> {
+    let has_index = one.left.dir.join("msgs/index.db").exists();
+    let last_is_erased = one.left.was_erased(one.seen.ends().last);
     let row_of = |odd: &asked::Odd| {
         served_exemption(&Unlike {
             version: &program.version,
-            is_killed: one.left.is_killed,
             is_encrypted: one.left.cipher() != "none",
-            stream: one.left.stream(),
+            has_index,
+            last_is_erased,
             what: &odd.what,
             ours: &odd.ours,
             theirs: &odd.theirs,
@@ -248,6 +250,7 @@ fn report(
         unexplained.len()
     );
     println!("  stream {}", left.stream());
+    println!("  state  {:.300}", one.seen.of("state"));
     for odd in unexplained.iter().take(8) {
         println!(
             "  {}\n    ours   {:.400}\n    theirs {:.400}",
