@@ -1,7 +1,8 @@
 //! Where Go's store itself errs: what a disagreement there is called, and what scripts keep out of.
 //!
 //! The names are those of the list of Go's faults, L1 to L32 and G1 to G10; G11 and G12 were found by killing the reference itself, G13 by
-//! scripts, G14 to G16 by servers that open what the engine left. Rows are judged in order; the first that fits names the disagreement, which is counted and not reported, and ends the seed.
+//! scripts, G14 to G18 by servers that open what the engine left. Rows are judged in order; the first that fits names the disagreement, which
+//! is counted and not reported, and ends the seed.
 
 use std::collections::BTreeSet;
 
@@ -114,9 +115,19 @@ pub struct Unlike<'a> {
     pub has_index: bool,
     /// The last sequence is that of an erased message.
     pub last_is_erased: bool,
+    /// Something of the start is otherwise than the engine says, as it was foretold.
+    pub starts_as_foretold: bool,
+    /// What `preflight` says of this instead of the engine, if anything.
+    pub foretold: &'a Value,
     pub what: &'a str,
     pub ours: &'a Value,
     pub theirs: &'a Value,
+}
+
+impl Unlike<'_> {
+    fn is_as_foretold(&self) -> bool {
+        !self.foretold.is_null() && self.foretold == self.theirs
+    }
 }
 
 /// A fault of servers that open what the engine left.
@@ -140,7 +151,13 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         fault: "G15",
         about: "of sequences skipped together at the end of a block only the last is listed as deleted, after a scan",
         versions: "2.10.",
-        fits: |u| u.what == "deleted" && lacks_skipped_runs(u.ours, u.theirs),
+        fits: |u| {
+            let whole = [u.ours, u.foretold];
+            u.what == "deleted"
+                && whole
+                    .iter()
+                    .any(|whole| lacks_skipped_runs(whole, u.theirs))
+        },
     },
     ServedExemption {
         fault: "G16",
@@ -148,7 +165,26 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         versions: "",
         fits: |u| u.last_is_erased && is_last_time_gone(u),
     },
+    ServedExemption {
+        fault: "G17",
+        about: "after a scan a block of tombstones alone ends at the lowest: the last sequence falls, and among more than 32 blocks messages are not found and removed ones are back",
+        versions: "2.10.",
+        fits: |u| {
+            let follows = u.what.starts_with("after the server: ") && u.starts_as_foretold;
+            u.is_as_foretold() || follows
+        },
+    },
+    ServedExemption {
+        fault: "G18",
+        about: "a store to which nothing was ever done lists sequence 0 as deleted",
+        versions: "",
+        fits: |u| u.what == "deleted" && is_empty(u.ours) && *u.theirs == serde_json::json!([0]),
+    },
 ];
+
+fn is_empty(list: &Value) -> bool {
+    list.as_array().is_some_and(Vec::is_empty)
+}
 
 /// Whether a list is another without runs, of each of which it has the end.
 fn lacks_skipped_runs(whole: &Value, list: &Value) -> bool {

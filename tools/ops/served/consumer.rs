@@ -1,9 +1,10 @@
 //! What a server may make of a consumer's state as it opens it.
 //!
 //! A server tidies up: soon after the start, when its timers run, it drops what is pending or redelivered for messages that are gone, and
-//! moves the floor up over them; a consumer that has done nothing yet begins at the first message. In which order it does that, and so
+//! moves the floor up over them; a consumer that has done nothing yet begins at the first message; from 2.14 on one that is ahead of its
+//! stream is put back. In which order it does that, and so
 //! where exactly the floor ends, differs by version and from run to run. So the floor may be anywhere in between, but only where something
-//! is gone; nothing else may change.
+//! is gone; what is pending for a message that is there stays so.
 
 use std::ops::RangeInclusive;
 
@@ -18,12 +19,19 @@ pub struct Ends {
 
 /// A consumer sequence and a stream sequence.
 type Pair = (u64, u64);
+/// Where each of the two may be.
+type Ranges = (RangeInclusive<u64>, RangeInclusive<u64>);
+
+fn within(pair: Pair, ranges: &Ranges) -> bool {
+    ranges.0.contains(&pair.0) && ranges.1.contains(&pair.1)
+}
 
 /// All states that a server may have made of one.
 #[derive(Debug)]
 pub struct Allowed {
-    delivered: Vec<Pair>,
-    floor: (RangeInclusive<u64>, RangeInclusive<u64>),
+    delivered: Ranges,
+    start: Option<Pair>,
+    floor: Ranges,
     pending: Entries,
     redelivered: Entries,
 }
@@ -70,42 +78,31 @@ impl Allowed {
     pub fn new(state: &Value, ends: Ends) -> Self {
         let (delivered, floor) = (pair(state, "delivered"), pair(state, "ack_floor"));
         let before_first = ends.first.saturating_sub(1);
-        let is_there = |seq: u64| seq > floor.1 && seq >= ends.first;
-        let pending = Entries::new(list(state, "pending"), is_there);
-        let redelivered = Entries::new(list(state, "redelivered"), |seq| {
-            is_there(seq) && seq <= ends.last
-        });
-        let gone = pending
-            .all
-            .iter()
-            .filter(|entry| !is_there(of(entry, 0)))
-            .map(|entry| of(entry, 1));
-        let gone_to = gone.fold(floor.0, u64::max);
-        let (to_consumer, to_stream) = if floor.1 < before_first {
-            (delivered.0.max(gone_to), delivered.1.max(before_first))
+        let is_there = |seq: u64| seq > floor.1 && seq >= ends.first && seq <= ends.last;
+        let (pending, redelivered) = (list(state, "pending"), list(state, "redelivered"));
+        let any_gone = pending.iter().any(|entry| !is_there(of(entry, 0)));
+        let is_ahead = delivered.1 > ends.last;
+        let lifted = if any_gone || is_ahead || floor.1 < before_first {
+            (delivered.0, delivered.1.max(before_first))
         } else {
-            (gone_to, floor.1)
+            floor
         };
-        let mut starts = vec![delivered];
-        if delivered == (0, 0) {
-            starts.push((0, before_first));
-        }
+        let highest = (lifted.0.max(floor.0), lifted.1.max(floor.1));
+        // One that was ahead of its stream is put back.
+        let lowest = if is_ahead { (0, 0) } else { delivered };
         Self {
-            delivered: starts,
-            floor: (
-                floor.0..=to_consumer.max(floor.0),
-                floor.1..=to_stream.max(floor.1),
-            ),
-            pending,
-            redelivered,
+            delivered: (lowest.0..=delivered.0, lowest.1..=delivered.1),
+            start: (delivered == (0, 0)).then_some((0, before_first)),
+            floor: (floor.0..=highest.0, floor.1.min(ends.last)..=highest.1),
+            pending: Entries::new(pending, is_there),
+            redelivered: Entries::new(redelivered, |seq| is_there(seq) && seq > highest.1),
         }
     }
 
     fn admits_place(&self, state: &Value) -> bool {
-        let floor = pair(state, "ack_floor");
-        self.delivered.contains(&pair(state, "delivered"))
-            && self.floor.0.contains(&floor.0)
-            && self.floor.1.contains(&floor.1)
+        let delivered = pair(state, "delivered");
+        (within(delivered, &self.delivered) || self.start == Some(delivered))
+            && within(pair(state, "ack_floor"), &self.floor)
     }
 
     /// Whether this is such a state.
@@ -158,7 +155,6 @@ mod tests {
         for (field, value) in [
             ("pending", json!([[3, 2, 100]])),
             ("pending", json!([[3, 2, 100], [6, 5, 101]])),
-            ("redelivered", json!([])),
             ("delivered", json!({"consumer_seq": 8, "stream_seq": 8})),
             ("ack_floor", json!({"consumer_seq": 0, "stream_seq": 2})),
         ] {

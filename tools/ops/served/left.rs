@@ -16,7 +16,7 @@ use crate::random::Random;
 /// The key of every encrypted store: a server has one.
 pub const KEY: &str = "the key of all scripts";
 /// 2026-01-01: the engine reads before all times of scripts, as the servers do, so that nothing is due for either.
-const BEFORE_NS: u64 = 1_767_225_600_000_000_000;
+pub const BEFORE_NS: u64 = 1_767_225_600_000_000_000;
 /// Of a hundred stores so many are left by a kill.
 const KILLED_PERCENT: u64 = 33;
 
