@@ -101,8 +101,7 @@ impl Options {
         }
     }
 
-    pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut args = args;
+    fn defaults() -> Self {
         // Memory, where there is such a place: half of the work is files.
         let memory = PathBuf::from("/dev/shm");
         let scratch = if memory.is_dir() {
@@ -112,7 +111,7 @@ impl Options {
         };
         let scratch = scratch.join(format!("ops-{}", std::process::id()));
         let oracle = target_dir().join("oracle/oracle");
-        let mut options = Self {
+        Self {
             seeds: 0..200,
             only: None,
             replay: None,
@@ -128,7 +127,12 @@ impl Options {
             show: 1,
             without: Vec::new(),
             rekeys: false,
-        };
+        }
+    }
+
+    pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut args = args;
+        let mut options = Self::defaults();
         let mut bounded = false;
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
@@ -160,6 +164,9 @@ impl Options {
                 "--show" => options.show = value()?.parse().map_err(|error| format!("{error}"))?,
                 _ => return Err(format!("unknown argument {arg}")),
             }
+        }
+        if options.rekeys && !options.servers.is_empty() {
+            return Err("--rekey does not go with --servers: a server has one key".to_owned());
         }
         if options.time.is_some() && !bounded {
             options.seeds = 0..u64::MAX;
