@@ -1,7 +1,7 @@
 //! Where Go's store itself errs: what a disagreement there is called, and what scripts keep out of.
 //!
 //! The names are those of the list of Go's faults, L1 to L32 and G1 to G10; G11 and G12 were found by killing the reference itself, G13 by
-//! scripts, G14 to G18 by servers that open what the engine left. Rows are judged in order; the first that fits names the disagreement, which
+//! scripts, G14 to G19 by servers that open what the engine left. Rows are judged in order; the first that fits names the disagreement, which
 //! is counted and not reported, and ends the seed.
 
 use std::collections::BTreeSet;
@@ -113,6 +113,8 @@ pub struct Unlike<'a> {
     pub is_encrypted: bool,
     /// The directory has a state file.
     pub has_index: bool,
+    /// A purge was cut short when its outcome lay ready.
+    pub has_staged_purge: bool,
     /// The last sequence is that of an erased message.
     pub last_is_erased: bool,
     /// Something of the start is otherwise than the engine says, as it was foretold.
@@ -164,6 +166,12 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         about: "an erased record has no time: where the last message was erased, a scan does not find the last time",
         versions: "",
         fits: |u| u.last_is_erased && is_last_time_gone(u),
+    },
+    ServedExemption {
+        fault: "G19",
+        about: "before 2.14 a purge that was cut short is not known: its messages are there again, until an engine that knows it opens the stream",
+        versions: "",
+        fits: |u| u.has_staged_purge && u.is_as_foretold(),
     },
     ServedExemption {
         fault: "G17",

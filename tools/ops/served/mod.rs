@@ -232,6 +232,7 @@ fn judge(
     tally: &mut Tally,
 ) -> Result<(), String> {
     let has_index = one.left.dir.join("msgs/index.db").exists();
+    let has_staged_purge = one.left.dir.join("__new_msgs__").exists();
     let last_is_erased = one.left.was_erased(one.seen.ends().last);
     let of: Vec<Value> = comparison
         .odd
@@ -246,6 +247,7 @@ fn judge(
             version: &program.version,
             is_encrypted: one.left.cipher() != "none",
             has_index,
+            has_staged_purge,
             last_is_erased,
             starts_as_foretold,
             foretold,
