@@ -154,11 +154,9 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         about: "of sequences skipped together at the end of a block only the last is listed as deleted, after a scan",
         versions: "2.10.",
         fits: |u| {
-            let whole = [u.ours, u.foretold];
-            u.what == "deleted"
-                && whole
-                    .iter()
-                    .any(|whole| lacks_skipped_runs(whole, u.theirs))
+            let mut whole = [u.ours, u.foretold].into_iter();
+            let is_list = u.what == "deleted" && u.theirs.is_array();
+            is_list && whole.any(|whole| whole.is_array() && lacks_skipped_runs(whole, u.theirs))
         },
     },
     ServedExemption {
