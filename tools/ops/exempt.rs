@@ -213,9 +213,14 @@ fn is_last_time_gone(unlike: &Unlike<'_>) -> bool {
     if unlike.what == "last_ts" {
         return unlike.theirs == 0;
     }
+    if unlike.what != "after the server: state" {
+        return false;
+    }
     let mut ours = unlike.ours.clone();
-    ours["ok"]["last_ts"] = Value::from(0);
-    unlike.what == "after the server: state" && ours == *unlike.theirs
+    if let Some(last) = ours.pointer_mut("/ok/last_ts") {
+        *last = Value::from(0);
+    }
+    ours == *unlike.theirs
 }
 
 /// The fault of a server that explains what it says.

@@ -87,6 +87,9 @@ pub fn run(options: &Options) -> Result<usize, String> {
             }
         }
         let wrong: usize = tallies.iter().map(|tally| tally.disagreements).sum();
+        let scripts = tallies.first().map_or(0, |tally| tally.scripts);
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("{scripts} scripts, {wrong} disagreements, {seconds:.0} s");
         if wrong >= options.show {
             break;
         }
