@@ -169,7 +169,11 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         fault: "G19",
         about: "before 2.14 a purge that was cut short is not known: its messages are there again, until an engine that knows it opens the stream",
         versions: "",
-        fits: |u| u.has_staged_purge && u.is_as_foretold(),
+        fits: |u| {
+            // A consumer that begins does so at a message that is there again.
+            let follows = u.what.contains("consumer ") && u.starts_as_foretold;
+            u.has_staged_purge && (u.is_as_foretold() || follows)
+        },
     },
     ServedExemption {
         fault: "G17",
