@@ -1,7 +1,7 @@
 //! Where Go's store itself errs: what a disagreement there is called, and what scripts keep out of.
 //!
 //! The names are those of the list of Go's faults, L1 to L32 and G1 to G10; G11 and G12 were found by killing the reference itself, G13 by
-//! scripts, G14 to G19 by servers that open what the engine left. Rows are judged in order; the first that fits names the disagreement, which
+//! scripts, G14 to G21 by servers that open what the engine left. Rows are judged in order; the first that fits names the disagreement, which
 //! is counted and not reported, and ends the seed.
 
 use std::collections::BTreeSet;
@@ -130,6 +130,10 @@ impl Unlike<'_> {
     fn is_as_foretold(&self) -> bool {
         !self.foretold.is_null() && self.foretold == self.theirs
     }
+
+    fn is_of_consumer(&self) -> bool {
+        self.what.contains("consumer ")
+    }
 }
 
 /// A fault of servers that open what the engine left.
@@ -171,7 +175,7 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         versions: "",
         fits: |u| {
             // A consumer that begins does so at a message that is there again.
-            let follows = u.what.contains("consumer ") && u.starts_as_foretold;
+            let follows = u.is_of_consumer() && u.starts_as_foretold;
             u.has_staged_purge && (u.is_as_foretold() || follows)
         },
     },
@@ -180,8 +184,8 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         about: "after a scan a block of tombstones alone ends at the lowest: the last sequence falls, and among more than 32 blocks messages are not found and removed ones are back",
         versions: "2.10.",
         fits: |u| {
-            let follows = u.what.starts_with("after the server: ") && u.starts_as_foretold;
-            u.is_as_foretold() || follows
+            let is_behind = u.what.starts_with("after the server: ") || u.is_of_consumer();
+            u.is_as_foretold() || is_behind && u.starts_as_foretold
         },
     },
     ServedExemption {
@@ -190,7 +194,36 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         versions: "",
         fits: |u| u.what == "deleted" && is_empty(u.ours) && *u.theirs == serde_json::json!([0]),
     },
+    ServedExemption {
+        fault: "G20",
+        about: "after a scan deleted sequences below the first are listed",
+        versions: "2.12.",
+        fits: |u| u.what == "deleted" && u.is_as_foretold() && has_more_before(u.theirs, u.ours),
+    },
+    ServedExemption {
+        fault: "G21",
+        about: "no time in a tombstone is read as one of 1754",
+        versions: "2.12.",
+        fits: |u| {
+            let none = &u.ours["ok"]["last_ts"];
+            let theirs = &u.theirs["ok"]["last_ts"];
+            let is_state = u.what == "after the server: state";
+            (u.what == "last_ts" && u.is_as_foretold() && *u.theirs == NO_TIME_NS)
+                || (is_state && *none == 0 && *theirs == NO_TIME_NS)
+        },
+    },
 ];
+
+/// What Go makes of its zero time.
+const NO_TIME_NS: i64 = -6_795_364_578_871_345_152;
+
+/// Whether a list of sequences is another with more before its first.
+fn has_more_before(list: &Value, end: &Value) -> bool {
+    match (list.as_array(), end.as_array()) {
+        (Some(list), Some(end)) => list.ends_with(end),
+        _ => false,
+    }
+}
 
 fn is_empty(list: &Value) -> bool {
     list.as_array().is_some_and(Vec::is_empty)
