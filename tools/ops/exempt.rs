@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use jetsam::format::limits::ZERO_TIME_NS;
 use serde_json::Value;
 
 use crate::driver::is_silent;
@@ -208,14 +209,11 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
             let none = &u.ours["ok"]["last_ts"];
             let theirs = &u.theirs["ok"]["last_ts"];
             let is_state = u.what == "after the server: state";
-            (u.what == "last_ts" && u.is_as_foretold() && *u.theirs == NO_TIME_NS)
-                || (is_state && *none == 0 && *theirs == NO_TIME_NS)
+            (u.what == "last_ts" && u.is_as_foretold() && *u.theirs == ZERO_TIME_NS)
+                || (is_state && *none == 0 && *theirs == ZERO_TIME_NS)
         },
     },
 ];
-
-/// What Go makes of its zero time.
-const NO_TIME_NS: i64 = -6_795_364_578_871_345_152;
 
 /// Whether a list of sequences is another with more before its first.
 fn has_more_before(list: &Value, end: &Value) -> bool {
