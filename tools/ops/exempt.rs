@@ -181,6 +181,12 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
         },
     },
     ServedExemption {
+        fault: "G18",
+        about: "a store to which nothing was ever done lists sequence 0 as deleted",
+        versions: "",
+        fits: |u| u.what == "deleted" && is_empty(u.ours) && *u.theirs == serde_json::json!([0]),
+    },
+    ServedExemption {
         fault: "G17",
         about: "after a scan a block of tombstones alone ends at the lowest: the last sequence falls, and among more than 32 blocks messages are not found and removed ones are back",
         versions: "2.10.",
@@ -188,12 +194,6 @@ pub const SERVED_EXEMPTIONS: &[ServedExemption] = &[
             let is_behind = u.what.starts_with("after the server: ") || u.is_of_consumer();
             u.is_as_foretold() || is_behind && u.starts_as_foretold
         },
-    },
-    ServedExemption {
-        fault: "G18",
-        about: "a store to which nothing was ever done lists sequence 0 as deleted",
-        versions: "",
-        fits: |u| u.what == "deleted" && is_empty(u.ours) && *u.theirs == serde_json::json!([0]),
     },
     ServedExemption {
         fault: "G20",
