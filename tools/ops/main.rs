@@ -10,6 +10,7 @@
 //! cargo run --release --example ops_compare -- --seeds 0..2000
 //! cargo run --release --example ops_compare -- --kill --seeds 0..200
 //! cargo run --release --example ops_compare -- --ended --seeds 0..100
+//! cargo run --release --example ops_compare -- --servers 2.10.29=/path/to/nats-server --seeds 0..2000
 //! ```
 //!
 //! What is left out because the reference errs there is said where scripts are drawn (`steps.rs`, `make.rs`); what it gets wrong all
@@ -28,10 +29,17 @@ mod ended;
 mod exempt;
 mod kill;
 mod make;
+#[path = "../surroundings/nats.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with another program, which asks more of a server"
+)]
+mod nats;
 mod options;
 mod random;
 mod run;
 mod script;
+mod served;
 mod shrink;
 mod steps;
 
@@ -64,6 +72,8 @@ fn main() -> ExitCode {
         kill::run(&options)
     } else if options.ended {
         ended::run(&options)
+    } else if !options.servers.is_empty() {
+        served::run(&options)
     } else if let Some(file) = &options.replay {
         replay(&options, file)
     } else {

@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 use crate::options::Options;
 use crate::random::Random;
 
-/// Times of scripts begin here: 2026-01-01.
-const BASE_NS: u64 = 1_767_225_600_000_000_000;
 pub const SECOND_NS: u64 = 1_000_000_000;
 
 /// What a stream's messages are about.
@@ -120,7 +118,7 @@ impl Maker {
             6 if compression == "none" => Mode::Truncate,
             _ => Mode::Plain,
         };
-        let now_ns = BASE_NS + random.below(1_000_000_000_000);
+        let now_ns = options.begins_ns() + random.below(1_000_000_000_000);
         let stream = stream(&mut random, mode, compression);
         let block_sizes = [150, 200, 300, 500, 1000, 4000, 0];
         let mut settings = json!({

@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use crate::driver::Side;
 
-pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --replay FILE] [--kill | --ended] [--minutes N] [--keep DIR]
+/// 2026-01-01.
+const BASE_NS: u64 = 1_767_225_600_000_000_000;
+/// 2100-01-01.
+const AHEAD_NS: u64 = 4_102_444_800_000_000_000;
+
+pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --replay FILE] [--kill | --ended | --servers V=PATH] [--minutes N] [--keep DIR]
     [--left COMMAND] [--right COMMAND] [--scratch DIR] [--without OP,…] [--rekey] [--no-shrink] [--show N]
 
   --seeds A..B     the scripts of these seeds (0..200)
@@ -15,6 +20,7 @@ pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --repl
   --replay FILE    a script that was kept
   --kill           instead: the left side is killed while it writes; both must find all it acknowledged
   --ended          instead: the engine's lives in memory are ended at calls to the disk, and both sides open what is left
+  --servers V=PATH instead: a server of version V opens what the engine left, and the engine after it; may be given more than once
   --minutes N      no new seed after this time; without --seeds there is no other end
   --keep DIR       where scripts that disagree go (below the scratch directory)
   --left COMMAND   default: the engine's driver beside this program
@@ -23,12 +29,20 @@ pub const USAGE: &str = "usage: ops_compare [--seeds A..B | --only SEED | --repl
   --rekey          keys and ciphers change between parts
   --show N         report at most N disagreements, then stop (1)";
 
+/// A server to open what the engine left.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub version: String,
+    pub path: PathBuf,
+}
+
 pub struct Options {
     pub seeds: Range<u64>,
     pub only: Option<u64>,
     pub replay: Option<PathBuf>,
     pub kill: bool,
     pub ended: bool,
+    pub servers: Vec<Program>,
     pub time: Option<Duration>,
     pub keep: PathBuf,
     pub left: Side,
@@ -65,9 +79,29 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+fn program(text: &str) -> Result<Program, String> {
+    let (version, path) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text} is not VERSION=PATH"))?;
+    // It is started in a directory of its own.
+    let path = std::fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?;
+    Ok(Program {
+        version: version.to_owned(),
+        path,
+    })
+}
+
 impl Options {
-    pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut args = args;
+    /// When scripts begin. What a server opens by its own clock lies ahead of that clock, so that nothing in it is due.
+    pub fn begins_ns(&self) -> u64 {
+        if self.servers.is_empty() {
+            BASE_NS
+        } else {
+            AHEAD_NS
+        }
+    }
+
+    fn defaults() -> Self {
         // Memory, where there is such a place: half of the work is files.
         let memory = PathBuf::from("/dev/shm");
         let scratch = if memory.is_dir() {
@@ -77,12 +111,13 @@ impl Options {
         };
         let scratch = scratch.join(format!("ops-{}", std::process::id()));
         let oracle = target_dir().join("oracle/oracle");
-        let mut options = Self {
+        Self {
             seeds: 0..200,
             only: None,
             replay: None,
             kill: false,
             ended: false,
+            servers: Vec::new(),
             time: None,
             keep: PathBuf::new(),
             left: Side::new(&engine_driver()),
@@ -92,7 +127,12 @@ impl Options {
             show: 1,
             without: Vec::new(),
             rekeys: false,
-        };
+        }
+    }
+
+    pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut args = args;
+        let mut options = Self::defaults();
         let mut bounded = false;
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
@@ -109,6 +149,7 @@ impl Options {
                 "--replay" => options.replay = Some(PathBuf::from(value()?)),
                 "--kill" => options.kill = true,
                 "--ended" => options.ended = true,
+                "--servers" => options.servers.push(program(&value()?)?),
                 "--minutes" => {
                     let minutes: f64 = value()?.parse().map_err(|error| format!("{error}"))?;
                     options.time = Some(Duration::from_secs_f64(minutes * 60.0));
@@ -123,6 +164,9 @@ impl Options {
                 "--show" => options.show = value()?.parse().map_err(|error| format!("{error}"))?,
                 _ => return Err(format!("unknown argument {arg}")),
             }
+        }
+        if options.rekeys && !options.servers.is_empty() {
+            return Err("--rekey does not go with --servers: a server has one key".to_owned());
         }
         if options.time.is_some() && !bounded {
             options.seeds = 0..u64::MAX;

@@ -142,6 +142,8 @@ impl Client {
     fn connect(port: u16, login: Login<'_>) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        // Small requests would wait for each other's acknowledgement otherwise.
+        stream.set_nodelay(true)?;
         let mut client = Client {
             reader: BufReader::new(stream),
             inboxes: 0,
