@@ -65,6 +65,7 @@ mod side_files;
 mod tail;
 mod takeover;
 mod truncate;
+mod unfinished;
 mod verify;
 mod watch;
 mod writer;

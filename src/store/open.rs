@@ -11,6 +11,7 @@ use super::level::Level;
 use super::reader::Reader;
 use super::settings::{Settings, tracks_subjects};
 use super::takeover;
+use super::unfinished;
 use super::writer::Writer;
 use crate::crypto::Cipher;
 use crate::env::sync::atomic::{AtomicBool, Ordering};
@@ -170,7 +171,7 @@ impl Store {
             }
             create::create(&*fs, &*entropy, dir, &account, options)?;
         }
-        super::side_files::finish_exchange(&*fs, dir, &name)?;
+        unfinished::finish(&*fs, idle, &stream, &recover)?;
         let how = RecoverOptions {
             accept_loss: options.accept_loss,
             accept_expiry: true,
