@@ -13,6 +13,7 @@ use super::resident::Resident;
 use super::writer::Writer;
 use crate::env::{FileSystem, ReadFiles};
 use crate::format::names::{OWN_INDEX, STATE_PATH};
+use crate::format::record::parse_at;
 use crate::format::seqset::SeqSet;
 use crate::state::{BlockState, SeqTime};
 
@@ -127,9 +128,8 @@ fn emptied(blocks: &[BlockState], number: u32, content: &Resident) -> Option<(us
     let place = blocks.partition_point(|block| block.number < number);
     let next = blocks.get(place)?;
     let before = place.checked_sub(1).and_then(|place| blocks.get(place));
-    let last_slot = content.slot_count().checked_sub(1);
-    let told = last_slot.and_then(|slot| content.record(slot));
-    let told = told.map_or(0, |record| record.sequence());
+    // Whoever cuts the stream below that has to find the block.
+    let told = highest_told(content.bytes());
     let most = next.first.seq.saturating_sub(1);
     let last_seq = match before.map(|before| before.last.seq) {
         None => most,
@@ -151,4 +151,14 @@ fn emptied(blocks: &[BlockState], number: u32, content: &Resident) -> Option<(us
         ..BlockState::default()
     };
     Some((place, block))
+}
+
+/// The highest sequence that a record speaks of, skips and tombstones too.
+fn highest_told(content: &[u8]) -> u64 {
+    let (mut highest, mut offset) = (0, 0);
+    while let Ok(record) = parse_at(content, offset) {
+        highest = highest.max(record.sequence());
+        offset = record.end_offset();
+    }
+    highest
 }

@@ -87,3 +87,12 @@ fn a_block_that_the_server_would_drop_stays_until_what_it_tells_is_written_anew(
     assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
     assert!(tally.call_count > 190, "only {} ends", tally.call_count);
 }
+
+/// A block without a message that no index lists told that some sequences were skipped. It was taken up as ending before them, and a cut
+/// among them left it as it was.
+#[test]
+fn a_cut_finds_what_an_unlisted_block_tells_of_sequences_behind_it() {
+    let tally = crash_everywhere(80_266, 60, 1);
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+    assert!(tally.call_count > 240, "only {} ends", tally.call_count);
+}
