@@ -13,8 +13,10 @@ fn unpacked(archive: &[u8]) -> (Messages, u64, Option<Source>) {
     (messages(&reader), last_seq, restored.report().source)
 }
 
+type Change = fn(&mut Writer);
+
 /// Ways in which files change under an archive.
-const CHANGES: [(&str, fn(&mut Writer)); 10] = [
+const CHANGES: [(&str, Change); 10] = [
     ("appends", |writer| {
         fill_more(writer, 40);
     }),

@@ -4,8 +4,11 @@ use super::*;
 use crate::format::archive::{EntryHead, MAGIC};
 use crate::store::archive::entries::put;
 
-/// An archive of these entries: sequence, time, name, headers, body.
-fn of_entries(entries: &[(u64, i64, &str, &[u8], &[u8])]) -> Vec<u8> {
+/// Sequence, time, name, headers, body.
+type Told<'a> = (u64, i64, &'a str, &'a [u8], &'a [u8]);
+
+/// An archive of these entries.
+fn of_entries(entries: &[Told<'_>]) -> Vec<u8> {
     let mut archive = Vec::new();
     let mut framed = FramedWriter::new(&mut archive);
     framed.write_all(MAGIC).unwrap();
@@ -16,7 +19,9 @@ fn of_entries(entries: &[(u64, i64, &str, &[u8], &[u8])]) -> Vec<u8> {
     archive
 }
 
-const END: (u64, i64, &str, &[u8], &[u8]) = (0, 0, "", b"", b"");
+type IsExpected = fn(&ArchiveFault) -> bool;
+
+const END: Told<'_> = (0, 0, "", b"", b"");
 
 fn state(messages: u64, first: u64, last: u64, consumers: u64) -> String {
     format!(
@@ -181,7 +186,7 @@ fn entries_that_make_no_sense_are_refused() {
     let meta = |fault: &ArchiveFault| matches!(fault, ArchiveFault::Meta { .. });
     let entry = |fault: &ArchiveFault| matches!(fault, ArchiveFault::Entry { .. });
     let order = |fault: &ArchiveFault| matches!(fault, ArchiveFault::Order { .. });
-    let cases: Vec<(Vec<_>, fn(&ArchiveFault) -> bool)> = vec![
+    let cases: Vec<(Vec<Told<'_>>, IsExpected)> = vec![
         (vec![END], meta),
         (vec![message(1), END], meta),
         (vec![state_entry("{"), END], meta),
