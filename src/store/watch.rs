@@ -139,7 +139,8 @@ impl Writer {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// #     /// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
     /// # use jetsam::format::meta::StreamMeta;
     /// # use jetsam::living::Idle;
     /// # use jetsam::store::{NewMessage, Store, StoreEvent, StoreOptions};
