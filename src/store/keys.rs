@@ -58,6 +58,8 @@ impl Writer {
             .fs
             .write_atomically(&path, &sealed, Some(DEFAULT_FILE_MODE));
         self.told(written)?;
+        // A block that is gone had the same number, and its key was still to go.
+        self.orphaned_keys.retain(|orphaned| *orphaned != number);
         Ok(Some(key.block_cipher()))
     }
 }

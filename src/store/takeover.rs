@@ -162,3 +162,61 @@ fn highest_told(content: &[u8]) -> u64 {
     }
     highest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crate::crypto::{Cipher, ServerKey};
+    use crate::env::memory::MemoryFileSystem;
+    use crate::env::{OsEntropy, ReadFiles as _};
+    use crate::format::meta::StreamMeta;
+    use crate::living::Idle;
+    use crate::store::{NewMessage, Store, StoreOptions};
+    use crate::stream::options::Keys;
+
+    /// A kill came when the file of the next block was there and nothing in it. The server drops such a file, and so does the engine; the
+    /// next block has its number, and the key of the one that was dropped went with that of the next.
+    #[test]
+    fn the_key_of_a_block_stays_that_has_the_number_of_one_that_was_dropped() {
+        let fs = MemoryFileSystem::new();
+        let config = StreamMeta::parse(br#"{"name":"S","subjects":["s"],"storage":"file"}"#);
+        let mut options = StoreOptions::new(config.unwrap(), 1_767_225_600_000_000_000);
+        options.block_size = Some(100);
+        options.account = Some(b"A".to_vec());
+        options.keys = Keys {
+            current: Some(ServerKey::new(b"server key".to_vec())),
+            cipher: Some(Cipher::Aes),
+            ..Keys::default()
+        };
+        let dir = Path::new("/data/S");
+        let open = |fs: &MemoryFileSystem| {
+            let (fs, idle) = (Arc::new(fs.clone()), Idle::declared());
+            Store::open(fs, Arc::new(OsEntropy), &idle, dir, &options).unwrap()
+        };
+        let append = |fs: &MemoryFileSystem, count: usize| {
+            let store = open(fs);
+            let mut writer = store.writer().unwrap();
+            for _ in 0..count {
+                let message = NewMessage {
+                    subject: b"s",
+                    headers: b"",
+                    body: &[b'x'; 60],
+                };
+                writer.append(&message, options.now_ns).unwrap();
+            }
+            store.close(writer).unwrap();
+        };
+        append(&fs, 2);
+        let further = fs.fork();
+        append(&further, 1);
+        let key = further.read(&dir.join("msgs/3.key"), 1000).unwrap();
+        fs.seed_file(dir.join("msgs/3.blk"), b"".as_slice());
+        fs.seed_file(dir.join("msgs/3.key"), key);
+        append(&fs, 2);
+        let reader = open(&fs).reader();
+        let held = (1..=4).map(|seq| reader.get(seq).map(|found| found.body().len()));
+        assert_eq!(held.collect::<Vec<_>>(), vec![Ok(60); 4]);
+    }
+}
