@@ -131,9 +131,7 @@ impl Snapshot {
         }
         Ok(())
     }
-}
 
-impl Snapshot {
     /// A block as it was, all of it sound.
     fn content_of(&self, number: u32) -> Result<Resident, SnapshotError> {
         let content = self.pins.take(&self.shared, number);

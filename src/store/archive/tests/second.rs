@@ -299,22 +299,7 @@ fn a_disk_that_fails_under_messages_leaves_nothing_under_the_name() {
     let begun = writer.begin_snapshot(false, NOW_NS).unwrap();
     let mut archive = Vec::new();
     begun.write_messages(&mut archive).unwrap();
-    let mut failed = 0;
-    for call in 0..200 {
-        let elsewhere = MemoryFileSystem::new();
-        elsewhere.inject(Fault::FailCall {
-            number: call,
-            kind: std::io::ErrorKind::StorageFull,
-            written: None,
-        });
-        match restore(&elsewhere, &archive, &orders(None)) {
-            Ok(store) => assert_eq!(store.reader().summary().message_count, 53),
-            Err(_) => {
-                failed += 1;
-                assert!(elsewhere.metadata(Path::new(RESTORED)).is_err(), "{call}");
-            }
-        }
-    }
+    let failed = failures_told(&archive, 200);
     assert!(failed > 20, "only {failed} failures told");
 }
 
