@@ -4,12 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::ArchiveFault;
 use crate::format::consumer::{ConsumerState, Pending, SequencePair};
-use crate::format::duration::format_rfc3339;
+use crate::format::duration::{Instant, format_rfc3339};
 use crate::format::meta::ConsumerMeta;
 use crate::state::{SeqTime, Totals};
-
-/// The server's word for no time.
-const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// What `state.json` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +20,7 @@ pub(super) struct ArchivedState {
 /// The totals of a stream as the server tells them.
 pub(super) fn state_of(totals: &Totals, consumer_count: usize) -> Value {
     let time = |at: SeqTime| match at.timestamp_ns {
-        0 => NO_TIME.to_owned(),
+        0 => Instant::ZERO.to_rfc3339(),
         timestamp_ns => format_rfc3339(timestamp_ns),
     };
     json!({
