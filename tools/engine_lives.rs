@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             _ => panic!("{name} is not known; see the head of this file"),
         }
     }
-    let (mut wrong, mut calls, mut images, mut outlived) = (0, 0, 0, 0);
+    let (mut wrong, mut calls, mut images, mut opened, mut outlived) = (0, 0, 0, 0, 0);
     for seed in seeds.clone() {
         match stride {
             None => {
@@ -55,6 +55,7 @@ fn main() -> ExitCode {
                 calls += tally.call_count;
                 outlived += tally.outlived_count;
                 images += tally.image_count;
+                opened += tally.opened_count;
                 wrong += tally.violations.len();
                 for what in tally.violations.iter().take(3) {
                     println!("{what}");
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     }
     let lives = seeds.end - seeds.start;
     println!(
-        "{lives} lives of {step_count} steps, {calls} ends ({outlived} outlived), {images} disks opened again: {wrong} wrong"
+        "{lives} lives of {step_count} steps, {calls} ends ({outlived} outlived), {images} disks, {opened} of them to be opened, the others the same: {wrong} wrong"
     );
     match wrong {
         0 => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ pub use crash::Unsynced;
 use super::sync::atomic::{AtomicI64, Ordering};
 use super::sync::{Mutex, MutexGuard};
 use super::{Clock, DEFAULT_DIR_MODE, Entropy, IoError, Operation};
-use state::{Node, State, parent_of};
+use state::{Crashes, Node, State, parent_of};
 
 /// A file system in memory. Clones share it; [`MemoryFileSystem::fork`] makes an independent one.
 #[derive(Debug, Clone, Default)]
@@ -164,16 +164,46 @@ impl MemoryFileSystem {
         }
     }
 
-    /// Logs a call, and fails it if a fault says so; `Err` carries how much it may still write.
+    /// From now on keeps, of each call that changes or syncs something, the disk that a process leaves which dies by it. `written` tells
+    /// by the call's number how many bytes of a write still get there, as [`Fault::Crash`] does.
+    pub fn keep_crashes(&self, written: fn(usize) -> Option<usize>) {
+        self.state.lock().crashes = Some(Crashes {
+            written,
+            left: Vec::new(),
+        });
+    }
+
+    /// What [`Self::keep_crashes`] kept since it was last taken: the numbers of the calls, and a disk each.
+    #[must_use]
+    pub fn take_crashes(&self) -> Vec<(usize, Self)> {
+        let kept = self.state.lock().crashes.as_mut().map(Crashes::take);
+        let kept = kept.unwrap_or_default().into_iter();
+        let shared = |state| Self {
+            state: Arc::new(Mutex::new(state)),
+        };
+        kept.map(|(number, state)| (number, shared(state)))
+            .collect()
+    }
+
+    /// Logs a call, and fails it if a fault says so. `torn` does to a disk what so many of the call's bytes do.
     fn begin(
         &self,
         operation: Operation,
         path: &Path,
         to: Option<&Path>,
         length: Option<u64>,
-    ) -> Result<MutexGuard<'_, State>, (IoError, Option<usize>)> {
+        torn: &dyn Fn(&mut State, usize) -> Result<(), IoError>,
+    ) -> Result<MutexGuard<'_, State>, IoError> {
         let mut state = self.state.lock();
         let call = state.log.len();
+        if let Some(crashes) = &state.crashes {
+            let (written, mut left) = ((crashes.written)(call), state.fork());
+            // A write that would have failed leaves nothing.
+            let _ = written.map(|written| torn(&mut left, written));
+            if let Some(crashes) = &mut state.crashes {
+                crashes.left.push((call, left));
+            }
+        }
         let to = to.map(Path::to_owned);
         state.log.push(Call {
             operation,
@@ -193,10 +223,11 @@ impl MemoryFileSystem {
             Fault::Crash { number, .. } if number < call => Some((io::ErrorKind::Other, None)),
             _ => None,
         });
-        match fault {
-            Some((kind, written)) => Err((IoError::new(operation, path, kind), written)),
-            None => Ok(state),
-        }
+        let Some((kind, written)) = fault else {
+            return Ok(state);
+        };
+        written.map_or(Ok(()), |written| torn(&mut state, written))?;
+        Err(IoError::new(operation, path, kind))
     }
 
     /// [`begin`](Self::begin) for calls that write nothing.
@@ -207,8 +238,7 @@ impl MemoryFileSystem {
         to: Option<&Path>,
         length: Option<u64>,
     ) -> Result<MutexGuard<'_, State>, IoError> {
-        self.begin(operation, path, to, length)
-            .map_err(|(error, _)| error)
+        self.begin(operation, path, to, length, &|_, _| Ok(()))
     }
 }
 
@@ -330,6 +360,27 @@ mod tests {
             assert_eq!(left.contains_key(Path::new("/s/index")), number > 1);
             assert!(left.contains_key(Path::new("/s/msgs/2.blk")));
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_crashes_is_what_crashes_leave() {
+        let written = |number: usize| (number != 1).then_some(number + 1);
+        let whole = store();
+        whole.keep_crashes(written);
+        change(&whole).unwrap();
+        let kept = whole.take_crashes();
+        assert_eq!(kept.len(), 3);
+        for (number, left) in kept {
+            let system = store();
+            let written = written(number);
+            system.inject(Fault::Crash { number, written });
+            assert!(change(&system).is_err());
+            for unsynced in [Unsynced::Kept, Unsynced::Dropped] {
+                let images = [&left, &system].map(|left| left.crash_image(unsynced).files());
+                assert_eq!(images[0], images[1], "call {number}, {unsynced:?}");
+            }
+        }
+        assert!(whole.take_crashes().is_empty());
     }
 
     #[test]

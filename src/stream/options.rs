@@ -1,5 +1,7 @@
 //! What the caller asks of recovery.
 
+use std::sync::OnceLock;
+
 use crate::crypto::{Cipher, KeyRing, ServerKey};
 use crate::format::meta::StreamMeta;
 use crate::report::ServerVersion;
@@ -109,6 +111,12 @@ pub struct Options {
     pub careful: bool,
 }
 
+/// Cores for this process. Asked for once: the system reads several files to tell, as many as a small stream has.
+fn core_count() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl Options {
     /// The server's decisions at the moment `now_ns`, with everything verified.
     pub fn new(now_ns: i64) -> Self {
@@ -120,7 +128,7 @@ impl Options {
             now_ns,
             expire: true,
             limits: true,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: core_count(),
             quick: false,
             keys: Keys::default(),
             account: None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::MemoryFileSystem;
 use super::change::cut;
-use super::state::{ByteChange, NodeId};
+use super::state::{ByteChange, NodeId, State};
 use crate::env::{AppendFile, IoError, Operation};
 
 /// Longest file that may be made, so that a mistaken length does not eat all memory.
@@ -21,27 +21,25 @@ pub(super) struct Appending {
 impl Appending {
     fn write(&mut self, operation: Operation, offset: u64, bytes: Vec<u8>) -> Result<(), IoError> {
         let end = offset.saturating_add(bytes.len() as u64);
-        let asked = Some(bytes.len() as u64);
-        let begun = self.system.begin(operation, &self.path, None, asked);
-        let (outcome, bytes) = match begun {
-            Ok(guard) => {
-                drop(guard);
-                (Ok(()), bytes)
-            }
-            Err((error, None)) => return Err(error),
-            Err((error, Some(written))) => (Err(error), cut(&bytes, written).to_vec()),
-        };
         let place = usize::try_from(offset)
             .ok()
             .filter(|_| end <= MAX_FILE_LENGTH);
-        let Some(offset) = place else {
-            return Err(too_large(operation, &self.path));
+        let write = |state: &mut State, written: usize| {
+            let offset = place.ok_or_else(|| too_large(operation, &self.path))?;
+            let bytes = cut(&bytes, written).to_vec();
+            if let Some(content) = state.content_mut(self.id) {
+                content.change(ByteChange::Write { offset, bytes });
+            }
+            Ok(())
         };
-        let mut state = self.system.state.lock();
-        if let Some(content) = state.content_mut(self.id) {
-            content.change(ByteChange::Write { offset, bytes });
-        }
-        outcome.map(|()| self.length = self.length.max(end))
+        let asked = Some(bytes.len() as u64);
+        let mut state = self
+            .system
+            .begin(operation, &self.path, None, asked, &write)?;
+        write(&mut state, bytes.len())?;
+        drop(state);
+        self.length = self.length.max(end);
+        Ok(())
     }
 }
 

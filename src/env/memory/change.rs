@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::MemoryFileSystem;
 use super::append::{Appending, MAX_FILE_LENGTH, too_large};
-use super::state::{ByteChange, Node, parent_of};
+use super::state::{ByteChange, Node, State, parent_of};
 use crate::env::{
     AppendFile, FileSystem, IoError, LOCK_FILE_NAME, LockError, LockGuard, Operation,
     temporary_path,
@@ -49,45 +49,25 @@ impl FileSystem for MemoryFileSystem {
         mode: Option<u32>,
     ) -> Result<(), IoError> {
         let length = Some(bytes.len() as u64);
-        match self.begin(Operation::WriteAtomically, path, None, length) {
-            Ok(mut state) => state.write_atomically(path, bytes, mode),
-            Err((error, written)) => {
-                if let Some(written) = written {
-                    let left = temporary_path(path);
-                    self.state
-                        .lock()
-                        .write_in_place(&left, cut(bytes, written))?;
-                }
-                Err(error)
-            }
-        }
+        let torn = |state: &mut State, written| {
+            state.write_in_place(&temporary_path(path), cut(bytes, written))
+        };
+        let mut state = self.begin(Operation::WriteAtomically, path, None, length, &torn)?;
+        state.write_atomically(path, bytes, mode)
     }
 
     fn write_in_place(&self, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
         let length = Some(bytes.len() as u64);
-        match self.begin(Operation::WriteInPlace, path, None, length) {
-            Ok(mut state) => state.write_in_place(path, bytes),
-            Err((error, written)) => {
-                if let Some(written) = written {
-                    self.state
-                        .lock()
-                        .write_in_place(path, cut(bytes, written))?;
-                }
-                Err(error)
-            }
-        }
+        let torn = |state: &mut State, written| state.write_in_place(path, cut(bytes, written));
+        let mut state = self.begin(Operation::WriteInPlace, path, None, length, &torn)?;
+        state.write_in_place(path, bytes)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-        match self.begin(Operation::Append, path, None, Some(bytes.len() as u64)) {
-            Ok(mut state) => state.append(path, bytes),
-            Err((error, written)) => {
-                if let Some(written) = written {
-                    self.state.lock().append(path, cut(bytes, written))?;
-                }
-                Err(error)
-            }
-        }
+        let length = Some(bytes.len() as u64);
+        let torn = |state: &mut State, written| state.append(path, cut(bytes, written));
+        let mut state = self.begin(Operation::Append, path, None, length, &torn)?;
+        state.append(path, bytes)
     }
 
     fn truncate(&self, path: &Path, length: u64) -> Result<(), IoError> {

@@ -29,10 +29,24 @@ pub(super) struct State {
     pub(super) unsynced_names: Vec<NameChange>,
     pub(super) log: Vec<Call>,
     pub(super) faults: Vec<Fault>,
+    pub(super) crashes: Option<Crashes>,
     pub(super) reads: HashMap<PathBuf, usize>,
     pub(super) locks: HashSet<PathBuf>,
     /// What the disk is said to hold at most.
     pub(super) capacity_bytes: Option<u64>,
+}
+
+/// What is left by crashes that are kept call by call.
+#[derive(Debug, Clone)]
+pub(super) struct Crashes {
+    pub(super) written: fn(usize) -> Option<usize>,
+    pub(super) left: Vec<(usize, State)>,
+}
+
+impl Crashes {
+    pub(super) fn take(&mut self) -> Vec<(usize, State)> {
+        std::mem::take(&mut self.left)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +158,7 @@ impl Default for State {
             unsynced_names: Vec::new(),
             log: Vec::new(),
             faults: Vec::new(),
+            crashes: None,
             reads: HashMap::new(),
             locks: HashSet::new(),
             capacity_bytes: None,

@@ -1,16 +1,17 @@
 //! The same life, ended at every call to the disk, or with every call to the disk failing once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::model::{ModelLimits, ModelMessage, ModelStream};
+use super::model::{ModelLimits, ModelStream};
+use super::moments::{between, found_by};
 use super::script::{EngineScript, EngineSetup, EngineStep};
 use super::taking::{StepEnd, take};
 use crate::env::memory::{Fault, MemoryFileSystem, Unsynced};
 use crate::store::{
-    AppendError, Level, NewMessage, PurgeRequest, ReadError, Reader, RemoveError, Store,
-    TidyBudget, Writer, WriterFault,
+    AppendError, Level, NewMessage, PurgeRequest, RemoveError, Store, TidyBudget, Writer,
+    WriterFault,
 };
 
 /// What a disk answers that takes no more, one that breaks, one that was mounted anew, and one that is not ours.
@@ -28,20 +29,34 @@ pub struct CrashTally {
     pub call_count: u64,
     /// Failures that the engine did not need to tell of, and went on.
     pub outlived_count: u64,
-    /// Disks that were opened again.
+    /// Disks that were judged.
     pub image_count: u64,
+    /// Those of them that were opened: the others are the same as one that was.
+    pub opened_count: u64,
     /// What was wrong.
     pub violations: Vec<String>,
 }
 
-/// Lives a seed's life once for every call to the disk it makes, ends it there, and opens what is left: as the killed process leaves it,
-/// without anything that was not synced, and with mixtures. `stride` leaves out all but every so-manieth call.
+/// Lives a seed's life and opens what a kill at every call to the disk leaves: all of it, what of it was synced, and a mixture. `stride`
+/// leaves out all but every so-manieth call. What is the same to the byte after several calls of a step is opened once.
 #[must_use]
 pub fn crash_everywhere(seed: u64, step_count: usize, stride: usize) -> CrashTally {
-    everywhere(seed, step_count, stride, |number, written| Fault::Crash {
-        number,
-        written,
-    })
+    let mut tally = CrashTally::default();
+    let mut opened = BTreeSet::new();
+    let mut step = 0;
+    let life = lived(seed, step_count, &mut |life, number, left| {
+        if number % stride.max(1) != 0 {
+            return;
+        }
+        if std::mem::replace(&mut step, life.steps.len()) != life.steps.len() {
+            opened.clear();
+        }
+        tally.call_count += 1;
+        life.judge_all(seed, number, left, &mut opened, &mut tally);
+    });
+    let wrong = life.wrong.map(|what| format!("seed {seed}: {what}"));
+    tally.violations.extend(wrong);
+    tally
 }
 
 /// Lives a seed's life once for every call to the disk it makes, and has that call alone fail: a full disk, a short write, a failed sync
@@ -49,28 +64,17 @@ pub fn crash_everywhere(seed: u64, step_count: usize, stride: usize) -> CrashTal
 /// and what is left opens as after a crash. `stride` leaves out all but every so-manieth call.
 #[must_use]
 pub fn fail_everywhere(seed: u64, step_count: usize, stride: usize) -> CrashTally {
-    everywhere(seed, step_count, stride, |number, written| {
-        let nth = number.wrapping_add(seed as usize) % KINDS.len();
-        Fault::FailCall {
-            number,
-            kind: KINDS.get(nth).copied().unwrap_or(ErrorKind::Other),
-            written,
-        }
-    })
-}
-
-fn everywhere(
-    seed: u64,
-    step_count: usize,
-    stride: usize,
-    fault: impl Fn(usize, Option<usize>) -> Fault,
-) -> CrashTally {
     let mut tally = CrashTally::default();
-    let whole = lived(seed, step_count, None);
+    let whole = lived_with(seed, step_count, None);
     let call_count = whole.fs.calls().len();
     for number in (0..call_count).step_by(stride.max(1)) {
-        let written = (number % 3 == 1).then_some(number % 29);
-        let life = lived(seed, step_count, Some(fault(number, written)));
+        let nth = number.wrapping_add(seed as usize) % KINDS.len();
+        let fault = Fault::FailCall {
+            number,
+            kind: KINDS.get(nth).copied().unwrap_or(ErrorKind::Other),
+            written: written(number),
+        };
+        let life = lived_with(seed, step_count, Some(fault));
         tally.call_count += 1;
         tally.outlived_count += u64::from(!life.is_ended);
         if let Some(what) = &life.wrong {
@@ -79,24 +83,14 @@ fn everywhere(
                 .push(format!("seed {seed}, call {number}: {what}"));
             continue;
         }
-        let torn = Unsynced::Torn {
-            seed: seed ^ number as u64,
-        };
-        for unsynced in [Unsynced::Kept, Unsynced::Dropped, torn] {
-            tally.image_count += 1;
-            if let Err(what) = life.judge(unsynced, seed) {
-                let calls = life.fs.calls();
-                let calls = calls.iter().rev().take(14).rev();
-                let calls: Vec<String> = calls
-                    .map(|call| format!("{:?} {}", call.operation, call.path.display()))
-                    .collect();
-                let steps = [life.steps.join(", "), calls.join(", ")].join("\n");
-                let text = format!("seed {seed}, call {number}, {unsynced:?}: {what}\n{steps}");
-                tally.violations.push(text);
-            }
-        }
+        life.judge_all(seed, number, &life.fs, &mut BTreeSet::new(), &mut tally);
     }
     tally
+}
+
+/// How much of a write that is the last call gets to the disk, by the number of the call.
+fn written(number: usize) -> Option<usize> {
+    (number % 3 == 1).then_some(number % 29)
 }
 
 /// The disk of a life that a kill ended at a call, as a program of another kind may open it.
@@ -178,31 +172,30 @@ impl LeftBehind {
     }
 }
 
-/// Lives a seed's life, once for every so-manieth call to the disk, and gives what a kill at that call leaves. Ends within a change
-/// of several files that no server has a way to finish are left out: the exchange of a configuration.
+/// Lives a seed's life, and gives what a kill at every so-manieth call to the disk leaves. Ends within a change of several files that no
+/// server has a way to finish are left out: the exchange of a configuration.
 #[must_use]
 pub fn left_behind(seed: u64, step_count: usize, stride: usize) -> Vec<LeftBehind> {
-    let whole = lived(seed, step_count, None);
-    let call_count = whole.fs.calls().len();
-    let ends = (0..call_count).step_by(stride.max(1));
-    let left = ends.filter_map(|number| {
-        let written = (number % 3 == 1).then_some(number % 29);
-        let life = lived(seed, step_count, Some(Fault::Crash { number, written }));
-        if life.wrong.is_some() || life.changes_limits {
-            return None;
+    let mut all = Vec::new();
+    lived(seed, step_count, &mut |life, number, left| {
+        if number % stride.max(1) != 0 || life.changes_limits {
+            return;
         }
         let left = LeftBehind {
-            fs: life.fs.crash_image(Unsynced::Kept),
+            fs: left.crash_image(Unsynced::Kept),
             setup: life.script.setup.clone(),
             limits: life.script.model.limits,
             now_ns: life.script.now_ns,
             call: number,
         };
         // Before a stream is made there is nothing to open.
-        (!left.files().is_empty()).then_some(left)
+        all.extend((!left.files().is_empty()).then_some(left));
     });
-    left.collect()
+    all
 }
+
+/// Directories, and files with their bytes.
+type Image = (Vec<PathBuf>, BTreeMap<PathBuf, Vec<u8>>);
 
 /// A life that ended.
 struct Life {
@@ -222,35 +215,51 @@ struct Life {
     changes_limits: bool,
 }
 
-fn lived(seed: u64, step_count: usize, fault: Option<Fault>) -> Life {
-    let fs = MemoryFileSystem::new();
-    if let Some(fault) = &fault {
-        fs.inject(fault.clone());
-    }
-    let script = EngineScript::new(seed);
-    let model = script.model.clone();
-    let mut life = Life {
-        fs,
-        script,
-        since_written: vec![model.clone()],
-        since_synced: vec![model],
-        wrong: None,
-        fault,
-        is_ended: false,
-        steps: Vec::new(),
-        changes_limits: false,
-    };
-    life.wrong = life.live(seed, step_count).err();
+/// What is done with the disk that a kill at a call leaves, within the step that is the life's last.
+type AtEnd<'a> = &'a mut dyn FnMut(&Life, usize, &MemoryFileSystem);
+
+/// A life without a fault.
+fn lived(seed: u64, step_count: usize, at_end: AtEnd<'_>) -> Life {
+    let mut life = Life::new(seed, None);
+    life.fs.keep_crashes(written);
+    life.wrong = life.live(seed, step_count, at_end).err();
+    life
+}
+
+fn lived_with(seed: u64, step_count: usize, fault: Option<Fault>) -> Life {
+    let mut life = Life::new(seed, fault);
+    life.wrong = life.live(seed, step_count, &mut |_, _, _| {}).err();
     life
 }
 
 impl Life {
-    fn live(&mut self, seed: u64, step_count: usize) -> Result<(), String> {
+    fn new(seed: u64, fault: Option<Fault>) -> Self {
+        let fs = MemoryFileSystem::new();
+        if let Some(fault) = &fault {
+            fs.inject(fault.clone());
+        }
+        let script = EngineScript::new(seed);
+        let model = script.model.clone();
+        Life {
+            fs,
+            script,
+            since_written: vec![model.clone()],
+            since_synced: vec![model],
+            wrong: None,
+            fault,
+            is_ended: false,
+            steps: Vec::new(),
+            changes_limits: false,
+        }
+    }
+
+    fn live(&mut self, seed: u64, step_count: usize, at_end: AtEnd<'_>) -> Result<(), String> {
         let Ok((mut store, mut writer)) =
             self.script.setup.open(&self.fs, self.script.now_ns, seed)
         else {
             return self.open_again(seed);
         };
+        self.end_within_step(at_end);
         for nth in 0..step_count {
             let step = self.script.draw();
             let after = self.script.after(&step);
@@ -293,6 +302,7 @@ impl Life {
                     Err(StepEnd::Wrong(what)) => return Err(format!("{}: {what}", step.name())),
                 }
             }
+            self.end_within_step(at_end);
             let closed = std::mem::replace(&mut self.script.model, after.clone());
             self.since_written = vec![after.clone()];
             let is_synced = self.script.setup.level == Level::Synced
@@ -305,6 +315,13 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    /// The ends that lie within the last step, call by call.
+    fn end_within_step(&self, at_end: AtEnd<'_>) {
+        for (number, left) in self.fs.take_crashes() {
+            at_end(self, number, &left);
+        }
     }
 
     /// A start or an end that failed: nothing of it is in the way of the next start, unless the disk is gone for good.
@@ -407,20 +424,61 @@ impl Life {
         between(&moments, &found, last_seq, self.script.now_ns)
     }
 
-    /// Opens what is left, and holds it against every moment it may be of.
-    fn judge(&self, unsynced: Unsynced, seed: u64) -> Result<(), String> {
-        let moments = match unsynced {
-            Unsynced::Kept => &self.since_written,
-            _ => &self.since_synced,
+    /// Judges what the end at a call leaves: as the killed process leaves it, without anything that was not synced, and a mixture.
+    /// `opened` has what was judged in this step by rules that are no milder.
+    fn judge_all(
+        &self,
+        seed: u64,
+        number: usize,
+        left: &MemoryFileSystem,
+        opened: &mut BTreeSet<(Image, bool)>,
+        tally: &mut CrashTally,
+    ) {
+        let torn = Unsynced::Torn {
+            seed: seed ^ number as u64,
         };
-        let image = self.fs.crash_image(unsynced);
+        for unsynced in [Unsynced::Kept, Unsynced::Dropped, torn] {
+            let image = left.crash_image(unsynced);
+            let known = (image.dirs(), image.files());
+            tally.image_count += 1;
+            let is_kill = unsynced == Unsynced::Kept;
+            // What a kill may leave is held against fewer moments than what a power cut may.
+            let is_known = opened.contains(&(known.clone(), true));
+            if is_known || !opened.insert((known, is_kill)) {
+                continue;
+            }
+            tally.opened_count += 1;
+            if let Err(what) = self.judge(&image, is_kill, seed) {
+                let found = names_of(&left.crash_image(unsynced));
+                let calls = self.fs.calls();
+                let calls = calls
+                    .iter()
+                    .take(number + 1)
+                    .skip((number + 1).saturating_sub(14));
+                let calls: Vec<String> = calls
+                    .map(|call| format!("{:?} {}", call.operation, call.path.display()))
+                    .collect();
+                let steps = [self.steps.join(", "), calls.join(", ")].join("\n");
+                let text = format!(
+                    "seed {seed}, call {number}, {unsynced:?}: {what}\nfound: {found}\n{steps}"
+                );
+                tally.violations.push(text);
+            }
+        }
+    }
+
+    /// Opens what is left, and holds it against every moment it may be of.
+    fn judge(&self, image: &MemoryFileSystem, is_kill: bool, seed: u64) -> Result<(), String> {
+        let moments = match is_kill {
+            true => &self.since_written,
+            false => &self.since_synced,
+        };
         let now_ns = self.script.now_ns;
-        let left = names_of(&image);
         let setup = &self.script.setup;
-        let opened = match unsynced {
+        let opened = match is_kill {
             // Nobody is asked to accept a loss because a process was killed.
-            Unsynced::Kept => setup.open(&image, now_ns, seed),
-            _ => setup.open_whatever_is_left(&image, now_ns, seed),
+            true => setup.open(image, now_ns, seed),
+            false => setup.open_whatever_is_left(image, now_ns, seed),
         };
         let (store, mut writer) = match opened {
             Ok(opened) => opened,
@@ -437,8 +495,8 @@ impl Life {
                 .map(|action| format!("{:?} {}", action.kind, action.file))
                 .collect();
             let (events, actions) = (events.join("; "), actions.join(", "));
-            let now = names_of(&image);
-            format!("{what}\nfound: {left}\nsaid: {events}\ndone: {actions}\nnow: {now}")
+            let now = names_of(image);
+            format!("{what}\nsaid: {events}\ndone: {actions}\nnow: {now}")
         };
         between(moments, &found, summary.last.seq, now_ns).map_err(told)?;
         // Life goes on.
@@ -456,139 +514,10 @@ impl Life {
     }
 }
 
-/// Every message that a reader comes upon.
-fn found_by(reader: &Reader) -> Result<BTreeMap<u64, ModelMessage>, String> {
-    let mut found: BTreeMap<u64, ModelMessage> = BTreeMap::new();
-    let mut from = 0;
-    loop {
-        let message = match reader.next(&[], from) {
-            Ok(message) => message,
-            Err(ReadError::Beyond { .. }) => break,
-            Err(error) => return Err(format!("next from {from}: {error}")),
-        };
-        from = message.seq + 1;
-        let subject = String::from_utf8_lossy(message.subject()).into_owned();
-        let known = ModelMessage {
-            subject,
-            headers: message.headers().to_vec(),
-            body: message.body().to_vec(),
-            timestamp_ns: message.timestamp_ns,
-        };
-        found.insert(message.seq, known);
-    }
-    let counted = reader.summary().message_count;
-    match counted == found.len() as u64 {
-        true => Ok(found),
-        false => Err(format!("{counted} messages counted, {} read", found.len())),
-    }
-}
-
 fn names_of(fs: &MemoryFileSystem) -> String {
     let files = fs.files();
     let named = files
         .iter()
         .map(|(path, bytes)| format!("{} {}", path.display(), bytes.len()));
     named.collect::<Vec<_>>().join(", ")
-}
-
-/// What is found has to be, message by message, as at one of the moments.
-fn between(
-    moments: &[ModelStream],
-    found: &BTreeMap<u64, ModelMessage>,
-    last_seq: u64,
-    now_ns: i64,
-) -> Result<(), String> {
-    let lowest = moments
-        .iter()
-        .map(|model| model.last_seq)
-        .min()
-        .unwrap_or(0);
-    let highest = moments
-        .iter()
-        .map(|model| model.last_seq)
-        .max()
-        .unwrap_or(0);
-    if last_seq < lowest || last_seq > highest {
-        return Err(format!(
-            "last sequence {last_seq}, not within {lowest}..{highest}"
-        ));
-    }
-    for (seq, message) in found {
-        let known = moments
-            .iter()
-            .any(|model| model.messages.get(seq) == Some(message));
-        if !known {
-            return Err(format!("message {seq} was not there at any moment"));
-        }
-    }
-    all_or_nothing(moments, found)?;
-    let Some(first) = moments.first() else {
-        return Ok(());
-    };
-    for (seq, message) in &first.messages {
-        let always = moments.iter().all(|model| model.messages.contains_key(seq));
-        let is_crowded = moments
-            .iter()
-            .any(|model| model.is_full_of(found, *seq, message));
-        let age_ns = moments
-            .iter()
-            .map(|model| model.limits.max_age_ns)
-            .filter(|age| *age > 0)
-            .min();
-        let is_aged = age_ns.is_some_and(|age| message.timestamp_ns <= now_ns - age);
-        if always && !found.contains_key(seq) && !is_aged && !is_crowded && !message.is_over(now_ns)
-        {
-            return Err(format!("message {seq} is gone"));
-        }
-    }
-    Ok(())
-}
-
-/// Of changes that belong together and may or may not have happened, all did or none. Where limits are, what is found may be another's
-/// doing.
-fn all_or_nothing(
-    moments: &[ModelStream],
-    found: &BTreeMap<u64, ModelMessage>,
-) -> Result<(), String> {
-    let Some(last) = moments.last() else {
-        return Ok(());
-    };
-    let is_limited = |model: &ModelStream| model.limits != Default::default();
-    if moments.iter().any(is_limited) {
-        return Ok(());
-    }
-    for batch in &last.batches {
-        let Some(first) = batch.appended.first() else {
-            continue;
-        };
-        // A cut behind it may have taken part of it away again.
-        let (before, after): (Vec<_>, Vec<_>) =
-            moments.iter().partition(|model| model.last_seq < *first);
-        let stays = |seq: &&u64| {
-            let message = last.messages.get(seq);
-            message.is_some_and(|message| {
-                crate::format::headers::message_ttl(&message.headers) == Ok(0)
-            }) && after.iter().all(|model| model.messages.contains_key(seq))
-        };
-        let was = |seq: &&u64| before.iter().all(|model| model.messages.contains_key(seq));
-        let there = |seq: &u64| found.contains_key(seq);
-        let appended: Vec<bool> = batch.appended.iter().filter(stays).map(there).collect();
-        let removed: Vec<bool> = match before.is_empty() {
-            true => Vec::new(),
-            false => batch
-                .removed
-                .iter()
-                .filter(was)
-                .map(|seq| !there(seq))
-                .collect(),
-        };
-        let happened = appended.iter().chain(&removed);
-        let count = happened.clone().filter(|happened| **happened).count();
-        if !appended.is_empty() && count != 0 && count != happened.count() {
-            return Err(format!(
-                "half of a batch: {batch:?}, {appended:?}, {removed:?}"
-            ));
-        }
-    }
-    Ok(())
 }

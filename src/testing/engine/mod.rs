@@ -4,6 +4,7 @@
 mod comparing;
 mod crash;
 mod model;
+mod moments;
 mod script;
 mod taking;
 
