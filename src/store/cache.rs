@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::core::Shared;
 use super::error::ReadError;
-use super::outline::Outline;
+use super::outline::{OpenBlocks, Outline};
 use super::resident::Resident;
 use super::watch::Looks;
 use crate::block::content;
@@ -39,6 +39,8 @@ pub(super) struct BlockCache {
     kept: RwLock<Kept>,
     /// Of blocks that were let go.
     outlines: RwLock<FxHashMap<u32, Arc<Outline>>>,
+    /// Their files.
+    pub open_blocks: OpenBlocks,
     /// Whether there ever was one.
     has_let_go: AtomicBool,
     /// Memory of the block that was let go last, for the next.
@@ -94,6 +96,7 @@ impl BlockCache {
             is_sealed,
             kept: RwLock::default(),
             outlines: RwLock::default(),
+            open_blocks: OpenBlocks::default(),
             has_let_go: AtomicBool::new(false),
             spare: Mutex::default(),
             clock: AtomicU64::new(0),
@@ -200,13 +203,16 @@ impl BlockCache {
             return;
         };
         let mut outlines = self.outlines.write();
-        let kept: usize = outlines
-            .values()
-            .map(|outline| outline.memory_bytes())
-            .sum();
-        if kept + outline.memory_bytes() > self.most_bytes / OUTLINES_PART {
-            // They are had again with the block.
-            outlines.clear();
+        let sizes = outlines.values().map(|outline| outline.memory_bytes());
+        let mut bytes = sizes.sum::<usize>() + outline.memory_bytes();
+        while bytes > self.most_bytes / OUTLINES_PART {
+            // Any of them: it is had again with its block.
+            let Some(other) = outlines.keys().next().copied() else {
+                break;
+            };
+            bytes -= outlines
+                .remove(&other)
+                .map_or(0, |gone| gone.memory_bytes());
         }
         outlines.insert(block, Arc::new(outline));
         self.has_let_go.store(true, Ordering::Relaxed);

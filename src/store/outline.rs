@@ -1,70 +1,217 @@
 //! Where the messages of a block lie, kept when its bytes are let go: one message is then read alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::core::Shared;
 use super::message::StoredMessage;
 use super::places::Places;
 use crate::block::content::verifies;
 use crate::crypto::BlockCipher;
+use crate::env::ReadFile;
 use crate::env::sync::atomic::{AtomicU64, Ordering};
 use crate::format::names::BlockFile;
-use crate::format::record::{RecordKind, parse_at};
+use crate::format::record::{RecordKind, RecordRef, parse_at};
 
-/// Of a block of which this part was read message by message, the rest is likely to be wanted too.
-const READ_SINGLY_PART: u64 = 4;
+/// A place is kept about every so many bytes: reading a page more or less costs the same.
+const STEP_BYTES: u32 = 4096;
+
+/// Block files that outlines keep open at most: opening costs more than reading a page.
+const OPEN_MOST: usize = 64;
 
 /// Where the messages of a full block that is not compressed lie in its file.
 #[derive(Debug)]
 pub(super) struct Outline {
-    places: Places,
+    first_seq: u64,
+    steps: Vec<Step>,
+    /// The sequences of each subject, by its hash, where somebody has looked for subjects in the block.
+    subjects: Option<Vec<SubjectSeq>>,
     /// Where the block ends.
     end: u32,
     cipher: Option<Arc<BlockCipher>>,
     /// Bytes that were read by it.
     read_bytes: AtomicU64,
+    /// The file, once something was read from it, as long as not too many are open.
+    file: OnceLock<OpenBlock>,
+}
+
+/// Block files that stay open for outlines.
+#[derive(Debug, Default)]
+pub(super) struct OpenBlocks(Arc<()>);
+
+/// A file that stays open, and counts as one of them.
+struct OpenBlock {
+    file: Box<dyn ReadFile>,
+    _counted: Arc<()>,
+}
+
+impl std::fmt::Debug for OpenBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenBlock")
+    }
+}
+
+impl OpenBlocks {
+    /// Keeps a file open, if not too many are.
+    fn keep(&self, file: Box<dyn ReadFile>) -> Option<OpenBlock> {
+        let counted = self.0.clone();
+        (Arc::strong_count(&counted) <= OPEN_MOST + 1).then_some(OpenBlock {
+            file,
+            _counted: counted,
+        })
+    }
+}
+
+/// A message, by how far its sequence is from the block's first, and where its record begins.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    beyond_first: u32,
+    offset: u32,
+}
+
+/// Half the hash of a message's subject, and the message as in [`Step`]. In this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct SubjectSeq {
+    hash: u32,
+    beyond_first: u32,
+}
+
+/// A record that was read alone, with the bytes around it.
+#[derive(Debug)]
+pub(super) struct LoneRecord {
+    pub record: RecordRef,
+    pub bytes: Vec<u8>,
+}
+
+impl LoneRecord {
+    /// The message.
+    pub fn message(self) -> Option<StoredMessage> {
+        match self.record.length() * 2 > self.bytes.len() {
+            true => StoredMessage::alone(&self.record, Arc::new(self.bytes)),
+            false => StoredMessage::copied(&self.record, &self.bytes),
+        }
+    }
+
+    /// Its subject.
+    pub fn subject(&self) -> &[u8] {
+        self.record.subject(&self.bytes)
+    }
 }
 
 impl Outline {
-    /// Of a block whose content ends at `end`.
-    pub fn new(places: &Places, end: usize, cipher: Option<Arc<BlockCipher>>) -> Option<Self> {
+    /// Of a block whose content ends at `end`. `hashes` are those of the messages' subjects, where they are known.
+    pub fn new(
+        places: &Places,
+        hashes: Option<&[u32]>,
+        end: usize,
+        cipher: Option<Arc<BlockCipher>>,
+    ) -> Option<Self> {
+        let end = u32::try_from(end).ok()?;
+        let first_seq = places.seq(0)?;
+        let last_seq = places.seq(places.len() - 1)?;
+        u32::try_from(last_seq - first_seq).ok()?;
+        let beyond_first = |slot| Some((places.seq(slot)? - first_seq) as u32);
+        let mut steps: Vec<Step> = Vec::with_capacity((end / STEP_BYTES) as usize + 1);
+        for slot in 0..places.len() {
+            let offset = places.offset(slot)?;
+            let is_far = |last: &Step| offset.saturating_sub(last.offset) >= STEP_BYTES;
+            if steps.last().is_none_or(is_far) {
+                let beyond_first = beyond_first(slot)?;
+                steps.push(Step {
+                    beyond_first,
+                    offset,
+                });
+            }
+        }
+        let sorted = |hashes: &[u32]| {
+            let placed = hashes.iter().enumerate().filter_map(|(slot, hash)| {
+                let beyond_first = beyond_first(slot)?;
+                Some(SubjectSeq {
+                    hash: *hash,
+                    beyond_first,
+                })
+            });
+            let mut placed: Vec<SubjectSeq> = placed.collect();
+            placed.sort_unstable();
+            placed
+        };
         Some(Outline {
-            places: places.clone(),
-            end: u32::try_from(end).ok()?,
+            first_seq,
+            steps,
+            subjects: hashes.map(sorted),
+            end,
             cipher,
             read_bytes: AtomicU64::new(0),
+            file: OnceLock::new(),
         })
     }
 
     /// Bytes it takes in memory.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.places.memory_bytes()
+        let subjects = self.subjects.as_ref().map_or(0, Vec::capacity);
+        size_of::<Self>()
+            + self.steps.capacity() * size_of::<Step>()
+            + subjects * size_of::<SubjectSeq>()
     }
 
-    /// Reads one message from the file. `None` where the block had better be read whole: so much of it was wanted already, or what is
+    /// The sequences whose subject may be the one with this hash, rising, and no others. `None` where that is not known.
+    pub fn seqs_of(&self, hash: u32) -> Option<impl DoubleEndedIterator<Item = u64>> {
+        let subjects = self.subjects.as_ref()?;
+        let start = subjects.partition_point(|at| at.hash < hash);
+        let rest = subjects.get(start..)?;
+        let count = rest.partition_point(|at| at.hash == hash);
+        let found = rest.get(..count)?.iter();
+        Some(found.map(|at| self.first_seq + u64::from(at.beyond_first)))
+    }
+
+    /// Reads one message from the file. `None` where the block had better be read whole: so much of it was read already, or what is
     /// found is not what was there.
-    pub fn read(&self, shared: &Shared, block: u32, seq: u64) -> Option<StoredMessage> {
-        let slot = self.places.slot_of(seq)?;
-        let start = self.places.offset(slot)?;
-        let end = self.places.offset(slot + 1).unwrap_or(self.end);
-        let length = u64::from(end.checked_sub(start)?);
-        let read_before = self.read_bytes.fetch_add(length, Ordering::Relaxed);
-        if read_before.saturating_mul(READ_SINGLY_PART) > u64::from(self.end) {
+    pub fn read(&self, shared: &Shared, block: u32, seq: u64) -> Option<LoneRecord> {
+        let beyond_first = u32::try_from(seq.checked_sub(self.first_seq)?).ok()?;
+        let next = self
+            .steps
+            .partition_point(|step| step.beyond_first <= beyond_first);
+        let start = self.steps.get(next.checked_sub(1)?)?.offset;
+        let end = self.steps.get(next).map_or(self.end, |step| step.offset);
+        let length = end.checked_sub(start)?;
+        let read_before = self
+            .read_bytes
+            .fetch_add(u64::from(length), Ordering::Relaxed);
+        if read_before > u64::from(self.end) {
             return None;
         }
-        let path = shared.dir.join(BlockFile::Block.path(block));
-        let mut bytes = vec![0; usize::try_from(length).ok()?];
-        let file = shared.fs.open(&path).ok()?;
-        let read = file.read_at(u64::from(start), &mut bytes).ok()?;
-        bytes.truncate(read);
+        let mut bytes = vec![0; length as usize];
+        self.read_at(shared, block, start, &mut bytes)?;
         if let Some(cipher) = &self.cipher {
             cipher.apply(&mut bytes, u64::from(start)).ok()?;
         }
-        let record = parse_at(&bytes, 0).ok()?;
-        let is_it = record.kind() == RecordKind::Message
-            && record.sequence() == seq
-            && verifies(&record, &bytes, &shared.hash_key(block));
-        is_it.then(|| StoredMessage::alone(&record, Arc::new(bytes)))?
+        let mut offset = 0;
+        // The message lies behind others of its step.
+        loop {
+            let record = parse_at(&bytes, offset).ok()?;
+            offset = record.end_offset();
+            if record.kind() == RecordKind::Message && record.sequence() == seq {
+                let is_sound = verifies(&record, &bytes, &shared.hash_key(block));
+                return is_sound.then_some(LoneRecord { record, bytes });
+            }
+        }
+    }
+
+    /// Reads the file from `start` on, all of `bytes`.
+    fn read_at(&self, shared: &Shared, block: u32, start: u32, bytes: &mut [u8]) -> Option<()> {
+        let read = match self.file.get() {
+            Some(kept) => kept.file.read_at(u64::from(start), bytes),
+            None => {
+                let path = shared.dir.join(BlockFile::Block.path(block));
+                let file = shared.fs.open(&path).ok()?;
+                let read = file.read_at(u64::from(start), bytes);
+                if let Some(kept) = shared.cache.open_blocks.keep(file) {
+                    // Another reader may have been faster.
+                    let _ = self.file.set(kept);
+                }
+                read
+            }
+        };
+        (read.ok()? == bytes.len()).then_some(())
     }
 }
 

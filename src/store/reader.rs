@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::alone::{Sight, Way};
 use super::core::{Live, Shared};
 use super::error::ReadError;
 use super::message::StoredMessage;
@@ -89,10 +90,19 @@ impl std::ops::Deref for BlockContent<'_> {
 }
 
 /// What a look for a message comes to.
-enum Looked<T> {
+pub(super) enum Looked<T> {
     Found(T),
     /// It is not in the block; on from this sequence, if there is one.
     GoOn(Option<u64>),
+}
+
+impl<T> Looked<T> {
+    fn map<U>(self, take: impl FnOnce(T) -> U) -> Looked<U> {
+        match self {
+            Looked::Found(found) => Looked::Found(take(found)),
+            Looked::GoOn(from) => Looked::GoOn(from),
+        }
+    }
 }
 
 /// A look with its errors, where no block to look at is an end of looking.
@@ -106,18 +116,21 @@ fn found_or_on<T>(
     }
 }
 
-/// A live message of a block.
-fn message_of(
-    seq: u64,
-    block: &BlockState,
-    content: BlockContent<'_>,
-) -> Result<StoredMessage, ReadError> {
-    content.message(seq, block.number)
+fn message_of(sight: Sight<'_>) -> Result<StoredMessage, ReadError> {
+    sight.message()
+}
+
+fn in_block<'a>(seq: u64, block: &BlockState, content: BlockContent<'a>) -> Sight<'a> {
+    Sight::InBlock {
+        seq,
+        number: block.number,
+        content,
+    }
 }
 
 impl BlockContent<'_> {
     /// A live message of the block with this number.
-    fn message(self, seq: u64, number: u32) -> Result<StoredMessage, ReadError> {
+    pub(super) fn message(self, seq: u64, number: u32) -> Result<StoredMessage, ReadError> {
         let found = self.slot_of(seq).and_then(|slot| self.record(slot));
         let sound = found.filter(|record| record.headers_and_body(self.bytes()).is_ok());
         let Some(record) = sound else {
@@ -222,7 +235,7 @@ impl Reader {
     /// [`ReadError`].
     pub fn get(&self, seq: u64) -> Result<StoredMessage, ReadError> {
         if self.shared.cache.has_let_go()
-            && let Some(message) = self.read_alone(seq)
+            && let Some(message) = self.get_alone(seq)
         {
             return Ok(message);
         }
@@ -233,22 +246,6 @@ impl Reader {
             },
             |_, block, content| content.message(seq, block.number),
         )?
-    }
-
-    /// The message of a sequence, where its block is not in memory and where it lies is known.
-    fn read_alone(&self, seq: u64) -> Option<StoredMessage> {
-        let number = {
-            let live = self.shared.live.read();
-            let block = live.block_of(seq).filter(|block| block.holds(seq))?;
-            let is_elsewhere = live.tail_number() == Some(block.number) || block.compressed;
-            let is_closed = self.shared.is_closed.load(Ordering::Acquire);
-            (!is_elsewhere && !is_closed).then_some(block.number)?
-        };
-        if self.shared.cache.holds(number) {
-            return None;
-        }
-        let outline = self.shared.cache.outline(number)?;
-        outline.read(&self.shared, number, seq)
     }
 
     /// The first message at or above `from` whose subject one of `filters` matches.
@@ -336,7 +333,7 @@ impl Reader {
 
     /// The first live sequence at or above `from` that matches.
     pub(super) fn next_seq(&self, filters: &[&[u8]], from: u64) -> Result<Option<u64>, ReadError> {
-        self.find_next(filters, from, |seq, _, _| seq)
+        self.find_next(filters, from, |sight| sight.seq())
     }
 
     /// Takes from the first live message at or above `from` that matches what `take` makes of it, in the moment it is found.
@@ -344,22 +341,26 @@ impl Reader {
         &self,
         filters: &[&[u8]],
         from: u64,
-        take: impl Fn(u64, &BlockState, BlockContent<'_>) -> T,
+        take: impl Fn(Sight<'_>) -> T,
     ) -> Result<Option<T>, ReadError> {
         let wanted = Selection::of(filters);
         let mut from = from;
         loop {
-            let looked = self.visit(
-                |live| live.block_from(from, wanted).ok_or(ReadError::NotFound),
-                |live, block, content| match live.next_in(block, &content, wanted, from) {
-                    // What comes first in what could be read comes first; that nothing comes is another matter.
-                    Some(seq) => Ok(Looked::Found(take(seq, block, content))),
-                    None => content
-                        .check_whole(block.number)
-                        .map(|()| Looked::GoOn(block.last.seq.checked_add(1))),
-                },
-            );
-            match found_or_on(looked)? {
+            let alone = self.look_alone(wanted, from, Way::Up);
+            let look = || {
+                self.visit(
+                    |live| live.block_from(from, wanted).ok_or(ReadError::NotFound),
+                    |live, block, content| match live.next_in(block, &content, wanted, from) {
+                        // What comes first in what could be read comes first; that nothing comes is another matter.
+                        Some(seq) => Ok(Looked::Found(take(in_block(seq, block, content)))),
+                        None => content
+                            .check_whole(block.number)
+                            .map(|()| Looked::GoOn(block.last.seq.checked_add(1))),
+                    },
+                )
+            };
+            let looked = alone.map_or_else(|| found_or_on(look()), |it| Ok(it.map(&take)))?;
+            match looked {
                 Looked::Found(taken) => return Ok(Some(taken)),
                 Looked::GoOn(Some(next)) => from = next,
                 Looked::GoOn(None) => return Ok(None),
@@ -373,7 +374,7 @@ impl Reader {
         filters: &[&[u8]],
         from: u64,
     ) -> Result<Option<u64>, ReadError> {
-        self.find_previous(filters, from, |seq, _, _| seq)
+        self.find_previous(filters, from, |sight| sight.seq())
     }
 
     /// Takes from the last live message at or below `from` that matches what `take` makes of it, in the moment it is found.
@@ -381,22 +382,26 @@ impl Reader {
         &self,
         filters: &[&[u8]],
         from: u64,
-        take: impl Fn(u64, &BlockState, BlockContent<'_>) -> T,
+        take: impl Fn(Sight<'_>) -> T,
     ) -> Result<Option<T>, ReadError> {
         let wanted = Selection::of(filters);
         let mut from = from;
         loop {
-            let looked = self.visit(
-                |live| live.block_to(from, wanted).ok_or(ReadError::NotFound),
-                |live, block, content| {
-                    content.check_whole(block.number)?;
-                    Ok(match live.previous_in(block, &content, wanted, from) {
-                        Some(seq) => Looked::Found(take(seq, block, content)),
-                        None => Looked::GoOn(block.first.seq.checked_sub(1)),
-                    })
-                },
-            );
-            match found_or_on(looked)? {
+            let alone = self.look_alone(wanted, from, Way::Down);
+            let look = || {
+                self.visit(
+                    |live| live.block_to(from, wanted).ok_or(ReadError::NotFound),
+                    |live, block, content| {
+                        content.check_whole(block.number)?;
+                        Ok(match live.previous_in(block, &content, wanted, from) {
+                            Some(seq) => Looked::Found(take(in_block(seq, block, content))),
+                            None => Looked::GoOn(block.first.seq.checked_sub(1)),
+                        })
+                    },
+                )
+            };
+            let looked = alone.map_or_else(|| found_or_on(look()), |it| Ok(it.map(&take)))?;
+            match looked {
                 Looked::Found(taken) => return Ok(Some(taken)),
                 Looked::GoOn(Some(before)) => from = before,
                 Looked::GoOn(None) => return Ok(None),
@@ -411,7 +416,7 @@ impl Reader {
 
     /// First live sequence of a subject, and its block.
     pub(super) fn first_of(&self, subject: &[u8]) -> Result<Option<(u64, u32)>, ReadError> {
-        self.find_next(&[subject], 0, |seq, block, _| (seq, block.number))
+        self.find_next(&[subject], 0, |sight| (sight.seq(), sight.number()))
     }
 
     /// Bytes of the record of a subject's first message of those that do not go.
@@ -421,19 +426,13 @@ impl Reader {
         goes: impl Fn(u64) -> bool,
     ) -> Result<Option<u64>, ReadError> {
         let mut from = 0;
-        let seq = loop {
-            match self.next_seq(&[subject], from)? {
+        loop {
+            let sight = |sight: Sight<'_>| (sight.seq(), sight.length());
+            match self.find_next(&[subject], from, sight)? {
                 None => return Ok(None),
-                Some(seq) if goes(seq) => from = seq + 1,
-                Some(seq) => break seq,
+                Some((seq, _)) if goes(seq) => from = seq + 1,
+                Some((_, length)) => return Ok(length),
             }
-        };
-        self.visit(
-            |live| live.block_of(seq).ok_or(ReadError::NotFound),
-            |_, _, content| {
-                let record = content.slot_of(seq).and_then(|slot| content.record(slot));
-                record.map(|record| record.length() as u64)
-            },
-        )
+        }
     }
 }

@@ -29,6 +29,18 @@ pub(super) struct LeavingMessage {
 }
 
 impl LeavingMessage {
+    fn of(record: &RecordRef, bytes: &[u8], next: Option<SeqTime>) -> Option<Self> {
+        let (headers, _) = record.headers_and_body(bytes).ok()?;
+        Some(LeavingMessage {
+            seq: record.sequence(),
+            timestamp_ns: record.timestamp_ns(),
+            length: record.length() as u64,
+            subject: record.subject(bytes).to_vec(),
+            expiry_ns: expiry_of(headers, record.timestamp_ns()),
+            next,
+        })
+    }
+
     /// That it went.
     fn event(&self) -> StoreEvent<'_> {
         StoreEvent::Removed {
@@ -57,15 +69,7 @@ impl Live {
                 timestamp_ns: time_of(content, seq),
             })
         });
-        let (headers, _) = record.headers_and_body(content.bytes()).ok()?;
-        Some(LeavingMessage {
-            seq,
-            timestamp_ns: record.timestamp_ns(),
-            length: record.length() as u64,
-            subject: record.subject(content.bytes()).to_vec(),
-            expiry_ns: expiry_of(headers, record.timestamp_ns()),
-            next: next.flatten(),
-        })
+        LeavingMessage::of(&record, content.bytes(), next.flatten())
     }
 
     /// Takes a message out of every account; the number of its block where that holds none any more.
@@ -165,9 +169,33 @@ impl Writer {
             drop(live);
             return self.leaving(seq);
         }
+        if let Some(leaving) = self.leaving_alone(seq) {
+            return Ok(leaving);
+        }
         let content = self.shared.whole(number)?;
         let leaving = self.shared.live.read().leaving(seq, &content);
         leaving.ok_or_else(|| unreadable(seq, number, &content).into())
+    }
+
+    /// The same, where the message's block is not in memory and the message can be read alone.
+    fn leaving_alone(&self, seq: u64) -> Option<LeavingMessage> {
+        let (number, outline, next) = {
+            let live = self.shared.live.read();
+            let block = live.block_of(seq)?;
+            let outline = self.shared.outline_of(&live, block)?;
+            let next = (seq == block.first.seq).then(|| live.first_live_from(block, seq + 1));
+            (block.number, outline, next.flatten())
+        };
+        let read = |seq| outline.read(&self.shared, number, seq);
+        let next = match next {
+            None => None,
+            Some(seq) => Some(SeqTime {
+                seq,
+                timestamp_ns: read(seq)?.record.timestamp_ns(),
+            }),
+        };
+        let found = read(seq)?;
+        LeavingMessage::of(&found.record, &found.bytes, next)
     }
 
     /// Removes a live message, with a tombstone.

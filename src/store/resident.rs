@@ -22,7 +22,7 @@ use crate::state::SeqTime;
 const NONE: u32 = u32::MAX;
 
 /// Bytes that are counted for one message beside its record and its slot: its place in the chains.
-const CHAIN_BYTES: usize = 8;
+const CHAIN_BYTES: usize = 12;
 
 /// A block's decoded content and where in it each message lies. Messages that are gone from the stream lie in it too.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ struct Chains {
     ends: HashTable<ChainEnds>,
     next: Vec<u32>,
     previous: Vec<u32>,
+    /// Half the hash of each one's subject.
+    hashes: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,16 @@ fn hash_of(subject: &[u8]) -> u64 {
     hasher.write(subject);
     // The table takes its tag from the top bits, which this hash leaves weak.
     hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// What an outline keeps of a subject's hash.
+fn short_hash(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// What an outline knows a subject by.
+pub(super) fn short_hash_of(subject: &[u8]) -> u32 {
+    short_hash(hash_of(subject))
 }
 
 impl Resident {
@@ -241,7 +253,8 @@ impl Resident {
         if self.is_compressed || is_sealed && !self.is_cipher_known {
             return None;
         }
-        Outline::new(&self.places, self.bytes.len(), self.cipher.clone())
+        let hashes = self.chains.get().map(|chains| chains.hashes.as_slice());
+        Outline::new(&self.places, hashes, self.bytes.len(), self.cipher.clone())
     }
 
     /// The slots, all of them.
@@ -332,6 +345,7 @@ impl Chains {
     fn add(&mut self, block: &Resident, slot: u32) {
         let subject = block.subject(slot as usize);
         let hash = hash_of(subject);
+        self.hashes.push(short_hash(hash));
         self.next.push(NONE);
         let found = self.ends.find_mut(hash, |ends| {
             ends.hash == hash && block.subject(ends.last as usize) == subject

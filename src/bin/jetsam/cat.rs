@@ -181,7 +181,7 @@ impl Printer<'_> {
             page.push('\n');
         }
         let before = page.len();
-        units::push_printable_lines(page, &units::text_of(message.body));
+        units::push_printable_lines(page, message.body);
         while page.len() > before && page.ends_with('\n') {
             page.pop();
         }

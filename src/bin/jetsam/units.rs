@@ -141,11 +141,42 @@ pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}");
-        }
+        push_invalid(&mut text, chunk.invalid());
     }
     Cow::Owned(text)
+}
+
+fn push_invalid(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str("\\x");
+        text.push(hex_digit(byte >> 4));
+        text.push(hex_digit(byte & 15));
+    }
+}
+
+/// Adds a control character as Rust's own escape. All of them are below 256.
+fn push_control(text: &mut String, c: char) {
+    match c {
+        '\t' => text.push_str("\\t"),
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        _ => {
+            let code = c as u32 as u8;
+            text.push_str("\\u{");
+            if code >= 16 {
+                text.push(hex_digit(code >> 4));
+            }
+            text.push(hex_digit(code & 15));
+            text.push('}');
+        }
+    }
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from(match value {
+        0..10 => b'0' + value,
+        _ => b'a' - 10 + value,
+    })
 }
 
 /// Text that is safe on a terminal: control characters become escapes.
@@ -160,9 +191,12 @@ pub fn push_printable(safe: &mut String, text: &str) {
     push_escaped(safe, text, |_| false);
 }
 
-/// The same for message bodies, which may have lines and tabs.
-pub fn push_printable_lines(safe: &mut String, text: &str) {
-    push_escaped(safe, text, |c| c == '\n' || c == '\t');
+/// Adds the text of a message's body, see [`text_of`], which may have lines and tabs.
+pub fn push_printable_lines(safe: &mut String, body: &[u8]) {
+    for chunk in body.utf8_chunks() {
+        push_escaped(safe, chunk.valid(), |c| c == '\n' || c == '\t');
+        push_invalid(safe, chunk.invalid());
+    }
 }
 
 /// Bytes that are looked at together: most text is plain for long stretches.
@@ -180,14 +214,16 @@ fn push_escaped(safe: &mut String, text: &str, keep: impl Fn(char) -> bool) {
         while !other.is_char_boundary(end) {
             end += 1;
         }
-        for c in other[..end].chars() {
-            if c.is_control() && !keep(c) {
-                safe.extend(c.escape_default());
-            } else {
-                safe.push(c);
-            }
+        let (stretch, behind) = other.split_at(end);
+        let mut written = 0;
+        let escaped = stretch.char_indices();
+        for (at, c) in escaped.filter(|(_, c)| c.is_control() && !keep(*c)) {
+            safe.push_str(&stretch[written..at]);
+            push_control(safe, c);
+            written = at + c.len_utf8();
         }
-        rest = &other[end..];
+        safe.push_str(&stretch[written..]);
+        rest = behind;
     }
 }
 
@@ -240,6 +276,24 @@ mod tests {
                 assert_eq!(printable(&repeated), slow(&repeated));
             }
         }
+        let all: String = (0..0x120).filter_map(char::from_u32).collect();
+        assert_eq!(printable(&all), slow(&all));
+    }
+
+    #[test]
+    fn a_body_of_any_bytes_is_written_as_its_text_is() {
+        let bytes: Vec<u8> = (0..2000_u32).map(|nth| (nth * nth / 7) as u8).collect();
+        for length in 0..bytes.len() {
+            let body = &bytes[..length];
+            let mut written = String::new();
+            push_printable_lines(&mut written, body);
+            let mut expected = String::new();
+            push_escaped(&mut expected, &text_of(body), |c| c == '\n' || c == '\t');
+            assert_eq!(written, expected);
+        }
+        let mut odd = String::new();
+        push_printable_lines(&mut odd, b"a\xff\x80\tb\0");
+        assert_eq!(odd, "a\\xff\\x80\tb\\u{0}");
     }
 
     #[test]
@@ -329,7 +383,7 @@ mod tests {
         assert_eq!(text(b"plain\\x"), "plain\\x");
         assert_eq!(printable("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
         let mut lines = String::new();
-        push_printable_lines(&mut lines, "a\x1b\n\tb");
+        push_printable_lines(&mut lines, b"a\x1b\n\tb");
         assert_eq!(lines, "a\\u{1b}\n\tb");
     }
 

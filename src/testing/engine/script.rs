@@ -32,6 +32,8 @@ pub struct EngineSetup {
     limits: ModelLimits,
     /// What writes wait for.
     pub level: Level,
+    /// Whether the store keeps two or three blocks in memory, not all.
+    lets_go: bool,
 }
 
 impl EngineSetup {
@@ -62,6 +64,7 @@ impl EngineSetup {
                 true => Level::Written,
                 false => Level::Synced,
             },
+            lets_go: false,
         }
     }
 
@@ -113,13 +116,18 @@ impl EngineSetup {
     /// How the store is opened.
     #[must_use]
     pub fn options(&self, now_ns: i64) -> StoreOptions {
+        let options = StoreOptions::new(self.config(&self.limits), now_ns);
         StoreOptions {
+            cache_bytes: match self.lets_go {
+                true => 2500,
+                false => options.cache_bytes,
+            },
             keys: self.keys(),
             account: Some(ACCOUNT.as_bytes().to_vec()),
             block_size: Some(self.block_size),
             level: self.level,
             threads: 1,
-            ..StoreOptions::new(self.config(&self.limits), now_ns)
+            ..options
         }
     }
 
@@ -246,7 +254,10 @@ impl EngineScript {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut random = Random::derived(seed, &[7]);
-        let setup = EngineSetup::drawn(&mut random);
+        let setup = EngineSetup {
+            lets_go: seed % 3 == 1,
+            ..EngineSetup::drawn(&mut random)
+        };
         let model = ModelStream {
             limits: setup.limits,
             ..ModelStream::default()
