@@ -44,12 +44,16 @@ BATCH256  | append 256 B, gathered                     | append        | 1000000
 BATCH4K   | append 4 KiB, gathered                     | append        | 100000  | 4096 | 100    | batch |
 SYNC      | append 256 B, each synced                  | append        | 2000    | 256  | 100    | each  | always
 KV        | append 128 B over 10,000 keys, one of each kept | kv       | 300000  | 128  | 10000  | batch |
+OVERKV    | the same, 600,000 keys, of more than the cache takes | kv        | 1000000 | 256  | 600000 | batch |
 LOAD      | read by sequence, at random                | load          | 300000  | 256  | 100    | batch |
 OVER      | the same, 64 KiB, of more than the cache takes | load      | 3000    | 65536 | 100   | batch |
+OVERGET   | the same, 256 B, of more than the cache takes  | load          | 800000  | 256  | 100    | batch |
 LAST      | read the last of a subject, at random      | load_last     | 500000  | 256  | 10000  | batch |
+OVERLAST  | the same, 600,000 subjects, of more than the cache takes | load_last | 600000 | 256 | 600000 | batch |
 SCAN      | read all in order                          | scan          | 1000000 | 256  | 100    | batch |
 FILTERED  | read ten subjects of 100 in order, the cache 256 MiB | scan_filtered | 500000 | 256 | 100 | batch | | 256
 REMOVE    | remove half, at random                     | remove        | 300000  | 256  | 100    | batch |
+OVERTAKE  | the same, of more than the cache takes         | remove        | 500000  | 256  | 100    | batch |
 PURGE     | purge subject by subject, 1,000 of them    | purge_subject | 100000  | 256  | 1000   | batch |
 REOPEN    | open with an index                         | reopen        | 1000000 | 256  | 100000 | batch |
 REBUILD   | open without an index                      | rebuild       | 1000000 | 256  | 100000 | batch |
