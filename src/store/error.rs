@@ -122,6 +122,11 @@ pub enum AppendError {
         /// Bytes that are kept.
         margin_bytes: u64,
     },
+    /// The message's headers ask for a roll-up.
+    Rollup {
+        /// Whether the stream allows any: then it is one of another kind than there are.
+        is_allowed: bool,
+    },
     /// The time is one that a record cannot have: zero.
     Time,
     /// There is no sequence left.
@@ -315,6 +320,12 @@ impl fmt::Display for AppendError {
                 f,
                 "the disk has {available_bytes} bytes left, and {margin_bytes} are kept for removals"
             ),
+            AppendError::Rollup { is_allowed: true } => {
+                f.write_str("a roll-up is of the subject (sub) or of all")
+            }
+            AppendError::Rollup { is_allowed: false } => {
+                f.write_str("the stream allows no roll-ups")
+            }
             AppendError::Time => f.write_str("a message cannot have the time 0"),
             AppendError::Exhausted => f.write_str("there is no sequence left"),
             AppendError::Fault(fault) => fault.fmt(f),

@@ -53,6 +53,7 @@ mod message_ids;
 mod open;
 mod outline;
 mod places;
+mod publish;
 mod purge;
 mod reader;
 mod remove;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::BlockCache;
+use super::consumers::ConsumerPlace;
 use super::core::{Live, Shared, StreamKey};
 use super::create;
 use super::error::{OpenError, WriterFault};
@@ -237,6 +238,18 @@ impl Store {
     #[must_use]
     pub fn config(&self) -> StreamMeta {
         self.shared.live.read().meta.clone()
+    }
+
+    /// Where the stream's consumers lie, and what opens them.
+    #[must_use]
+    pub fn consumer_place(&self) -> ConsumerPlace<'_> {
+        ConsumerPlace {
+            fs: self.shared.fs.clone(),
+            entropy: self.shared.entropy.clone(),
+            stream_dir: &self.shared.dir,
+            stream_name: &self.shared.name,
+            keys: self.shared.keys.ring(&self.shared.account),
+        }
     }
 
     /// Lets the caller look at the state as it is at one moment. The writer waits as long.

@@ -278,6 +278,12 @@ impl Reader {
         found.unwrap_or(Err(ReadError::NotFound))
     }
 
+    /// Those of some sequences that hold no live message.
+    pub(super) fn gone(&self, seqs: impl Iterator<Item = u64>) -> Vec<u64> {
+        let live = self.shared.live.read();
+        seqs.filter(|seq| !live.state.holds(*seq)).collect()
+    }
+
     fn beyond(&self) -> ReadError {
         let last_seq = self.shared.live.read().state.totals.last.seq;
         ReadError::Beyond { last_seq }

@@ -6,6 +6,14 @@ use serde_json::Value;
 
 use super::schema::{self, Field, Kind, Object, kept, optional};
 use super::{Created, MetaError, RequiredLevel, flag, number, text, text_map, texts, unsigned};
+use crate::format::duration::parse_rfc3339;
+
+/// How long the server has a consumer wait for an acknowledgement that does not say.
+const ACK_WAIT_DEFAULT_NS: i64 = 30_000_000_000;
+/// Messages that may wait for their acknowledgement where the configuration does not say.
+const MAX_ACK_PENDING_DEFAULT: i64 = 1000;
+/// Requests that may wait at a consumer where the configuration does not say.
+const MAX_WAITING_DEFAULT: i64 = 512;
 
 /// The fields of a consumer's `meta.inf`, in the order the server writes them. `Name` and `name` are two.
 const CONSUMER: &[Field] = &[
@@ -95,6 +103,15 @@ pub enum DeliverPolicy {
     LastPerSubject,
 }
 
+/// How fast messages come that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayPolicy {
+    /// As fast as they are taken.
+    Instant,
+    /// With the time between them that there was when they were stored.
+    Original,
+}
+
 /// A consumer's `meta.inf` (file format reference, section 2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerMeta {
@@ -108,12 +125,25 @@ pub struct ConsumerMeta {
     pub created: Created,
     /// How deliveries are acknowledged.
     pub ack_policy: AckPolicy,
+    /// How long a delivery waits for its acknowledgement; 0 where that is not said.
+    pub ack_wait_ns: i64,
+    /// How long the first, the second and each further delivery waits, in place of `ack_wait_ns`; the last number counts for all
+    /// that follow.
+    pub backoff_ns: Vec<i64>,
     /// After how many deliveries a message is given up; none where it is not positive.
     pub max_deliver: i64,
+    /// How many messages may wait for their acknowledgement; 0 where that is not said, negative for any number.
+    pub max_ack_pending: i64,
     /// Where it begins.
     pub deliver_policy: DeliverPolicy,
     /// First sequence wanted, 0 where none is set.
     pub opt_start_seq: u64,
+    /// First time wanted, nanoseconds since the Unix epoch, where one is set.
+    pub opt_start_time_ns: Option<i64>,
+    /// How fast messages come that were there before.
+    pub replay_policy: ReplayPolicy,
+    /// After how long without anybody who listens a consumer without a durable name goes; 0 where that is not said.
+    pub inactive_threshold_ns: i64,
     /// Where a push consumer delivers to; empty for a pull consumer.
     pub deliver_subject: String,
     /// When it is paused until, as its metadata has it; empty where it is not.
@@ -178,7 +208,10 @@ impl ConsumerMeta {
                 "flow_control" => AckPolicy::FlowControl,
                 _ => AckPolicy::None,
             },
+            ack_wait_ns: number(&raw, "ack_wait"),
+            backoff_ns: numbers(&raw, "backoff"),
             max_deliver: number(&raw, "max_deliver"),
+            max_ack_pending: number(&raw, "max_ack_pending"),
             deliver_policy: match word("deliver_policy") {
                 "last" => DeliverPolicy::Last,
                 "new" => DeliverPolicy::New,
@@ -188,6 +221,12 @@ impl ConsumerMeta {
                 _ => DeliverPolicy::All,
             },
             opt_start_seq: unsigned(&raw, "opt_start_seq"),
+            opt_start_time_ns: parse_rfc3339(word("opt_start_time")).ok(),
+            replay_policy: match word("replay_policy") {
+                "original" => ReplayPolicy::Original,
+                _ => ReplayPolicy::Instant,
+            },
+            inactive_threshold_ns: number(&raw, "inactive_threshold"),
             deliver_subject: text(&raw, "deliver_subject"),
             pause_until: text(&raw, "pause_until"),
             priority_groups: texts(&raw, "priority_groups"),
@@ -227,6 +266,39 @@ impl ConsumerMeta {
         changed
     }
 
+    /// The settings in force: what is not said as the server's defaults have it. Nothing is checked.
+    #[must_use]
+    pub fn settings(&self) -> Self {
+        let mut raw = self.raw.clone();
+        let mut set = |name: &str, value: i64| {
+            raw.insert(name.to_owned(), Value::from(value));
+        };
+        if self.max_deliver <= 0 {
+            set("max_deliver", -1);
+        }
+        let has_queue = number(&self.raw, "max_waiting") > 0 || !self.deliver_subject.is_empty();
+        if !has_queue {
+            set("max_waiting", MAX_WAITING_DEFAULT);
+        }
+        let waits = matches!(self.ack_policy, AckPolicy::All | AckPolicy::Explicit);
+        match self.backoff_ns.first() {
+            Some(first) => set("ack_wait", *first),
+            None if waits && self.ack_wait_ns == 0 => set("ack_wait", ACK_WAIT_DEFAULT_NS),
+            None => {}
+        }
+        if self.max_ack_pending == 0 && self.ack_policy != AckPolicy::None {
+            set("max_ack_pending", MAX_ACK_PENDING_DEFAULT);
+        }
+        Self::of(raw, self.unknown_fields.clone())
+    }
+
+    /// Whether both configure the same, whatever the names of their stores and the times of their creation.
+    #[must_use]
+    pub fn has_same_settings(&self, other: &Self) -> bool {
+        let settings = |meta: &Self| meta.with_identity("", "").encode();
+        settings(self) == settings(other)
+    }
+
     /// A durable consumer of that name which takes every message of the stream and wants each acknowledged.
     #[must_use]
     pub fn explicit(name: &str) -> Option<Self> {
@@ -249,6 +321,12 @@ impl ConsumerMeta {
     pub fn encode(&self) -> Vec<u8> {
         schema::write(&self.raw, CONSUMER).into_bytes()
     }
+}
+
+fn numbers(object: &Object, name: &str) -> Vec<i64> {
+    let items = object.get(name).and_then(Value::as_array);
+    let items = items.map(Vec::as_slice).unwrap_or_default();
+    items.iter().filter_map(Value::as_i64).collect()
 }
 
 #[cfg(test)]
@@ -323,5 +401,31 @@ mod tests {
         let meta = ConsumerMeta::parse(br#"{"Name":"a","novelty":{"x":1}}"#).expect("parses");
         assert_eq!(meta.unknown_fields, ["novelty"]);
         assert!(meta.encode().ends_with(br#","novelty":{"x":1}}"#));
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_server_has_it() {
+        let settings = |json: &str| {
+            let meta = ConsumerMeta::parse(json.as_bytes()).expect("parses");
+            let meta = meta.settings();
+            let wait_s = meta.ack_wait_ns / 1_000_000_000;
+            (meta.max_deliver, wait_s, meta.max_ack_pending)
+        };
+        assert_eq!(settings(r#"{"ack_policy":"explicit"}"#), (-1, 30, 1000));
+        assert_eq!(settings("{}"), (-1, 0, 0));
+        let own =
+            r#"{"ack_policy":"all","ack_wait":2000000000,"max_ack_pending":-1,"max_deliver":3}"#;
+        assert_eq!(settings(own), (3, 2, -1));
+        let backoff =
+            r#"{"ack_policy":"explicit","ack_wait":2000000000,"backoff":[5000000000,7000000000]}"#;
+        assert_eq!(settings(backoff), (-1, 5, 1000));
+    }
+
+    #[test]
+    fn the_same_settings_are_the_same_under_another_name_and_time() {
+        let meta = ConsumerMeta::explicit("a").expect("parses");
+        let later = meta.with_identity("b", "2026-01-02T03:04:05Z");
+        assert!(meta.has_same_settings(&later));
+        assert!(!meta.has_same_settings(&meta.with_replicas(3)));
     }
 }

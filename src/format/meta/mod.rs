@@ -14,7 +14,7 @@ mod transform;
 use std::fmt;
 
 pub use check::ConfigError;
-pub use consumer::{AckPolicy, ConsumerMeta, DeliverPolicy};
+pub use consumer::{AckPolicy, ConsumerMeta, DeliverPolicy, ReplayPolicy};
 pub use info::InfoError;
 pub use overlap::is_valid as is_valid_subject;
 pub use schema::Object;

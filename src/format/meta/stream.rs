@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::overlap::collide;
 use super::schema::{self, Field, Kind, Object, kept, optional};
 use super::source::{SOURCE, SourceMeta, SubjectTransform, TRANSFORM};
 use super::{
@@ -11,6 +12,7 @@ use super::{
     texts, unsigned,
 };
 use crate::format::duration::Instant;
+use crate::format::subject;
 
 const PLACEMENT: &[Field] = &[
     optional("cluster", Kind::Text),
@@ -355,6 +357,28 @@ impl StreamMeta {
     /// [`ConfigError`]: the server refuses these settings and leaves the stream out.
     pub fn settings(&self) -> Result<Self, ConfigError> {
         check::settings(self)
+    }
+
+    /// Whether both configure the same, whatever the times of their creation. Of what is not said both have to say nothing: see
+    /// [`settings`](Self::settings).
+    #[must_use]
+    pub fn has_same_settings(&self, other: &Self) -> bool {
+        let settings = |meta: &Self| meta.with([("Created", Value::Null)]).encode();
+        settings(self) == settings(other)
+    }
+
+    /// Whether a message of this subject is one of the stream's.
+    #[must_use]
+    pub fn takes(&self, subject: &[u8]) -> bool {
+        let mut filters = self.subjects.iter();
+        filters.any(|filter| subject::matches(subject, filter.as_bytes()))
+    }
+
+    /// Whether there is a subject that both streams would take: one server refuses the second of them.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let mut subjects = self.subjects.iter();
+        subjects.any(|one| other.subjects.iter().any(|two| collide(one, two)))
     }
 
     /// The plaintext of `meta.inf`, as the server writes it, unknown fields at the end of their objects.

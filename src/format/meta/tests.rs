@@ -203,6 +203,35 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn a_stream_takes_its_subjects_and_overlaps_with_who_takes_one_of_them() {
+    let stream = |subjects: &str| {
+        let json = format!(r#"{{"name":"S","subjects":[{subjects}]}}"#);
+        StreamMeta::parse(json.as_bytes()).expect("parses")
+    };
+    let orders = stream(r#""orders.*.new","paid""#);
+    assert!(orders.takes(b"orders.1.new") && orders.takes(b"paid"));
+    assert!(!orders.takes(b"orders.1.old") && !orders.takes(b"orders.1"));
+    for (other, overlaps) in [
+        (r#""orders.7.>""#, true),
+        (r#""a","paid""#, true),
+        (r#""orders.*.old","paid.>""#, false),
+        ("", false),
+    ] {
+        let other = stream(other);
+        assert_eq!(orders.overlaps(&other), overlaps, "{:?}", other.subjects);
+        assert_eq!(other.overlaps(&orders), overlaps, "{:?}", other.subjects);
+    }
+}
+
+#[test]
+fn the_time_of_its_creation_is_no_setting_of_a_stream() {
+    let meta = StreamMeta::parse(br#"{"name":"S","storage":"file","max_msgs":3}"#).expect("parses");
+    let later = meta.with_created(Instant::from_unix_ns(1_767_323_045_000_000_000));
+    assert!(later.has_same_settings(&meta) && meta.has_same_settings(&later));
+    assert!(!meta.has_same_settings(&meta.with_replicas(3)));
+}
+
 proptest! {
     #[test]
     fn no_input_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -155,6 +155,26 @@ impl Consumer {
         self.opened()?.ack(acked)
     }
 
+    /// A message left the stream; see [`Deliveries::forget`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Closed`].
+    pub fn forget(&mut self, sequence: u64) -> Result<(), ConsumerError> {
+        self.opened()?.forget(sequence);
+        Ok(())
+    }
+
+    /// A message was delivered often enough; see [`Deliveries::give_up`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Closed`].
+    pub fn give_up(&mut self, sequence: u64) -> Result<(), ConsumerError> {
+        self.opened()?.give_up(sequence);
+        Ok(())
+    }
+
     /// Takes a state over; see [`Deliveries::update`].
     ///
     /// # Errors

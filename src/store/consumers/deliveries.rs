@@ -180,11 +180,48 @@ impl Deliveries {
             true => self.ack_up_to(acked),
             false => self.ack_one(acked),
         }
+        self.rest();
+        self.changed();
+        Ok(())
+    }
+
+    /// The message left the stream: it no longer waits, alone whatever the policy, and nothing is remembered of it.
+    pub fn forget(&mut self, sequence: u64) {
+        let again = self.state.redelivered.remove(&sequence);
+        if self.withdraw(sequence) || again.is_some() {
+            self.changed();
+        }
+    }
+
+    /// The message was delivered as often as the rules allow: it no longer waits, and that it was delivered so often is
+    /// remembered for as long as it is in the stream.
+    pub fn give_up(&mut self, sequence: u64) {
+        if self.withdraw(sequence) {
+            let again = self.state.redelivered.entry(sequence).or_insert(0);
+            *again = (*again).max(self.rules.max_deliver);
+            self.changed();
+        }
+    }
+
+    /// The message waits no longer; whether it did.
+    fn withdraw(&mut self, sequence: u64) -> bool {
+        let Some(pending) = self.state.pending.get(&sequence) else {
+            return false;
+        };
+        let first = pending.consumer_sequence;
+        self.ack_one(SequencePair {
+            consumer: first,
+            stream: sequence,
+        });
+        self.rest();
+        true
+    }
+
+    /// With nothing waiting all that was delivered counts as acknowledged.
+    fn rest(&mut self) {
         if self.state.pending.is_empty() {
             self.state.ack_floor = self.state.delivered;
         }
-        self.changed();
-        Ok(())
     }
 
     /// The message and all before it are acknowledged.

@@ -7,6 +7,7 @@ use crate::crypto::{KeyFileError, SealedError};
 use crate::env::IoError;
 use crate::format::consumer::ConsumerDecodeError;
 use crate::format::meta::MetaError;
+use crate::store::ReadError;
 
 /// How a state contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,5 +224,46 @@ impl std::error::Error for ConsumerError {
 impl From<IoError> for ConsumerError {
     fn from(error: IoError) -> Self {
         ConsumerError::Io(error)
+    }
+}
+
+/// Why a consumer got no message, though there may be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DispatchError {
+    /// The state does not take it, or could not be written.
+    Consumer(ConsumerError),
+    /// The stream could not be read. A message that does not verify ([`ReadError::Corrupt`], with its sequence) is told once: the next
+    /// call goes on behind it. Everything else is as it was before, and will be tried again.
+    Read(ReadError),
+}
+
+impl fmt::Display for DispatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DispatchError::Consumer(error) => error.fmt(f),
+            DispatchError::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DispatchError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DispatchError::Consumer(error) => Some(error),
+            DispatchError::Read(error) => Some(error),
+        }
+    }
+}
+
+impl From<ConsumerError> for DispatchError {
+    fn from(error: ConsumerError) -> Self {
+        DispatchError::Consumer(error)
+    }
+}
+
+impl From<ReadError> for DispatchError {
+    fn from(error: ReadError) -> Self {
+        DispatchError::Read(error)
     }
 }

@@ -4,6 +4,7 @@
 //!   [`ConsumerState`](crate::format::consumer::ConsumerState), by the rules of the server's consumer store. No file, no key, no
 //!   clock.
 //! * [`Consumer`] keeps one in its directory, `obs/NAME`, in the server's files.
+//! * [`Dispatcher`] says which message a consumer gets next, and keeps in its state that it got it.
 //!
 //! Every change is made in memory, [`Level::Buffered`](super::Level::Buffered), until [`Consumer::flush`] raises the state as it is
 //! then to the level asked for. There is one writer, the holder of the `Consumer`, so that what is on disk is always the whole of a
@@ -11,11 +12,15 @@
 
 mod consumer;
 mod deliveries;
+mod dispatcher;
 mod error;
 mod files;
 mod open;
+mod position;
+mod redelivery;
 
 pub use consumer::Consumer;
 pub use deliveries::{AckRules, Deliveries};
-pub use error::{ConsumerError, StateFault};
+pub use dispatcher::{Delivery, Dispatcher};
+pub use error::{ConsumerError, DispatchError, StateFault};
 pub use open::ConsumerPlace;

@@ -14,7 +14,9 @@ use crate::env::{Entropy, FileSystem};
 use crate::format::consumer::{ConsumerDecodeError, ConsumerFile};
 use crate::format::duration::format_rfc3339;
 use crate::format::meta::{ConsumerMeta, MetaError};
-use crate::format::names::{CONSUMER_STATE, META, META_KEY, META_SUM, is_valid_asset_name};
+use crate::format::names::{
+    CONSUMER_STATE, CONSUMERS, META, META_KEY, META_SUM, is_valid_asset_name,
+};
 use crate::store::Level;
 
 /// Metadata of a consumer is some kilobytes.
@@ -37,6 +39,28 @@ pub struct ConsumerPlace<'a> {
     pub stream_name: &'a [u8],
     /// The operator's keys. Without a current one nothing is encrypted, and nothing encrypted is opened.
     pub keys: KeyRing<'a>,
+}
+
+impl ConsumerPlace<'_> {
+    /// The names of the consumers that are there, in their order. One without metadata is none: its deletion was cut short.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Io`].
+    pub fn names(&self) -> Result<Vec<String>, ConsumerError> {
+        let dir = self.stream_dir.join(CONSUMERS);
+        let entries = match self.fs.list(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let names = entries.into_iter().filter_map(|entry| {
+            let name = entry.name.to_str().map(str::to_owned)?;
+            let meta = self.fs.metadata(&dir.join(&name).join(META)).ok()?;
+            (meta.length > 0).then_some(name)
+        });
+        Ok(names.collect())
+    }
 }
 
 impl fmt::Debug for ConsumerPlace<'_> {

@@ -664,3 +664,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_consumers_that_are_there_are_those_with_metadata() {
+    let fs = disk();
+    assert_eq!(place(&fs, no_keys()).names(), Ok(vec![]));
+    create(&fs, no_keys(), &config("none", ""));
+    fs.seed_dir("/s/obs/gone");
+    fs.seed_file("/s/obs/half/meta.inf", b"");
+    fs.seed_file("/s/obs/file", b"x");
+    assert_eq!(place(&fs, no_keys()).names(), Ok(vec![NAME.to_owned()]));
+}
