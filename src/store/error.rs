@@ -122,6 +122,11 @@ pub enum AppendError {
         /// Bytes that are kept.
         margin_bytes: u64,
     },
+    /// A header asks for what the stream does not allow, or what is not done here.
+    Header {
+        /// Its name.
+        name: &'static str,
+    },
     /// The message's headers ask for a roll-up.
     Rollup {
         /// Whether the stream allows any: then it is one of another kind than there are.
@@ -320,6 +325,9 @@ impl fmt::Display for AppendError {
                 f,
                 "the disk has {available_bytes} bytes left, and {margin_bytes} are kept for removals"
             ),
+            AppendError::Header { name } => {
+                write!(f, "what the header {name} asks for is not done here")
+            }
             AppendError::Rollup { is_allowed: true } => {
                 f.write_str("a roll-up is of the subject (sub) or of all")
             }

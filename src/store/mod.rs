@@ -35,6 +35,7 @@
 //! ```
 
 mod alone;
+mod api;
 mod append;
 mod archive;
 mod batch;
@@ -75,6 +76,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use api::ApiError;
 pub use append::{Appended, Expected};
 pub use archive::{ArchiveFault, RestoreError, Snapshot, SnapshotError};
 pub use batch::{Batch, Committed, Rollup};

@@ -17,7 +17,7 @@ use super::writer::Writer;
 use crate::crypto::Cipher;
 use crate::env::sync::atomic::{AtomicBool, Ordering};
 use crate::env::sync::{Mutex, RwLock};
-use crate::env::{Entropy, FileSystem, LockGuard};
+use crate::env::{Entropy, FileSystem, IoError, LockGuard, ReadFiles};
 use crate::format::checksum::HashKey;
 use crate::format::meta::StreamMeta;
 use crate::format::names::{META, is_valid_asset_name};
@@ -96,6 +96,16 @@ impl StoreOptions {
             disk_margin_bytes: 0,
             accept_loss: false,
             threads: Options::new(now_ns).threads,
+        }
+    }
+
+    /// Options for the stream of this name that is there: it is not made, and keeps its own configuration.
+    #[must_use]
+    pub fn existing(name: &str, now_ns: i64) -> Self {
+        let config = StreamMeta::named(name);
+        StoreOptions {
+            create: false,
+            ..Self::new(config, now_ns)
         }
     }
 }
@@ -216,6 +226,38 @@ impl Store {
         })
     }
 
+    /// The names of the streams in the directory of an account's streams, in their order; none where there is no such directory. One without
+    /// metadata is none: its making or its deletion was cut short.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError`].
+    ///
+    /// ```
+    /// # use std::{path::Path, sync::Arc};
+    /// # use jetsam::env::{OsEntropy, memory::MemoryFileSystem};
+    /// # use jetsam::format::meta::StreamMeta;
+    /// # use jetsam::living::Idle;
+    /// # use jetsam::store::{Store, StoreOptions};
+    /// # let config = StreamMeta::parse(br#"{"name":"ORDERS","subjects":["orders.>"],"storage":"file"}"#)?;
+    /// # let (fs, now_ns) = (Arc::new(MemoryFileSystem::new()), 1_767_225_600_000_000_000);
+    /// let open = |dir: &Path, options: StoreOptions| {
+    ///     Store::open(fs.clone(), Arc::new(OsEntropy), &Idle::declared(), dir, &options)
+    /// };
+    /// let streams = Path::new("/data/jetstream/ACC/streams");
+    /// assert!(Store::names(&*fs, streams)?.is_empty());
+    /// drop(open(&streams.join("ORDERS"), StoreOptions::new(config, now_ns))?);
+    /// for name in Store::names(&*fs, streams)? {
+    ///     let store = open(&streams.join(&name), StoreOptions::existing(&name, now_ns))?;
+    ///     assert_eq!(store.config().subjects, ["orders.>"]);
+    /// }
+    /// assert!(open(&streams.join("OTHER"), StoreOptions::existing("OTHER", now_ns)).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn names(fs: &dyn ReadFiles, streams_dir: &Path) -> Result<Vec<String>, IoError> {
+        names_with_meta(fs, streams_dir)
+    }
+
     /// What was found and done when the store was opened.
     #[must_use]
     pub fn report(&self) -> &StreamReport {
@@ -272,6 +314,21 @@ impl Store {
         self.lock = None;
         written
     }
+}
+
+/// The directories in one that hold metadata.
+pub(super) fn names_with_meta(fs: &dyn ReadFiles, dir: &Path) -> Result<Vec<String>, IoError> {
+    let entries = match fs.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let names = entries.into_iter().filter_map(|entry| {
+        let name = entry.name.to_str().map(str::to_owned)?;
+        let meta = fs.metadata(&dir.join(&name).join(META)).ok()?;
+        (meta.length > 0).then_some(name)
+    });
+    Ok(names.collect())
 }
 
 fn stream_dir(dir: &Path, options: &StoreOptions) -> StreamDir {

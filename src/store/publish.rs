@@ -10,6 +10,14 @@ use crate::format::headers::find;
 const LAST_SEQUENCE: &[u8] = b"Nats-Expected-Last-Sequence";
 const LAST_SUBJECT_SEQUENCE: &[u8] = b"Nats-Expected-Last-Subject-Sequence";
 const ROLLUP: &[u8] = b"Nats-Rollup";
+const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+/// Headers that servers go by, and nobody does here: better no message than one that is taken for something else.
+const NOT_DONE: [&str; 4] = [
+    "Nats-Incr",
+    "Nats-Batch-Id",
+    "Nats-Expected-Last-Msg-Id",
+    "Nats-Expected-Last-Subject-Sequence-Subject",
+];
 
 /// A header with a text in it.
 fn told<'a>(headers: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -53,12 +61,12 @@ impl Writer {
     /// Appends a message as its headers ask: in the place of others where it rolls up, and only where the last message is the one
     /// expected. What comes back is its sequence.
     ///
-    /// Message ids are looked after where [`hold_message_ids`](Self::hold_message_ids) was called. Other headers are stored and mean
-    /// nothing here.
+    /// Message ids are looked after where [`hold_message_ids`](Self::hold_message_ids) was called, times to live and schedules where the
+    /// stream allows them. Counters and members of batches are refused.
     ///
     /// # Errors
     ///
-    /// [`AppendError::Rollup`], else as [`append_expecting`](Self::append_expecting) and
+    /// [`AppendError::Header`], [`AppendError::Rollup`], else as [`append_expecting`](Self::append_expecting) and
     /// [`append_rolling_up`](Self::append_rolling_up).
     ///
     /// ```
@@ -81,6 +89,9 @@ impl Writer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn publish(&mut self, message: &NewMessage<'_>, now_ns: i64) -> Result<u64, AppendError> {
+        if let Some(name) = self.not_done(message.headers) {
+            return Err(AppendError::Header { name });
+        }
         let expected = Expected::of_headers(message.headers);
         let Some(rollup) = Rollup::of_headers(message.headers)? else {
             let appended = self.append_expecting(message, now_ns, expected)?;
@@ -95,6 +106,21 @@ impl Writer {
         }
         let committed = self.append_rolling_up(message, rollup, now_ns, expected)?;
         Ok(committed.last_seq)
+    }
+
+    /// The first header that asks for what the stream does not do.
+    fn not_done(&self, headers: &[u8]) -> Option<&'static str> {
+        let meta = &self.shared.live.read().meta;
+        let is_there = |name: &str| told(headers, name.as_bytes()).is_some();
+        let stream = told(headers, EXPECTED_STREAM.as_bytes());
+        let refused = [
+            ("Nats-TTL", !meta.allow_msg_ttl),
+            ("Nats-Schedule", !meta.allow_msg_schedules),
+            (EXPECTED_STREAM, stream != Some(meta.name.as_bytes())),
+        ];
+        let refused = refused.into_iter().filter(|(_, is_refused)| *is_refused);
+        let mut names = refused.map(|(name, _)| name).chain(NOT_DONE);
+        names.find(|name| is_there(name))
     }
 }
 
@@ -147,6 +173,27 @@ mod tests {
             let appended =
                 appended.map_err(|(expected, found)| AppendError::LastSequence { expected, found });
             assert_eq!(publish(&mut writer, subject, &header), appended, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_asks_for_what_is_not_done_is_refused() {
+        let refused = |more: &str, header: &str| {
+            let (_store, mut writer) = stream(more);
+            match publish(&mut writer, "s.a", header) {
+                Ok(seq) => assert_eq!(seq, 1),
+                Err(AppendError::Header { name }) => return Some(name),
+                Err(error) => panic!("{error}"),
+            }
+            None
+        };
+        assert_eq!(refused("", "Nats-TTL: 5s"), Some("Nats-TTL"));
+        assert_eq!(refused(r#","allow_msg_ttl":true"#, "Nats-TTL: 5s"), None);
+        assert_eq!(refused("", "Nats-Expected-Stream: S"), None);
+        let other = refused("", "Nats-Expected-Stream: T");
+        assert_eq!(other, Some("Nats-Expected-Stream"));
+        for name in NOT_DONE {
+            assert_eq!(refused("", &format!("{name}: 1")), Some(name));
         }
     }
 

@@ -266,6 +266,14 @@ impl ConsumerMeta {
         changed
     }
 
+    /// The same metadata with the state in files.
+    #[must_use]
+    pub fn with_files(&self) -> Self {
+        let mut raw = self.raw.clone();
+        raw.remove("mem_storage");
+        Self::of(raw, self.unknown_fields.clone())
+    }
+
     /// The settings in force: what is not said as the server's defaults have it. Nothing is checked.
     #[must_use]
     pub fn settings(&self) -> Self {

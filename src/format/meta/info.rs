@@ -1,11 +1,11 @@
-//! A stream's configuration from what clients show of it: the answer of the server to a request for the stream's
-//! information, which is also what `nats stream info --json` prints.
+//! A configuration as the server tells it to its clients, in the answer to a request for the information of a stream or consumer, which
+//! is also what `nats stream info --json` prints; and back.
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{MetaError, StreamMeta};
+use super::{ConsumerMeta, MetaError, Object, StreamMeta};
 
 /// Entries of `metadata` that a server adds to its answers and never stores.
 const NEVER_STORED: [&str; 2] = ["_nats.ver", "_nats.level"];
@@ -60,6 +60,28 @@ impl StreamMeta {
             false => Ok(meta),
         }
     }
+
+    /// The configuration and the time of creation, as [`from_info`](Self::from_info) takes them.
+    #[must_use]
+    pub fn info(&self) -> Value {
+        json!({"config": settings(self.raw()), "created": self.created.text})
+    }
+}
+
+impl ConsumerMeta {
+    /// Name, configuration and time of creation.
+    #[must_use]
+    pub fn info(&self) -> Value {
+        let config = settings(self.raw());
+        json!({"name": self.store_name, "config": config, "created": self.created.text})
+    }
+}
+
+/// What of the metadata is configuration.
+fn settings(raw: &Object) -> Object {
+    let mut settings = raw.clone();
+    settings.retain(|name, _| name != "Created" && name != "Name");
+    settings
 }
 
 #[cfg(test)]
@@ -81,6 +103,23 @@ mod tests {
         assert!(meta.unknown_fields.is_empty(), "{:?}", meta.unknown_fields);
         let bare = StreamMeta::from_info(br#"{"name":"T","subjects":["t"]}"#);
         assert_eq!(bare.expect("a configuration").subjects, ["t"]);
+    }
+
+    #[test]
+    fn what_is_told_is_taken_again() {
+        let text =
+            br#"{"Created":"2026-01-02T03:04:05Z","name":"S","subjects":["s"],"storage":"file"}"#;
+        let meta = StreamMeta::parse(text).expect("parses");
+        assert!(meta.info()["config"]["Created"].is_null());
+        let again = StreamMeta::from_info(meta.info().to_string().as_bytes());
+        assert_eq!(again.expect("a configuration").encode(), meta.encode());
+        let consumer = ConsumerMeta::explicit("C").expect("parses");
+        let told = consumer.with_identity("C", "2026-01-02T03:04:05Z").info();
+        assert_eq!(
+            (&told["name"], &told["config"]["Name"]),
+            (&json!("C"), &Value::Null)
+        );
+        assert_eq!(told["created"], "2026-01-02T03:04:05Z");
     }
 
     #[test]

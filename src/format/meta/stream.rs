@@ -302,6 +302,14 @@ impl StreamMeta {
         }
     }
 
+    /// A stream of this name of which nothing else is said.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let mut raw = Object::new();
+        raw.insert("name".to_owned(), Value::from(name));
+        Self::of(raw, Vec::new())
+    }
+
     /// Every field that was there, under the server's names; unknown ones too.
     #[must_use]
     pub fn raw(&self) -> &Object {

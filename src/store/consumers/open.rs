@@ -18,6 +18,7 @@ use crate::format::names::{
     CONSUMER_STATE, CONSUMERS, META, META_KEY, META_SUM, is_valid_asset_name,
 };
 use crate::store::Level;
+use crate::store::open::names_with_meta;
 
 /// Metadata of a consumer is some kilobytes.
 const META_MAX: u64 = 1 << 26;
@@ -49,17 +50,7 @@ impl ConsumerPlace<'_> {
     /// [`ConsumerError::Io`].
     pub fn names(&self) -> Result<Vec<String>, ConsumerError> {
         let dir = self.stream_dir.join(CONSUMERS);
-        let entries = match self.fs.list(&dir) {
-            Ok(entries) => entries,
-            Err(error) if error.is_not_found() => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let names = entries.into_iter().filter_map(|entry| {
-            let name = entry.name.to_str().map(str::to_owned)?;
-            let meta = self.fs.metadata(&dir.join(&name).join(META)).ok()?;
-            (meta.length > 0).then_some(name)
-        });
-        Ok(names.collect())
+        Ok(names_with_meta(&*self.fs, &dir)?)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::*;
 use crate::env::memory::{MemoryFileSystem, SeededEntropy, Unsynced};
 use crate::format::meta::StreamMeta;
@@ -469,4 +471,87 @@ fn a_message_that_does_not_verify_is_told_once_and_holds_nobody_up() {
     assert_eq!(next(&mut consumer, NOW + 10 * SECOND), Some((3, 2, 1)));
     assert_eq!(waiting(&consumer), [1, 3]);
     assert_eq!(consumer.next_due(), Some(NOW + 20 * SECOND));
+}
+
+#[test]
+fn what_clients_say_to_a_delivery_is_taken_in_their_words() {
+    let stream = Stream::of(&["s.a", "s.b", "s.c", "s.d", "s.e", "s.f"]);
+    let mut consumer = stream.consumer(EXPLICIT);
+    all(&mut consumer, NOW);
+    let later = NOW + SECOND;
+    for (seq, body, due_s) in [
+        (6, "+ACK", None),
+        (5, "", None),
+        (4, "+TERM no more", None),
+        (2, "+NXT {}", None),
+        (1, "-NOT", Some(10)),
+        (3, "+WPI", Some(11)),
+        (3, "-NAK", Some(1)),
+        (3, "-NAK {\"delay\": 5000000000}", Some(6)),
+        (3, "-NAK 7s", Some(8)),
+        (3, "-NAK soon", Some(1)),
+        (3, "-NAK {}", Some(1)),
+    ] {
+        let subject = format!("$JS.ACK.S.C.1.{seq}.{seq}.0.0");
+        let answered = consumer.take_answer(&subject, body.as_bytes(), later);
+        assert_eq!(answered, Ok(()), "{body}");
+        let pending = consumer.consumer().state().pending.get(&seq);
+        let due_ns = pending.map(|pending| pending.timestamp_ns + 10 * SECOND);
+        assert_eq!(due_ns, due_s.map(|due_s| NOW + due_s * SECOND), "{body}");
+    }
+    assert_eq!(waiting(&consumer), [1, 3]);
+}
+
+#[test]
+fn a_consumer_is_told_as_clients_read_it() {
+    let mut stream = Stream::of(&["s.a", "s.b", "s.c"]);
+    let mut consumer = stream.consumer(EXPLICIT);
+    assert_eq!(next(&mut consumer, NOW), Some((1, 1, 1)));
+    assert_eq!(next(&mut consumer, NOW), Some((2, 2, 1)));
+    consumer.nak(1, 0, NOW).unwrap();
+    assert_eq!(next(&mut consumer, NOW), Some((1, 3, 2)));
+    stream.remove(2);
+    let told = consumer.info("S").unwrap();
+    assert_eq!(
+        (&told["stream_name"], &told["name"]),
+        (&json!("S"), &json!("C"))
+    );
+    assert_eq!(told["config"]["ack_policy"], "explicit");
+    assert_eq!(
+        told["delivered"],
+        json!({"consumer_seq": 3, "stream_seq": 2})
+    );
+    assert_eq!(
+        told["ack_floor"],
+        json!({"consumer_seq": 0, "stream_seq": 0})
+    );
+    let counts = ["num_ack_pending", "num_redelivered", "num_pending"];
+    assert_eq!(counts.map(|name| told[name].clone()), [1, 1, 1]);
+}
+
+#[test]
+fn an_acknowledgement_names_its_delivery() {
+    let stream = Stream::of(&["s.a", "s.b", "s.c"]);
+    let mut consumer = stream.consumer(EXPLICIT);
+    let first = consumer.next(NOW).unwrap().unwrap();
+    let subject = first.ack_subject("S", "C", 2);
+    assert_eq!(subject, format!("$JS.ACK.S.C.1.1.1.{NOW}.2"));
+    assert_eq!(consumer.take_answer(&subject, b"", NOW), Ok(()));
+    assert_eq!(next(&mut consumer, NOW), Some((2, 2, 1)));
+    let of_a_domain = "$JS.ACK.hub.HASH.S.C.1.2.2.0.1.x";
+    assert_eq!(consumer.take_answer(of_a_domain, b"+ACK", NOW), Ok(()));
+    assert_eq!(waiting(&consumer), NONE);
+    for wrong in [
+        "",
+        "$JS.ACK.S.C",
+        "$JS.ACK.S.C.1.x.3.0.0",
+        "$JS.ACK.S.C.1.-1.3.0.0",
+    ] {
+        let refused = Err(ConsumerError::NotPending { sequence: 0 });
+        assert_eq!(
+            consumer.take_answer(wrong, b"+WPI", NOW),
+            refused,
+            "{wrong}"
+        );
+    }
 }
