@@ -13,11 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use jetsam::env::{Clock, OsClock, OsEntropy, OsFileSystem};
-use jetsam::format::consumer::SequencePair;
 use jetsam::format::meta::{ConsumerMeta, StreamMeta};
 use jetsam::living;
-use jetsam::store::consumers::{Consumer, ConsumerPlace};
-use jetsam::store::{Level, NewMessage, ReadError, Reader, Store, StoreOptions, TidyBudget};
+use jetsam::store::consumers::{Consumer, Dispatcher};
+use jetsam::store::{Level, NewMessage, Store, StoreOptions, TidyBudget};
 
 /// As a server writes it: what is not said is as there.
 const STREAM: &[u8] = br#"{"name":"ORDERS","subjects":["orders.>"],"storage":"file","max_age":86400000000000,
@@ -48,7 +47,7 @@ fn run(dir: &Path) -> Result<(), Box<dyn Error>> {
     let idle = living::look(&OsFileSystem, dir).idle();
     let idle = idle.map_err(|living| living.to_string())?;
     let (fs, entropy) = (Arc::new(OsFileSystem), Arc::new(OsEntropy));
-    let store = Store::open(fs.clone(), entropy.clone(), &idle, dir, &options)?;
+    let store = Store::open(fs, entropy, &idle, dir, &options)?;
     let mut writer = store.writer().ok_or("the writer was taken before")?;
     let reader = store.reader();
 
@@ -66,16 +65,16 @@ fn run(dir: &Path) -> Result<(), Box<dyn Error>> {
     let watermark = writer.sync()?;
     println!("durable up to {}", watermark.synced_seq);
 
-    let place = ConsumerPlace {
-        fs,
-        entropy,
-        stream_dir: dir,
-        stream_name: options.config.name.as_bytes(),
-        keys: options.keys.ring(b"ACC"),
-    };
     let new = ConsumerMeta::parse(CONSUMER)?;
-    let mut kitchen = Consumer::open(&place, "KITCHEN", Some(&new), now_ns())?;
-    serve(&reader, &mut kitchen, now_ns)?;
+    let place = store.consumer_place();
+    let kitchen = Consumer::open(&place, "KITCHEN", Some(&new), now_ns())?;
+    let mut kitchen = Dispatcher::new(kitchen, store.reader(), now_ns())?;
+    // What was not acknowledged comes again, then what was not delivered yet.
+    while let Some(order) = kitchen.next(now_ns())? {
+        let body = String::from_utf8_lossy(order.message.body());
+        println!("{}: {body}", order.message.seq);
+        kitchen.ack(order.sequences())?;
+    }
     kitchen.close(Level::Synced, now_ns())?;
 
     // From time to time: what is due goes, and the files are put in order.
@@ -87,27 +86,4 @@ fn run(dir: &Path) -> Result<(), Box<dyn Error>> {
     println!("{} messages, {} bytes", held.message_count, held.bytes);
     store.close(writer)?;
     Ok(())
-}
-
-/// Delivers what the consumer has not had yet, and acknowledges it.
-fn serve(
-    reader: &Reader,
-    consumer: &mut Consumer,
-    now_ns: impl Fn() -> i64,
-) -> Result<(), Box<dyn Error>> {
-    loop {
-        let before = consumer.state().delivered;
-        let order = match reader.next(&[b"orders.new"], before.stream + 1) {
-            Ok(order) => order,
-            Err(ReadError::Beyond { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let delivered = SequencePair {
-            consumer: before.consumer + 1,
-            stream: order.seq,
-        };
-        consumer.deliver(delivered, 1, now_ns())?;
-        println!("{}: {}", order.seq, String::from_utf8_lossy(order.body()));
-        consumer.ack(delivered)?;
-    }
 }

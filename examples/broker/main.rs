@@ -11,16 +11,13 @@
 //! off in batches: what a batch changed is synced by one call for each stream, and only then anybody hears
 //! of it. A write that fails ends the broker before. SIGINT and SIGTERM close the streams.
 //!
-//! It does publishing with expectations, ids and roll-ups, gets, pull and push consumers, lists, and what
-//! key-value buckets need of those. It refuses or does not answer anything else: updates and deletion
-//! of streams and consumers, queue groups, accounts, TLS, clusters, mirrors. A client for whom
+//! It does publishing with expectations, ids and roll-ups, gets, pull and push consumers, lists of streams,
+//! and what key-value buckets need of those. It refuses or does not answer anything else: updates and
+//! deletion of streams and consumers, queue groups, accounts, TLS, clusters, mirrors. A client for whom
 //! 64 MiB wait is dropped. What was acknowledged without asking for an answer is written 250 ms later.
 //! All consumers are in files; one without a durable name goes when nobody listens.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "an example has a clock and files of its own"
-)]
 
+mod api;
 mod clients;
 mod consumers;
 mod streams;
@@ -29,14 +26,15 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use jetsam::crypto::{Cipher, ServerKey};
-use jetsam::env::{Clock, OsClock};
-use jetsam::format::meta::StreamMeta;
+use jetsam::env::{Clock, OsClock, OsFileSystem};
+use jetsam::store::{Level, Store, StoreOptions};
 use jetsam::stream::options::Keys;
-use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use clients::{Event, Message, Router};
@@ -44,8 +42,8 @@ use consumers::Consumer;
 use streams::Stream;
 
 const TICK: Duration = Duration::from_millis(20);
-/// What is due in a stream is looked after this often.
-const MAINTAIN_NS: i64 = 1_000_000_000;
+/// What is due is looked after this often, and what nobody waits for is made safe.
+const DUE_NS: i64 = 250_000_000;
 /// Commands that are worked off before the streams are committed.
 const BATCH: usize = 256;
 
@@ -73,12 +71,6 @@ fn main() -> Outcome<()> {
     let listener = TcpListener::bind(listen)?;
     println!("listening on {}", listener.local_addr()?);
     let (events, queue) = mpsc::sync_channel(BATCH);
-    let stop = events.clone();
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    std::thread::spawn(move || {
-        let _ = signals.wait().count();
-        stop.send((0, Event::Stop))
-    });
     std::thread::spawn(move || {
         for (id, stream) in (1..).zip(listener.incoming()) {
             let _ = stream.and_then(|stream| clients::serve(id, stream, events.clone()));
@@ -91,77 +83,75 @@ fn main() -> Outcome<()> {
 
 impl JetStream {
     fn open(&mut self) -> Outcome<()> {
-        std::fs::create_dir_all(&self.dir)?;
-        for entry in std::fs::read_dir(&self.dir)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if self.dir.join(&name).join("meta.inf").exists() {
-                let config = StreamMeta::parse(json!({ "name": name }).to_string().as_bytes())?;
-                let stream = Stream::open(self, config, false, OsClock.now_ns());
-                let stream = stream.map_err(|error| format!("{name}: {error}"))?;
-                self.streams.insert(name, stream);
-            }
+        for name in Store::names(&OsFileSystem, &self.dir)? {
+            let options = StoreOptions::existing(&name, OsClock.now_ns());
+            let opened = self.open_stream(&name, options);
+            opened.map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())
     }
 
+    fn open_stream(&mut self, name: &str, mut options: StoreOptions) -> Outcome<&mut Stream> {
+        (options.keys, options.level) = (self.keys.clone(), Level::Buffered);
+        let stream = Stream::open(&self.dir.join(name), &options)?;
+        Ok(self.streams.entry(name.to_owned()).or_insert(stream))
+    }
+
     /// Works off what comes until a signal ends it.
     fn serve(&mut self, queue: &Receiver<(u64, Event)>) -> Outcome<()> {
-        let (mut router, mut due_ns, mut wait) = (Router::default(), 0, TICK);
-        loop {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, stop.clone())?;
+        }
+        let (mut router, mut done_ns, mut wait) = (Router::default(), 0, TICK);
+        while !stop.load(Ordering::Relaxed) {
             let first = queue.recv_timeout(wait);
             router.now_ns = OsClock.now_ns();
             for (id, event) in first.into_iter().chain(queue.try_iter()).take(BATCH) {
                 match event {
-                    Event::Stop => return Ok(()),
                     Event::Open(outbox) => router.open(id, outbox),
                     Event::End(told) => router.close(id, told),
                     Event::Line(line, payload) => match router.take(id, &line, &payload) {
                         Ok(Some(message)) => self.publish(&message, &mut router),
                         Ok(None) => {}
-                        Err(told) => router.close(id, Some(told)),
+                        Err(told) => router.close(id, told),
                     },
                 }
             }
-            let is_due = router.now_ns >= due_ns;
-            due_ns = if is_due {
-                router.now_ns + MAINTAIN_NS
-            } else {
-                due_ns
-            };
-            wait = TICK;
+            let (is_due, mut has_more) = (router.now_ns - done_ns >= DUE_NS, false);
             for stream in self.streams.values_mut() {
                 stream.commit(is_due, router.now_ns)?;
-                if stream.serve(&mut router) {
-                    wait = Duration::ZERO;
-                }
+                has_more |= stream.serve(&mut router);
             }
+            done_ns = if is_due { router.now_ns } else { done_ns };
+            wait = if has_more { Duration::ZERO } else { TICK };
             router.flush();
         }
+        Ok(())
     }
 
     /// What of the broker a message is for: the API, a consumer, a stream; and who subscribed.
     fn publish(&mut self, message: &Message, router: &mut Router) {
-        let mut is_heard = router.deliver(&message.subject, message);
+        let is_heard = router.deliver(message.subject, message);
         let words: Vec<&str> = message.subject.split('.').collect();
-        is_heard |= match words.as_slice() {
+        let taken = match &*words {
             ["$JS", "API", "CONSUMER", "MSG", "NEXT", stream, name] => {
                 let consumer = self.consumer(stream, name);
-                consumer.map(|it| it.pull(message, router)).is_some()
+                consumer.map(|it| it.pull(message, router))
             }
             ["$JS", "API", words @ ..] => self.answer(words, message, router),
-            ["$JS", "ACK", stream, name, words @ ..] => {
+            ["$JS", "ACK", stream, name, ..] => {
                 let consumer = self.consumer(stream, name);
-                let taken = consumer.map(|it| it.acknowledge(words, message, router));
-                taken.is_some()
+                consumer.map(|it| it.acknowledge(message, router))
             }
             _ => {
                 let mut streams = self.streams.values_mut();
-                let stream = streams.find(|stream| stream.takes(&message.subject));
-                stream.map(|it| it.publish(message, router)).is_some()
+                let stream = streams.find(|it| it.config.takes(message.subject.as_bytes()));
+                stream.map(|it| it.publish(message, router))
             }
         };
-        if !is_heard {
-            router.send(&message.reply, "503", "");
+        if taken.is_none() && !is_heard {
+            router.send(message.reply, "NATS/1.0 503\r\n\r\n", "");
         }
     }
 
