@@ -218,6 +218,13 @@ impl Dispatcher {
         let state = self.consumer.state();
         let seq = acked.stream;
         if self.consumer.config().ack_policy == AckPolicy::Explicit {
+            // The message alone says what is meant, whichever of its deliveries is named.
+            let pending = state.pending.get(&seq);
+            let first = pending.map(|pending| pending.consumer_sequence);
+            let acked = SequencePair {
+                consumer: first.unwrap_or(acked.consumer),
+                stream: seq,
+            };
             return self.change(seq, |consumer| consumer.ack(acked));
         }
         let waiting: Vec<u64> = state.pending.range(..=seq).map(|(seq, _)| *seq).collect();

@@ -555,3 +555,15 @@ fn an_acknowledgement_names_its_delivery() {
         );
     }
 }
+
+#[test]
+fn a_message_is_acknowledged_whichever_of_its_deliveries_is_named() {
+    let stream = Stream::of(&["s.a", "s.b", "s.c"]);
+    let mut consumer = stream.consumer(EXPLICIT);
+    all(&mut consumer, NOW);
+    consumer.ack(pair(2, 2)).unwrap();
+    consumer.ack(pair(1, 1)).unwrap();
+    assert_eq!(floor(&consumer), pair(2, 2));
+    consumer.ack(pair(1, 3)).unwrap();
+    assert_eq!((waiting(&consumer), floor(&consumer)), (vec![], pair(3, 3)));
+}
