@@ -45,6 +45,13 @@ pub enum NewRecord<'a> {
         /// The time of the message that is gone, in nanoseconds since the Unix epoch.
         timestamp_ns: i64,
     },
+    /// A marker as the server writes it for whatever sequence an index claims: one that does not fit beside the flags runs into them.
+    ClaimedTombstone {
+        /// The sequence that is claimed.
+        sequence: u64,
+        /// The time that goes with it, in nanoseconds since the Unix epoch.
+        timestamp_ns: i64,
+    },
 }
 
 /// Why a record cannot be written.
@@ -147,6 +154,20 @@ pub(crate) fn encode_unsealed(
             sequence,
             timestamp_ns,
         } => (sequence, TOMBSTONE_BIT, timestamp_ns, NONE, NONE, NONE),
+        NewRecord::ClaimedTombstone {
+            sequence,
+            timestamp_ns,
+        } => {
+            let flags = TOMBSTONE_BIT | (sequence & !SEQUENCE_MAX);
+            (
+                sequence & SEQUENCE_MAX,
+                flags,
+                timestamp_ns,
+                NONE,
+                NONE,
+                NONE,
+            )
+        }
     };
     if sequence > SEQUENCE_MAX {
         return Err(EncodeFault::SequenceTooLarge { sequence });

@@ -14,6 +14,9 @@ use crate::recovery::server::Quirk;
 use crate::report::actions::{ActionKind, Piece};
 use crate::state::{BlockState, SeqTime};
 
+/// What the server takes off the sequence field of a tombstone.
+const TOMBSTONE_FLAG: u64 = 1 << 62;
+
 /// What removing one message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
@@ -303,7 +306,7 @@ impl Simulation<'_> {
         let number = self.blocks[at].number;
         let hash_key = self.hash_key(number);
         let mut record = Vec::with_capacity(RECORD_MIN_LENGTH);
-        let new = NewRecord::Tombstone {
+        let new = NewRecord::ClaimedTombstone {
             sequence: marked.seq,
             timestamp_ns: marked.timestamp_ns,
         };
@@ -317,6 +320,11 @@ impl Simulation<'_> {
             )
         })?;
         let checksum = record.last_chunk::<8>().copied();
+        // The server takes its flag off again, be it a bit of the sequence.
+        let marked = SeqTime {
+            seq: marked.seq & !TOMBSTONE_FLAG,
+            ..marked
+        };
         let file = self.overlay.block(number);
         file.appended.extend_from_slice(&record);
         file.removed = false;
@@ -477,7 +485,7 @@ pub fn on_disk(seq_time: SeqTime) -> SeqTime {
 
 /// The sequence a tombstone is about; the erased flag stays in it where both are set.
 pub fn tombstone_target(record: &RecordRef) -> u64 {
-    record.sequence_bits() & !(1 << 62)
+    record.sequence_bits() & !TOMBSTONE_FLAG
 }
 
 #[derive(Default)]

@@ -97,6 +97,10 @@ impl Block {
             NewRecord::Tombstone {
                 sequence,
                 timestamp_ns,
+            }
+            | NewRecord::ClaimedTombstone {
+                sequence,
+                timestamp_ns,
             } => (sequence, timestamp_ns, RecordKind::Tombstone),
         };
         self.places.push(Place {

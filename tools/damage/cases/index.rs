@@ -425,6 +425,21 @@ fn block_rows() -> Vec<Case> {
             },
         ),
         case(
+            "D13",
+            "last-sequence-beyond-the-format",
+            "the only block is gone, and its last sequence has bits of the flags: a tombstone is written for it all the same",
+            |store| {
+                let last = (1 << 63) + 4;
+                store.block(1, msgs(1..=4));
+                store.index_with(|state| {
+                    state.last_sequence = last;
+                    state.blocks[0].first_sequence = last;
+                    state.blocks[0].last_sequence = last;
+                });
+                store.remove("msgs/1.blk");
+            },
+        ),
+        case(
             "D14",
             "torn-tail",
             "half a record was appended after index.db was written: it is cut off",
