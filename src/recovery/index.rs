@@ -156,6 +156,8 @@ pub enum FileVerdict {
         detail: String,
         /// The server would crash on it instead (H24).
         would_panic: bool,
+        /// The last block the server took up before.
+        taken_up: Option<u32>,
     },
 }
 
@@ -164,6 +166,7 @@ fn rejected(verdict: IndexVerdict, detail: impl Into<String>) -> FileVerdict {
         verdict,
         detail: detail.into(),
         would_panic: false,
+        taken_up: None,
     }
 }
 
@@ -284,6 +287,7 @@ fn rejected_by(error: &StateError, payload: &[u8], server: ServerBehavior) -> Fi
         detail: error.to_string(),
         would_panic: known && error.would_panic()
             || unbounded && !server.has(Quirk::IndexCountsBounded),
+        taken_up: error.taken_up().filter(|_| known),
     }
 }
 
@@ -313,8 +317,13 @@ impl Simulation<'_> {
                 verdict,
                 detail,
                 would_panic,
+                taken_up,
             } => {
                 self.give_index_up(verdict, detail.clone());
+                if let Some(number) = taken_up {
+                    // It goes with the rest, and still says what the next block is called.
+                    self.active = Some((self.new_block(number).id, number));
+                }
                 if would_panic {
                     let detail = format!("the server crashes while it decodes index.db: {detail}");
                     self.event(Event::new(EventCode::OpenWouldCrash, detail).file(STATE_PATH));

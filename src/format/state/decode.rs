@@ -70,6 +70,8 @@ pub enum StateError {
         offset: usize,
         /// Which entry of the list, from 0.
         entry: u64,
+        /// The last block that the server took up before, which numbers the next new one although the file is given up.
+        taken_up: Option<u32>,
     },
     /// D10: the deleted set of a block cannot be decoded.
     DeletedSetInvalid {
@@ -79,6 +81,8 @@ pub enum StateError {
         block: u32,
         /// What is wrong with it.
         fault: DecodeError,
+        /// The last block that the server took up before, which numbers the next new one although the file is given up.
+        taken_up: Option<u32>,
     },
     /// D11: the last block number cannot be decoded, or fewer than 8 bytes follow it.
     TailMissing {
@@ -88,6 +92,8 @@ pub enum StateError {
         remaining: usize,
         /// Whether the server would crash here instead of deleting the file.
         would_panic: bool,
+        /// The last block that the server took up before, which numbers the next new one although the file is given up.
+        taken_up: Option<u32>,
     },
 }
 
@@ -100,6 +106,17 @@ impl StateError {
             Self::BadVersion { version, .. } => version.is_none(),
             Self::TailMissing { would_panic, .. } => *would_panic,
             _ => false,
+        }
+    }
+
+    /// The last block of the list that the server took up before it gave the file up.
+    #[must_use]
+    pub fn taken_up(&self) -> Option<u32> {
+        match self {
+            Self::BlockListTruncated { taken_up, .. }
+            | Self::DeletedSetInvalid { taken_up, .. }
+            | Self::TailMissing { taken_up, .. } => *taken_up,
+            _ => None,
         }
     }
 }
@@ -167,7 +184,7 @@ impl fmt::Display for StateError {
                     "state file cannot be decoded at offset {offset}, before its block list"
                 )
             }
-            Self::BlockListTruncated { offset, entry } => {
+            Self::BlockListTruncated { offset, entry, .. } => {
                 write!(
                     f,
                     "block list cannot be decoded at offset {offset}, in entry {entry}"
@@ -177,6 +194,7 @@ impl fmt::Display for StateError {
                 offset,
                 block,
                 fault,
+                ..
             } => {
                 write!(
                     f,
@@ -379,6 +397,7 @@ fn read_blocks(
             read_block_numbers(reader, state).map_err(|fault| StateError::BlockListTruncated {
                 offset: fault.offset(),
                 entry,
+                taken_up: taken_up(&state.blocks, count),
             })?;
         if block.deleted_count > 0 {
             let offset = reader.offset();
@@ -390,6 +409,7 @@ fn read_blocks(
                 offset,
                 block: block.number,
                 fault,
+                taken_up: taken_up(&state.blocks, count),
             })?;
             block.deleted = decoded.set;
             block.deleted_declared_count = decoded.declared_count;
@@ -397,6 +417,13 @@ fn read_blocks(
         state.blocks.push(block);
     }
     Ok(())
+}
+
+/// Of the entries read so far, of so many: one without messages is passed over, but for the last.
+fn taken_up(read: &[BlockEntry], count: u64) -> Option<u32> {
+    let mut numbered = read.iter().enumerate().rev();
+    let found = numbered.find(|(at, block)| block.message_count() > 0 || *at as u64 + 1 == count);
+    found.map(|(_, block)| block.number)
 }
 
 fn read_block_numbers(reader: &mut Reader<'_>, state: &StateFile) -> Result<BlockEntry, ReadFault> {
@@ -428,15 +455,18 @@ fn read_tail(
     length: usize,
     state: &mut StateFile,
 ) -> Result<(), StateError> {
+    let taken_up = taken_up(&state.blocks, state.blocks.len() as u64);
     let number = reader.uvarint().map_err(|fault| StateError::TailMissing {
         offset: fault.offset(),
         remaining: reader.remaining(),
         would_panic: length >= CRASH_LENGTH,
+        taken_up,
     })?;
     let tail = reader.rest().first_chunk().ok_or(StateError::TailMissing {
         offset: reader.offset(),
         remaining: reader.remaining(),
         would_panic: false,
+        taken_up,
     })?;
     state.last_block = low_32(number);
     state.last_record_hash = *tail;

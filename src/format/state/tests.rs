@@ -188,11 +188,45 @@ fn only_an_undecodable_last_block_crashes_the_server() {
         StateError::TailMissing {
             offset: 11,
             remaining: 2,
-            would_panic: false
+            would_panic: false,
+            taken_up: None,
         }
     );
     let garbage = with_header(4, &[&[0, 0][..], &[0xff; 12]].concat());
     assert!(StateFile::decode(&garbage).unwrap_err().would_panic());
+}
+
+#[test]
+fn what_the_server_took_up_of_a_list_that_breaks_off_is_told() {
+    let (live, empty) = ([7, 33, 5, 0, 5, 0, 0, 0, 0], [8, 0, 6, 0, 5, 0, 0, 0, 0]);
+    let taken_up = |count: u8, entries: &[&[u8]]| {
+        let list = [&[0, count][..], &entries.concat()].concat();
+        let error = StateFile::decode(&with_header(4, &list)).unwrap_err();
+        error.taken_up()
+    };
+    assert_eq!(taken_up(1, &[&live, &[7, 1, 2]]), Some(7), "no hash");
+    assert_eq!(
+        taken_up(2, &[&live, &live[..5]]),
+        Some(7),
+        "no second entry"
+    );
+    assert_eq!(
+        taken_up(3, &[&live, &empty, &live[..5]]),
+        Some(7),
+        "an empty one is passed over"
+    );
+    assert_eq!(
+        taken_up(2, &[&live, &empty, &[8, 1]]),
+        Some(8),
+        "but not the last"
+    );
+    let deleted = [9, 0, 6, 0, 8, 0, 1, 0, 0, 99];
+    assert_eq!(
+        taken_up(2, &[&live, &deleted]),
+        Some(7),
+        "nor one without its set"
+    );
+    assert_eq!(taken_up(1, &[&live[..5]]), None);
 }
 
 #[test]

@@ -311,6 +311,26 @@ fn decode_rows() -> Vec<Case> {
                 bytes.truncate(length - 5);
             },
         ),
+        case(
+            "D11",
+            "tail-missing-and-no-blocks",
+            "the same without a block: the new one is numbered behind those of the list",
+            |store| {
+                two_blocks(store);
+                store.index_bytes(|bytes| bytes.truncate(bytes.len() - 5));
+                store.remove("msgs/1.blk").remove("msgs/2.blk");
+            },
+        ),
+        case(
+            "D9",
+            "list-cut-and-no-blocks",
+            "the block list ends in its second entry, and there is no block: the new one is numbered behind the first",
+            |store| {
+                two_blocks(store);
+                store.index_bytes(|bytes| bytes.truncate(bytes.len() - 14));
+                store.remove("msgs/1.blk").remove("msgs/2.blk");
+            },
+        ),
         indexed(
             "H24",
             "last-block-number-undecodable",
