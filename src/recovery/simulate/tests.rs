@@ -408,6 +408,19 @@ fn a_directory_where_the_index_was_goes_with_a_purge_and_only_then_keeps_it_from
 }
 
 #[test]
+fn where_the_first_sequence_lies_beyond_the_last_no_message_is_found() {
+    let fs = store(&[&[1, 2], &[4, 6]], 3);
+    let mut sim = plain(&fs);
+    sim.totals.first.seq = 7;
+    assert_eq!(unreachable(&sim, &[], 0), [1, 2, 4, 6], "by one");
+    sim.totals.first.seq = 100;
+    assert_eq!(unreachable(&sim, &[], 0), [1, 2, 4, 6], "by many");
+    let fs = store(&[&[]], 3);
+    let empty = plain(&fs);
+    assert_eq!(unreachable(&empty, &[], 0), [0_u64; 0], "nothing is there");
+}
+
+#[test]
 #[should_panic(expected = "a step left")]
 fn totals_that_a_step_leaves_wrong_on_sound_blocks_are_our_own_mistake() {
     let fs = store(&[&[1, 2, 3]], 3);

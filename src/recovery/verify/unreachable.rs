@@ -17,7 +17,7 @@ const LOOKED_UP_MAX: u64 = 1 << 22;
 pub fn unreachable(sim: &Simulation<'_>, deleted: &[(u64, u64)], deleted_count: u64) -> Vec<u64> {
     let (first, last) = (sim.totals.first.seq.max(1), sim.totals.last.seq);
     if first > last {
-        return Vec::new();
+        return beyond(sim);
     }
     let in_order = |pair: &[SimBlock]| matches!(pair, [one, next] if one.last.seq < next.first.seq);
     let missing = (last - first + 1).wrapping_sub(sim.totals.messages);
@@ -57,6 +57,14 @@ pub fn unreachable(sim: &Simulation<'_>, deleted: &[(u64, u64)], deleted_count: 
         next = next.max(block.last.seq.saturating_add(1));
     }
     claimed.iter().take(LISTED_MAX).collect()
+}
+
+/// Where the first sequence lies beyond the last, no sequence is looked for in any block, and what they hold is not found.
+fn beyond(sim: &Simulation<'_>) -> Vec<u64> {
+    let held = sim.blocks.iter().filter(|block| block.message_count > 0);
+    let spans = held.flat_map(live_spans);
+    let seqs = spans.flat_map(|(from, to)| from.max(1)..=to);
+    seqs.take(LISTED_MAX).collect()
 }
 
 fn width((from, to): (u64, u64)) -> u64 {

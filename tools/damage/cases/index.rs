@@ -422,12 +422,33 @@ fn block_rows() -> Vec<Case> {
         ),
         case(
             "D13",
+            "last-sequence-beyond-the-format",
+            "the only block is gone, and its last sequence has bits of the flags: a tombstone is written for it all the same",
+            |store| {
+                let last = (1 << 63) + 4;
+                store.block(1, msgs(1..=4));
+                store.index_with(|state| {
+                    state.last_sequence = last;
+                    state.blocks[0].first_sequence = last;
+                    state.blocks[0].last_sequence = last;
+                });
+                store.remove("msgs/1.blk");
+            },
+        ),
+        case(
+            "D13",
             "two-blocks-missing",
             "two blocks are gone; only those of the last one are called lost",
             |store| {
                 three_blocks(store);
                 store.index().remove("msgs/3.blk").remove("msgs/2.blk");
             },
+        ),
+        stated(
+            "D18",
+            "first-beyond-last",
+            "the first sequence lies beyond the last: nothing looks for the messages in the blocks",
+            |state| state.first_sequence = 100,
         ),
         stated(
             "D14",
@@ -442,21 +463,6 @@ fn block_rows() -> Vec<Case> {
             |store| {
                 two_blocks(store);
                 store.index().block(2, msgs(5..=8));
-            },
-        ),
-        case(
-            "D13",
-            "last-sequence-beyond-the-format",
-            "the only block is gone, and its last sequence has bits of the flags: a tombstone is written for it all the same",
-            |store| {
-                let last = (1 << 63) + 4;
-                store.block(1, msgs(1..=4));
-                store.index_with(|state| {
-                    state.last_sequence = last;
-                    state.blocks[0].first_sequence = last;
-                    state.blocks[0].last_sequence = last;
-                });
-                store.remove("msgs/1.blk");
             },
         ),
         case(

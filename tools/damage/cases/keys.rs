@@ -79,6 +79,26 @@ fn enabled() -> Vec<Case> {
             },
         ),
         enabling(
+            "enabled-beyond-the-totals",
+            "the block that is encrypted holds a message that index and totals do not know: it is not found",
+            |store| {
+                store.remove("msgs/1.blk");
+                store.blocks.remove(&1);
+                store.block(2, vec![msg(5)]);
+                store.index_with(|state| {
+                    let block = &mut state.blocks[0];
+                    (block.first_sequence, block.last_sequence, block.bytes) = (5, 4, 0);
+                    (
+                        state.messages,
+                        state.bytes,
+                        state.first_sequence,
+                        state.last_sequence,
+                    ) = (0, 0, 5, 4);
+                    state.subjects = Default::default();
+                });
+            },
+        ),
+        enabling(
             "enabled-torn-tail",
             "a torn last block meets its fresh key twice: the whole block goes",
             |store| {
