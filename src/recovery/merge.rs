@@ -341,13 +341,25 @@ impl Simulation<'_> {
             Cause::Missing => false,
             // A file that opens and cannot be read: a directory.
             Cause::Io(_) if !self.overlay.files.is_dir(&self.overlay.block_path(number)) => false,
-            Cause::Io(_) => !server.has(Quirk::BlockFaultFailsOpen),
+            Cause::Io(_) if !server.has(Quirk::BlockFaultFailsOpen) => true,
+            // The key is looked at first.
+            Cause::Io(_) => {
+                server.has(Quirk::BadBlockKeyDeletes) && self.has_bad_key_and_goes(number)
+            }
             // An empty block is no obstacle there to being encrypted; then it goes like any without a message.
             _ if !server.has(Quirk::Tombstones) => matches!(cause, Cause::Misaligned),
             _ if !server.has(Quirk::BlockFaultFailsOpen) => true,
             Cause::KeySize { .. } | Cause::KeyInvalid => server.has(Quirk::BadBlockKeyDeletes),
             _ => false,
         }
+    }
+
+    /// Whether a directory in the place of a block can be removed, and the key beside it is unusable.
+    fn has_bad_key_and_goes(&self, number: u32) -> bool {
+        let overlay = &self.overlay;
+        let key = overlay.files.read(&overlay.key_path(number));
+        overlay.is_empty_dir(&overlay.block_path(number))
+            && overlay.keys.open_block_key(number, key).is_err()
     }
 
     /// Older servers take the subject's length for the whole of what has to fit, and crash where the header's length field

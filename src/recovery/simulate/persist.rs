@@ -41,15 +41,19 @@ impl Simulation<'_> {
             .collect();
         // Blocks that come before blocks that go: a crash in between repeats the work.
         for (number, file) in files.iter().filter(|(_, file)| file.exists()) {
+            if self.overlay.is_empty_dir(&self.overlay.block_path(*number)) {
+                // A new block has the number of one that was none.
+                let path = block_path(*number);
+                changes.push(Change::RemoveTree { path });
+            }
             self.block_changes(*number, file, &mut changes);
         }
         for (number, file) in files
             .iter()
             .filter(|(_, file)| file.removed && file.was_on_disk)
         {
-            changes.push(Change::RemoveFile {
-                path: block_path(*number),
-            });
+            let lies_at = self.overlay.block_path(*number);
+            changes.push(self.removal(&lies_at, block_path(*number)));
             if file.encrypt_anew.is_some() {
                 changes.push(Change::RemoveFile {
                     path: key_path(*number),
@@ -69,17 +73,21 @@ impl Simulation<'_> {
         };
         for path in &self.overlay.removed_files {
             if !rewritten(path) {
-                let path = path.clone();
-                changes.push(match self.overlay.is_empty_dir(&path) {
-                    true => Change::RemoveTree { path },
-                    false => Change::RemoveFile { path },
-                });
+                changes.push(self.removal(path, path.clone()));
             }
         }
         self.legacy_changes(&mut changes);
         changes.extend(self.meta_changes());
         changes.extend(index);
         Ok(changes)
+    }
+
+    /// Takes away what by then is at `path`: a file, or a directory without anything in it.
+    fn removal(&self, lies_at: &str, path: String) -> Change {
+        match self.overlay.is_empty_dir(lies_at) {
+            true => Change::RemoveTree { path },
+            false => Change::RemoveFile { path },
+        }
     }
 
     /// Notes that `meta.inf` and `meta.sum` are written anew, and `meta.key` before them where a key is

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::load::Lookup;
 use super::remove::Removal;
 use super::{Rules, Simulation, StreamKeys};
+use crate::crypto::ServerKey;
 use crate::env::memory::MemoryFileSystem;
 use crate::format::checksum::HashKey;
 use crate::format::record::{NewRecord, encode_record};
@@ -15,7 +16,7 @@ use crate::recovery::timers::TimerRules;
 use crate::recovery::verify::unreachable;
 use crate::recovery::walked::WalkedBlocks;
 use crate::report::Watch;
-use crate::report::actions::ActionKind;
+use crate::report::actions::{ActionKind, Change};
 use crate::state::SeqTime;
 use crate::stream::files::StreamFiles;
 
@@ -82,10 +83,18 @@ fn rules() -> Rules {
 
 /// The store as it opens under these rules; the fault's text where it does not.
 fn opened(fs: &MemoryFileSystem, rules: Rules) -> Result<Simulation<'_>, String> {
+    opened_with(fs, rules, None)
+}
+
+fn opened_with<'a>(
+    fs: &'a MemoryFileSystem,
+    rules: Rules,
+    key: Option<&'a ServerKey>,
+) -> Result<Simulation<'a>, String> {
     let keys = StreamKeys {
         account: b"$G",
         stream: NAME,
-        current: None,
+        current: key,
         previous: None,
         cipher: crate::crypto::Cipher::ChaCha,
     };
@@ -393,6 +402,19 @@ fn what_the_totals_count_and_no_block_holds_is_not_found() {
 }
 
 #[test]
+fn where_the_first_sequence_lies_beyond_the_last_no_message_is_found() {
+    let fs = store(&[&[1, 2], &[4, 6]], 3);
+    let mut sim = plain(&fs);
+    sim.totals.first.seq = 7;
+    assert_eq!(unreachable(&sim, &[], 0), [1, 2, 4, 6], "by one");
+    sim.totals.first.seq = 100;
+    assert_eq!(unreachable(&sim, &[], 0), [1, 2, 4, 6], "by many");
+    let fs = store(&[&[]], 3);
+    let empty = plain(&fs);
+    assert_eq!(unreachable(&empty, &[], 0), [0_u64; 0], "nothing is there");
+}
+
+#[test]
 fn a_directory_where_the_index_was_goes_with_a_purge_and_only_then_keeps_it_from_being_written() {
     let fs = store(&[&[1, 2]], 3);
     fs.seed_dir("/s/msgs/index.db");
@@ -408,16 +430,25 @@ fn a_directory_where_the_index_was_goes_with_a_purge_and_only_then_keeps_it_from
 }
 
 #[test]
-fn where_the_first_sequence_lies_beyond_the_last_no_message_is_found() {
-    let fs = store(&[&[1, 2], &[4, 6]], 3);
-    let mut sim = plain(&fs);
-    sim.totals.first.seq = 7;
-    assert_eq!(unreachable(&sim, &[], 0), [1, 2, 4, 6], "by one");
-    sim.totals.first.seq = 100;
-    assert_eq!(unreachable(&sim, &[], 0), [1, 2, 4, 6], "by many");
-    let fs = store(&[&[]], 3);
-    let empty = plain(&fs);
-    assert_eq!(unreachable(&empty, &[], 0), [0_u64; 0], "nothing is there");
+fn a_directory_in_the_place_of_a_block_goes_with_a_key_that_does_not_open_and_only_then() {
+    let key = ServerKey::new(b"a key".to_vec());
+    let fs = store(&[], 3);
+    fs.seed_dir("/s/msgs/1.blk");
+    let unreadable = opened(&fs, rules()).map(|_| ()).expect_err("without a key");
+    assert!(unreadable.contains("is a directory"), "{unreadable}");
+    fs.seed_file("/s/msgs/1.key", vec![1; 72]);
+    let mut sim = opened_with(&fs, rules(), Some(&key)).expect("opens");
+    assert_eq!(planned(&sim, ActionKind::RemoveBlock), 1);
+    let gone = Change::RemoveTree {
+        path: "msgs/1.blk".to_owned(),
+    };
+    assert!(sim.changes().expect("changes").contains(&gone));
+    assert!(sim.lossy, "nothing tells what was in it");
+    fs.seed_file("/s/msgs/1.blk/kept", vec![]);
+    assert!(
+        opened_with(&fs, rules(), Some(&key)).is_err(),
+        "it cannot go"
+    );
 }
 
 #[test]
