@@ -98,7 +98,8 @@ pub struct Scratch {
 ///
 /// An undamaged block is walked once. Time beyond that, in bytes hashed or decoded, is at most
 /// `min(bad places, 64) × work_limit + 100 × bytes of the content` (see `work`); of a compressed block,
-/// `7 × work_limit + 70 × bytes of the content` more (see `chunks/work`). Memory is that of the content, some
+/// `7 × work_limit + 70 × bytes of the content` more (see `chunks/work`); of one whose front is damaged, once more as much, for
+/// it is scanned as a plain one too. Memory is that of the content, some
 /// 3 MiB, some 60 bytes per record where records are out of order, and what the find holds.
 pub fn scan_block(file: &mut Vec<u8>, hints: &Hints<'_>, scratch: &mut Scratch) -> BlockFindings {
     scan_counting(file, hints, scratch).0
@@ -110,19 +111,42 @@ fn scan_counting(
     hints: &Hints<'_>,
     scratch: &mut Scratch,
 ) -> (BlockFindings, u64) {
-    let file_length = file.len() as u64;
-    let mut find = BlockFindings {
-        number: hints.number,
-        file: hints.number,
-        file_length,
-        ..BlockFindings::default()
-    };
     let unwrapped = if begins_with_record(file, hints.hash_key) {
         Unwrapped::default()
     } else {
         chunks::unwrap(file, hints, &mut scratch.content)
     };
-    find.compressed = unwrapped.compressed;
+    let (find, spent) = scan_content(file, hints, scratch, &unwrapped);
+    let begins_sound = find.gaps.first().is_none_or(|gap| gap.offset > 0);
+    if !unwrapped.compressed || unwrapped.breaks.is_empty() || begins_sound {
+        return (find, spent);
+    }
+    // The front of a plain block may be that of another, which is compressed.
+    apply(file, find.patches());
+    let (plain, more) = scan_content(file, hints, scratch, &Unwrapped::default());
+    if proven(&plain) > proven(&find) {
+        return (plain, spent + more);
+    }
+    apply(file, plain.patches());
+    apply(file, find.patches());
+    (find, spent + more)
+}
+
+/// Scans what `unwrapped` says is the content.
+fn scan_content(
+    file: &mut Vec<u8>,
+    hints: &Hints<'_>,
+    scratch: &mut Scratch,
+    unwrapped: &Unwrapped,
+) -> (BlockFindings, u64) {
+    let file_length = file.len() as u64;
+    let mut find = BlockFindings {
+        number: hints.number,
+        file: hints.number,
+        file_length,
+        compressed: unwrapped.compressed,
+        ..BlockFindings::default()
+    };
     let (content, patchable) = if unwrapped.compressed {
         let content = &mut scratch.content;
         let trailer = trailer_of(content, file);
@@ -135,11 +159,15 @@ fn scan_counting(
     if find.compressed {
         apply(file, find.patches());
     }
-    let mut repairs = unwrapped.repairs;
-    repairs.append(&mut find.repairs);
-    repairs.sort_by_key(|repair| repair.patches.first().copied());
-    find.repairs = repairs;
+    find.repairs.extend_from_slice(&unwrapped.repairs);
+    find.repairs
+        .sort_by_key(|repair| repair.patches.first().copied());
     (find, spent)
+}
+
+/// Records that verify.
+fn proven(find: &BlockFindings) -> u64 {
+    find.messages.len() + find.erased.len() + find.tombstones.len() as u64
 }
 
 /// Whether a plain block begins here, beyond doubt.

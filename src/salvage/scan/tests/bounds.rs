@@ -195,6 +195,25 @@ fn the_last_hash_of_a_compressed_block_is_mended_in_the_file() {
 }
 
 #[test]
+fn a_plain_block_is_read_as_one_behind_the_first_sector_of_a_compressed_one() {
+    let built = long(100, 300);
+    let mut other = Vec::new();
+    crate::format::compression::compress(&hostile(40_000, 3), &mut other).unwrap();
+    let mut file = built.bytes.clone();
+    file[..4096].copy_from_slice(&other[..4096]);
+    let scanned = scan(&file, &mixed_witness());
+    assert!(!scanned.find.compressed);
+    let behind = &built.records[built.records.len() - scanned.plain().len()..];
+    assert_eq!(scanned.plain(), behind);
+    assert!(behind.len() > 60, "{} records", behind.len());
+    assert_eq!(scanned.find.gaps.len(), 1);
+    // One of which nothing is left stays what its front says.
+    file[4096..].fill(7);
+    let scanned = scan(&file, &mixed_witness());
+    assert!(scanned.find.compressed && scanned.plain().is_empty());
+}
+
+#[test]
 fn a_probe_tells_the_block_of_plain_compressed_and_damaged_bytes() {
     let built = long(400, 300);
     let witness = mixed_witness();
