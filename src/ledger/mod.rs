@@ -8,7 +8,7 @@
 //! 3. Behind a *stale* index the log tells what came after: tombstones, and the limits, played again from the index on
 //!    ([`replay`]). What the index counts and no record is left of was removed where a tombstone, a limit, the age of its
 //!    block, or the acknowledgements of all consumers say so. Of a block whose file is gone the last message to go leaves no
-//!    tombstone: where it alone has none, it went like the others. A message whose neighbours in a block follow each other
+//!    tombstone: where it alone has none, it went like the others, unless those went by a limit that leaves it. A message whose neighbours in a block follow each other
 //!    without a byte between them was left out when the block was rewritten, which is done to removed ones only.
 //! 4. What is then left was lost: no server takes bytes out of a block, or a block away, for anything else. But a purge of
 //!    one subject that empties a block leaves no tombstone for it: where a block's file is gone and tombstones show that
@@ -412,7 +412,11 @@ impl Gone<'_> {
             let left_out = file.left_out(&of_block);
             self.take(by_limits, &left_out, ledger);
         } else if of_block.len() == 1 && self.went_with_others(entry) {
-            self.take(by_limits, &of_block, ledger);
+            match self.limits_took_the_others(entry, &of_block) {
+                // They would have taken this one, too: it was deleted, or lost with the file.
+                true => self.leave_open(&of_block, ledger),
+                false => self.take(by_limits, &of_block, ledger),
+            }
         }
         let of_block = self.of_block(entry);
         if of_block.is_empty() {
@@ -449,6 +453,15 @@ impl Gone<'_> {
         let others = difference(&counted, &self.left);
         !others.is_empty() && intersection(&others, self.witnesses.found).is_empty()
             || self.deleted_since() && counted.len() == 1
+    }
+
+    /// Whether all that the block had besides `left` went by a limit of the stream, which takes the oldest.
+    fn limits_took_the_others(&self, entry: &BlockEntry, left: &SeqSet) -> bool {
+        let last = entry.last_sequence.min(self.index.state.last_sequence);
+        let counted = within(self.index.counted, entry.first_sequence..=last);
+        let others = difference(&counted, left);
+        let by_limit = self.witnesses.replayed.removed.get(&Removal::Limit);
+        !others.is_empty() && by_limit.is_some_and(|taken| difference(&others, taken).is_empty())
     }
 
     /// How many of a block's missing messages newer ones of their subjects have taken.

@@ -42,6 +42,17 @@ fn under(
     age: Option<Age>,
     rules_known: bool,
 ) -> Ledger {
+    let replayed = Replayed::default();
+    under_played(records, tombstones, purged, (age, rules_known), &replayed)
+}
+
+fn under_played(
+    records: &SeqSet,
+    tombstones: &SeqSet,
+    purged: Option<u64>,
+    (age, rules_known): (Option<Age>, bool),
+    replayed: &Replayed,
+) -> Ledger {
     let state = state(&[(1, 1, 10), (2, 11, 12)]);
     let none = SeqSet::new();
     settle(&Witnesses {
@@ -60,7 +71,7 @@ fn under(
             gaps: &[],
         }],
         holes: &Holes::default(),
-        replayed: &Replayed::default(),
+        replayed,
         acked: &none,
         acked_found: &none,
         purged,
@@ -172,6 +183,20 @@ fn a_block_that_is_gone_behind_a_stale_index_is_lost() {
     let ledger = without_the_first(&set(11..=20), &SeqSet::new(), None);
     assert_eq!(ranges(&ledger.lost), [(1, 10)]);
     assert!(ledger.unknown.is_empty());
+}
+
+#[test]
+fn the_last_of_a_block_that_is_gone_went_with_the_others_unless_a_limit_took_those() {
+    let records = set(11..=20);
+    let deleted = without_the_first(&records, &set(1..=9), None);
+    assert_eq!(ranges(&deleted.removed[&Removal::Tombstone]), [(1, 10)]);
+    let replayed = Replayed {
+        removed: [(Removal::Limit, set(1..=9))].into_iter().collect(),
+        ..Replayed::default()
+    };
+    let trimmed = under_played(&records, &SeqSet::new(), None, (None, true), &replayed);
+    assert_eq!(ranges(&trimmed.removed[&Removal::Limit]), [(1, 9)]);
+    assert_eq!(ranges(&trimmed.unknown), [(10, 10)]);
 }
 
 #[test]
