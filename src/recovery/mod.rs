@@ -12,6 +12,7 @@ mod merge;
 mod messages;
 mod metadata;
 mod open;
+pub(crate) mod overtaken;
 mod rebuild;
 mod recover;
 mod scan;

@@ -16,6 +16,7 @@
 
 use super::fault::{Cause, Fault};
 use super::index::{FileVerdict, IndexVerdict, judge_file};
+use super::overtaken::PurgeFiles;
 use super::scan::{ScanRules, scan_blocks};
 use super::server::Quirk;
 use super::simulate::{Overlay, Rules, Simulation, StreamKeys};
@@ -27,10 +28,10 @@ use crate::format::checksum::HashKey;
 use crate::format::names;
 use crate::format::names::{BlockFile, MESSAGES, PURGED_MESSAGES, STAGED_MESSAGES, STATE_FILE};
 use crate::report::actions::{Action, ActionKind, Change};
-use crate::report::events::{Event, EventCode};
+use crate::report::events::{Event, EventCode, Severity};
 use crate::report::stream::{Refusal, Source};
 use crate::report::{Phase, Progress, Watch};
-use crate::stream::files::{FileFault, StreamFiles};
+use crate::stream::files::{FileFault, Name, StreamFiles};
 
 /// What the steps need to know of one store.
 pub struct StoreSetup<'a> {
@@ -369,7 +370,7 @@ fn recover_purge(sim: &mut Simulation<'_>) -> Result<(), Fault> {
             let detail = "a purge had staged its marker block: the old messages go, the marker takes their place";
             sim.event(Event::new(EventCode::PurgeCompleted, detail).file(STAGED_MESSAGES));
             sim.action(ActionKind::CompletePurge, MESSAGES, None, detail);
-            if staged_marker_is_doubtful(sim, &staged) {
+            if staged_marker_is_doubtful(sim, &staged) || note_overtaken(sim, &staged) {
                 sim.note_loss(false);
             }
             changes.push(remove(MESSAGES));
@@ -428,7 +429,7 @@ fn make_messages_directory(sim: &mut Simulation<'_>) {
 }
 
 /// A staged name that ends in `.blk` and is no block costs all messages (H26): worth a question.
-fn staged_marker_is_doubtful(sim: &Simulation<'_>, staged: &[crate::stream::files::Name]) -> bool {
+fn staged_marker_is_doubtful(sim: &Simulation<'_>, staged: &[Name]) -> bool {
     let sound = staged.iter().any(|entry| {
         names::block_number(entry.name.as_encoded_bytes()).is_some_and(|number| {
             let hash_key = HashKey::for_block(&sim.rules.name, number);
@@ -442,6 +443,31 @@ fn staged_marker_is_doubtful(sim: &Simulation<'_>, staged: &[crate::stream::file
         })
     });
     !sound && holds_records(sim)
+}
+
+/// Whether a server went on after the purge, one that knows nothing of it: then it is finished over what was stored since.
+fn note_overtaken(sim: &mut Simulation<'_>, staged: &[Name]) -> bool {
+    let purge = PurgeFiles {
+        fs: sim.overlay.files.fs(),
+        dir: sim.overlay.files.dir(),
+        name: &sim.rules.name,
+        ring: sim.overlay.keys.ring(),
+    };
+    let mut numbers = staged
+        .iter()
+        .filter_map(|entry| names::block_number(entry.name.as_encoded_bytes()));
+    let Some(marked) = numbers.find_map(|number| purge.marked(number)) else {
+        return false;
+    };
+    let Some(newest) = purge.stored_since(marked) else {
+        return false;
+    };
+    let detail = format!(
+        "the purge was up to sequence {marked}, and messages up to {newest} were stored since: they go with the others"
+    );
+    let event = Event::new(EventCode::PurgeCompleted, detail);
+    sim.event(event.file(MESSAGES).severity(Severity::Error));
+    true
 }
 
 /// Whether a purge that is finished takes anything away: the marker of a stream that was empty from its beginning is empty too.

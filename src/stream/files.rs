@@ -52,6 +52,16 @@ impl<'a> StreamFiles<'a> {
         StreamFiles { fs, dir }
     }
 
+    /// The file system they are in.
+    pub fn fs(&self) -> &'a dyn ReadFiles {
+        self.fs
+    }
+
+    /// The stream's directory.
+    pub fn dir(&self) -> &'a Path {
+        self.dir
+    }
+
     /// The names of the directories beside this one.
     pub fn beside(&self) -> Vec<String> {
         names_beside(self.fs, self.dir)

@@ -126,6 +126,28 @@ fn recover_and_undo(fixture: &Fixture) -> Vec<String> {
     wrong
 }
 
+/// A purge is finished without a question, unless a server that knows nothing of it stored messages since.
+#[test]
+fn an_overtaken_purge_is_not_finished_without_consent() {
+    let how = RecoverOptions::default();
+    let mut seen = 0;
+    for fixture in damaged() {
+        let asks = match fixture.case().as_str() {
+            "10-overtaken" | "10-begun-anew" => true,
+            "10-marker-staged" | "10-marker-staged-old-there" | "10-between-renames" => false,
+            _ => continue,
+        };
+        seen += 1;
+        let (_temp, stream) = fixture.scratch();
+        let before = snapshot(&stream.dir);
+        let report = mend(&stream, &fixture.options(), &how);
+        let asked = |event: &Event| event.code == EventCode::LossNeedsConsent;
+        assert_eq!(report.events.iter().any(asked), asks, "{}", fixture.case());
+        assert_eq!(snapshot(&stream.dir) == before, asks, "{}", fixture.case());
+    }
+    assert_eq!(seen, 5);
+}
+
 #[test]
 fn recover_leaves_what_the_server_leaves_and_undo_takes_it_back() {
     let fixtures = damaged();

@@ -3,22 +3,13 @@
 use std::path::Path;
 
 use super::super::error::SalvageError;
-use crate::block::content;
-use crate::block::walk::{Known, Walked, walk};
-use crate::crypto::{KEY_FILE_MAX, KeyRing, block_context};
+use crate::crypto::KeyRing;
 use crate::env::{DirEntry, ReadFiles};
-use crate::format::checksum::HashKey;
-use crate::format::limits::SEQUENCE_MAX;
 use crate::format::names::{
-    BlockFile, MESSAGES, PURGED_MESSAGES as PURGED, STAGED_MESSAGES as STAGED, block_number,
+    MESSAGES, PURGED_MESSAGES as PURGED, STAGED_MESSAGES as STAGED, block_number,
 };
-use crate::format::record::Run;
+use crate::recovery::overtaken::PurgeFiles;
 use crate::report::events::{Event, EventCode, Severity};
-
-/// The block that a purge stages holds one tombstone; whatever is longer than this was not left by one.
-const STAGED_BLOCK_MAX: u64 = 64 << 20;
-/// Blocks of `msgs`, from the end, that are looked at for the last sequence.
-const BLOCKS_LOOKED_AT: usize = 4;
 
 /// Lists a directory; nothing where it is not there.
 pub(super) fn list(fs: &dyn ReadFiles, dir: &Path) -> Result<Option<Vec<DirEntry>>, SalvageError> {
@@ -33,7 +24,7 @@ pub(super) fn list(fs: &dyn ReadFiles, dir: &Path) -> Result<Option<Vec<DirEntry
 ///
 /// The server takes any file ending in `.blk` below `__new_msgs__` for the sign that a purge was under way, and deletes
 /// `msgs`. Here the staged block has to be one that a purge leaves: every record in it verifies. And it has to be younger than
-/// what it would replace: a server that knows nothing of it goes on storing in `msgs`. Where there is nothing that it could
+/// what it would replace: a server that knows nothing of it goes on storing in `msgs`, or begins anew there. Where there is nothing that it could
 /// replace, messages that verify in it are taken from there, whatever else it holds: a server does the same.
 pub(super) fn messages_dir(
     fs: &dyn ReadFiles,
@@ -51,16 +42,19 @@ pub(super) fn messages_dir(
         .iter()
         .filter(|entry| entry.name.as_encoded_bytes().ends_with(b".blk"))
         .collect();
+    let purge = PurgeFiles {
+        fs,
+        dir,
+        name: name.as_bytes(),
+        ring,
+    };
     for entry in &marks {
         let number = block_number(entry.name.as_encoded_bytes());
-        let staged = number.and_then(|number| last_of(fs, dir, STAGED, name, ring, number));
-        if let Some(purged) = staged {
-            let newest = newest_of(fs, dir, name, ring)?;
-            if newest > Some(purged) {
+        if let Some(purged) = number.and_then(|number| purge.marked(number)) {
+            if let Some(newest) = purge.stored_since(purged) {
                 let detail = format!(
-                    "a purge up to sequence {purged} was not finished, and messages up to {} were stored since: the server would \
-                     delete them all over it, here it is ignored",
-                    newest.unwrap_or(0)
+                    "a purge up to sequence {purged} was not finished, and messages up to {newest} were stored since: the server \
+                     would delete them all over it, here it is ignored"
                 );
                 note(Severity::Warn, EventCode::PurgeRolledBack, STAGED, detail);
                 return Ok(MESSAGES);
@@ -72,10 +66,10 @@ pub(super) fn messages_dir(
             return Ok(STAGED);
         }
     }
-    let none_else = !holds_block(fs, &dir.join(MESSAGES))? && !holds_block(fs, &dir.join(PURGED))?;
+    let none_else = purge.numbers(MESSAGES).is_empty() && purge.numbers(PURGED).is_empty();
     let holds_messages = |entry: &&&DirEntry| {
         let number = block_number(entry.name.as_encoded_bytes());
-        let walked = number.and_then(|number| walked(fs, dir, STAGED, name, ring, number));
+        let walked = number.and_then(|number| purge.walked(STAGED, number));
         walked.is_some_and(|walked| walked.messages > 0)
     };
     if none_else && let Some(entry) = marks.iter().find(holds_messages) {
@@ -100,74 +94,4 @@ pub(super) fn messages_dir(
         return Ok(PURGED);
     }
     Ok(MESSAGES)
-}
-
-/// Whether a directory holds a block.
-fn holds_block(fs: &dyn ReadFiles, dir: &Path) -> Result<bool, SalvageError> {
-    let entries = list(fs, dir)?.unwrap_or_default();
-    let mut numbers = entries
-        .iter()
-        .filter_map(|entry| block_number(entry.name.as_encoded_bytes()));
-    Ok(numbers.next().is_some())
-}
-
-/// The highest sequence in the last block of `msgs` that can be read to its end.
-fn newest_of(
-    fs: &dyn ReadFiles,
-    dir: &Path,
-    name: &str,
-    ring: KeyRing<'_>,
-) -> Result<Option<u64>, SalvageError> {
-    let entries = list(fs, &dir.join(MESSAGES))?.unwrap_or_default();
-    let numbers = entries
-        .iter()
-        .filter_map(|entry| block_number(entry.name.as_encoded_bytes()));
-    let mut numbers: Vec<u32> = numbers.collect();
-    numbers.sort_unstable();
-    let mut newest = numbers.iter().rev().take(BLOCKS_LOOKED_AT);
-    Ok(newest.find_map(|number| last_of(fs, dir, MESSAGES, name, ring, *number)))
-}
-
-/// The highest sequence that a block speaks of, where every record in it verifies.
-fn last_of(
-    fs: &dyn ReadFiles,
-    dir: &Path,
-    below: &str,
-    name: &str,
-    ring: KeyRing<'_>,
-    number: u32,
-) -> Option<u64> {
-    let walked = walked(fs, dir, below, name, ring, number)?;
-    if walked.fault.is_some() || walked.checksum.is_none() {
-        return None;
-    }
-    let tombstones = walked.tombstones.iter().map(|seq| seq & SEQUENCE_MAX);
-    Some(tombstones.max().unwrap_or(0).max(walked.last_seq))
-}
-
-/// What the walk of a block comes to, up to the first damage in it; `None` where its content cannot be had.
-fn walked(
-    fs: &dyn ReadFiles,
-    dir: &Path,
-    below: &str,
-    name: &str,
-    ring: KeyRing<'_>,
-    number: u32,
-) -> Option<Walked> {
-    let below = dir.join(below);
-    let block = below.join(BlockFile::Block.name(number));
-    let mut bytes = fs.read(&block, STAGED_BLOCK_MAX).ok()?;
-    let hash_key = HashKey::for_block(name.as_bytes(), number);
-    let key = fs.read(&below.join(BlockFile::Key.name(number)), KEY_FILE_MAX);
-    let cipher = match key {
-        Ok(key) => {
-            let opened = ring.open_mended(&key, &block_context(name.as_bytes(), number));
-            let (opened, _) = opened.ok()?;
-            Some(opened.block_cipher())
-        }
-        Err(_) => None,
-    };
-    content::decode(&mut bytes, &mut Vec::new(), cipher.as_ref(), &hash_key).ok()?;
-    let known = Known::default();
-    Some(walk(&bytes, &hash_key, known, &mut Run::new(), &mut ()))
 }

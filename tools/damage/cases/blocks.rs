@@ -99,6 +99,26 @@ pub fn staging() -> Vec<Case> {
             },
         ),
         staged(
+            "overtaken",
+            "a server without that directory went on after the purge was staged: it is finished over what came since",
+            |store| {
+                store.block(3, msgs(8..=9)).index();
+                marker(store, "__new_msgs__/3.blk", 3);
+            },
+        ),
+        staged(
+            "begun-anew",
+            "the old messages had been put aside, and such a server began anew: what it stored goes",
+            |store| {
+                let old = store.content(1, &msgs(1..=7));
+                store.blocks.clear();
+                store.files.clear();
+                store.block(1, msgs(1..=2)).index();
+                store.write("__msgs__/1.blk", old);
+                marker(store, "__new_msgs__/3.blk", 3);
+            },
+        ),
+        staged(
             "between-renames",
             "msgs is moved away already, the marker not yet in its place",
             |store| {
