@@ -280,14 +280,16 @@ impl Writer {
         number: u32,
         content: &Resident,
     ) -> Result<Vec<SeqTime>, WriterFault> {
+        let mut told = content.tombstones().to_vec();
+        // In order, so that each block that is asked is read once.
+        told.sort_unstable_by_key(|gone| gone.seq);
+        told.dedup_by_key(|gone| gone.seq);
         let mut needed = Vec::new();
-        for gone in content.tombstones() {
+        for gone in told {
             if self.lies_elsewhere(gone.seq, number)? {
-                needed.push(*gone);
+                needed.push(gone);
             }
         }
-        needed.sort_unstable_by_key(|gone| gone.seq);
-        needed.dedup_by_key(|gone| gone.seq);
         Ok(needed)
     }
 
