@@ -294,13 +294,18 @@ fn reading(found: &mut Differences, answer: &Answer, report: &StreamReport) {
             found.check("digest", Some(answer.digest.clone()), digest);
             let go = answer.unreadable.clone().unwrap_or_default();
             // Where the oracle lists no deleted sequences it passes over those it does not find.
-            let omitted = answer
-                .state
-                .as_ref()
-                .is_some_and(|state| state.deleted_omitted);
-            let alike = match omitted {
-                true => go.iter().all(|seq| report.unreadable.contains(seq)),
-                false => go == report.unreadable,
+            let state = answer.state.as_ref();
+            let omitted = state.is_some_and(|state| state.deleted_omitted);
+            // Nor is one listed where the first sequence lies beyond the last: then it asks for those that were deleted, too.
+            let inverted =
+                state.is_some_and(|state| state.messages > 0 && state.first_seq > state.last_seq);
+            let alike = if omitted {
+                go.iter().all(|seq| report.unreadable.contains(seq))
+            } else if inverted {
+                go.is_empty() == report.unreadable.is_empty()
+                    && report.unreadable.iter().all(|seq| go.contains(seq))
+            } else {
+                go == report.unreadable
             };
             if !alike {
                 let why = answer.load_errors.clone().unwrap_or_default();

@@ -50,12 +50,10 @@ impl BlockScanner<'_> {
         };
         // The check walks the block once; its outcome is what the walk proper starts from.
         let mut converted = SimBlock::default();
-        if encrypt_anew.is_some() {
+        // One that was put under its key while the index was held against it lies there as any other.
+        if encrypt_anew.is_some() && self.rules.converted != Some(number) {
             decoded.clone().map_err(|fault| failed(fault.into()))?;
             convert_check(&mut converted, bytes, &hash_key).map_err(failed)?;
-            if self.rules.converted == Some(number) {
-                converted = SimBlock::default();
-            }
         }
         let legacy = self.read_legacy(number, &key, file_length, tail);
         let accepted = legacy.as_ref().is_some_and(|legacy| legacy.accepted);

@@ -4,7 +4,7 @@ use jetsam::crypto::Cipher;
 use serde_json::{Value, json};
 
 use super::{Case, case, two_blocks};
-use crate::record::{erased, msg, msgs};
+use crate::record::{erased, msg, msgs, tomb};
 use crate::store::{KEY, Store};
 
 const OLD_KEY: &str = "older-fixture-key";
@@ -95,6 +95,27 @@ fn enabled() -> Vec<Case> {
                         state.last_sequence,
                     ) = (0, 0, 5, 4);
                     state.subjects = Default::default();
+                });
+            },
+        ),
+        enabling(
+            "enabled-under-a-stale-index",
+            "the block is encrypted while the index is held against it, by the range that the index knows; what is in it would not be by its own",
+            |store| {
+                store.remove("msgs/1.blk");
+                store.blocks.remove(&1);
+                store.block(2, vec![tomb(0)]);
+                store.index_with(|state| {
+                    let block = &mut state.blocks[0];
+                    (block.first_sequence, block.last_sequence, block.bytes) = (5, 4, 0);
+                    (
+                        state.messages,
+                        state.bytes,
+                        state.first_sequence,
+                        state.last_sequence,
+                    ) = (0, 0, 5, 4);
+                    state.subjects = Default::default();
+                    state.last_record_hash = [1; 8];
                 });
             },
         ),
