@@ -1,7 +1,6 @@
 //! Single messages of blocks that were let go: found and read without the rest of their block.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::core::{Live, Shared};
 use super::error::ReadError;
@@ -10,6 +9,7 @@ use super::outline::{LoneRecord, Outline};
 use super::reader::{BlockContent, Looked, Reader};
 use super::resident::short_hash_of;
 use super::search::Selection;
+use crate::env::sync::atomic::Ordering;
 use crate::state::BlockState;
 
 /// Messages of a block that share half a hash and are read one by one, before the block is.

@@ -1,6 +1,7 @@
 //! Section 3.2: block keys.
 
 use jetsam::crypto::Cipher;
+use jetsam::format::state::StateFile;
 use serde_json::{Value, json};
 
 use super::{Case, case, two_blocks};
@@ -85,17 +86,7 @@ fn enabled() -> Vec<Case> {
                 store.remove("msgs/1.blk");
                 store.blocks.remove(&1);
                 store.block(2, vec![msg(5)]);
-                store.index_with(|state| {
-                    let block = &mut state.blocks[0];
-                    (block.first_sequence, block.last_sequence, block.bytes) = (5, 4, 0);
-                    (
-                        state.messages,
-                        state.bytes,
-                        state.first_sequence,
-                        state.last_sequence,
-                    ) = (0, 0, 5, 4);
-                    state.subjects = Default::default();
-                });
+                store.index_with(claims_nothing);
             },
         ),
         enabling(
@@ -106,15 +97,7 @@ fn enabled() -> Vec<Case> {
                 store.blocks.remove(&1);
                 store.block(2, vec![tomb(0)]);
                 store.index_with(|state| {
-                    let block = &mut state.blocks[0];
-                    (block.first_sequence, block.last_sequence, block.bytes) = (5, 4, 0);
-                    (
-                        state.messages,
-                        state.bytes,
-                        state.first_sequence,
-                        state.last_sequence,
-                    ) = (0, 0, 5, 4);
-                    state.subjects = Default::default();
+                    claims_nothing(state);
                     state.last_record_hash = [1; 8];
                 });
             },
@@ -304,6 +287,15 @@ fn damaged() -> Vec<Case> {
             },
         ),
     ]
+}
+
+/// The index knows of no message, and block 2 to begin with sequence 5.
+fn claims_nothing(state: &mut StateFile) {
+    let block = &mut state.blocks[0];
+    (block.first_sequence, block.last_sequence, block.bytes) = (5, 4, 0);
+    (state.messages, state.bytes) = (0, 0);
+    (state.first_sequence, state.last_sequence) = (5, 4);
+    state.subjects = Default::default();
 }
 
 fn rotated() -> Vec<Case> {
